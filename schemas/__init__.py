@@ -1,0 +1,17 @@
+"""What the stages hand to each other. No I/O, no models, no Prefect."""
+
+from schemas.base import SCHEMA_VERSION, Record
+from schemas.clip import Clip, Deduped, Geometry, Ingested, MediaFacts, SourceFile, SourceVideo, Window
+from schemas.curation import Curated, Review, TrackNumbers
+from schemas.grounding import Anchor, Box, Candidate, Grounded, Verdict
+from schemas.interaction import Captioned, Dropped, Instance, Interaction, Rating, RoleSpans, Span
+from schemas.row import Reason, Row, Status
+from schemas.sample import MaskRle, Provenance, Sample, TrackFile
+from schemas.tracks import Rle, Track, Tracked
+
+__all__ = [
+    "SCHEMA_VERSION", "Anchor", "Box", "Candidate", "Captioned", "Clip", "Curated", "Deduped", "Dropped", "Geometry",
+    "Grounded", "Ingested", "Instance", "Interaction", "MaskRle", "MediaFacts", "Provenance", "Rating", "Reason",
+    "Record", "Review", "Rle", "RoleSpans", "Row", "Sample", "SourceFile", "SourceVideo", "Span", "Status", "Track", "TrackFile",
+    "TrackNumbers", "Tracked", "Verdict", "Window",
+]  # fmt: skip

@@ -1,0 +1,39 @@
+"""The automatic checks on tracks, with their numbers on record, and the room for a human's word (paper App. A.2)."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from schemas.base import Count, InstanceId, Record, Share
+from schemas.interaction import Dropped
+
+
+class TrackNumbers(Record):
+    """What curate measured on one track. Frames are counted over the whole clip."""
+
+    id: InstanceId
+    visible_share: Share = Field(description="frames with a mask / frames")
+    longest_gap: Count = Field(description="longest run of empty frames between two visible ones")
+    area_jump: float = Field(ge=0, description="largest |log2(area ratio)| of neighbouring visible frames")
+    fragments: Share = Field(description="largest share of a frame's mask lying outside its biggest part, median frame")
+    anchor_iou: Share = Field(description="IoU of the mask's box with the anchor box at the anchor frame")
+    side: float = Field(ge=0, description="median over visible frames of sqrt(mask area) / shorter image side")
+    same_class_iou: Share = Field(description="largest mean IoU with another track of the same class")
+
+
+class Curated(Record):
+    """Stage `curate`: what goes into the shard."""
+
+    ids: tuple[InstanceId, ...] = Field(min_length=2)
+    interactions: tuple[str, ...] = Field(min_length=1)
+    numbers: tuple[TrackNumbers, ...]
+    dropped: tuple[Dropped, ...] = ()
+
+
+class Review(Record):
+    """A person's word on one track, or `by='none'` where nobody has looked."""
+
+    id: InstanceId
+    decision: Literal["accept", "fix", "drop"]
+    by: str
+    note: str = ""

@@ -1,0 +1,62 @@
+"""Candidates, verdicts and anchors: how each ID got its box (paper §3.2, App. A.2)."""
+
+from pydantic import Field, model_validator
+
+from schemas.base import Count, InstanceId, Record, Share
+from schemas.interaction import Dropped
+
+
+class Box(Record):
+    """Axis-aligned box `xyxy` in clip pixels; `x1` and `y1` are exclusive."""
+
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+
+    @model_validator(mode="after")
+    def _has_area(self) -> "Box":
+        if self.x1 <= self.x0 or self.y1 <= self.y0:
+            raise ValueError("a box must have an area")
+        return self
+
+
+class Candidate(Record):
+    """One detector proposal for a class noun."""
+
+    noun: str
+    frame: Count
+    box: Box
+    score: Share
+
+
+class Verdict(Record):
+    """What the verifier said of a candidate that was tried for `asked`."""
+
+    asked: InstanceId
+    candidate: Candidate
+    assigned_id: InstanceId | None
+    confidence: Share
+    rationale: str = Field(max_length=2000)
+
+
+class Anchor(Record):
+    """The first verified box of an ID; the tracker starts here."""
+
+    id: InstanceId
+    frame: Count
+    box: Box
+    score: Share = Field(description="the detector's confidence")
+    confidence: Share = Field(description="the verifier's confidence")
+
+
+class Grounded(Record):
+    """Stage `ground`: one anchor per retained ID. `instances` and `interactions` name what is still alive."""
+
+    anchors: tuple[Anchor, ...] = Field(min_length=2)
+    interactions: tuple[str, ...] = Field(min_length=1, description="texts of the retained interactions")
+    verdicts: tuple[Verdict, ...] = ()
+    frames: tuple[Count, ...] = Field(description="the T sampled frames")
+    dropped: tuple[Dropped, ...] = ()
+    detector: str
+    verifier: str

@@ -1,0 +1,71 @@
+"""The envelope of every result in the store: a clip is accepted, or rejected with a reason. Nothing else ends a stage."""
+
+from enum import StrEnum
+from typing import Generic, TypeVar
+
+from pydantic import Field, model_validator
+
+from schemas.base import ClipId, Record
+
+T = TypeVar("T", bound=Record)
+
+
+class Status(StrEnum):
+    ACCEPTED = "accepted"
+    REJECTED = "rejected"
+    FAILED = "failed"
+    """An attempt that broke in its own way. Not an end: the clip stays pending until it is `poison`."""
+
+
+class Reason(StrEnum):
+    """Every reason code there is, by stage. `docs/reasons.md` says what a user can do about each."""
+
+    # scan
+    EMPTY_FILE = "empty_file"
+    UNREADABLE = "unreadable"
+    DUPLICATE = "duplicate"
+    NO_CAPTION = "no_caption"
+    BAD_CAPTION = "bad_caption"
+    NO_VIDEO = "no_video"
+    CHANGED_CAPTION = "changed_caption"
+    # ingest
+    UNDECODABLE = "undecodable"
+    NO_VIDEO_STREAM = "no_video_stream"
+    TRUNCATED = "truncated"
+    TOO_SHORT = "too_short"
+    TOO_LARGE = "too_large"
+    DECODER_TIMEOUT = "decoder_timeout"
+    DECODER_CRASH = "decoder_crash"
+    # dedupe
+    NEAR_DUPLICATE = "near_duplicate"
+    # caption
+    NO_INTERACTION = "no_interaction"
+    FILTERED = "filtered"
+    BAD_REPLY = "bad_reply"
+    # ground
+    UNGROUNDED = "ungrounded"
+    # track
+    LOST = "lost"
+    # curate
+    BAD_TRACKS = "bad_tracks"
+    # any stage
+    POISON = "poison"
+
+
+class Row(Record, Generic[T]):
+    """One clip's end at one stage."""
+
+    key: ClipId = Field(description="clip_id; source_id at the stages scan and ingest")
+    status: Status
+    reason: Reason | None = None
+    detail: str = Field(default="", max_length=4000)
+    seconds: float = Field(default=0.0, ge=0, description="wall time spent on this clip at this stage")
+    payload: T | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> "Row[T]":
+        if (self.status is Status.ACCEPTED) != (self.payload is not None):
+            raise ValueError("accepted rows carry a payload, others do not")
+        if (self.status is Status.REJECTED) != (self.reason is not None):
+            raise ValueError("rejected rows carry a reason, others do not")
+        return self

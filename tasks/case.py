@@ -1,0 +1,53 @@
+"""What a stage sees of a clip, and what it may say of it."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from schemas import Captioned, Clip, Curated, Grounded, Record, Row, Status, Tracked
+from tasks.errors import InfrastructureError, Reject, UserError
+
+R = TypeVar("R", bound=Record)
+C = TypeVar("C")
+
+
+@dataclass(frozen=True)
+class Case:
+    """A clip with the results of the stages before. A stage may rely on those that `flows.plan` puts before it."""
+
+    clip: Clip
+    captioned: Captioned | None = None
+    grounded: Grounded | None = None
+    tracked: Tracked | None = None
+    curated: Curated | None = None
+
+
+def settle(key: str, work: Callable[[], R]) -> Row[R]:
+    """Run `work` for one clip and put its end into a row.
+
+    A record is accepted, `Reject` rejected; any other exception is an attempt that failed, with its type and message
+    on record. InfrastructureError, UserError, MemoryError and disk errors are not the clip's: they pass through.
+    """
+    began = time.perf_counter()
+    try:
+        payload = work()
+    except Reject as no:
+        return Row(
+            key=key, status=Status.REJECTED, reason=no.reason, detail=no.detail[:4000],
+            seconds=time.perf_counter() - began,
+        )  # fmt: skip
+    except (InfrastructureError, UserError, MemoryError, OSError):
+        raise
+    except Exception as error:
+        return Row(
+            key=key, status=Status.FAILED, detail=f"{type(error).__name__}: {error}"[:4000],
+            seconds=time.perf_counter() - began,
+        )  # fmt: skip
+    return Row(key=key, status=Status.ACCEPTED, seconds=time.perf_counter() - began, payload=payload)
+
+
+def settle_each(cases: Sequence[Case], work: Callable[[Case], R]) -> Iterator[Row[R]]:
+    """`settle` for stages that take clips one by one; rows in the order of the cases."""
+    for case in cases:
+        yield settle(case.clip.clip_id, lambda case=case: work(case))  # type: ignore[misc]

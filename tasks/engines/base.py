@@ -1,0 +1,114 @@
+"""One Protocol per kind of model. A new backend is one new file that implements one of them.
+
+Every engine has an `identity` (name, version, model and revision), which goes into the stage's fingerprint: another
+identity means that the stage and all after it are done anew. An engine that cannot load raises UserError; a failure
+around it (server down, out of memory) raises InfrastructureError. Engines are shared by threads.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel
+
+from schemas import Anchor, Box, Instance, Track
+from schemas.base import InstanceId, Record, Share
+
+Reply = TypeVar("Reply", bound=BaseModel)
+Frames = NDArray[np.uint8]
+"""RGB frames, uint8 [T, H, W, 3]."""
+
+
+@dataclass(frozen=True)
+class Message:
+    """One chat message. Images are RGB uint8 [H, W, 3]. Data from outside stands only in `user` messages, as JSON."""
+
+    role: Literal["system", "user", "assistant"]
+    text: str
+    images: tuple[NDArray[np.uint8], ...] = field(default=(), compare=False)
+
+
+class BadReply(Exception):
+    """A reply that does not fit the schema. `raw` is what came back, cut to a sane length."""
+
+    def __init__(self, problem: str, raw: str = "") -> None:
+        super().__init__(problem)
+        self.raw = raw[:4000]
+
+
+class LanguageModel(Protocol):
+    @property
+    def identity(self) -> str: ...
+
+    async def ask(self, messages: Sequence[Message], schema: type[Reply]) -> Reply:
+        """The reply, validated as `schema`. Raises BadReply (ask again or reject) or InfrastructureError (retry)."""
+        ...
+
+
+class Captioner(Protocol):
+    @property
+    def identity(self) -> str: ...
+
+    async def describe(self, frames: Frames) -> str:
+        """A dense caption of evenly sampled frames [T, H, W, 3], for videos that bring none."""
+        ...
+
+
+@dataclass(frozen=True)
+class VerifyRequest:
+    """One candidate box put to the verifier (paper App. A.2)."""
+
+    frame: NDArray[np.uint8]
+    """RGB uint8 [H, W, 3], the whole frame."""
+    crop: NDArray[np.uint8]
+    """RGB uint8 [h, w, 3], the box padded by ~8 %."""
+    box: Box
+    noun: str
+    candidates: tuple[Instance, ...]
+    """The IDs of this class that still want an anchor, with their descriptors."""
+
+
+class VerdictReply(Record):
+    """What the verifier says: which ID the box shows, or none; conservative when in doubt."""
+
+    assigned_id: InstanceId | None
+    confidence: Share
+    rationale: str
+
+
+class Verifier(Protocol):
+    @property
+    def identity(self) -> str: ...
+
+    async def verify(self, request: VerifyRequest) -> VerdictReply: ...
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A box for a noun in one of the frames given to `propose`."""
+
+    frame: int
+    """Index into the frames given, not into the clip."""
+    noun: str
+    box: Box
+    score: float
+
+
+class Detector(Protocol):
+    @property
+    def identity(self) -> str: ...
+
+    def propose(self, frames: Frames, nouns: Sequence[str], limit: int) -> list[Proposal]:
+        """At most `limit` boxes per frame and noun, confidence falling, in clip pixels, clipped to the frame."""
+        ...
+
+
+class Tracker(Protocol):
+    @property
+    def identity(self) -> str: ...
+
+    def propagate(self, frames: Frames, anchors: Sequence[Anchor]) -> list[Track]:
+        """One track per anchor, in their order, from the anchor frame both ways over all frames. Overlaps are kept."""
+        ...

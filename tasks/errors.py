@@ -1,0 +1,20 @@
+"""The three ways out of a stage that are not a result, and the one-line error for users."""
+
+from schemas.row import Reason
+
+
+class UserError(Exception):
+    """A mistake the user can mend. The message is one line and says what to do; the command line prints only that."""
+
+
+class Reject(Exception):
+    """This clip ends here, for a reason that would be the same next time. Becomes a rejected row."""
+
+    def __init__(self, reason: Reason, detail: str = "") -> None:
+        super().__init__(f"{reason}: {detail}" if detail else str(reason))
+        self.reason = reason
+        self.detail = detail
+
+
+class InfrastructureError(Exception):
+    """The world around the clip failed (server down, out of memory, disk full): the clip stays pending."""
