@@ -1,0 +1,36 @@
+# make demo   fresh machine → dataset, report            make test   the whole suite
+PY ?= python3
+BIN := .venv/bin
+OUT ?= build/demo
+.DEFAULT_GOAL := help
+
+.PHONY: help install demo test check bench clean
+
+help:  ## show the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 10
+
+install: $(BIN)/.installed  ## make .venv with the pinned set (safe to repeat)
+
+$(BIN)/.installed: pyproject.toml constraints.txt
+	@$(PY) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"Python >= 3.11 is needed, this is {v[0]}.{v[1]}: make install PY=python3.12")'
+	test -x $(BIN)/python || $(PY) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[dev]'
+	touch $@
+
+demo: install  ## render a raw bucket, build the dataset, score it, write the report
+	$(BIN)/matrix_data demo $(OUT)
+
+test: install  ## the whole suite
+	$(BIN)/python -m pytest -n 2
+
+check: install  ## ruff and mypy strict
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: install  ## every benchmark that prints a figure of docs/log.md
+	for b in ingest shards orchestration; do $(BIN)/python -m benchmarks.$$b || exit 1; done
+
+clean:  ## remove what the targets above made
+	rm -rf .venv build

@@ -1,0 +1,217 @@
+"""The stages of a build in order: their fingerprints, their stores, and how each is called.
+
+A new stage is one task module and one `Step` here. Everything is opened from settings alone, so any process that knows
+the settings can run any batch.
+"""
+
+import json
+import threading
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from schemas import Captioned, Curated, Deduped, Grounded, Ingested, Record, Row, SourceFile, SourceVideo, Tracked
+from flows.settings import BuildSettings, validate
+from tasks.caption import caption, prompts_version
+from tasks.case import Case
+from tasks.curate import curate
+from tasks.engines.base import Frames
+from tasks.engines.registry import load_engine
+from tasks.errors import UserError
+from tasks.files import Folder
+from tasks.fingerprint import fingerprint
+from tasks.ground import ground
+from tasks.ingest import ingest
+from tasks.media import read_clip
+from tasks.scan import Found, hash_files, list_files
+from tasks.settings import Settings
+from tasks.store import Link, StageStore
+from tasks.track import track
+
+VERSIONS = {
+    "scan": 1, "select": 1, "ingest": 1, "dedupe": 1, "caption": 1, "ground": 1, "track": 1, "curate": 1, "shard": 1,
+}  # fmt: skip
+"""Code version per stage: raise one when its code writes other rows for the same input."""
+
+CHAIN = ("caption", "ground", "track", "curate")
+"""The stages that clips go through batch by batch, none waiting for all of another."""
+
+STAGES = ("scan", "select", "ingest", "dedupe", *CHAIN)
+
+BUILD_FILE = "build.json"
+
+PAYLOADS: dict[str, type[Record]] = {
+    "scan": SourceFile, "select": SourceVideo, "ingest": Ingested, "dedupe": Deduped,
+    "caption": Captioned, "ground": Grounded, "track": Tracked, "curate": Curated,
+}  # fmt: skip
+
+LINKS = {
+    "select": Link("payload.source_id", lambda payload: [payload["source_id"]]),
+    "ingest": Link(
+        "payload.clips.list.element.clip_id", lambda payload: [clip["clip_id"] for clip in payload["clips"]]
+    ),
+}
+"""A source's row is keyed by its file and leads to the content; a content's row leads to its clips."""
+
+
+@dataclass(frozen=True)
+class Tally:
+    """A stage's line in the funnel. `arrived = accepted + rejected + pending`, always."""
+
+    stage: str
+    arrived: int
+    accepted: int
+    rejected: dict[str, int]
+    pending: int
+    seconds: float
+
+    def __post_init__(self) -> None:
+        done = self.accepted + sum(self.rejected.values())
+        if self.arrived != done + self.pending:
+            raise AssertionError(f"{self.stage}: {self.arrived} in, but {done} done and {self.pending} pending")
+
+
+class Plan:
+    """Everything about one build that follows from its settings. Shared by the threads of a process."""
+
+    def __init__(self, settings: BuildSettings) -> None:
+        self.settings = settings
+        self.out = Folder(settings.out)
+        self.work = self.out.below("work")
+        self._stores: dict[str, StageStore[Any]] = {}
+        self._lock = threading.Lock()
+
+    def engine(self, kind: str) -> Any:
+        spec = getattr(self.settings.engines, kind)
+        return None if spec is None else load_engine(kind, spec)
+
+    @cached_property
+    def fingerprints(self) -> dict[str, str]:
+        """Fingerprint per stage, each over its own settings and engines and the one before."""
+        s = self.settings
+        # What is listed and how captions are matched decides which files come in, not what a file's row says.
+        own: dict[str, tuple[Settings, list[str]]] = {
+            "scan": (Settings(), []),
+            "select": (Settings(), []),
+            "ingest": (s.ingest, []),
+            "dedupe": (s.dedupe, []),
+            "caption": (s.caption, [prompts_version(), *self._identities("language", "captioner")]),
+            "ground": (s.ground, self._identities("detector", "verifier")),
+            "track": (s.track, self._identities("tracker")),
+            "curate": (s.curate, []),
+            "shard": (s.shard, []),
+        }
+        prints: dict[str, str] = {}
+        upstream = ""
+        for stage, (settings, engines) in own.items():
+            upstream = prints[stage] = fingerprint(stage, VERSIONS[stage], settings, engines, upstream)
+        return prints
+
+    def _identities(self, *kinds: str) -> list[str]:
+        engines = [self.engine(kind) for kind in kinds]
+        return ["none" if e is None else str(e.identity) for e in engines]
+
+    def store(self, stage: str) -> StageStore[Any]:
+        with self._lock:
+            if stage not in self._stores:
+                self._stores[stage] = StageStore(
+                    self.work, stage, self.fingerprints[stage], PAYLOADS[stage], LINKS.get(stage)
+                )
+            return self._stores[stage]
+
+    @property
+    def media(self) -> str:
+        """Where ingest puts clips, relative to the store's root."""
+        return f"ingest/{self.fingerprints['ingest']}/clips"
+
+    @property
+    def dataset(self) -> str:
+        """Where the shards of these settings go, relative to `out`."""
+        return f"dataset/{self.fingerprints['shard']}"
+
+    def upstream(self, stage: str) -> list[str]:
+        """Keys that have arrived at a stage: what the stage before accepted. Not for scan and select (flows/intake.py)."""
+        before = self.store(STAGES[STAGES.index(stage) - 1])
+        return list(before.links()) if before.link else before.accepted()
+
+    def tally(self, stage: str, arrived: Collection[str] | None = None) -> Tally:
+        """The stage's line in the funnel, from the store alone."""
+        store = self.store(stage)
+        keys = self.upstream(stage) if arrived is None else arrived
+        totals = store.totals(keys)
+        pending = len(store.pending(keys))
+        rejected = dict(sorted(totals.rejected.items()))
+        return Tally(stage, len(keys), totals.accepted, rejected, pending, totals.seconds)
+
+    # what a stage is called with
+
+    def cases(self, clip_ids: Sequence[str], stage: str) -> list[Case]:
+        """The clips with the results of all chain stages before `stage`, in the order of `clip_ids`."""
+        made_by = self.store("ingest").links()
+        sources = sorted({made_by[c] for c in clip_ids})
+        clips = {c.clip_id: c for made in self.store("ingest").payloads(sources) for c in made.clips}
+        earlier = CHAIN[: CHAIN.index(stage)] if stage in CHAIN else CHAIN
+        results = {name: self.store(name).payloads(clip_ids) for name in earlier}
+        fields = {"caption": "captioned", "ground": "grounded", "track": "tracked", "curate": "curated"}
+        return [
+            Case(clip=clips[clip_id], **{fields[name]: results[name][i] for name in earlier})
+            for i, clip_id in enumerate(clip_ids)
+        ]
+
+    def frames(self, case: Case) -> Frames:
+        """All frames of the clip, RGB uint8 [T, H, W, 3]."""
+        return read_clip(self.work, case.clip.path)
+
+    def process(self, stage: str, keys: Sequence[str]) -> Iterator[Row[Any]]:
+        """Run one batch of a stage and yield its rows; nothing is written here."""
+        s = self.settings
+        if stage == "scan":
+            return hash_files([self.listing[k] for k in keys], s.scan)
+        if stage == "ingest":
+            select = self.store("select")
+            links = select.links()
+            sources = select.payloads([links[k] for k in keys])
+            return ingest(sources, self.work, self.media, s.ingest)
+        cases = self.cases(keys, stage)
+        if stage == "caption":
+            return caption(cases, self.engine("language"), self.engine("captioner"), s.caption, self.frames)
+        if stage == "ground":
+            return ground(cases, self.frames, self.engine("detector"), self.engine("verifier"), s.ground)
+        if stage == "track":
+            return track(cases, self.frames, self.engine("tracker"), s.track)
+        if stage == "curate":
+            return curate(cases, s.curate)
+        raise ValueError(f"{stage} is not run in batches")
+
+
+_plans: dict[str, Plan] = {}
+_plans_lock = threading.Lock()
+
+
+def open_plan(settings: BuildSettings) -> Plan:
+    """A fresh plan for a build, saved as `work/build.json` so that workers and later commands find it by the folder."""
+    plan = Plan(settings)
+    saved = {"settings": settings.model_dump(mode="json"), "fingerprints": plan.fingerprints}
+    try:
+        plan.work.write(BUILD_FILE, (json.dumps(saved, indent=2) + "\n").encode())
+    except OSError as error:
+        raise UserError(f"cannot write to {plan.out.root}: {error.strerror or error}; give another --out") from None
+    with _plans_lock:
+        _plans[settings.out] = plan
+    return plan
+
+
+def plan_of(out: str) -> Plan:
+    """The plan of the build saved under `out`; one per process. UserError where there has been no build."""
+    with _plans_lock:
+        if out not in _plans:
+            work = Folder(out).below("work")
+            try:
+                saved = json.loads(work.read(BUILD_FILE))
+            except FileNotFoundError:
+                raise UserError(f"no build in {out}: run `matrix_data build SOURCE --out {out}` first") from None
+            except ValueError:
+                raise UserError(f"{out}/work/{BUILD_FILE} is damaged: run the build command again") from None
+            _plans[out] = Plan(validate(saved["settings"]))
+        return _plans[out]

@@ -1,0 +1,122 @@
+"""All settings of a build, and how a profile, `--set` and the command line become one.
+
+The flow's parameter is this model, so Prefect's run form shows it. Unknown keys are errors everywhere.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import Field, ValidationError
+
+from tasks.caption import CaptionSettings
+from tasks.curate import CurateSettings
+from tasks.dedupe import DedupeSettings
+from tasks.engines.registry import EngineSpec
+from tasks.errors import UserError
+from tasks.ground import GroundSettings
+from tasks.ingest import IngestSettings
+from tasks.scan import ScanSettings
+from tasks.select import SelectSettings
+from tasks.settings import Settings
+from tasks.shard import ShardSettings
+from tasks.sidecar import SidecarSettings
+from tasks.track import TrackSettings
+
+PROFILES = Path(__file__).parent.parent / "profiles"
+
+
+class EnginesSettings(Settings):
+    """The models behind the stages."""
+
+    language: EngineSpec = Field(default=EngineSpec(), description="answers the four caption turns")
+    captioner: EngineSpec | None = Field(default=None, description="writes captions for videos that bring none")
+    verifier: EngineSpec = Field(default=EngineSpec(), description="says which ID a box shows")
+    detector: EngineSpec = Field(default=EngineSpec(), description="proposes boxes for class nouns")
+    tracker: EngineSpec = Field(default=EngineSpec(), description="propagates masks from anchors")
+
+
+class RunSettings(Settings):
+    """How the work is cut up and run. Nothing here changes a row, so nothing here is in a fingerprint."""
+
+    workers: int = Field(default=2, ge=1, le=256, description="batches under way at once in this process")
+    batch: int = Field(default=16, ge=1, le=4096, description="clips a batch at caption, ground, track and curate")
+    sources_batch: int = Field(default=4, ge=1, le=4096, description="source videos a batch at ingest")
+    files_batch: int = Field(default=64, ge=1, le=4096, description="files a batch at scan")
+    max_attempts: int = Field(default=3, ge=1, description="own failures after which a clip is rejected as poison")
+    retries: int = Field(default=2, ge=0, description="Prefect retries of a batch that met an infrastructure failure")
+    retry_delay_s: float = Field(default=5.0, ge=0, description="wait before such a retry, in seconds")
+    give_up_after: int = Field(default=3, ge=1, description="batches lost to infrastructure in a row that end the run")
+
+
+class BuildSettings(Settings):
+    """One build: raw videos at `source` become a dataset under `out`."""
+
+    source: str = Field(description="folder or bucket of raw videos, any fsspec URL")
+    out: str = Field(description="folder of the store, the dataset and the report; the only place written to")
+    captions: str | None = Field(default=None, description="caption table: CSV, JSON, JSONL or Parquet")
+    scan: ScanSettings = ScanSettings()
+    sidecar: SidecarSettings = SidecarSettings()
+    select: SelectSettings = SelectSettings()
+    ingest: IngestSettings = IngestSettings()
+    dedupe: DedupeSettings = DedupeSettings()
+    caption: CaptionSettings = CaptionSettings()
+    ground: GroundSettings = GroundSettings()
+    track: TrackSettings = TrackSettings()
+    curate: CurateSettings = CurateSettings()
+    shard: ShardSettings = ShardSettings()
+    engines: EnginesSettings = EnginesSettings()
+    run: RunSettings = RunSettings()
+
+
+def load_settings(profile: str, overrides: list[str], **given: str | None) -> BuildSettings:
+    """Profile file, then `--set a.b=c` in order, then what the command line gives. UserError names the bad key."""
+    data = _read_profile(profile)
+    for override in overrides:
+        _apply(data, override)
+    data.update({k: v for k, v in given.items() if v is not None})
+    return validate(data)
+
+
+def validate(data: dict[str, Any]) -> BuildSettings:
+    """Settings from plain data; UserError with the first problem's key and what was wrong."""
+    try:
+        return BuildSettings.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(p) for p in first["loc"])
+        what = "unknown setting" if first["type"] == "extra_forbidden" else first["msg"]
+        more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+        raise UserError(f"settings: {where}: {what}{more}") from None
+
+
+def _read_profile(profile: str) -> dict[str, Any]:
+    path = Path(profile) if profile.endswith((".yaml", ".yml")) else PROFILES / f"{profile}.yaml"
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in PROFILES.glob("*.yaml")))
+        raise UserError(f"no profile {profile!r}: give a path to a .yaml file or one of: {known}")
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"profile {path}: not valid YAML: {str(error).splitlines()[0]}") from None
+    if not isinstance(data, dict):
+        raise UserError(f"profile {path}: must be a mapping of settings")
+    return data
+
+
+def _apply(data: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not all(key.split(".")):
+        raise UserError(f"--set {override!r}: write it as section.name=value")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise UserError(f"--set {override!r}: the value is not valid YAML") from None
+    node = data
+    *sections, name = key.split(".")
+    for section in sections:
+        below = node.setdefault(section, {})
+        if not isinstance(below, dict):
+            raise UserError(f"--set {override!r}: {section!r} is not a section")
+        node = below
+    node[name] = value

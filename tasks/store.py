@@ -1,0 +1,260 @@
+"""Where stages leave their results: `work/<stage>/<fingerprint>/part-*.parquet`, one row a clip.
+
+The store is the record; Prefect only schedules. Done means that the clip has an accepted or rejected row. Parts appear
+whole (tasks/files.py), so a run that is killed at any moment loses at most the batches under way, and two workers on
+one batch write the same part. Attempts that broke in their own way lie beside them as `fail-*.parquet`.
+"""
+
+import hashlib
+import threading
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from schemas import Reason, Record, Row, Status
+from schemas.arrow import arrow_schema, from_table, to_table
+from tasks.files import Folder
+
+R = TypeVar("R", bound=Record)
+
+ROW_GROUP = 64
+"""Rows per Parquet row group: reading one batch out of a compacted part costs a few groups, not the part."""
+
+COMPACT_ABOVE = 64
+"""Parts per stage above which `compact` merges them: opening a part costs ~1 ms, thousands of them seconds."""
+
+PART, FAIL, TORN = "part-", "fail-", "torn-"
+
+
+@dataclass(slots=True)
+class Place:
+    """Where a clip's row is, how it ended, and which keys of the next stage it leads to."""
+
+    accepted: bool
+    reason: str | None
+    part: str
+    group: int
+    row: int
+    links: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Link:
+    """How an accepted row names the keys of the next stage, where those are not its own key."""
+
+    column: str
+    """Parquet path of the leaf, so that an index reads it without the rest of the payload."""
+    of: Callable[[Any], list[str]]
+    """The keys, out of the payload as plain data."""
+
+
+@dataclass
+class Totals:
+    """What a stage has on record."""
+
+    accepted: int = 0
+    rejected: Counter[str] = field(default_factory=Counter)
+    seconds: float = 0.0
+
+
+class StageStore(Generic[R]):
+    """The rows of one stage under one fingerprint. Safe for threads; an instance sees others' parts after `refresh`."""
+
+    def __init__(
+        self, work: Folder, stage: str, fingerprint: str, payload: type[R], link: Link | None = None
+    ) -> None:
+        self.stage = stage
+        self.link = link
+        self.fingerprint = fingerprint
+        self.folder = work.below(f"{stage}/{fingerprint}")
+        self.row_type: type[Row[R]] = Row[payload]  # type: ignore[valid-type]
+        self.torn: list[str] = []
+        self._lock = threading.RLock()
+        self._seen: set[str] = set()
+        self._places: dict[str, Place] = {}
+        self._failures: Counter[str] = Counter()
+        self._seconds = 0.0
+        self.refresh()
+
+    # reading
+
+    def refresh(self) -> None:
+        """Take in parts that were added or removed since the last look. A torn part is set aside; its clips are pending."""
+        with self._lock:
+            names = [n for n in self.folder.names() if n.startswith((PART, FAIL)) and n.endswith(".parquet")]
+            if self._seen - set(names):
+                self._seen, self._places, self._failures, self._seconds = set(), {}, Counter(), 0.0
+            for name in names:
+                if name not in self._seen:
+                    self._take_in(name)
+
+    def _take_in(self, name: str) -> None:
+        light = ["key", "status", "reason", "seconds"] + ([self.link.column] if self.link else [])
+        try:
+            with self.folder.open(name) as stream:
+                parts = pq.ParquetFile(stream)
+                groups = [parts.read_row_group(g, columns=light).to_pydict() for g in range(parts.num_row_groups)]
+        except (pa.ArrowInvalid, pa.ArrowKeyError, OSError, KeyError) as error:
+            self._set_aside(name, error)
+            return
+        self._seen.add(name)
+        for g, columns in enumerate(groups):
+            for r, key in enumerate(columns["key"]):
+                self._seconds += columns["seconds"][r]
+                if columns["status"][r] == Status.FAILED:
+                    self._failures[key] += 1
+                elif key not in self._places:
+                    accepted = columns["status"][r] == Status.ACCEPTED
+                    links = tuple(self.link.of(columns["payload"][r])) if self.link and accepted else (key,)
+                    self._places[key] = Place(accepted, columns["reason"][r], name, g, r, links)
+
+    def _set_aside(self, name: str, error: Exception) -> None:
+        data_is_bad = not isinstance(error, OSError) or isinstance(error, pa.ArrowException)
+        if not data_is_bad:
+            raise error
+        self.folder.write(f"{TORN}{name}", self.folder.read(name))
+        self.folder.remove(name)
+        self.torn.append(name)
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._places
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def accepted(self) -> list[str]:
+        """Sorted keys of the accepted rows."""
+        with self._lock:
+            return sorted(k for k, p in self._places.items() if p.accepted)
+
+    def links(self) -> dict[str, str]:
+        """Keys of the next stage and the accepted row that leads to each, sorted by key."""
+        with self._lock:
+            return dict(sorted((link, k) for k, p in self._places.items() if p.accepted for link in p.links))
+
+    def rejected(self) -> dict[str, str]:
+        """Reason code by key."""
+        with self._lock:
+            return {k: p.reason or "" for k, p in sorted(self._places.items()) if not p.accepted}
+
+    def pending(self, upstream: Iterable[str]) -> list[str]:
+        """Keys of `upstream` that have no row yet, in its order."""
+        return [k for k in upstream if k not in self._places]
+
+    def accepted_of(self, keys: Iterable[str]) -> list[str]:
+        """Those of `keys` that were accepted, in their order."""
+        with self._lock:
+            return [k for k in keys if k in self._places and self._places[k].accepted]
+
+    def failures(self, key: str) -> int:
+        """Attempts on record that broke in their own way."""
+        return self._failures[key]
+
+    def totals(self, upstream: Iterable[str] | None = None) -> Totals:
+        """Counts over all rows, or over those whose key is in `upstream`."""
+        with self._lock:
+            places = (
+                list(self._places.values())
+                if upstream is None
+                else [p for p in map(self._places.get, upstream) if p is not None]
+            )
+            totals = Totals(seconds=self._seconds)
+            totals.accepted = sum(p.accepted for p in places)
+            totals.rejected.update(p.reason or "" for p in places if not p.accepted)
+            return totals
+
+    def read(self, keys: Sequence[str]) -> list[Row[R]]:
+        """The rows of `keys`, in their order. KeyError for one without a row."""
+        with self._lock:
+            places = [self._places[k] for k in keys]
+        wanted: dict[str, set[int]] = {}
+        for place in places:
+            wanted.setdefault(place.part, set()).add(place.group)
+        found: dict[tuple[str, int], pa.Table] = {}
+        for part, groups in sorted(wanted.items()):
+            with self.folder.open(part) as stream:
+                parts = pq.ParquetFile(stream)
+                for g in sorted(groups):
+                    found[part, g] = parts.read_row_group(g)
+        rows = []
+        for place in places:
+            rows += from_table(found[place.part, place.group].slice(place.row, 1), self.row_type)
+        return rows
+
+    def payloads(self, keys: Sequence[str]) -> list[R]:
+        """The records of accepted `keys`, in their order. ValueError for a rejected one."""
+        records = []
+        for row in self.read(keys):
+            if row.payload is None:
+                raise ValueError(f"{row.key} was rejected at {self.stage}: {row.reason}")
+            records.append(row.payload)
+        return records
+
+    def scan(self, batch: int = ROW_GROUP) -> Iterator[list[Row[R]]]:
+        """All rows in key order, a bounded number at a time."""
+        with self._lock:
+            keys = sorted(self._places)
+        for i in range(0, len(keys), batch):
+            yield self.read(keys[i : i + batch])
+
+    # writing
+
+    def write(self, rows: Sequence[Row[R]]) -> None:
+        """Put the rows of a batch on record. Ends go to one part named after its keys; failed attempts go beside it."""
+        ends = [r for r in rows if r.status is not Status.FAILED]
+        fails = [r for r in rows if r.status is Status.FAILED]
+        if ends:
+            digest = hashlib.sha256("\n".join(sorted(r.key for r in ends)).encode()).hexdigest()[:16]
+            self._write_part(f"{PART}{digest}.parquet", ends)
+        if fails:
+            self._write_part(f"{FAIL}{uuid.uuid4().hex[:16]}.parquet", fails)
+
+    def _write_part(self, name: str, rows: Sequence[Row[R]]) -> None:
+        with self.folder.create(name) as stream:
+            pq.write_table(to_table(list(rows), self.row_type), stream, compression="zstd", row_group_size=ROW_GROUP)
+        with self._lock:
+            if name not in self._seen:
+                self._take_in(name)
+
+    def forget(self, keys: Iterable[str]) -> int:
+        """Take rows off the record, so that their clips are pending again. Only under the build lock."""
+        with self._lock:
+            gone = set(keys) & (set(self._places) | set(self._failures))
+            by_part: dict[str, set[str]] = {}
+            for name in sorted(self._seen):
+                with self.folder.open(name) as stream:
+                    held = set(pq.read_table(stream, columns=["key"])["key"].to_pylist())
+                if held & gone:
+                    by_part[name] = held & gone
+            for name, drop in by_part.items():
+                with self.folder.open(name) as stream:
+                    table = pq.read_table(stream)
+                keep = [i for i, key in enumerate(table["key"].to_pylist()) if key not in drop]
+                if keep:
+                    # A new name: other readers notice a vanished part, not one that changed under its name.
+                    with self.folder.create(f"{name[:5]}{uuid.uuid4().hex[:16]}.parquet") as stream:
+                        pq.write_table(table.take(keep), stream, compression="zstd", row_group_size=ROW_GROUP)
+                self.folder.remove(name)
+            self.refresh()
+            return len(gone)
+
+    def compact(self) -> None:
+        """Merge many small parts into one sorted by key, a row group in memory at a time. Only under the build lock."""
+        with self._lock:
+            old = sorted(n for n in self._seen if n.startswith(PART))
+            if len(old) <= COMPACT_ABOVE:
+                return
+            digest = hashlib.sha256("\n".join(old).encode()).hexdigest()[:16]
+            with self.folder.create(f"{PART}{digest}.parquet") as stream:
+                with pq.ParquetWriter(stream, arrow_schema(self.row_type), compression="zstd") as writer:
+                    for rows in self.scan():
+                        writer.write_table(to_table(rows, self.row_type), row_group_size=ROW_GROUP)
+            # A kill here leaves doubles of equal rows, which readers drop.
+            for name in old:
+                self.folder.remove(name)
+            self.refresh()

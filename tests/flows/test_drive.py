@@ -1,0 +1,117 @@
+"""Moving batches through stages, with threads in Prefect's place."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from flows.drive import GaveUpError, batched, drive
+
+STAGES = ("a", "b", "c")
+
+
+def run(keys, size, work, in_flight=3, give_up_after=2):
+    pool = ThreadPoolExecutor(8)
+
+    def submit(stage, number, keys, done):
+        future = pool.submit(work, stage, number, keys)
+        future.add_done_callback(lambda _: done())
+        return future
+
+    try:
+        return drive(batched(keys, size, STAGES), submit, in_flight, give_up_after, lambda: None)
+    finally:
+        pool.shutdown()
+
+
+def test_every_batch_goes_through_every_stage_in_order():
+    seen, lock = [], threading.Lock()
+
+    def work(stage, number, keys):
+        with lock:
+            seen.append((number, stage, tuple(keys)))
+        return keys
+
+    keys = [str(i) for i in range(20)]
+    assert run(keys, 3, work) == []
+    for number in range(7):
+        mine = [(stage, k) for n, stage, k in seen if n == number]
+        assert mine == [(s, tuple(keys[3 * number : 3 * number + 3])) for s in STAGES]
+
+
+def test_never_more_under_way_than_allowed():
+    now, most, lock = 0, 0, threading.Lock()
+
+    def work(stage, number, keys):
+        nonlocal now, most
+        with lock:
+            now += 1
+            most = max(most, now)
+        threading.Event().wait(0.002)
+        with lock:
+            now -= 1
+        return keys
+
+    run([str(i) for i in range(40)], 2, work, in_flight=3)
+    assert 1 < most <= 3
+
+
+def test_a_stage_sees_only_what_the_one_before_accepted():
+    seen = {}
+
+    def work(stage, number, keys):
+        seen.setdefault(stage, []).extend(keys)
+        return [k for k in keys if stage != "a" or int(k) % 2]
+
+    run([str(i) for i in range(10)], 5, work)
+    assert sorted(seen["b"]) == ["1", "3", "5", "7", "9"] == sorted(seen["c"])
+
+
+def test_a_batch_with_nothing_left_ends():
+    calls = []
+
+    def work(stage, number, keys):
+        calls.append(stage)
+        return []
+
+    run(["1", "2"], 2, work)
+    assert calls == ["a"]
+
+
+def test_a_lost_batch_does_not_stop_the_others():
+    done = []
+
+    def work(stage, number, keys):
+        if number == 1 and stage == "b":
+            raise OSError("server down")
+        if stage == "c":
+            done.append(number)
+        return keys
+
+    (error,) = run([str(i) for i in range(6)], 2, work, in_flight=1)
+    assert str(error) == "server down"
+    assert sorted(done) == [0, 2]
+
+
+def test_lost_batches_in_a_row_end_the_run():
+    calls = []
+
+    def work(stage, number, keys):
+        calls.append(number)
+        raise OSError("disk full")
+
+    with pytest.raises(GaveUpError, match="disk full"):
+        run([str(i) for i in range(100)], 1, work, in_flight=1, give_up_after=3)
+    assert calls == [0, 1, 2]
+
+
+def test_a_future_that_is_done_at_once_is_no_deadlock():
+    class Done:
+        def result(self):
+            return ["x"]
+
+    def submit(stage, number, keys, done):
+        done()
+        return Done()
+
+    assert drive(batched(["x"], 1, STAGES), submit, 2, 2, lambda: None) == []

@@ -1,0 +1,138 @@
+"""The store: parts whole or absent, nothing lost, nothing doubled."""
+
+import pyarrow.parquet as pq
+import pytest
+
+from schemas import Deduped, Reason, Row, Status
+from tasks.files import Folder
+from tasks.store import COMPACT_ABOVE, PART, TORN, StageStore
+
+KEYS = [f"{i:016x}" for i in range(400)]
+
+
+def accepted(key: str, distance: int = 3) -> Row[Deduped]:
+    return Row(key=key, status=Status.ACCEPTED, seconds=0.5, payload=Deduped(nearest=None, distance=distance))
+
+
+def rejected(key: str, reason: Reason = Reason.NEAR_DUPLICATE) -> Row[Deduped]:
+    return Row(key=key, status=Status.REJECTED, reason=reason, detail="why")
+
+
+def failed(key: str) -> Row[Deduped]:
+    return Row(key=key, status=Status.FAILED, detail="ValueError: no")
+
+
+@pytest.fixture
+def work(tmp_path):
+    return Folder(str(tmp_path))
+
+
+def open_store(work: Folder) -> StageStore[Deduped]:
+    return StageStore(work, "dedupe", "abc123", Deduped)
+
+
+def test_rows_come_back_in_the_order_asked(work):
+    store = open_store(work)
+    store.write([accepted(KEYS[1], 7), rejected(KEYS[0])])
+    store.write([accepted(KEYS[2], 9)])
+    again = open_store(work)
+    assert [r.key for r in again.read([KEYS[2], KEYS[0], KEYS[1]])] == [KEYS[2], KEYS[0], KEYS[1]]
+    assert [p.distance for p in again.payloads([KEYS[2], KEYS[1]])] == [9, 7]
+    assert again.accepted() == [KEYS[1], KEYS[2]]
+    assert again.rejected() == {KEYS[0]: "near_duplicate"}
+    assert again.pending(KEYS[:5]) == KEYS[3:5]
+    totals = again.totals(KEYS[:2])
+    assert (totals.accepted, dict(totals.rejected)) == (1, {"near_duplicate": 1})
+
+
+def test_payloads_of_a_rejected_clip_is_an_error(work):
+    store = open_store(work)
+    store.write([rejected(KEYS[0])])
+    with pytest.raises(ValueError, match="was rejected at dedupe"):
+        store.payloads([KEYS[0]])
+
+
+def test_failed_attempts_leave_the_clip_pending_and_are_counted_over_runs(work):
+    store = open_store(work)
+    store.write([failed(KEYS[0])])
+    store.write([failed(KEYS[0])])
+    again = open_store(work)
+    assert again.failures(KEYS[0]) == 2
+    assert again.pending(KEYS[:1]) == KEYS[:1]
+
+
+def test_two_workers_on_one_batch_leave_one_part(work):
+    one, two = open_store(work), open_store(work)
+    one.write([accepted(KEYS[0]), accepted(KEYS[1])])
+    two.write([accepted(KEYS[1]), accepted(KEYS[0])])
+    assert len([n for n in one.folder.names() if n.startswith(PART)]) == 1
+    assert len(open_store(work)) == 2
+
+
+def test_overlapping_batches_give_one_row_a_clip(work):
+    one, two = open_store(work), open_store(work)
+    one.write([accepted(KEYS[0]), accepted(KEYS[1])])
+    two.write([accepted(KEYS[1]), accepted(KEYS[2])])
+    again = open_store(work)
+    assert again.totals().accepted == 3
+    assert [r.key for rows in again.scan(2) for r in rows] == KEYS[:3]
+
+
+def test_a_part_cut_in_half_is_set_aside_and_its_clips_are_pending(work, tmp_path):
+    store = open_store(work)
+    store.write([accepted(KEYS[0])])
+    store.write([accepted(KEYS[1])])
+    (part,) = [n for n in store.folder.names() if KEYS[0] in str(pq.read_table(store.folder.path(n))["key"])]
+    path = tmp_path / "dedupe" / "abc123" / part
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    again = open_store(work)
+    assert again.torn == [part]
+    assert again.pending(KEYS[:2]) == [KEYS[0]]
+    assert f"{TORN}{part}" in again.folder.names()
+    again.write([accepted(KEYS[0])])
+    assert open_store(work).pending(KEYS[:2]) == []
+
+
+def test_temporary_files_are_not_parts(work, tmp_path):
+    store = open_store(work)
+    store.write([accepted(KEYS[0])])
+    (tmp_path / "dedupe" / "abc123" / ".tmp-x-part-1.parquet").write_bytes(b"half")
+    assert len(open_store(work)) == 1
+
+
+def test_forget_makes_clips_pending_again_and_keeps_the_rest(work):
+    store = open_store(work)
+    store.write([accepted(KEYS[0], 1), rejected(KEYS[1]), rejected(KEYS[2], Reason.POISON)])
+    store.write([failed(KEYS[2])])
+    assert store.forget([KEYS[2], KEYS[9]]) == 1
+    for view in (store, open_store(work)):
+        assert view.pending(KEYS[:3]) == [KEYS[2]]
+        assert view.failures(KEYS[2]) == 0
+        assert view.payloads([KEYS[0]])[0].distance == 1
+
+
+def test_compact_keeps_every_row(work):
+    store = open_store(work)
+    parts = COMPACT_ABOVE + 10
+    for i in range(parts):
+        store.write([accepted(KEYS[i], i), rejected(KEYS[200 + i])])
+    before = [r for rows in store.scan() for r in rows]
+    store.compact()
+    assert len([n for n in store.folder.names() if n.startswith(PART)]) == 1
+    for view in (store, open_store(work)):
+        assert [r for rows in view.scan() for r in rows] == before
+        assert len(view) == 2 * parts
+
+
+def test_a_kill_between_compaction_and_clean_up_doubles_nothing(work, tmp_path):
+    store = open_store(work)
+    for i in range(COMPACT_ABOVE + 1):
+        store.write([accepted(KEYS[i], i)])
+    folder = tmp_path / "dedupe" / "abc123"
+    old = {p.name: p.read_bytes() for p in folder.iterdir()}
+    store.compact()
+    for name, data in old.items():
+        (folder / name).write_bytes(data)
+    again = open_store(work)
+    assert again.totals().accepted == COMPACT_ABOVE + 1
+    assert [p.distance for p in again.payloads(KEYS[:5])] == [0, 1, 2, 3, 4]
