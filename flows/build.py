@@ -20,8 +20,8 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from flows.batch import run_batch
 from flows.drive import Future, batched, drive
 from flows.finish import Result, finish, run_report, run_shard
-from flows.intake import run_dedupe, run_select
 from flows.funnel import as_table, funnel, tell
+from flows.intake import run_dedupe, run_select
 from flows.lock import build_lock
 from flows.plan import CHAIN, Plan, open_plan, plan_of
 from flows.settings import BuildSettings
@@ -51,12 +51,15 @@ BATCH_TASKS: dict[str, Task[..., list[str]]] = {
     )
     for stage in ("scan", "ingest", *CHAIN)
 }
-"""One Prefect task per stage. The parameters are plain and small: any process that reaches the store can run a batch."""
+"""One Prefect task per stage. Its parameters are plain and small: any process that reaches the store can run it."""
 
-select_task = task(_alone(run_select), name="select", task_run_name="select", cache_policy=NO_CACHE)
-dedupe_task = task(_alone(run_dedupe), name="dedupe", task_run_name="dedupe", cache_policy=NO_CACHE)
-shard_task = task(_alone(run_shard), name="shard", task_run_name="shard", cache_policy=NO_CACHE)
-report_task = task(_alone(run_report), name="report", task_run_name="report", cache_policy=NO_CACHE)
+ALONE: dict[str, Task[[str], None]] = {
+    stage: task(
+        _alone(step), name=stage, task_run_name=stage, cache_policy=NO_CACHE, persist_result=False, tags=[stage]
+    )
+    for stage, step in {"select": run_select, "dedupe": run_dedupe, "shard": run_shard, "report": run_report}.items()
+}
+"""The stages that see everything at once, one task each."""
 
 
 @flow(
@@ -67,32 +70,39 @@ report_task = task(_alone(run_report), name="report", task_run_name="report", ca
 )
 def build(settings: BuildSettings) -> Result:
     """Raw videos to verified shards. Whatever is on record already is not done again."""
-    began = time.perf_counter()
     with build_lock(settings.out):
-        plan = open_plan(settings)
-        run = settings.run
-        gauge = Gauge(plan)
+        return pipeline(open_plan(settings))
 
-        def submit(stage: str, number: int, keys: list[str], done: Callable[[], None]) -> Future:
-            ready = BATCH_TASKS[stage].with_options(retries=run.retries, retry_delay_seconds=run.retry_delay_s)
-            future = ready.submit(settings.out, stage, number, keys)
-            future.add_done_callback(lambda _: done())
-            return future
 
-        def go(stages: Sequence[str], keys: Sequence[str], size: int) -> list[Exception]:
-            return drive(batched(keys, size, stages), submit, run.workers, run.give_up_after, gauge.show)
+def pipeline(plan: Plan) -> Result:
+    """All stages over what is pending, inside a flow run. The caller holds the folder's lock."""
+    began = time.perf_counter()
+    out = plan.settings.out
+    gauge = Gauge(plan)
+    go(plan, gauge, ["scan"], plan.store("scan").pending(plan.listing))
+    ALONE["select"](out)
+    go(plan, gauge, ["ingest"], plan.store("ingest").pending(plan.upstream("ingest")))
+    ALONE["dedupe"](out)
+    go(plan, gauge, CHAIN, unfinished(plan))
+    for stage in BATCH_TASKS:
+        plan.store(stage).compact()
+    ALONE["shard"](out)
+    ALONE["report"](out)
+    gauge.show(last=True)
+    return finish(plan, began)
 
-        lost = go(["scan"], plan.store("scan").pending(plan.listing), run.files_batch)
-        select_task(settings.out)
-        lost += go(["ingest"], plan.store("ingest").pending(plan.upstream("ingest")), run.sources_batch)
-        dedupe_task(settings.out)
-        lost += go(CHAIN, unfinished(plan), run.batch)
-        for stage in BATCH_TASKS:
-            plan.store(stage).compact()
-        shard_task(settings.out)
-        report_task(settings.out)
-        gauge.show(last=True)
-        return finish(plan, lost, time.perf_counter() - began)
+
+def go(plan: Plan, gauge: "Gauge", stages: Sequence[str], keys: Sequence[str]) -> None:
+    """Drive `keys` through `stages` in batches, each batch and stage a Prefect task."""
+    run = plan.settings.run
+
+    def submit(stage: str, number: int, keys: list[str], done: Callable[[], None]) -> Future:
+        ready = BATCH_TASKS[stage].with_options(retries=run.retries, retry_delay_seconds=run.retry_delay_s)
+        future = ready.submit(plan.settings.out, stage, number, keys)
+        future.add_done_callback(lambda _: done())
+        return future
+
+    drive(batched(keys, plan.batch_size(stages[0]), stages), submit, run.workers, run.give_up_after, gauge.show)
 
 
 def unfinished(plan: Plan) -> list[str]:

@@ -3,11 +3,12 @@
 Both decide in a fixed order over all that is new, so that a build that was killed and resumed decides the same.
 """
 
-from flows.plan import Plan
-from schemas import Reason
 from tasks.dedupe import dedupe
 from tasks.select import select
 from tasks.sidecar import Captions, load_captions
+
+from flows.plan import Plan
+from schemas import Reason
 
 
 def captions_of(plan: Plan) -> Captions:
@@ -28,7 +29,7 @@ def run_select(plan: Plan) -> None:
         [k for k, f in files.items() if captions.has(f.name)]
         + [k for k, reason in rejected.items() if reason == Reason.NO_VIDEO and k not in orphans]
     )
-    pending = store.pending([k for k in scan.accepted()])
+    pending = store.pending(scan.accepted())
     if not pending and not store.pending(orphans):
         return
     new = list(zip(pending, scan.payloads(pending), strict=True))
@@ -52,5 +53,3 @@ def run_dedupe(plan: Plan) -> None:
                 elif clip.clip_id in accepted:
                     known.append(clip)
     store.write(dedupe(new, known, plan.settings.dedupe))
-
-

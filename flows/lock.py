@@ -23,7 +23,9 @@ def build_lock(out: str) -> Iterator[None]:
     try:
         lock.acquire()
     except Timeout:
-        raise UserError(f"another build is at work in {folder.root}: wait for it to end, or give another --out") from None
+        raise UserError(
+            f"another build is at work in {folder.root}: wait for it to end, or give another --out"
+        ) from None
     try:
         yield
     finally:

@@ -11,9 +11,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from schemas import Captioned, Curated, Deduped, Grounded, Ingested, Record, Row, SourceFile, SourceVideo, Tracked
-from flows.settings import BuildSettings, validate
 from tasks.caption import caption, prompts_version
+from tasks.ingest import ingest
+from tasks.scan import hash_files
+
+from flows.settings import BuildSettings, validate
+from schemas import Captioned, Curated, Deduped, Grounded, Ingested, Record, Row, SourceFile, SourceVideo, Tracked
 from tasks.case import Case
 from tasks.curate import curate
 from tasks.engines.base import Frames
@@ -22,16 +25,22 @@ from tasks.errors import UserError
 from tasks.files import Folder
 from tasks.fingerprint import fingerprint
 from tasks.ground import ground
-from tasks.ingest import ingest
 from tasks.media import read_clip
-from tasks.scan import Found, hash_files, list_files
 from tasks.settings import Settings
 from tasks.store import Link, StageStore
 from tasks.track import track
 
 VERSIONS = {
-    "scan": 1, "select": 1, "ingest": 1, "dedupe": 1, "caption": 1, "ground": 1, "track": 1, "curate": 1, "shard": 1,
-}  # fmt: skip
+    "scan": 1,
+    "select": 1,
+    "ingest": 1,
+    "dedupe": 1,
+    "caption": 1,
+    "ground": 1,
+    "track": 1,
+    "curate": 1,
+    "shard": 1,
+}
 """Code version per stage: raise one when its code writes other rows for the same input."""
 
 CHAIN = ("caption", "ground", "track", "curate")
@@ -39,12 +48,21 @@ CHAIN = ("caption", "ground", "track", "curate")
 
 STAGES = ("scan", "select", "ingest", "dedupe", *CHAIN)
 
+FIELDS = {"caption": "captioned", "ground": "grounded", "track": "tracked", "curate": "curated"}
+"""Where each chain stage's record stands in a `Case`."""
+
 BUILD_FILE = "build.json"
 
 PAYLOADS: dict[str, type[Record]] = {
-    "scan": SourceFile, "select": SourceVideo, "ingest": Ingested, "dedupe": Deduped,
-    "caption": Captioned, "ground": Grounded, "track": Tracked, "curate": Curated,
-}  # fmt: skip
+    "scan": SourceFile,
+    "select": SourceVideo,
+    "ingest": Ingested,
+    "dedupe": Deduped,
+    "caption": Captioned,
+    "ground": Grounded,
+    "track": Tracked,
+    "curate": Curated,
+}
 
 LINKS = {
     "select": Link("payload.source_id", lambda payload: [payload["source_id"]]),
@@ -131,7 +149,7 @@ class Plan:
         return f"dataset/{self.fingerprints['shard']}"
 
     def upstream(self, stage: str) -> list[str]:
-        """Keys that have arrived at a stage: what the stage before accepted. Not for scan and select (flows/intake.py)."""
+        """Keys that have arrived at a stage: what the one before accepted. Not for scan and select (flows/funnel.py)."""
         before = self.store(STAGES[STAGES.index(stage) - 1])
         return list(before.links()) if before.link else before.accepted()
 
@@ -153,9 +171,8 @@ class Plan:
         clips = {c.clip_id: c for made in self.store("ingest").payloads(sources) for c in made.clips}
         earlier = CHAIN[: CHAIN.index(stage)] if stage in CHAIN else CHAIN
         results = {name: self.store(name).payloads(clip_ids) for name in earlier}
-        fields = {"caption": "captioned", "ground": "grounded", "track": "tracked", "curate": "curated"}
         return [
-            Case(clip=clips[clip_id], **{fields[name]: results[name][i] for name in earlier})
+            Case(clip=clips[clip_id], **{FIELDS[name]: results[name][i] for name in earlier})
             for i, clip_id in enumerate(clip_ids)
         ]
 

@@ -1,4 +1,4 @@
-"""Arrow form of the records: typed columns derived from the pydantic models, so that any Parquet reader can query them."""
+"""Arrow form of the records: typed columns derived from the pydantic models, for any Parquet reader to query."""
 
 import types
 from enum import Enum

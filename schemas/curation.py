@@ -14,11 +14,25 @@ class TrackNumbers(Record):
     id: InstanceId
     visible_share: Share = Field(description="frames with a mask / frames")
     longest_gap: Count = Field(description="longest run of empty frames between two visible ones")
-    area_jump: float = Field(ge=0, description="largest |log2(area ratio)| of neighbouring visible frames")
+    area_jump: float = Field(
+        ge=0,
+        description="largest |log2(area ratio)| of neighbouring visible frames; masks cut by the image border and "
+        "masks below a quarter of the anchor frame's area (half hidden, entering, leaving) are left out",
+    )
     fragments: Share = Field(description="largest share of a frame's mask lying outside its biggest part, median frame")
     anchor_iou: Share = Field(description="IoU of the mask's box with the anchor box at the anchor frame")
     side: float = Field(ge=0, description="median over visible frames of sqrt(mask area) / shorter image side")
-    same_class_iou: Share = Field(description="largest mean IoU with another track of the same class")
+    same_class_iou: Share = Field(
+        description="largest mean IoU with another track of its class, over the frames in which the rarer one shows"
+    )
+    growth: float = Field(
+        default=0.0,
+        ge=0,
+        description="log2 of the largest median area of five consecutive visible frames over the anchor frame's area",
+    )
+    likeness: Share = Field(
+        default=1.0, description="lowest median of `Track.likeness` over five consecutive visible frames"
+    )
 
 
 class Curated(Record):

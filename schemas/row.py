@@ -1,4 +1,4 @@
-"""The envelope of every result in the store: a clip is accepted, or rejected with a reason. Nothing else ends a stage."""
+"""The envelope of every result in the store: a clip is accepted, or rejected with a reason. Nothing else is an end."""
 
 from enum import StrEnum
 from typing import Generic, TypeVar

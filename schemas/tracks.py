@@ -2,7 +2,7 @@
 
 from pydantic import Field, model_validator
 
-from schemas.base import Count, InstanceId, Record
+from schemas.base import Count, InstanceId, Record, Share
 
 Rle = str
 """The `counts` string of a COCO compressed RLE; its size is the track set's `height` × `width`."""
@@ -13,6 +13,11 @@ class Track(Record):
 
     id: InstanceId
     masks: tuple[Rle | None, ...]
+    likeness: tuple[Share | None, ...] = Field(
+        default=(),
+        description="per frame, how far the mask's colours are still those of the anchor frame's mask rather than "
+        "those around it; 1 at the anchor, None where empty. Filled in by the stage, not by the tracker",
+    )
 
 
 class Tracked(Record):

@@ -12,7 +12,7 @@ Level = Literal["plain", "hard"]
 
 
 class TrueInstance(Record):
-    """One drawn thing: its ID, class, the words that set it apart, every place where the caption names it, its masks."""
+    """One drawn thing: its ID, class, the words that set it apart, the places where the caption names it, its masks."""
 
     id: InstanceId
     cls: str
@@ -20,6 +20,13 @@ class TrueInstance(Record):
     phrase: str = Field(description="distinguishable noun phrase, as a caption would say it")
     mentions: tuple[Span, ...] = Field(description="character spans of the caption that mean this instance")
     masks: tuple[Rle | None, ...] = Field(description="visible pixels per displayed source frame; None when unseen")
+
+
+class FrameRange(Record):
+    """Half-open range of source frames."""
+
+    start: Count
+    end: Count
 
 
 class TrueTriplet(Record):
@@ -33,6 +40,7 @@ class TrueTriplet(Record):
     dynamism: Score5
     start_frame: Count
     end_frame: Count = Field(description="exclusive")
+    repeats: tuple[FrameRange, ...] = Field(default=(), description="where later shots of the video show it again")
 
 
 class VideoTruth(Record):

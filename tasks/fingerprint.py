@@ -11,7 +11,7 @@ from tasks.settings import Settings
 def fingerprint(stage: str, version: int, settings: Settings, engines: Sequence[str], upstream: str) -> str:
     """12 hex digits over the stage's code version, settings, schema version, engine identities and upstream's print.
 
-    `version` is raised by whoever changes what a stage's own code writes. Secrets never stand in settings or identities.
+    `version` is raised by whoever changes what a stage's own code writes. No secret stands in settings or identities.
     """
     parts = {
         "stage": stage,

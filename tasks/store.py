@@ -16,7 +16,7 @@ from typing import Any, Generic, TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from schemas import Reason, Record, Row, Status
+from schemas import Record, Row, Status
 from schemas.arrow import arrow_schema, from_table, to_table
 from tasks.files import Folder
 
@@ -65,9 +65,7 @@ class Totals:
 class StageStore(Generic[R]):
     """The rows of one stage under one fingerprint. Safe for threads; an instance sees others' parts after `refresh`."""
 
-    def __init__(
-        self, work: Folder, stage: str, fingerprint: str, payload: type[R], link: Link | None = None
-    ) -> None:
+    def __init__(self, work: Folder, stage: str, fingerprint: str, payload: type[R], link: Link | None = None) -> None:
         self.stage = stage
         self.link = link
         self.fingerprint = fingerprint
@@ -84,7 +82,7 @@ class StageStore(Generic[R]):
     # reading
 
     def refresh(self) -> None:
-        """Take in parts that were added or removed since the last look. A torn part is set aside; its clips are pending."""
+        """Take in parts added or removed since the last look. A torn part is set aside, and its clips are pending."""
         with self._lock:
             names = [n for n in self.folder.names() if n.startswith((PART, FAIL)) and n.endswith(".parquet")]
             if self._seen - set(names):
@@ -141,6 +139,11 @@ class StageStore(Generic[R]):
         """Reason code by key."""
         with self._lock:
             return {k: p.reason or "" for k, p in sorted(self._places.items()) if not p.accepted}
+
+    def reason_of(self, key: str) -> str | None:
+        """Why `key` was rejected; None when it was not, or has no row."""
+        place = self._places.get(key)
+        return None if place is None or place.accepted else place.reason
 
     def pending(self, upstream: Iterable[str]) -> list[str]:
         """Keys of `upstream` that have no row yet, in its order."""

@@ -1,0 +1,99 @@
+"""Kills builds at random moments and holds the shards against an undisturbed build: `python -m benchmarks.kill`.
+
+Each attempt runs in a process group of its own; some time after it has begun work the whole group gets SIGKILL, and the
+next attempt resumes. A build that ends before its kill is compared, and a fresh one is begun until there were enough
+kills.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks.prefect_server import prefect_server
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=40)
+    parser.add_argument("--videos", type=int, default=8)
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        found = kill_and_compare(Path(folder), given.kills, given.videos, given.seed)
+    print(f"kill -9: {found['kills']} kills over {found['builds']} builds, identical: {found['identical']}")
+    print(json.dumps(found))
+
+
+def kill_and_compare(folder: Path, kills: int, videos: int, seed: int) -> dict[str, object]:
+    """Render a bucket, build it once in peace, then build it under kills until there were `kills` of them."""
+    from tasks.world import render_bucket
+
+    world = folder / "world"
+    raw = render_bucket(world, videos=videos, seed=seed, level="plain", broken=True, workers=2)
+    captions = next(world.glob("captions.*"))
+    rng = random.Random(seed)
+    done = builds = 0
+    with prefect_server(folder / "prefect") as env:
+        _finish(_start(raw, captions, folder / "calm", env))
+        calm = shard_bytes(folder / "calm")
+        identical = True
+        while done < kills:
+            builds += 1
+            out = folder / f"killed-{builds}"
+            while done < kills and _killed(_start(raw, captions, out, env), out, rng.uniform(0.0, 4.0)):
+                done += 1
+            _finish(_start(raw, captions, out, env))
+            identical &= shard_bytes(out) == calm
+    return {"kills": done, "builds": builds, "identical": identical, "files": len(calm), "videos": videos}
+
+
+def shard_bytes(out: Path) -> dict[str, str]:
+    """sha256 of every file of the dataset below `out`, by name."""
+    files = sorted(p for p in (out / "dataset").rglob("*") if p.is_file())
+    return {str(p.relative_to(out)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+
+
+def _start(raw: Path, captions: Path, out: Path, env: dict[str, str]) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "flows.cli", "build", str(raw), "--captions", str(captions), "--out", str(out)]
+    return subprocess.Popen(
+        [*command, "--set", "run.batch=2", "--set", "run.sources_batch=2"],
+        env=env,
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+
+
+def _finish(build: subprocess.Popen[bytes]) -> None:
+    _, errors = build.communicate()
+    if build.returncode:
+        raise RuntimeError(f"a build ended with {build.returncode}: {errors.decode()[-2000:]}")
+
+
+def _killed(build: subprocess.Popen[bytes], out: Path, delay: float) -> bool:
+    """Kill the group `delay` seconds after it began work; False when the build ended before that."""
+    began = time.time()
+    saved = out / "work" / "build.json"
+    while build.poll() is None and not (saved.exists() and saved.stat().st_mtime > began - 1):
+        time.sleep(0.01)
+    ends = time.monotonic() + delay
+    while build.poll() is None and time.monotonic() < ends:
+        time.sleep(0.005)
+    if build.poll() is not None:
+        _finish(build)
+        return False
+    os.killpg(build.pid, signal.SIGKILL)
+    build.communicate()
+    return True
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,150 @@
+"""Made-up store rows for the benchmarks that measure what is around the stages."""
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+from flows.plan import CHAIN, Plan
+from schemas import (
+    Anchor,
+    Box,
+    Captioned,
+    Clip,
+    Curated,
+    Deduped,
+    Geometry,
+    Grounded,
+    Ingested,
+    Instance,
+    Interaction,
+    MediaFacts,
+    Rating,
+    RoleSpans,
+    Row,
+    SourceFile,
+    SourceVideo,
+    Span,
+    Status,
+    Track,
+    Tracked,
+    TrackNumbers,
+    Window,
+)
+
+CAPTION = "A man in a red shirt pushes a blue box."
+
+
+def key_of(what: str, number: int) -> str:
+    return hashlib.sha256(f"{what} {number}".encode()).hexdigest()[:16]
+
+
+def source_of(number: int) -> SourceVideo:
+    digest = hashlib.sha256(f"source {number}".encode()).hexdigest()
+    return SourceVideo(
+        source_id=digest[:16],
+        uris=(f"raw/{number:06d}.mp4",),
+        digest=digest,
+        size_bytes=1_000_000,
+        caption=CAPTION,
+        dataset="bench",
+    )
+
+
+def clip_of(number: int) -> Clip:
+    return Clip(
+        clip_id=key_of("clip", number),
+        source=source_of(number),
+        facts=_FACTS,
+        window=Window(scene=0, index=0, source_frames=tuple(range(49)), start_s=0, end_s=6.125),
+        geometry=Geometry(source_width=640, source_height=480, scale=1.125, offset_x=0, offset_y=30),
+        path=f"clips/{number}.mp4",
+        media_digest="0" * 64,
+        width=720,
+        height=480,
+        frames=49,
+        fps=8,
+        phash=("0" * 16,),
+    )
+
+
+_FACTS = MediaFacts(
+    container="mp4",
+    codec="h264",
+    pixel_format="yuv420p",
+    width=640,
+    height=480,
+    rotation=0,
+    fps=25,
+    duration_s=7,
+    frames=175,
+    has_audio=False,
+)
+_BOX = Box(x0=10, y0=10, x1=100, y1=100)
+_ACT = Interaction(
+    subject="id1",
+    verb="pushes",
+    object="id2",
+    text="<id1> pushes <id2>",
+    type="functional action based interaction",
+    source_sentence=CAPTION,
+    rating=Rating(contact=5, dynamism=4, explanation="firm", confidence=0.9),
+    spans=RoleSpans(subject=(Span(start=2, end=20),), verb=(Span(start=21, end=27),), object=(Span(start=30, end=38),)),
+)
+
+
+def payload_of(stage: str) -> Any:
+    """An accepted record of a chain stage, of about the size a real one has."""
+    if stage == "caption":
+        people = [("id1", "man", "man in a red shirt"), ("id2", "box", "blue box")]
+        instances = tuple(
+            Instance(id=i, cls=c, noun=n, app="It is plain.", spatial="On the left.") for i, c, n in people
+        )
+        return Captioned(
+            caption=CAPTION,
+            caption_by="sidecar",
+            counted=1,
+            instances=instances,
+            interactions=(_ACT,),
+            prompts="v1",
+            model="bench",
+        )
+    if stage == "ground":
+        anchors = tuple(Anchor(id=i, frame=0, box=_BOX, score=0.9, confidence=0.9) for i in ("id1", "id2"))
+        return Grounded(
+            anchors=anchors, interactions=(_ACT.text,), frames=(0, 24, 48), detector="bench", verifier="bench"
+        )
+    if stage == "track":
+        masks = ("PYf0" * 350,) * 49
+        tracks = tuple(Track(id=i, masks=masks) for i in ("id1", "id2"))
+        return Tracked(height=480, width=720, tracks=tracks, tracker="bench")
+    numbers = tuple(
+        TrackNumbers(
+            id=i, visible_share=1, longest_gap=0, area_jump=0, fragments=0, anchor_iou=1, side=0.2, same_class_iou=0
+        )
+        for i in ("id1", "id2")
+    )
+    return Curated(ids=("id1", "id2"), interactions=(_ACT.text,), numbers=numbers)
+
+
+def fill(plan: Plan, clips: int, stages: Sequence[str] = CHAIN) -> None:
+    """Put `clips` clips on record at scan, select, ingest and dedupe, and at the given chain stages."""
+    for first in range(0, clips, 500):
+        numbers = range(first, min(first + 500, clips))
+        scan, select, ingest, dedupe = [], [], [], []
+        for n in numbers:
+            source = source_of(n)
+            file = SourceFile(
+                uri=source.uris[0], name=source.uris[0], size_bytes=1_000_000, version="1", digest=source.digest
+            )
+            scan.append(_row(key_of("file", n), file))
+            select.append(_row(key_of("file", n), source))
+            ingest.append(_row(source.source_id, Ingested(facts=_FACTS, clips=(clip_of(n),))))
+            dedupe.append(_row(key_of("clip", n), Deduped(nearest=None, distance=None)))
+        for stage, rows in {"scan": scan, "select": select, "ingest": ingest, "dedupe": dedupe}.items():
+            plan.store(stage).write(rows)
+        for stage in stages:
+            plan.store(stage).write([_row(key_of("clip", n), payload_of(stage)) for n in numbers])
+
+
+def _row(key: str, payload: Any) -> Row[Any]:
+    return Row(key=key, status=Status.ACCEPTED, seconds=0.001, payload=payload)

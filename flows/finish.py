@@ -1,0 +1,76 @@
+"""The end of a build: shards, report, and the result that the command line prints."""
+
+import time
+
+from pydantic import Field
+from tasks.report import write_report
+
+from flows.funnel import funnel
+from flows.plan import Plan
+from schemas import Record
+from tasks.case import Case
+from tasks.shard import write_dataset
+
+
+class StageResult(Record):
+    """One stage's numbers: `arrived = accepted + rejected + pending`."""
+
+    arrived: int = Field(serialization_alias="in")
+    accepted: int
+    rejected: dict[str, int]
+    pending: int
+
+
+class Result(Record):
+    """What a build leaves behind. `dataset` is None where no clip was accepted."""
+
+    dataset: str | None
+    report: str
+    funnel: dict[str, StageResult]
+    pending: int = Field(description="clips, videos and files that an infrastructure failure left for the next run")
+    seconds: float
+
+    def lines(self) -> list[str]:
+        """For people."""
+        left = [f"{self.pending} pending: run the same command again"] if self.pending else []
+        return [
+            f"dataset  {self.dataset or 'none: no clip was accepted, see the report'}",
+            f"report   {self.report}",
+            *left,
+            f"{self.seconds:.1f} s",
+        ]
+
+
+def run_shard(plan: Plan) -> None:
+    """Write the accepted clips that are in no shard yet."""
+    store = plan.store("curate")
+    keys = store.accepted()
+    if not keys:
+        return
+
+    def load(clip_id: str) -> Case:
+        return plan.cases([clip_id], "shard")[0]
+
+    write_dataset(keys, load, plan.work, plan.out.below(plan.dataset), plan.settings.shard, plan.fingerprints)
+
+
+def run_report(plan: Plan) -> None:
+    """Write `report.html` from the funnel and the shards."""
+    write_report(plan)
+
+
+def finish(plan: Plan, began: float) -> Result:
+    """The result of the build, counted from the store."""
+    lines = funnel(plan)
+    stages = {
+        t.stage: StageResult(arrived=t.arrived, accepted=t.accepted, rejected=t.rejected, pending=t.pending)
+        for t in lines
+    }
+    done = plan.out.below(plan.dataset).exists("dataset.json")
+    return Result(
+        dataset=plan.out.path(plan.dataset) if done else None,
+        report=plan.out.path("report.html"),
+        funnel=stages,
+        pending=sum(t.pending for t in lines),
+        seconds=round(time.perf_counter() - began, 3),
+    )

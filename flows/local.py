@@ -1,0 +1,28 @@
+"""Prefect without a server started by hand: its own, in-process, with its database inside the out folder.
+
+Call `use_local_prefect` before the first import of `prefect`; it does nothing where the user has set Prefect up.
+"""
+
+import os
+from pathlib import Path
+
+SETTINGS = {
+    "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true",
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_CLI_COLORS": "false",
+    "DO_NOT_TRACK": "1",
+}
+
+
+def use_local_prefect(out: str, verbose: bool) -> None:
+    """Point Prefect's home at `<out>/work/prefect` unless a server, a profile or a home is configured already."""
+    # Prefect logs a traceback for every exception that leaves a flow; the command line prints its own one line.
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO" if verbose else "CRITICAL")
+    configured = {"PREFECT_API_URL", "PREFECT_PROFILE", "PREFECT_HOME"} & set(os.environ)
+    if configured or (Path.home() / ".prefect" / "profiles.toml").exists():
+        return
+    local = "://" not in out
+    os.environ["PREFECT_HOME"] = str((Path(out) if local else Path("build")).absolute() / "work" / "prefect")
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)
