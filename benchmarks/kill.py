@@ -37,7 +37,7 @@ def kill_and_compare(folder: Path, kills: int, videos: int, seed: int) -> dict[s
     from tasks.world import render_bucket
 
     world = folder / "world"
-    raw = render_bucket(world, videos=videos, seed=seed, level="plain", broken=True, workers=2)
+    raw = render_bucket(world, videos=videos, seed=seed, level="plain", broken=True, workers=2) / "raw"
     captions = next(world.glob("captions.*"))
     rng = random.Random(seed)
     done = builds = 0

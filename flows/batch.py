@@ -11,8 +11,8 @@ def run_batch(plan: Plan, stage: str, keys: Sequence[str]) -> list[str]:
     """Run `keys` through `stage` and write their rows; returns the accepted keys, in order.
 
     Clips already on record are not done again. Own failures are tried up to `run.max_attempts` times over all runs,
-    then rejected as poison. When the world around the batch fails (InfrastructureError, a full disk, no memory), rows made
-    so far are written, the rest stays pending, and the error goes on to the caller.
+    then rejected as poison. When the world around the batch fails (InfrastructureError, a full disk, no memory), rows
+    made so far are written, the rest stays pending, and the error goes on to the caller.
     """
     store = plan.store(stage)
     limit = plan.settings.run.max_attempts

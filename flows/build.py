@@ -11,11 +11,11 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from prefect import Task, flow, task
+from prefect import Task, flow
 from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.runtime import task_run
-from prefect.task_runners import ThreadPoolTaskRunner
+from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from flows.batch import run_batch
 from flows.drive import Future, batched, drive
@@ -25,6 +25,9 @@ from flows.intake import run_dedupe, run_select
 from flows.lock import build_lock
 from flows.plan import CHAIN, Plan, open_plan, plan_of
 from flows.settings import BuildSettings
+
+RUNNER: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=64)
+"""`run.workers` bounds what is under way, not the pool."""
 
 WATCH_EVERY_S, ARTIFACT_EVERY_S = 1.0, 5.0
 """How often the funnel is counted for watchers, and how often its artifact grows, while the flow runs."""
@@ -45,8 +48,8 @@ def _alone(step: Callable[[Plan], Any]) -> Callable[[str], Any]:
     return lambda out: step(plan_of(out))
 
 
-BATCH_TASKS: dict[str, Task[..., list[str]]] = {
-    stage: task(
+BATCH_TASKS: dict[str, Task[[str, str, int, list[str]], list[str]]] = {
+    stage: Task(
         _run_batch, name=stage, task_run_name=_name_of_batch, cache_policy=NO_CACHE, persist_result=False, tags=[stage]
     )
     for stage in ("scan", "ingest", *CHAIN)
@@ -54,7 +57,7 @@ BATCH_TASKS: dict[str, Task[..., list[str]]] = {
 """One Prefect task per stage. Its parameters are plain and small: any process that reaches the store can run it."""
 
 ALONE: dict[str, Task[[str], None]] = {
-    stage: task(
+    stage: Task(
         _alone(step), name=stage, task_run_name=stage, cache_policy=NO_CACHE, persist_result=False, tags=[stage]
     )
     for stage, step in {"select": run_select, "dedupe": run_dedupe, "shard": run_shard, "report": run_report}.items()
@@ -65,7 +68,7 @@ ALONE: dict[str, Task[[str], None]] = {
 @flow(
     name="build",
     flow_run_name="build {settings.source} into {settings.out}",
-    task_runner=ThreadPoolTaskRunner(max_workers=64),  # `run.workers` bounds what is under way, not the pool
+    task_runner=RUNNER,
     persist_result=False,
 )
 def build(settings: BuildSettings) -> Result:

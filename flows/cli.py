@@ -41,10 +41,15 @@ def build(
     as_json: Json = False,
 ) -> None:
     """Build a dataset. What is on record is not done again, so the same command resumes a build that was stopped."""
+    from flows.preflight import preflight
+    from flows.settings import load_settings
+
+    settings = load_settings(profile, set_, source=source, captions=captions, out=out)
+    preflight(settings)
     use_local_prefect(out, verbose)
     from flows.run import run_build  # imports Prefect, which reads the environment set above
 
-    result = run_build(profile, set_, source=source, captions=captions, out=out, console=console)
+    result = run_build(settings, console)
     emit(result.model_dump(mode="json", by_alias=True), as_json, result.lines())
     if result.pending:
         raise typer.Exit(PENDING)
@@ -136,7 +141,7 @@ def render(
     if level not in ("plain", "hard"):
         raise UserError(f"--level {level}: choose plain or hard")
     raw = render_bucket(out, videos=videos, seed=seed, level=level, broken=broken, workers=workers)  # type: ignore[arg-type]
-    emit({"raw": str(raw)}, as_json, [f"rendered into {raw}"])
+    emit({"raw": str(raw / "raw")}, as_json, [f"rendered into {raw}"])
 
 
 @app.command()
@@ -157,7 +162,6 @@ def demo(
     as_json: Json = False,
 ) -> None:
     """Render a raw bucket, build it, score it, and say where to look."""
-    use_local_prefect(str(out / "out"), verbose=False)
     from flows.demo import run_demo
 
     found, text = run_demo(out, videos, console)

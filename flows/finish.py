@@ -1,14 +1,17 @@
 """The end of a build: shards, report, and the result that the command line prints."""
 
+import shlex
 import time
 
 from pydantic import Field
-from tasks.report import write_report
 
 from flows.funnel import funnel
 from flows.plan import Plan
+from flows.settings import BuildSettings
 from schemas import Record
 from tasks.case import Case
+from tasks.places import without_credentials
+from tasks.report import ReportData, write_report
 from tasks.shard import write_dataset
 
 
@@ -56,7 +59,23 @@ def run_shard(plan: Plan) -> None:
 
 def run_report(plan: Plan) -> None:
     """Write `report.html` from the funnel and the shards."""
-    write_report(plan)
+    kinds = ("language", "captioner", "detector", "verifier", "tracker")
+    data = ReportData(
+        funnel=funnel(plan),
+        dataset=plan.out.below(plan.dataset),
+        source=without_credentials(plan.settings.source),
+        models={kind: engine.identity for kind in kinds if (engine := plan.engine(kind)) is not None},
+        fingerprints=plan.fingerprints,
+        resume=resume_command(plan.settings),
+    )
+    write_report(data, plan.out)
+
+
+def resume_command(settings: BuildSettings) -> str:
+    """The command that goes on with a build, without secrets."""
+    words = ["matrix_data", "build", without_credentials(settings.source)]
+    words += ["--captions", without_credentials(settings.captions)] if settings.captions else []
+    return shlex.join([*words, "--out", settings.out])
 
 
 def finish(plan: Plan, began: float) -> Result:

@@ -3,38 +3,48 @@
 Both decide in a fixed order over all that is new, so that a build that was killed and resumed decides the same.
 """
 
+import hashlib
+
 from tasks.dedupe import dedupe
-from tasks.select import select
-from tasks.sidecar import Captions, load_captions
 
 from flows.plan import Plan
 from schemas import Reason
+from tasks.select import select
+from tasks.sidecar import Captions, load_captions
+
+SEEN = "captions.sha256"
+"""Beside the rows of select: digest of the caption table they were made with."""
+
+BY_TABLE = (Reason.NO_CAPTION, Reason.BAD_CAPTION, Reason.NO_VIDEO, Reason.CHANGED_CAPTION)
+"""Verdicts that another caption table may lift."""
 
 
 def captions_of(plan: Plan) -> Captions:
     """The caption table, or an empty one."""
-    return load_captions(plan.settings.captions, plan.settings.sidecar)
+    if plan.settings.captions is None:
+        return Captions()
+    return load_captions(plan.settings.captions, plan.settings.sidecar, plan.settings.scan.storage_options)
 
 
 def run_select(plan: Plan) -> None:
     """Decide on all hashed files that have no row yet, and on captions without a video."""
     scan, store = plan.store("scan"), plan.store("select")
     captions = captions_of(plan)
-    # A caption that has come since, or a video for an orphan caption, lifts the old verdict.
-    orphans = set(captions.orphans(f.name for f in plan.listing.values()))
-    rejected = store.rejected()
-    waiting = [k for k, reason in rejected.items() if reason == Reason.NO_CAPTION]
-    files = dict(zip(waiting, scan.payloads(waiting), strict=True)) if waiting else {}
-    store.forget(
-        [k for k, f in files.items() if captions.has(f.name)]
-        + [k for k, reason in rejected.items() if reason == Reason.NO_VIDEO and k not in orphans]
-    )
+    digest = hashlib.sha256(repr(captions).encode("utf-8", "surrogatepass")).hexdigest().encode()
+    changed = not store.folder.exists(SEEN) or store.folder.read(SEEN) != digest
+    if changed:
+        store.forget([k for k, reason in store.rejected().items() if reason in BY_TABLE])
     pending = store.pending(scan.accepted())
-    if not pending and not store.pending(orphans):
+    if not pending and not changed:
         return
     new = list(zip(pending, scan.payloads(pending), strict=True))
     known = [row.payload for rows in store.scan() for row in rows if row.payload]
-    store.write(select(new, known, captions, plan.settings.select))
+    rows = select(new, known, captions, plan.settings.select, plan.listing.values())
+    now = {row.key for row in rows}
+    # A video has come for these captions since.
+    store.forget([k for k, reason in store.rejected().items() if reason == Reason.NO_VIDEO and k not in now])
+    store.write([row for row in rows if row.key not in store])
+    store.folder.write(SEEN, digest)
 
 
 def run_dedupe(plan: Plan) -> None:

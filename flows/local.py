@@ -19,10 +19,14 @@ def use_local_prefect(out: str, verbose: bool) -> None:
     """Point Prefect's home at `<out>/work/prefect` unless a server, a profile or a home is configured already."""
     # Prefect logs a traceback for every exception that leaves a flow; the command line prints its own one line.
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO" if verbose else "CRITICAL")
+    # At exit the in-process server cancels its own writers in the middle of the last events, and logs each as an error.
+    os.environ.setdefault("PREFECT_SERVER_LOGGING_LEVEL", "WARNING" if verbose else "CRITICAL")
     configured = {"PREFECT_API_URL", "PREFECT_PROFILE", "PREFECT_HOME"} & set(os.environ)
     if configured or (Path.home() / ".prefect" / "profiles.toml").exists():
         return
     local = "://" not in out
-    os.environ["PREFECT_HOME"] = str((Path(out) if local else Path("build")).absolute() / "work" / "prefect")
+    home = (Path(out) if local else Path("build")).absolute() / "work" / "prefect"
+    home.mkdir(parents=True, exist_ok=True)
+    os.environ["PREFECT_HOME"] = str(home)
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)

@@ -1,7 +1,7 @@
 """The stages of a build in order: their fingerprints, their stores, and how each is called.
 
-A new stage is one task module and one `Step` here. Everything is opened from settings alone, so any process that knows
-the settings can run any batch.
+A new stage is one task module and its name, payload and call here. Everything is opened from settings alone, so any
+process that knows the settings can run any batch.
 """
 
 import json
@@ -11,12 +11,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from tasks.caption import caption, prompts_version
-from tasks.ingest import ingest
-from tasks.scan import hash_files
-
 from flows.settings import BuildSettings, validate
 from schemas import Captioned, Curated, Deduped, Grounded, Ingested, Record, Row, SourceFile, SourceVideo, Tracked
+from tasks.caption import caption, prompts_version
 from tasks.case import Case
 from tasks.curate import curate
 from tasks.engines.base import Frames
@@ -25,7 +22,9 @@ from tasks.errors import UserError
 from tasks.files import Folder
 from tasks.fingerprint import fingerprint
 from tasks.ground import ground
-from tasks.media import read_clip
+from tasks.ingest import ingest
+from tasks.media import read_frames
+from tasks.scan import Found, hash_files, list_files
 from tasks.settings import Settings
 from tasks.store import Link, StageStore
 from tasks.track import track
@@ -114,7 +113,7 @@ class Plan:
             "select": (Settings(), []),
             "ingest": (s.ingest, []),
             "dedupe": (s.dedupe, []),
-            "caption": (s.caption, [prompts_version(), *self._identities("language", "captioner")]),
+            "caption": (s.caption, [prompts_version(s.caption.prompts), *self._identities("language", "captioner")]),
             "ground": (s.ground, self._identities("detector", "verifier")),
             "track": (s.track, self._identities("tracker")),
             "curate": (s.curate, []),
@@ -148,8 +147,26 @@ class Plan:
         """Where the shards of these settings go, relative to `out`."""
         return f"dataset/{self.fingerprints['shard']}"
 
+    @cached_property
+    def listing(self) -> dict[str, Found]:
+        """The files at the source now, by scan key, in name order."""
+        return {f.key: f for f in list_files(self.settings.source, self.settings.scan)}
+
+    @property
+    def known_listing(self) -> dict[str, Found]:
+        """The listing if this process has made it already, so that looking at a store needs no bucket."""
+        known: dict[str, Found] = self.__dict__.get("listing", {})
+        return known
+
+    def batch_size(self, stage: str) -> int:
+        """Keys a batch at `stage`."""
+        run = self.settings.run
+        return {"scan": run.files_batch, "ingest": run.sources_batch}.get(stage, run.batch)
+
+    # what has arrived
+
     def upstream(self, stage: str) -> list[str]:
-        """Keys that have arrived at a stage: what the one before accepted. Not for scan and select (flows/funnel.py)."""
+        """Keys that have arrived at a stage: what the one before accepted. Scan and select: flows/funnel.py."""
         before = self.store(STAGES[STAGES.index(stage) - 1])
         return list(before.links()) if before.link else before.accepted()
 
@@ -178,7 +195,8 @@ class Plan:
 
     def frames(self, case: Case) -> Frames:
         """All frames of the clip, RGB uint8 [T, H, W, 3]."""
-        return read_clip(self.work, case.clip.path)
+        with self.work.open(case.clip.path) as stream:
+            return read_frames(stream)
 
     def process(self, stage: str, keys: Sequence[str]) -> Iterator[Row[Any]]:
         """Run one batch of a stage and yield its rows; nothing is written here."""

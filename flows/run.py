@@ -1,4 +1,4 @@
-"""Runs the build flow from the command line: checks what can be checked first, then shows progress bars."""
+"""Runs the build flow from the command line, with progress bars. Importing this imports Prefect."""
 
 import time
 from collections.abc import Iterator
@@ -11,42 +11,31 @@ from flows.build import build
 from flows.drive import GaveUpError
 from flows.finish import Result
 from flows.funnel import watchers
-from flows.intake import captions_of
-from flows.lock import build_lock
-from flows.plan import STAGES, Plan, Tally
-from flows.settings import BuildSettings, load_settings
+from flows.plan import STAGES, Tally
+from flows.settings import BuildSettings
 from tasks.errors import InfrastructureError, UserError
 
 
-def run_build(
-    profile: str, overrides: list[str], *, source: str, captions: str | None, out: str, console: Console
-) -> Result:
-    """Check the settings and what they point to, then run the flow in this process. UserError for any mistake."""
-    settings = load_settings(profile, overrides, source=source, captions=captions, out=out)
-    preflight(settings)
+def run_build(settings: BuildSettings, console: Console) -> Result:
+    """Run the flow in this process. UserError where the world around it failed for good."""
+    again = "nothing done is lost: mend it and run the same command again"
     try:
         with bars(console):
             return build(settings)
     except GaveUpError as error:
-        raise UserError(
-            f"stopped after {settings.run.give_up_after} batches in a row were lost: {error}; "
-            "nothing done is lost: mend it and run the same command again"
-        ) from error
-    except InfrastructureError as error:
-        raise UserError(f"{error}; nothing done is lost: mend it and run the same command again") from error
+        lost = f"stopped after {settings.run.give_up_after} batches in a row were lost"
+        raise UserError(f"{lost}: {one_line(error)}; {again}") from error
+    except (InfrastructureError, OSError) as error:
+        raise UserError(f"{one_line(error)}; {again}") from error
 
 
-def preflight(settings: BuildSettings) -> None:
-    """What can go wrong before the first clip, found before Prefect starts: folder, lock, source, captions, engines."""
-    plan = Plan(settings)
-    try:
-        with build_lock(settings.out):
-            if not plan.listing:
-                raise UserError(f"no video files under {settings.source} ({', '.join(settings.scan.extensions)})")
-            captions_of(plan)
-            _ = plan.fingerprints  # loads the engines
-    except OSError as error:
-        raise UserError(f"cannot write to {settings.out}: {error.strerror or error}; give another --out") from None
+def one_line(error: Exception) -> str:
+    """An error's message without line breaks; a system error's with the file it is about."""
+    if isinstance(error.__cause__, OSError):
+        error = error.__cause__
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror + (f": {error.filename}" if error.filename else "")
+    return " ".join(str(error).split())[:500] or type(error).__name__
 
 
 @contextmanager

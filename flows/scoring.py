@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from tasks.score import Score, score
-
 from flows.intake import captions_of
 from flows.plan import CHAIN, FIELDS, Plan, plan_of
 from schemas import Reason
 from tasks.case import Case
+from tasks.score import Score, score
+from tasks.select import caption_key
 from tasks.world import load_truth
 
 
@@ -37,10 +37,8 @@ def outcomes(plan: Plan) -> dict[str, str]:
 
     A file with several clips ends as the one that came furthest. Captions without a video stand under their own name.
     """
-    ends = {
-        name: str(Reason.NO_VIDEO) for name in captions_of(plan).orphans(f.name for f in plan.listing.values()).values()
-    }
     scan, select, ingest = plan.store("scan"), plan.store("select"), plan.store("ingest")
+    ends = {row.name: str(Reason.NO_VIDEO) for row in captions_of(plan).rows if caption_key(row) in select}
     sources = {file: source for source, file in select.links().items()}
     clips: dict[str, list[str]] = {}
     for clip, source in ingest.links().items():

@@ -7,9 +7,8 @@ import time
 from typing import Any
 
 from prefect import Flow, flow
-from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows.build import ALONE, Gauge, go
+from flows.build import ALONE, RUNNER, Gauge, go
 from flows.finish import Result, finish
 from flows.lock import build_lock
 from flows.plan import open_plan
@@ -19,7 +18,7 @@ from flows.settings import BuildSettings
 def stage_flow(stage: str) -> Flow[[BuildSettings], Any]:
     """The flow that runs only `stage`."""
 
-    @flow(name=stage, task_runner=ThreadPoolTaskRunner(max_workers=64), persist_result=False)
+    @flow(name=stage, task_runner=RUNNER, persist_result=False)
     def run_stage(settings: BuildSettings) -> Result:
         began = time.perf_counter()
         with build_lock(settings.out):

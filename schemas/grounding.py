@@ -35,7 +35,7 @@ class Verdict(Record):
 
     asked: InstanceId
     candidate: Candidate
-    assigned_id: InstanceId | None
+    assigned_id: InstanceId | None = None
     confidence: Share
     rationale: str = Field(max_length=2000)
 

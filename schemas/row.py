@@ -34,6 +34,7 @@ class Reason(StrEnum):
     TRUNCATED = "truncated"
     TOO_SHORT = "too_short"
     TOO_LARGE = "too_large"
+    TOO_SMALL = "too_small"
     DECODER_TIMEOUT = "decoder_timeout"
     DECODER_CRASH = "decoder_crash"
     # dedupe

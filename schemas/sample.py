@@ -16,7 +16,7 @@ class Provenance(Record):
 
     uris: tuple[str, ...]
     dataset: str
-    license: str | None
+    license: str | None = None
     source_digest: Sha256
     media_digest: Sha256
     facts: MediaFacts
@@ -40,10 +40,10 @@ class Sample(Record):
     fps: float = Field(gt=0)
     instances: tuple[Instance, ...] = Field(min_length=2)
     interactions: tuple[Interaction, ...] = Field(min_length=1)
-    anchors: tuple[Anchor, ...]
-    verdicts: tuple[Verdict, ...]
-    numbers: tuple[TrackNumbers, ...]
-    dropped: tuple[Dropped, ...]
+    anchors: tuple[Anchor, ...] = ()
+    verdicts: tuple[Verdict, ...] = ()
+    numbers: tuple[TrackNumbers, ...] = ()
+    dropped: tuple[Dropped, ...] = ()
     review: tuple[Review, ...] = ()
     provenance: Provenance
 
@@ -57,6 +57,12 @@ class Sample(Record):
                 if span.end > len(self.caption):
                     raise ValueError(f"a span of {act.text!r} ends beyond the caption")
         return self
+
+    def dump(self) -> dict[str, Any]:
+        """Plain JSON types. Nulls and empty lists are left out: a reader that guesses column types from a few samples,
+        as Hugging Face datasets does, would take them for columns of nothing and fail at the first value."""
+        data: dict[str, Any] = self.model_dump(mode="json", exclude_none=True)
+        return {k: v for k, v in data.items() if v != []}
 
 
 class MaskRle(Record):

@@ -1,7 +1,7 @@
 """What a stage sees of a clip, and what it may say of it."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -32,19 +32,28 @@ def settle(key: str, work: Callable[[], R]) -> Row[R]:
     began = time.perf_counter()
     try:
         payload = work()
-    except Reject as no:
-        return Row(
-            key=key, status=Status.REJECTED, reason=no.reason, detail=no.detail[:4000],
-            seconds=time.perf_counter() - began,
-        )  # fmt: skip
-    except (InfrastructureError, UserError, MemoryError, OSError):
-        raise
     except Exception as error:
-        return Row(
-            key=key, status=Status.FAILED, detail=f"{type(error).__name__}: {error}"[:4000],
-            seconds=time.perf_counter() - began,
-        )  # fmt: skip
+        return _ended_without(key, error, time.perf_counter() - began)
     return Row(key=key, status=Status.ACCEPTED, seconds=time.perf_counter() - began, payload=payload)
+
+
+async def settle_async(key: str, work: Callable[[], Awaitable[R]]) -> Row[R]:
+    """`settle` for work that waits for a server. `seconds` counts the waiting too."""
+    began = time.perf_counter()
+    try:
+        payload = await work()
+    except Exception as error:
+        return _ended_without(key, error, time.perf_counter() - began)
+    return Row(key=key, status=Status.ACCEPTED, seconds=time.perf_counter() - began, payload=payload)
+
+
+def _ended_without(key: str, error: Exception, seconds: float) -> Row[R]:
+    """The row of a clip whose work raised, or the error itself where it is not the clip's."""
+    if isinstance(error, Reject):
+        return Row(key=key, status=Status.REJECTED, reason=error.reason, detail=error.detail[:4000], seconds=seconds)
+    if isinstance(error, InfrastructureError | UserError | MemoryError | OSError):
+        raise error
+    return Row(key=key, status=Status.FAILED, detail=f"{type(error).__name__}: {error}"[:4000], seconds=seconds)
 
 
 def settle_each(cases: Sequence[Case], work: Callable[[Case], R]) -> Iterator[Row[R]]:

@@ -17,7 +17,7 @@ def fingerprint(stage: str, version: int, settings: Settings, engines: Sequence[
         "stage": stage,
         "version": version,
         "schema": SCHEMA_VERSION,
-        "settings": settings.model_dump(mode="json"),
+        "settings": settings.model_dump(mode="json", exclude=set(settings.not_in_rows)),
         "engines": list(engines),
         "upstream": upstream,
     }

@@ -1,0 +1,159 @@
+"""What the trainer asks of a video diffusion transformer: small, so that a new backbone is one new file.
+
+A backbone owns its model, knows how latents become a grid of tokens, reads role maps at chosen blocks through a
+`MapCollector`, and names its trainable parameters.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from matrix_train.attention import Direction, Kernel, Mode, Taps, attend
+from matrix_train.roles import RoleWeights
+
+T = TypeVar("T")
+
+MapKey = tuple[int, Direction]
+"""(block, direction)."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The lattice of video tokens: `frames` × `height` × `width` cells.
+
+    `latent_frames` is what the transformer must be given, padding for the temporal patch included. A token frame after
+    the first stands for `time_factor` frames of the clip.
+    """
+
+    frames: int
+    height: int
+    width: int
+    latent_frames: int
+    time_factor: int
+
+    @property
+    def cells(self) -> int:
+        return self.frames * self.height * self.width
+
+    def fold(self, maps: Tensor) -> Tensor:
+        """[B, R, cells] → [B, R, frames, height, width]."""
+        return maps.view(*maps.shape[:2], self.frames, self.height, self.width)
+
+
+class Backbone(Protocol):
+    """See `backbones.cogvideox.CogVideoX`."""
+
+    model: nn.Module
+
+    def grid(self, frames: int, height: int, width: int) -> Grid:
+        """Token lattice of a clip of this size in pixels. UserError for a size that the model cannot take."""
+
+    def install_taps(self, plan: Mapping[int, Sequence[Direction]], mode: Mode) -> None:
+        """Read these directions at these blocks."""
+
+    def add_lora(self, blocks: Sequence[int], rank: int, alpha: int) -> None:
+        """Trainable low-rank updates on q, k, v and out of these blocks' attention."""
+
+    def enable_checkpointing(self) -> None:
+        """Form every block's activations again in the backward pass."""
+
+    def predict(
+        self, latents: Tensor, conditions: Tensor, prompt: Tensor, timesteps: Tensor, roles: RoleWeights | None = None
+    ) -> tuple[Tensor, dict[MapKey, Tensor]]:
+        """The model's output and the maps of the tapped blocks; without roles no maps are made."""
+
+    def trainable(self) -> dict[str, nn.Parameter]:
+        """The parameters of the model that training may change, by name."""
+
+
+@dataclass
+class _Step:
+    """One forward pass: what to read, and what was read. Closed when the forward pass is over."""
+
+    roles: RoleWeights
+    grad: bool
+    maps: dict[MapKey, Tensor] = field(default_factory=dict)
+    open: bool = True
+
+
+class MapCollector:
+    """Carries roles to the tapped blocks and their maps back, through non-reentrant checkpointing.
+
+    A checkpointed block runs a second time in the backward pass. It must then see the roles of its own forward pass,
+    not of a later one, so `checkpoint` takes them along; the maps it makes again are dropped, since the loss holds the
+    first ones and those already carry the gradient. Reentrant checkpointing runs the forward pass without gradient: the
+    maps would silently have none, so it is refused.
+    """
+
+    def __init__(self) -> None:
+        self._step: _Step | None = None
+
+    def collect(
+        self, roles: RoleWeights, expected: set[MapKey], forward: Callable[[], T]
+    ) -> tuple[T, dict[MapKey, Tensor]]:
+        """Runs `forward` with these roles at the tapped blocks. RuntimeError where an expected map was not made."""
+        step = _Step(roles, torch.is_grad_enabled())
+        with self._during(step):
+            result = forward()
+        step.open = False
+        maps, step.maps = step.maps, {}
+        if maps.keys() != expected:
+            raise RuntimeError(f"no map came back from {sorted(expected - maps.keys())}: the block did not run")
+        return result, maps
+
+    def attend(
+        self, q: Tensor, k: Tensor, v: Tensor, block: int, directions: tuple[Direction, ...], mode: Mode, kernel: Kernel
+    ) -> Tensor:
+        """For the processor of a tapped block: attention output, the maps stashed by (block, direction)."""
+        step = self._step
+        if step is None:
+            return attend(q, k, v, None)[0]
+        if step.grad and not torch.is_grad_enabled():
+            raise RuntimeError(
+                "reentrant checkpointing drops the maps' gradient: use the backbone's enable_checkpointing()"
+            )
+        out, maps = attend(q, k, v, Taps(step.roles, directions, mode, kernel))
+        if step.open:
+            step.maps.update({(block, direction): values for direction, values in maps.items()})
+        return out
+
+    def checkpoint(self, module: nn.Module, *args: Any) -> Any:
+        """Non-reentrant checkpointing of one block, in the form that diffusers takes."""
+        step = self._step
+
+        def run(*inputs: Any) -> Any:
+            with self._during(step):
+                return module(*inputs)
+
+        return checkpoint(run, *args, use_reentrant=False)
+
+    @contextmanager
+    def _during(self, step: _Step | None) -> Iterator[None]:
+        before, self._step = self._step, step
+        try:
+            yield
+        finally:
+            self._step = before
+
+
+def trainable_parameters(backbone: Backbone, decoders: Mapping[str, nn.Module]) -> dict[str, nn.Parameter]:
+    """Exactly {LoRA, input projection, decoders}, by name: what the optimiser gets.
+
+    RuntimeError where anything else of the backbone would get a gradient, or one of these would not.
+    """
+    wanted = backbone.trainable()
+    enabled = {name for name, parameter in backbone.model.named_parameters() if parameter.requires_grad}
+    if enabled != wanted.keys():
+        raise RuntimeError(f"trainable by mistake or frozen by mistake: {sorted(enabled ^ wanted.keys())}")
+    parameters = {f"backbone.{name}": parameter for name, parameter in wanted.items()}
+    for family, decoder in decoders.items():
+        for name, parameter in decoder.named_parameters():
+            if not parameter.requires_grad:
+                raise RuntimeError(f"frozen by mistake: the {family} decoder's {name}")
+            parameters[f"decoders.{family}.{name}"] = parameter
+    return parameters

@@ -1,0 +1,281 @@
+"""CogVideoX 1.0 and 1.5, 2B and 5B, text- or image-to-video, as a backbone for SGA and SPA.
+
+    backbone = CogVideoX.load("THUDM/CogVideoX-5b-I2V", dtype=torch.bfloat16)
+    backbone.install_taps({7: ["v2t"], 11: ["v2t"], 12: ["v2v"]}, mode="logits")
+    backbone.add_lora(blocks=(7, 11, 12), rank=128, alpha=64)
+    prediction, maps = backbone.predict(latents, conditions, prompt, timesteps, roles)
+
+The input is noise latent, first-frame latent and ID-map latent on channels, 16 each (paper §5, App. D). The input
+projection grows to 48 channels: old weights copied, new ones zero, so that step 0 is the stock model bit for bit.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Self
+
+import torch
+from diffusers import CogVideoXTransformer3DModel
+from diffusers.models import embeddings
+from diffusers.pipelines.cogvideo import pipeline_cogvideox_image2video
+from peft import LoraConfig
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from matrix_train.attention import Direction, Kernel, Mode
+from matrix_train.backbones.base import Grid, MapCollector, MapKey
+from matrix_train.errors import UserError
+from matrix_train.roles import RoleWeights
+
+LATENT_CHANNELS = 16
+INPUT_CHANNELS = 3 * LATENT_CHANNELS
+"""Noise latent, first-frame latent, ID-map latent."""
+
+VAE_SPACE = 8
+OFS = 2.0
+"""The constant that diffusers' 1.5 image-to-video pipeline feeds to the `ofs` embedding."""
+
+DEFAULT_TAPS: dict[int, tuple[Direction, ...]] = {7: ("v2t",), 11: ("v2t",), 12: ("v2v",)}
+"""The influential blocks of CogVideoX-5B (paper §4)."""
+
+LORA_TARGETS = ("to_q", "to_k", "to_v", "to_out.0")
+
+# diffusers is typed in part only.
+_model_class: Any = CogVideoXTransformer3DModel
+_apply_rotary_emb: Any = embeddings.apply_rotary_emb
+_rotary_table: Any = embeddings.get_3d_rotary_pos_embed
+_grid_crop: Any = pipeline_cogvideox_image2video.get_resize_crop_region_for_grid
+
+
+class CogVideoX:
+    """`matrix_train.backbones.base.Backbone` over diffusers' `CogVideoXTransformer3DModel`.
+
+    Takes a `CogVideoXTransformer3DModel` as it is, freezes it, grows its input projection and makes that trainable.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        self.collector = MapCollector()
+        self._plan: dict[int, tuple[Direction, ...]] = {}
+        self.model.requires_grad_(False)
+        _grow_input(self.model)
+
+    @classmethod
+    def load(cls, name_or_path: str, dtype: torch.dtype = torch.float32, revision: str | None = None) -> Self:
+        """From a diffusers checkpoint: a pipeline folder or repository with a `transformer` subfolder."""
+        options: dict[str, Any] = {"subfolder": "transformer", "torch_dtype": dtype, "revision": revision}
+        return cls(_model_class.from_pretrained(name_or_path, **options))
+
+    @classmethod
+    def from_config(
+        cls, config: Mapping[str, Any], dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
+    ) -> Self:
+        """Random weights. config: the arguments of `CogVideoXTransformer3DModel`."""
+        with torch.device(device):
+            model = _model_class(**config)
+        # Not `model.to`: diffusers logs advice about checkpoints there.
+        return cls(nn.Module.to(model, dtype))
+
+    @property
+    def version(self) -> Literal["1.0", "1.5"]:
+        """1.5 joins two latent frames in a token (a linear patch embedding); 1.0 does not (a convolution)."""
+        return "1.0" if self.model.config.patch_size_t is None else "1.5"
+
+    @property
+    def size(self) -> Literal["2B", "5B"]:
+        """5B turns q and k by position (RoPE); 2B adds fixed position embeddings to the tokens instead."""
+        return "5B" if self.model.config.use_rotary_positional_embeddings else "2B"
+
+    def grid(self, frames: int, height: int, width: int) -> Grid:
+        """Token lattice of a clip of `frames` frames, height × width pixels.
+
+        UserError for a size that does not fit: diffusers checks for multiples of 8 and fails later, and for another
+        length it puts fixed position embeddings in the place of learned ones without a word.
+        """
+        config = self.model.config
+        if height % 16 or width % 16 or min(height, width) < 16:
+            raise UserError(f"height and width must be divisible by 16, got {height}×{width}")
+        if frames % 4 != 1 or frames < 1:
+            raise UserError(f"the number of frames must be 1 more than a multiple of 4, got {frames}")
+        native = (config.sample_frames, config.sample_height * VAE_SPACE, config.sample_width * VAE_SPACE)
+        if config.use_learned_positional_embeddings and (frames, height, width) != native:
+            want, got = ("×".join(map(str, shape)) for shape in (native, (frames, height, width)))
+            raise UserError(f"this model has learned positions and takes clips of {want} only, got {got}")
+        temporal = config.patch_size_t or 1
+        tokens = -(-((frames - 1) // 4 + 1) // temporal)
+        return Grid(tokens, height // 16, width // 16, latent_frames=tokens * temporal, time_factor=4 * temporal)
+
+    def install_taps(
+        self, plan: Mapping[int, Sequence[Direction]] = DEFAULT_TAPS, mode: Mode = "logits", kernel: Kernel = "auto"
+    ) -> None:
+        """Our processor on these blocks; all others keep diffusers' own. UserError for a block that does not exist."""
+        blocks = self.model.transformer_blocks
+        for block, directions in plan.items():
+            if not 0 <= block < len(blocks):
+                raise UserError(f"block {block} does not exist: this model has blocks 0 to {len(blocks) - 1}")
+            self._plan[block] = tuple(directions)
+            blocks[block].attn1.set_processor(_TapProcessor(self.collector, block, self._plan[block], mode, kernel))
+
+    def add_lora(self, blocks: Sequence[int] = (7, 11, 12), rank: int = 128, alpha: int = 64) -> None:
+        """LoRA on q, k, v and out of the attention of these blocks only; its B matrices start at zero."""
+        chosen, targets = "|".join(map(str, blocks)), "|".join(LORA_TARGETS).replace(".", r"\.")
+        pattern = rf"transformer_blocks\.({chosen})\.attn1\.({targets})"
+        self.model.add_adapter(LoraConfig(r=rank, lora_alpha=alpha, target_modules=pattern))
+        # peft freezes everything that is not an adapter.
+        self.model.patch_embed.proj.requires_grad_(True)
+
+    def enable_checkpointing(self) -> None:
+        """Non-reentrant, over every block, with each block's roles taken along."""
+        self.model.enable_gradient_checkpointing(self.collector.checkpoint)
+
+    def predict(
+        self, latents: Tensor, conditions: Tensor, prompt: Tensor, timesteps: Tensor, roles: RoleWeights | None = None
+    ) -> tuple[Tensor, dict[MapKey, Tensor]]:
+        """The transformer's output and the role maps of the tapped blocks.
+
+        latents: [B, F, 16, H/8, W/8], noised; F as in `Grid.latent_frames`. conditions: [B, F, 32, H/8, W/8], the
+        first-frame latent and the ID-map latent, zero after the first frame. prompt: [B, L, text width]. timesteps:
+        [B]. Returns [B, F, 16, H/8, W/8] and {(block, direction): [B, R, cells]}, empty without roles. RuntimeError
+        under a checkpointing function that would lose the roles or the maps' gradient.
+        """
+        model = self.model
+        # Bound methods are made afresh on each access, hence != and not `is not`.
+        foreign = model.gradient_checkpointing and model._gradient_checkpointing_func != self.collector.checkpoint
+        if roles is not None and foreign:
+            raise RuntimeError("foreign checkpointing loses the roles: call the backbone's enable_checkpointing()")
+        ofs = None if model.config.ofs_embed_dim is None else latents.new_full((1,), OFS)
+        _, frames, _, height, width = latents.shape
+        rotary = self._rotary_tables(frames, height // 2, width // 2, latents.device) if self.size == "5B" else None
+
+        def forward() -> Tensor:
+            output: Tensor = model(
+                hidden_states=torch.cat([latents, conditions], dim=2),
+                encoder_hidden_states=prompt,
+                timestep=timesteps,
+                ofs=ofs,
+                image_rotary_emb=rotary,
+                return_dict=False,
+            )[0]
+            return output
+
+        if roles is None:
+            return forward(), {}
+        expected = {(block, direction) for block, directions in self._plan.items() for direction in directions}
+        return self.collector.collect(roles, expected, forward)
+
+    def trainable(self) -> dict[str, nn.Parameter]:
+        """LoRA matrices and the whole input projection."""
+        return {
+            name: parameter
+            for name, parameter in self.model.named_parameters()
+            if ".lora_A." in name or ".lora_B." in name or name.startswith("patch_embed.proj.")
+        }
+
+    def _rotary_tables(self, frames: int, height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
+        """RoPE tables [cells, d], as diffusers' pipelines make them: 1.0 stretches the trained grid, 1.5 slices."""
+        config = self.model.config
+        base_height, base_width = config.sample_height // 2, config.sample_width // 2
+        if self.version == "1.0":
+            layout = {"crops_coords": _grid_crop((height, width), base_width, base_height), "temporal_size": frames}
+        else:
+            layout = {
+                "crops_coords": None,
+                "temporal_size": frames // config.patch_size_t,
+                "grid_type": "slice",
+                "max_size": (base_height, base_width),
+            }
+        cos, sin = _rotary_table(config.attention_head_dim, grid_size=(height, width), device=device, **layout)
+        return cos, sin
+
+
+class _TapProcessor:
+    """diffusers' CogVideoX attention, step by step; the maps are read from the final q and k, after RoPE."""
+
+    def __init__(
+        self, collector: MapCollector, block: int, directions: tuple[Direction, ...], mode: Mode, kernel: Kernel
+    ) -> None:
+        self.collector = collector
+        self.block, self.directions, self.mode, self.kernel = block, directions, mode, kernel
+
+    def __call__(
+        self,
+        attn: Any,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor,
+        attention_mask: Tensor | None = None,
+        image_rotary_emb: tuple[Tensor, Tensor] | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        if attention_mask is not None:
+            raise ValueError("CogVideoX attends without a mask; maps under a mask are not defined here")
+        text = encoder_hidden_states.shape[1]
+        joint = torch.cat([encoder_hidden_states, hidden_states], dim=1)
+        q, k, v = (
+            project(joint).unflatten(2, (attn.heads, -1)).transpose(1, 2)
+            for project in (attn.to_q, attn.to_k, attn.to_v)
+        )
+        if attn.norm_q is not None:
+            q, k = attn.norm_q(q), attn.norm_k(k)
+        if image_rotary_emb is not None:
+            q[:, :, text:] = _apply_rotary_emb(q[:, :, text:], image_rotary_emb)
+            k[:, :, text:] = _apply_rotary_emb(k[:, :, text:], image_rotary_emb)
+        out = self.collector.attend(q, k, v, self.block, self.directions, self.mode, self.kernel)
+        out = attn.to_out[1](attn.to_out[0](out.transpose(1, 2).flatten(2)))
+        return out[:, text:], out[:, :text]
+
+
+def _grow_input(model: Any) -> None:
+    """Grows the patch embedding to INPUT_CHANNELS in place, where it is not that wide yet, and makes it trainable."""
+    embed, known = model.patch_embed, model.config.in_channels
+    if known > INPUT_CHANNELS:
+        raise UserError(f"this model reads {known} input channels, more than the {INPUT_CHANNELS} that MATRIX gives")
+    if known < INPUT_CHANNELS:
+        embed.proj = _GrownConv(embed.proj) if isinstance(embed.proj, nn.Conv2d) else _GrownLinear(embed.proj, known)
+        model.register_to_config(in_channels=INPUT_CHANNELS)
+    embed.proj.requires_grad_(True)
+
+
+class _GrownConv(nn.Conv2d):
+    """The stock convolution over the known channels plus one over the new ones, kept in a single weight.
+
+    Two sums, because one kernel over all channels may add in another order, and step 0 would be equal only nearly.
+    """
+
+    def __init__(self, old: nn.Conv2d) -> None:
+        size, bias = old.weight.shape[-1], old.bias is not None
+        super().__init__(INPUT_CHANNELS, old.out_channels, size, stride=size, bias=bias, **_place(old))
+        self.known = old.in_channels
+        _copy_into(self, old, self.known)
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight, known = self.weight, self.known
+        base = F.conv2d(x[:, :known].contiguous(), weight[:, :known].contiguous(), self.bias, self.stride)
+        return base + F.conv2d(x[:, known:].contiguous(), weight[:, known:].contiguous(), None, self.stride)
+
+
+class _GrownLinear(nn.Linear):
+    """The same for the linear patch embedding of 1.5.
+
+    It reads a patch flattened as (channel, t, y, x), channel first: new channels are new columns at the end.
+    """
+
+    def __init__(self, old: nn.Linear, channels: int) -> None:
+        features = old.in_features // channels * INPUT_CHANNELS
+        super().__init__(features, old.out_features, bias=old.bias is not None, **_place(old))
+        self.known = old.in_features
+        _copy_into(self, old, self.known)
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight, known = self.weight, self.known
+        base = F.linear(x[..., :known].contiguous(), weight[:, :known].contiguous(), self.bias)
+        return base + F.linear(x[..., known:].contiguous(), weight[:, known:].contiguous())
+
+
+def _place(old: nn.Module) -> dict[str, Any]:
+    weight = old.get_parameter("weight")
+    return {"device": weight.device, "dtype": weight.dtype}
+
+
+def _copy_into(new: nn.Conv2d | nn.Linear, old: nn.Conv2d | nn.Linear, known: int) -> None:
+    with torch.no_grad():
+        new.weight.zero_()
+        new.weight[:, :known] = old.weight
+        if new.bias is not None and old.bias is not None:
+            new.bias.copy_(old.bias)

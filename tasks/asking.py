@@ -1,0 +1,86 @@
+"""Put one question to a language model and take only an answer that holds: schema, nonce, and what the turn demands.
+
+A question is two messages. The system message is a prompt file, byte for byte. Everything that comes from outside
+stands in the user message, as one JSON document; so no caption, whatever it holds, can become part of the instructions.
+"""
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from schemas import Reason
+from tasks.engines.base import BadReply, LanguageModel, Message
+from tasks.errors import Reject
+from tasks.replies import TurnReply
+
+R = TypeVar("R", bound=TurnReply)
+
+
+@dataclass(frozen=True)
+class Question(Generic[R]):
+    """One turn for one clip."""
+
+    turn: str
+    """Names the question within its clip: 'count', 'score <id1> pushes <id2>'. Part of the nonce."""
+    prompt: str
+    """The system message, the same for every clip."""
+    document: Mapping[str, Any]
+    """The data, of plain JSON types."""
+    schema: type[R]
+    check: Callable[[R], None]
+    """Raises ValueError, with a message for the model, where a reply of the right form says something impossible."""
+
+
+def make_nonce(clip_id: str, turn: str, attempt: int) -> str:
+    """What the reply must echo: 16 hex digits, the same in every run, different for every request of a build."""
+    return hashlib.sha256(json.dumps([clip_id, turn, attempt]).encode()).hexdigest()[:16]
+
+
+def build_messages(
+    prompt: str, document: Mapping[str, Any], nonce: str, problem: Mapping[str, str] | None = None
+) -> tuple[Message, Message]:
+    """System and user message. `problem` tells the model what was wrong with its last answer."""
+    data = {"nonce": nonce, **document, **({"problem": problem} if problem else {})}
+    return Message("system", prompt), Message("user", json.dumps(data, ensure_ascii=False, indent=1))
+
+
+class Asker:
+    """Asks the questions of one clip. `gate` bounds the requests in flight over all clips."""
+
+    def __init__(self, llm: LanguageModel, gate: asyncio.Semaphore, clip_id: str, max_asks: int) -> None:
+        self.llm, self.gate, self.clip_id, self.max_asks = llm, gate, clip_id, max_asks
+
+    async def put(self, question: Question[R]) -> R:
+        """The first answer that holds. Raises Reject(BAD_REPLY) after `max_asks` answers that do not.
+
+        InfrastructureError passes through: that is the server's fault and no answer.
+        """
+        problem: dict[str, str] | None = None
+        for attempt in range(self.max_asks):
+            nonce = make_nonce(self.clip_id, question.turn, attempt)
+            messages = build_messages(question.prompt, question.document, nonce, problem)
+            async with self.gate:
+                try:
+                    reply = await self.llm.ask(messages, question.schema)
+                except BadReply as bad:
+                    problem = _problem(bad, bad.raw)
+                    continue
+            if reply.nonce != nonce:
+                # It may be the answer to another clip's question: none of it is repeated or used.
+                problem = {"error": "the reply does not echo the nonce of this request"}
+                continue
+            try:
+                question.check(reply)
+            except ValueError as bad:
+                problem = _problem(bad, reply.model_dump_json())
+                continue
+            return reply
+        assert problem is not None
+        raise Reject(Reason.BAD_REPLY, f"{question.turn}: {problem['error']} ({self.max_asks} answers)")
+
+
+def _problem(error: Exception, reply: str) -> dict[str, str]:
+    return {"error": str(error)[:1000], "your_reply": reply[:4000]}

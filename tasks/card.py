@@ -1,0 +1,52 @@
+"""The dataset's card (`README.md` beside the shards): what it is, how to read it, and its columns for Hugging Face.
+
+Without column types Hugging Face datasets guesses them from the first five samples, and silently leaves out what those
+did not have, such as the tracks of a third ID. The card declares them, so that `load_dataset(folder)` gives everything.
+"""
+
+from schemas.dataset import DatasetFile
+
+CARD_FILE = "README.md"
+
+_SPLITS = {"train": "train", "val": "validation"}
+
+_TEXT = """\
+# Interaction captions with instance mask tracks
+
+Made by `matrix_data build`. One entry a clip, keyed by its `clip_id`, in plain tar files:
+
+| file | content |
+|---|---|
+| `.mp4` | the normalised clip, H.264 |
+| `.txt` | its caption |
+| `.json` | instances, interactions with character spans and ratings, anchors, checks, where it came from, its licence |
+| `.tracks.json` | one COCO run-length mask (or null) per ID and frame |
+| `.idmap.png` | first-frame masks as a palette image: index k is `id<k>`, 0 the background |
+
+`index.parquet` has a row a sample with the byte range of its entry; `dataset.json` the SHA-256 of every shard.
+The clips keep their sources' licences: see `license` and `uris` in each sample.
+
+```python
+import webdataset
+samples = webdataset.WebDataset("train-000000.tar", shardshuffle=False)
+
+import datasets
+samples = datasets.load_dataset("path/to/this/folder", split="train").cast_column("mp4", datasets.Video(decode=False))
+```
+"""
+
+
+def card(account: DatasetFile) -> bytes:
+    """The card of a dataset: a function of which splits it has, so that it seldom changes."""
+    splits = sorted({s.split for s in account.shards})
+    head = ["---", "pretty_name: Interaction captions with instance mask tracks", "task_categories:", "- text-to-video"]
+    if splits:
+        head += ["configs:", "- config_name: default", "  data_files:"]
+        head += [f"  - split: {_SPLITS[s]}\n    path: {s}-*.tar" for s in splits]
+        head += ["dataset_info:", "  config_name: default", "  features:"]
+        for name, kind in (
+            ("mp4", "video"), ("txt", "string"), ("json", "json"), ("tracks.json", "json"), ("idmap.png", "image"),
+            ("__key__", "string"), ("__url__", "string"),
+        ):  # fmt: skip
+            head += [f"  - name: {name}", f"    dtype: {kind}"]
+    return "\n".join([*head, "---", _TEXT]).encode()

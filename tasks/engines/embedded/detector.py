@@ -1,0 +1,210 @@
+"""The embedded detector: regions that stand out by colour or motion, scored by a light shape prior for each noun.
+
+It can: find plainly visible things of one colour, animals, and people dressed in one main colour, in front of calm
+surroundings or moving in front of cluttered ones; take a head, a garment and legs for one person; prefer frames where
+the thing is whole. It cannot: see what a thing is (a red ball and a red apple are the same to it), part two touching
+things of one colour, find what has the colour of its background, or find still things in clutter. OpenCV 5 no longer
+ships the HOG people detector, so people are found by their parts only.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas import Box
+from tasks.engines.base import Frames, Proposal
+from tasks.engines.embedded.colours import Lab, chroma, is_skin
+from tasks.engines.embedded.regions import Foreground, Mask, Part, families, foreground, parts, shrink
+from tasks.engines.embedded.shapes import Outline, head_of, likeness, outline, shape_of
+
+
+_RIM = np.ones((5, 5), np.uint8)
+
+LEAST_SHARE = 0.004
+"""Of the picture: a smaller thing scores less."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One guess at an object in one frame, working pixels."""
+
+    frame: int
+    family: int
+    box: tuple[int, int, int, int]
+    """x0, y0, x1, y1"""
+    area: int
+    shape: Outline
+    composed: bool
+    """Made of several parts: a person or a moving blob."""
+
+
+class EmbeddedDetector:
+    """A `Detector` without weights; see the module for what it can and cannot do. Stateless, fit for threads."""
+
+    @property
+    def identity(self) -> str:
+        return "embedded-detector/1"
+
+    def propose(self, frames: Frames, nouns: Sequence[str], limit: int) -> list[Proposal]:
+        """At most `limit` boxes per frame and noun, confidence falling."""
+        views = shrink(frames)
+        grounds = foreground(views.labs)
+        if not any(ground.strong.any() for ground in grounds):
+            return []
+        labels = families(views.labs, [ground.strong for ground in grounds])
+        near, wide = parts(labels, 3), parts(labels, 11)
+        found = [
+            figure
+            for t, lab in enumerate(views.labs)
+            for figure in _figures(lab, grounds[t], near[t], [p for p in wide[t] if not _repeats(p, near[t])])
+        ]
+        height, width = frames.shape[1:3]
+        out = []
+        for noun in nouns:
+            for score, figure in _ranked(found, noun, views.labs[0].shape[:2], len(frames), limit):
+                x0, y0, x1, y1 = (v / views.scale for v in figure.box)
+                box = Box(x0=x0, y0=y0, x1=min(x1, width), y1=min(y1, height))
+                out.append(Proposal(figure.frame, noun, box, score))
+        return out
+
+
+def _repeats(part: Part, others: list[Part]) -> bool:
+    box = (part.x0, part.y0, part.x1, part.y1)
+    return any(_overlap(box, (o.x0, o.y0, o.x1, o.y1)) > 0.9 for o in others if o.family == part.family)
+
+
+def _ranked(
+    found: list[Figure], noun: str, size: tuple[int, ...], frames: int, limit: int
+) -> list[tuple[float, Figure]]:
+    """Scores for one noun: outline, times size, times how much of itself the figure shows. At most `limit` a frame."""
+    shape = shape_of(noun)
+    raw = [likeness(shape, f.shape) * min(f.area / (LEAST_SHARE * size[0] * size[1]), 1.0) ** 0.5 for f in found]
+    typical = _typical_areas(found, raw)
+    scored: list[list[tuple[float, Figure]]] = [[] for _ in range(frames)]
+    for score, figure in zip(raw, found, strict=True):
+        ratio = figure.area / typical[figure.family, figure.composed]
+        whole = min(ratio, 1 / ratio) * (0.7 if _at_edge(figure.box, size) else 1.0)
+        scored[figure.frame].append((score * whole, figure))
+    return [pair for pairs in scored for pair in _distinct(pairs)[:limit]]
+
+
+def _typical_areas(found: list[Figure], scores: list[float]) -> dict[tuple[int, bool], float]:
+    """Median over the frames of the area of each family's best figure. A part hidden, or two things in one, stray from it."""
+    best: dict[tuple[int, bool], dict[int, tuple[float, int]]] = {}
+    for score, figure in zip(scores, found, strict=True):
+        frames = best.setdefault((figure.family, figure.composed), {})
+        frames[figure.frame] = max(frames.get(figure.frame, (-1.0, 0)), (score, figure.area))
+    return {key: float(np.median([area for _, area in frames.values()])) for key, frames in best.items()}
+
+
+def _at_edge(box: tuple[int, int, int, int], size: tuple[int, ...]) -> bool:
+    return box[0] <= 1 or box[1] <= 1 or box[2] >= size[1] - 1 or box[3] >= size[0] - 1
+
+
+@dataclass(frozen=True)
+class _Person:
+    figure: Figure
+    body: Mask
+    """[h, w] of the whole picture."""
+
+
+def _figures(lab: Lab, ground: Foreground, own: list[Part], wide: list[Part]) -> list[Figure]:
+    """All guesses in one frame: every part as a person's garment, every part as a thing, and the same over small gaps."""
+    skin = is_skin(lab)
+    people = [p for p in (_person(lab, ground, skin, part, own) for part in own) if p is not None]
+    figures = [p.figure for p in people]
+    for part in (*own, *wide):
+        # What belongs to somebody with a head is rather a garment, trousers or hair than a thing.
+        at = (slice(part.y0, part.y1), slice(part.x0, part.x1))
+        worn = max((p.figure.shape.head for p in people if p.body[at][part.mask].mean() > 0.7), default=0.0)
+        shape = outline(part.mask, lab.shape[0], 0.6 * worn)
+        figures.append(Figure(part.frame, part.family, (part.x0, part.y0, part.x1, part.y1), part.area, shape, False))
+    return figures
+
+
+def _person(lab: Lab, ground: Foreground, skin: Mask, torso: Part, own: list[Part]) -> _Person | None:
+    """The person whose garment this part may be: what hangs together with it above and below, other things left out."""
+    height, width = skin.shape
+    w, h = torso.x1 - torso.x0, torso.y1 - torso.y0
+    if torso.area < 0.002 * height * width or h < 0.06 * height:
+        return None
+    near = np.zeros_like(skin)
+    # A head is no wider than its shoulders; feet stride.
+    _window(near, torso.x0 - 0.1 * w, torso.y0 - 0.7 * h, torso.x1 + 0.1 * w, torso.y0)
+    _window(near, torso.x0 - 0.35 * w, torso.y0, torso.x1 + 0.35 * w, torso.y1 + 1.3 * h)
+    legs = np.zeros_like(skin)
+    _window(legs, torso.x0, torso.y1 - 3, torso.x1, torso.y1 + h)
+    body = (near & (ground.strong | (legs & ground.weak))).astype(np.uint8)
+    for other in own:
+        if other is not torso and _is_other_thing(lab, skin, torso, other):
+            _erase(body, other)
+    inner = (slice(torso.y0, torso.y1), slice(torso.x0, torso.x1))
+    body[inner][torso.mask] = 1
+    _, ids, stats, _ = cv2.connectedComponentsWithStats(body, connectivity=8)
+    whole = np.isin(ids, [int(np.bincount(ids[inner][torso.mask]).argmax()), *_feet(stats, torso)])
+    x0, y0, wide, high = cv2.boundingRect(whole.astype(np.uint8))
+    at = (slice(y0, y0 + high), slice(x0, x0 + wide))
+    head = head_of(whole[at], skin[at] & whole[at])
+    if head == 0:
+        return None
+    shape = outline(whole[at], height, head)
+    return _Person(Figure(torso.frame, torso.family, (x0, y0, x0 + wide, y0 + high), int(whole.sum()), shape, True), whole)
+
+
+def _window(mask: Mask, x0: float, y0: float, x1: float, y1: float) -> None:
+    mask[max(int(y0), 0) : max(int(y1), 0), max(int(x0), 0) : max(int(x1), 0)] = True
+
+
+def _feet(stats: NDArray[np.int32], torso: Part) -> list[int]:
+    """Pieces under a garment that do not hang together with it: shoes below trousers in the colour of the floor."""
+    w, h = torso.x1 - torso.x0, torso.y1 - torso.y0
+    feet = []
+    for k in range(1, len(stats)):
+        x, y, wide, high, area = (int(v) for v in stats[k])
+        below = torso.y1 - 0.1 * h <= y and y + high <= torso.y1 + 1.05 * h
+        if below and 8 <= area < 0.5 * torso.area and torso.x0 - 0.1 * w <= x + wide / 2 <= torso.x1 + 0.1 * w:
+            feet.append(k)
+    return feet
+
+
+def _is_other_thing(lab: Lab, skin: Mask, torso: Part, other: Part) -> bool:
+    """Whether a part near a garment belongs to something else: it stands beside it, or it is large and coloured."""
+    within = other.x0 >= torso.x0 and other.x1 <= torso.x1 and other.y0 >= torso.y0 and other.y1 <= torso.y1
+    if within or other.area < 0.03 * torso.area:
+        return False
+    at = (slice(other.y0, other.y1), slice(other.x0, other.x1))
+    bare = skin[at][other.mask].mean()
+    on_top = (other.y0 + other.y1) / 2 < torso.y0 and other.x1 - other.x0 < torso.x1 - torso.x0
+    if bare > (0.15 if on_top else 0.4):
+        return False
+    under = other.mask[:, max(torso.x0 - other.x0, 0) : max(torso.x1 - other.x0, 0)].sum() / other.area
+    middle = (other.y0 + other.y1) / 2
+    beside = under < 0.5 or torso.y0 + 0.1 * (torso.y1 - torso.y0) < middle < torso.y1 - 0.1 * (torso.y1 - torso.y0)
+    return beside or (other.area > 0.12 * torso.area and float(chroma(lab[at][other.mask]).mean()) > 28)
+
+
+def _erase(body: NDArray[np.uint8], part: Part) -> None:
+    """Take a part out of a picture's mask, with the blended pixels on its rim."""
+    hole = np.zeros_like(body)
+    hole[part.y0 : part.y1, part.x0 : part.x1] = part.mask
+    body[cv2.dilate(hole, _RIM) > 0] = 0
+
+
+def _distinct(scored: list[tuple[float, Figure]]) -> list[tuple[float, Figure]]:
+    """By falling score, without boxes that nearly repeat a better one."""
+    kept: list[tuple[float, Figure]] = []
+    for score, figure in sorted(scored, key=lambda s: (-s[0], s[1].box)):
+        if score > 0.02 and all(_overlap(figure.box, other.box) < 0.8 for _, other in kept):
+            kept.append((score, figure))
+    return kept
+
+
+def _overlap(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> float:
+    wide, high = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
+    if wide <= 0 or high <= 0:
+        return 0.0
+    both = wide * high
+    return both / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - both)

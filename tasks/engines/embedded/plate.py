@@ -1,0 +1,81 @@
+"""The background plate: what the camera would see with nobody there, and how far to trust it pixel by pixel."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.engines.embedded.flow import Affine, invert
+
+MIN_SEEN = 3
+"""A plate pixel must have been seen free in at least so many frames."""
+
+
+@dataclass(frozen=True)
+class Plate:
+    """In the reference frame's coordinates; Lab as float32 [h, w, 3]."""
+
+    lab: NDArray[np.float32]
+    spread: NDArray[np.float32]
+    """Robust standard deviation [h, w, 3]: noise, moving light, parallax."""
+    known: NDArray[np.float32]
+    """1 where the plate was seen free, else 0 [h, w]."""
+
+    def seen_from(self, m: Affine) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
+        """Plate, spread and known as a frame with the map `m` (frame → reference) sees them."""
+        h, w = self.known.shape
+        back = invert(m)
+        lab = cv2.warpAffine(self.lab, back, (w, h), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        spread = cv2.warpAffine(self.spread, back, (w, h), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        known = cv2.warpAffine(self.known, back, (w, h), flags=cv2.INTER_LINEAR)
+        return np.asarray(lab), np.asarray(spread), np.asarray(known > 0.9)
+
+
+def build(labs: NDArray[np.uint8], maps: list[Affine]) -> Plate:
+    """Median over all frames [T, h, w, 3] in the reference frame's coordinates."""
+    stack = _aligned(labs, maps)
+    middle = len(stack) // 2
+    lab = np.partition(stack, middle, axis=0)[middle]
+    off = np.empty((len(stack[::2]), *lab.shape), dtype=np.uint8)
+    for k, frame in enumerate(stack[::2]):
+        cv2.absdiff(frame, lab, dst=off[k])
+    mad = np.partition(off, len(off) // 2, axis=0)[len(off) // 2]
+    return Plate(lab.astype(np.float32), _spread(mad), np.ones(lab.shape[:2], dtype=np.float32))
+
+
+def uncover(
+    plate: Plate, covered: NDArray[np.bool_], labs: NDArray[np.uint8], maps: list[Affine], taken: NDArray[np.bool_]
+) -> Plate:
+    """The plate done anew where it is `covered` [h, w] by things that hardly move, from the frames that are free there.
+
+    taken: [T, h, w], pixels that belong to something tracked. Where nothing else was ever seen, nothing is known.
+    """
+    stack = _aligned(labs, maps, covered)
+    free = _aligned((~taken).astype(np.uint8), maps, covered) > 0
+    count = free.sum(0)
+    # Values of taken frames sort to the end, so that the median of the free ones stands at half their count.
+    ordered = np.sort(np.where(free[..., None], stack, np.uint8(255)), axis=0)
+    lab, known = plate.lab.copy(), plate.known.copy()
+    lab[covered] = np.take_along_axis(ordered, (count // 2)[None, :, None], axis=0)[0]
+    known[covered] = count >= MIN_SEEN
+    spread = plate.spread.copy()
+    spread[covered] = np.median(plate.spread[~covered], axis=0) if (~covered).any() else spread[covered]
+    return Plate(lab, spread, known)
+
+
+def _aligned(
+    pictures: NDArray[np.uint8], maps: list[Affine], where: NDArray[np.bool_] | None = None
+) -> NDArray[np.uint8]:
+    """All pictures in the reference frame's coordinates, or their pixels `where` only: [T, n, ...]."""
+    h, w = pictures.shape[1:3]
+    moved = (
+        np.asarray(cv2.warpAffine(p, m, (w, h), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), dtype=np.uint8)
+        for p, m in zip(pictures, maps, strict=True)
+    )
+    return np.stack([p if where is None else p[where] for p in moved])
+
+
+def _spread(mad: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Standard deviation by the median absolute deviation, smoothed, at least the noise of the encoder."""
+    return np.asarray(cv2.GaussianBlur(1.48 * mad.astype(np.float32), (0, 0), 1.5) + np.float32(2.0))

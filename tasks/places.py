@@ -1,0 +1,91 @@
+"""Names of source files: what goes on record, and how to get from the record back to the file.
+
+A local file is recorded by its absolute path. A path that is no UTF-8 is recorded as a percent-encoded `file://` URI,
+since records are text. Anything else is an fsspec URI. Credentials never reach a record: they come from the environment
+or from fsspec's own configuration.
+"""
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+from urllib.parse import parse_qsl, quote, unquote_to_bytes, urlencode
+
+import fsspec
+
+from tasks.errors import UserError
+
+StorageOptions = Mapping[str, str | int | float | bool]
+"""Keyword arguments of an fsspec file system, such as `anon: true` or `endpoint_url`. Never credentials."""
+
+_SIGNED = re.compile(
+    r"^(x-(amz|goog|oss)-.*|signature|sig|se|sp|sv|sr|st|spr|skoid|sktid|skt|ske|sks|skv|expires|key-pair-id|policy|"
+    r"awsaccesskeyid|googleaccessid|token|access_token|api_?key|auth.*|password|secret)$",
+    re.IGNORECASE,
+)
+"""Query parameters of presigned and shared-access URLs (AWS, Google, Azure, CloudFront) and of plain tokens."""
+
+
+def printable(name: str) -> str:
+    """`name` as text that any record can hold: bytes that are no UTF-8 become `\\xNN`."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def without_credentials(uri: str) -> str:
+    """`uri` without user info and without the parameters that sign or authorise it."""
+    scheme, mark, rest = uri.partition("://")
+    if not mark:
+        return uri
+    host, slash, path = rest.partition("/")
+    if not scheme.startswith(("az", "abfs", "adl")):  # Azure writes container@account
+        host = host.rpartition("@")[2]
+    if scheme in ("http", "https"):
+        path, _, query = path.partition("?")
+        plain = [(k, v) for k, v in parse_qsl(query, keep_blank_values=True) if not _SIGNED.match(k)]
+        path += "?" + urlencode(plain) if plain else ""
+    return scheme + mark + host + slash + path
+
+
+def local_uri(path: str) -> str:
+    """How a local file stands on record."""
+    absolute = os.path.abspath(path)  # noqa: PTH100 - Path would resolve "..", not collapse it
+    try:
+        absolute.encode("utf-8")
+    except UnicodeEncodeError:
+        return "file://" + quote(os.fsencode(absolute))
+    return absolute
+
+
+def local_path(uri: str) -> Path | None:
+    """The path behind a recorded URI; None where it is not a local file."""
+    if uri.startswith("/"):
+        return Path(uri)
+    if uri.startswith("file://"):
+        return Path(os.fsdecode(unquote_to_bytes(uri.removeprefix("file://"))))
+    return None
+
+
+def file_system(uri: str, options: StorageOptions) -> tuple[Any, str]:
+    """The fsspec file system of a URI and the path on it. UserError where the protocol is unknown or not installed."""
+    try:
+        fs, path = fsspec.url_to_fs(uri, **options)
+    except ImportError as error:
+        raise UserError(f"{without_credentials(uri)}: {error}") from error
+    except ValueError as error:
+        raise UserError(f"{without_credentials(uri)}: {error}") from error
+    return fs, path
+
+
+@contextmanager
+def open_source(uri: str, options: StorageOptions) -> Iterator[IO[bytes]]:
+    """A recorded file for reading, local or not. Raises OSError."""
+    path = local_path(uri)
+    if path is not None:
+        with path.open("rb") as stream:
+            yield stream
+        return
+    fs, name = file_system(uri, options)
+    with fs.open(name, "rb") as stream:
+        yield stream

@@ -1,0 +1,168 @@
+"""The gallery: a few samples with their masks, boxes and words drawn in, as small looping clips inside the page."""
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from schemas import Sample, TrackFile
+from schemas.dataset import IndexRow
+from schemas.palette import PALETTE, number
+from tasks.dataset import read_parts
+from tasks.files import Folder
+from tasks.media import decode_mask
+from tasks.overlay import Label, draw_small, strip, surface
+from tasks.report.stats import bare
+
+WIDTH = 360
+"""Pixels of a gallery clip; its height follows."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A stretch of the caption with the role it plays, if any; `colour` is that of the ID."""
+
+    text: str
+    role: str = ""
+    colour: str = ""
+
+
+@dataclass(frozen=True)
+class Exhibit:
+    """One sample as the page shows it."""
+
+    key: str
+    video: str
+    """data: URI of an mp4."""
+    poster: str
+    """data: URI of a JPEG, shown until the clip plays."""
+    caption: tuple[Piece, ...]
+    triplets: tuple[tuple[Piece, ...], ...]
+    ratings: tuple[str, ...]
+    source: str
+    license: str
+    width: int
+    height: int
+
+
+def choose(rows: Sequence[IndexRow], count: int) -> list[IndexRow]:
+    """Samples with as many different verbs as there are, then any; the same for the same dataset.
+
+    Keys are hashes, so going by key is a fair draw.
+    """
+    chosen: list[IndexRow] = []
+    seen: set[str] = set()
+    ordered = sorted(rows, key=lambda r: r.key)
+    for fresh in (True, False):
+        for row in ordered:
+            verbs = {bare(v) for v in row.verbs}
+            if len(chosen) < count and row not in chosen and (verbs - seen or not fresh):
+                chosen.append(row)
+                seen |= verbs
+    return sorted(chosen, key=lambda r: (r.shard, r.offset))
+
+
+def exhibits(dataset: Folder, rows: Sequence[IndexRow], count: int) -> list[Exhibit]:
+    """The chosen samples, drawn."""
+    chosen = choose(rows, count)
+    made = []
+    for parts in read_parts(dataset, chosen, ("mp4", "json", "tracks.json")):
+        sample = Sample.model_validate_json(parts["json"])
+        tracks = TrackFile.model_validate_json(parts["tracks.json"])
+        made.append(exhibit(sample, tracks, parts["mp4"]))
+    return made
+
+
+def exhibit(sample: Sample, tracks: TrackFile, mp4: bytes) -> Exhibit:
+    """One sample with its overlays, encoded small."""
+    words = {i.id: f"{i.id} {i.cls}" for i in sample.instances}
+    classes = {i.id: i.cls for i in sample.instances}
+    band = strip([surface(act, classes) for act in sample.interactions], WIDTH)
+    pictures = []
+    with av.open(io.BytesIO(mp4), mode="r", format="mp4") as container:
+        for t, frame in enumerate(container.decode(video=0)):
+            labels = []
+            for name, masks in tracks.tracks.items():
+                rle = masks[t]
+                if rle is not None:
+                    labels.append(Label(name, words.get(name, name), decode_mask(rle.counts, *tracks.size)))
+            picture = draw_small(np.asarray(frame.to_ndarray(format="rgb24"), dtype=np.uint8), labels, WIDTH)
+            pictures.append(np.vstack((picture, band)))
+    nouns = {i.id: i.noun for i in sample.instances}
+    return Exhibit(
+        key=sample.clip_id,
+        video=_uri("video/mp4", encode_small(np.stack(pictures), sample.fps)),
+        poster=_uri("image/jpeg", _jpeg(pictures[0])),
+        caption=caption_pieces(sample),
+        triplets=tuple(
+            (
+                Piece(nouns[act.subject], "subject", css(act.subject)),
+                Piece(act.verb, "verb"),
+                Piece(nouns[act.object], "object", css(act.object)),
+            )
+            for act in sample.interactions
+        ),
+        ratings=tuple(f"contact {a.rating.contact} · dynamism {a.rating.dynamism}" for a in sample.interactions),
+        source=sample.provenance.dataset,
+        license=sample.provenance.license or "not stated",
+        width=pictures[0].shape[1],
+        height=pictures[0].shape[0],
+    )
+
+
+def css(name: str) -> str:
+    """An ID's colour for a style sheet."""
+    return "#{:02x}{:02x}{:02x}".format(*PALETTE[number(name)])
+
+
+def caption_pieces(sample: Sample) -> tuple[Piece, ...]:
+    """The caption cut at the spans: nouns in their ID's colour, verbs underlined. Where spans meet, the first holds."""
+    marks: list[Piece | None] = [None] * len(sample.caption)
+    for act in sample.interactions:
+        for role, name, spans in (
+            ("subject", act.subject, act.spans.subject),
+            ("object", act.object, act.spans.object),
+            ("verb", "", act.spans.verb),
+        ):
+            mark = Piece("", role, css(name) if name else "")
+            for span in spans:
+                for place in range(span.start, span.end):
+                    marks[place] = marks[place] or mark
+    pieces: list[Piece] = []
+    for letter, found in zip(sample.caption, marks, strict=True):
+        role, colour = (found.role, found.colour) if found else ("", "")
+        if pieces and (pieces[-1].role, pieces[-1].colour) == (role, colour):
+            pieces[-1] = Piece(pieces[-1].text + letter, role, colour)
+        else:
+            pieces.append(Piece(letter, role, colour))
+    return tuple(pieces)
+
+
+def encode_small(frames: NDArray[np.uint8], fps: float) -> bytes:
+    """H.264 mp4 of RGB frames [T, H, W, 3] that every browser plays; one thread, so the same bytes each time."""
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="mp4") as container:
+        rate = Fraction(fps).limit_denominator(1000)
+        stream = container.add_stream("libx264", rate=rate, options={"crf": "26", "preset": "veryfast", "threads": "1"})
+        stream.height, stream.width = frames.shape[1] // 2 * 2, frames.shape[2] // 2 * 2
+        stream.pix_fmt = "yuv420p"
+        for picture in frames[:, : stream.height, : stream.width]:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")))
+        container.mux(stream.encode())
+    return buffer.getvalue()
+
+
+def _jpeg(picture: NDArray[np.uint8]) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, "JPEG", quality=80)
+    return buffer.getvalue()
+
+
+def _uri(kind: str, data: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"

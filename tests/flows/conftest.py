@@ -1,0 +1,63 @@
+"""A small rendered bucket and a way to run the command line as a user would: in a process of its own."""
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.prefect_server import prefect_server
+from tasks.world import render_bucket
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended."""
+
+    code: int
+    out: str
+    errors: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out.splitlines()[-1])
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory):
+    """The environment of a running Prefect server; one for all tests of a worker process, for its start costs ~10 s."""
+    with prefect_server(tmp_path_factory.mktemp("prefect")) as env:
+        yield env
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory) -> Path:
+    """A rendered folder: raw/, captions, truth/. Five plain scenes and one of every broken kind."""
+    folder = tmp_path_factory.mktemp("world")
+    render_bucket(folder, videos=5, seed=4, level="plain", broken=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def matrix_data(server):
+    """Run `matrix_data` with arguments in a process of its own, against the test's server."""
+
+    def run(*arguments: object, **more: str) -> Ended:
+        done = subprocess.run(
+            [sys.executable, "-m", "flows.cli", *map(str, arguments)],
+            env=server | more,
+            capture_output=True,
+            text=True,
+            timeout=280,
+        )
+        return Ended(done.returncode, done.stdout, done.stderr)
+
+    return run
+
+
+def sidecar(world: Path) -> Path:
+    """The caption table of a rendered folder."""
+    return next(world.glob("captions.*"))

@@ -1,0 +1,96 @@
+"""A user's mistakes: one line that says what to do, exit code 2, no traceback, nothing written where it should not be."""
+
+import os
+import shutil
+import subprocess
+
+import pytest
+from conftest import sidecar
+
+
+def one_line(ended, *words):
+    assert ended.code == 2, ended
+    lines = [line for line in ended.errors.splitlines() if line.strip()]
+    assert len(lines) == 1 and lines[0].startswith("error: "), ended.errors
+    for word in words:
+        assert word in lines[0]
+
+
+def test_a_source_that_is_not_there(matrix_data, tmp_path):
+    one_line(matrix_data("build", tmp_path / "nowhere", "--out", tmp_path / "out"), "nowhere")
+
+
+def test_a_folder_without_videos(matrix_data, tmp_path):
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw" / "notes.txt").write_text("no video")
+    one_line(matrix_data("build", tmp_path / "raw", "--out", tmp_path / "out"), "no video files", ".mp4")
+
+
+def test_an_unknown_setting(matrix_data, tmp_path):
+    ended = matrix_data("build", tmp_path, "--out", tmp_path / "out", "--set", "ground.sampels=3")
+    one_line(ended, "ground.sampels", "unknown setting")
+
+
+def test_a_setting_of_the_wrong_kind(matrix_data, tmp_path):
+    one_line(matrix_data("build", tmp_path, "--out", tmp_path / "out", "--set", "run.workers=many"), "run.workers")
+
+
+def test_a_set_without_a_value(matrix_data, tmp_path):
+    one_line(matrix_data("build", tmp_path, "--out", tmp_path / "out", "--set", "workers"), "section.name=value")
+
+
+def test_an_unknown_profile(matrix_data, tmp_path):
+    one_line(matrix_data("build", tmp_path, "--out", tmp_path / "out", "--profile", "gpuu"), "gpuu", "local")
+
+
+def test_an_unknown_engine(matrix_data, world, tmp_path):
+    ended = matrix_data("build", world / "raw", "--out", tmp_path / "out", "--set", "engines.tracker.name=sam3")
+    one_line(ended, "sam3", "embedded")
+
+
+def test_a_missing_caption_column(matrix_data, world, tmp_path):
+    table = tmp_path / "captions.csv"
+    table.write_text("video,words\na.mp4,hello\n")
+    ended = matrix_data("build", world / "raw", "--captions", table, "--out", tmp_path / "out")
+    one_line(ended, "caption", "words")
+
+
+def test_a_missing_caption_table(matrix_data, world, tmp_path):
+    ended = matrix_data("build", world / "raw", "--captions", tmp_path / "no.csv", "--out", tmp_path / "out")
+    one_line(ended, "no.csv")
+
+
+def test_a_file_where_the_out_folder_should_be(matrix_data, world, tmp_path):
+    (tmp_path / "out").write_text("I am a file")
+    ended = matrix_data("build", world / "raw", "--captions", sidecar(world), "--out", tmp_path / "out")
+    one_line(ended, "out")
+    assert (tmp_path / "out").read_text() == "I am a file"
+
+
+def test_commands_on_a_folder_without_a_build(matrix_data, tmp_path):
+    for command in (["status", tmp_path], ["show", tmp_path, "ab"], ["gc", tmp_path], ["verify", tmp_path]):
+        one_line(matrix_data(*command), str(tmp_path))
+    one_line(matrix_data("retry", tmp_path, "--rejected", "sadness"), "sadness", "poison")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root")
+@pytest.mark.slow
+def test_a_full_disk_and_a_read_only_folder(matrix_data, world, tmp_path):
+    small = tmp_path / "small"
+    small.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", small], capture_output=True).returncode:
+        pytest.skip("this machine does not let root mount a tmpfs")
+    out = small / "out"
+    arguments = ("build", world / "raw", "--captions", sidecar(world), "--out", out, "--set", "run.retry_delay_s=0")
+    try:
+        one_line(matrix_data(*arguments), "No space left")
+        subprocess.run(["mount", "-o", "remount,ro", small], check=True)
+        one_line(matrix_data(*arguments), "Read-only")
+        subprocess.run(["mount", "-o", "remount,rw,size=500m", small], check=True)
+        ended = matrix_data(*arguments, "--json")
+        assert ended.code == 0, ended.errors
+        assert ended.json["pending"] == 0
+    finally:
+        subprocess.run(["umount", small], check=True)
+        shutil.rmtree(small)
