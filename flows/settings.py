@@ -40,8 +40,8 @@ class RunSettings(Settings):
     """How the work is cut up and run. Nothing here changes a row, so nothing here is in a fingerprint."""
 
     workers: int = Field(default=2, ge=1, le=256, description="batches under way at once in this process")
-    batch: int = Field(default=16, ge=1, le=4096, description="clips a batch at caption, ground, track and curate")
-    sources_batch: int = Field(default=4, ge=1, le=4096, description="source videos a batch at ingest")
+    batch: int = Field(default=4, ge=1, le=4096, description="clips a batch at caption, ground, track and curate")
+    sources_batch: int = Field(default=2, ge=1, le=4096, description="source videos a batch at ingest")
     files_batch: int = Field(default=64, ge=1, le=4096, description="files a batch at scan")
     max_attempts: int = Field(default=3, ge=1, description="own failures after which a clip is rejected as poison")
     retries: int = Field(default=2, ge=0, description="Prefect retries of a batch that met an infrastructure failure")

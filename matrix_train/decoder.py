@@ -63,11 +63,11 @@ class MapDecoder(nn.Module):
         x = causal_normalise(maps).flatten(0, 1)[:, None].to(self.raw_gain.dtype)
         plain = _in_space(self.gain * x[:, 0] + self.bias, CELL // LATTICE)
         plain = plain.repeat_interleave(self.time_factor, dim=1)
-        branch = F.silu(self.conv_in(_held(x)))
+        branch: Tensor = F.silu(self.conv_in(_held(x)))
         branch = self.conv_out(F.silu(self.conv_mid(_held(branch))))
         branch = branch.view(-1, self.time_factor, 2, 2, frames, height, width).permute(0, 4, 1, 5, 2, 6, 3)
         # Latent frame 0 stands for one frame, not for time_factor of them.
-        values = (plain + branch.reshape(plain.shape))[:, self.time_factor - 1 :]
+        values: Tensor = (plain + branch.reshape(plain.shape))[:, self.time_factor - 1 :]
         return values.reshape(batch, roles, *values.shape[1:])
 
 

@@ -1,7 +1,7 @@
 """Colour names and CIE Lab: which pixels a colour word may mean, and which colour words a phrase holds.
 
-Basic colour terms of English, each a region of lightness, chroma and hue angle (degrees, atan2(b, a)). Regions overlap on
-purpose: a shaded red is still red, and a dark orange may be called brown. What cannot be told: colour under strongly
+Basic colour terms of English, each a region of lightness, chroma and hue angle (degrees, atan2(b, a)). Regions overlap
+on purpose: a shaded red is still red, and a dark orange may be called brown. What cannot be told: colour under strongly
 coloured light, and patterns of several colours ("striped").
 """
 

@@ -17,11 +17,14 @@ from numpy.typing import NDArray
 from schemas import Box
 from tasks.engines.base import Frames, Proposal
 from tasks.engines.embedded.colours import Lab, chroma, is_skin
-from tasks.engines.embedded.regions import Foreground, Mask, Part, families, foreground, parts, shrink
+from tasks.engines.embedded.regions import VIVID, Foreground, Mask, Part, families, foreground, parts, shrink
 from tasks.engines.embedded.shapes import Outline, head_of, likeness, outline, shape_of
 
-
 _RIM = np.ones((5, 5), np.uint8)
+_JOIN = np.ones((9, 9), np.uint8)
+
+BLOB = -1
+"""Family of figures that are no one colour."""
 
 LEAST_SHARE = 0.004
 """Of the picture: a smaller thing scores less."""
@@ -59,7 +62,7 @@ class EmbeddedDetector:
         found = [
             figure
             for t, lab in enumerate(views.labs)
-            for figure in _figures(lab, grounds[t], near[t], [p for p in wide[t] if not _repeats(p, near[t])])
+            for figure in _figures(t, lab, grounds[t], near[t], [p for p in wide[t] if not _repeats(p, near[t])])
         ]
         height, width = frames.shape[1:3]
         out = []
@@ -85,14 +88,14 @@ def _ranked(
     typical = _typical_areas(found, raw)
     scored: list[list[tuple[float, Figure]]] = [[] for _ in range(frames)]
     for score, figure in zip(raw, found, strict=True):
-        ratio = figure.area / typical[figure.family, figure.composed]
+        ratio = 1.0 if figure.family == BLOB else figure.area / typical[figure.family, figure.composed]
         whole = min(ratio, 1 / ratio) * (0.7 if _at_edge(figure.box, size) else 1.0)
         scored[figure.frame].append((score * whole, figure))
     return [pair for pairs in scored for pair in _distinct(pairs)[:limit]]
 
 
 def _typical_areas(found: list[Figure], scores: list[float]) -> dict[tuple[int, bool], float]:
-    """Median over the frames of the area of each family's best figure. A part hidden, or two things in one, stray from it."""
+    """Median over the frames of the area of each family's best figure. A half-hidden thing strays from it."""
     best: dict[tuple[int, bool], dict[int, tuple[float, int]]] = {}
     for score, figure in zip(scores, found, strict=True):
         frames = best.setdefault((figure.family, figure.composed), {})
@@ -111,17 +114,39 @@ class _Person:
     """[h, w] of the whole picture."""
 
 
-def _figures(lab: Lab, ground: Foreground, own: list[Part], wide: list[Part]) -> list[Figure]:
-    """All guesses in one frame: every part as a person's garment, every part as a thing, and the same over small gaps."""
+def _figures(frame: int, lab: Lab, ground: Foreground, own: list[Part], wide: list[Part]) -> list[Figure]:
+    """All guesses in one frame: every part as a person's garment and as a thing, with and without small gaps."""
     skin = is_skin(lab)
+    if ground.moving is not None:
+        own, wide = _vivid(lab, own), _vivid(lab, wide)
     people = [p for p in (_person(lab, ground, skin, part, own) for part in own) if p is not None]
     figures = [p.figure for p in people]
+    if ground.moving is not None:
+        figures += _blobs(ground.moving, skin, frame)
     for part in (*own, *wide):
         # What belongs to somebody with a head is rather a garment, trousers or hair than a thing.
         at = (slice(part.y0, part.y1), slice(part.x0, part.x1))
         worn = max((p.figure.shape.head for p in people if p.body[at][part.mask].mean() > 0.7), default=0.0)
         shape = outline(part.mask, lab.shape[0], 0.6 * worn)
         figures.append(Figure(part.frame, part.family, (part.x0, part.y0, part.x1, part.y1), part.area, shape, False))
+    return figures
+
+
+def _vivid(lab: Lab, own: list[Part]) -> list[Part]:
+    return [p for p in own if chroma(lab[p.y0 : p.y1, p.x0 : p.x1][p.mask]).mean() > VIVID]
+
+
+def _blobs(moving: Mask, skin: Mask, frame: int) -> list[Figure]:
+    """Everything that moves together as one guess: in clutter there is no telling parts by colour."""
+    joined = cv2.morphologyEx(moving.astype(np.uint8), cv2.MORPH_CLOSE, _JOIN)
+    _, ids, stats, _ = cv2.connectedComponentsWithStats(joined, connectivity=8)
+    figures = []
+    for k, (x, y, wide, high, area) in enumerate(stats.tolist()):
+        if k > 0 and area > 0.5 * LEAST_SHARE * moving.size:
+            at = (slice(y, y + high), slice(x, x + wide))
+            blob = ids[at] == k
+            shape = outline(blob, moving.shape[0], head_of(blob, skin[at] & blob))
+            figures.append(Figure(frame, BLOB, (x, y, x + wide, y + high), area, shape, True))
     return figures
 
 
@@ -144,26 +169,29 @@ def _person(lab: Lab, ground: Foreground, skin: Mask, torso: Part, own: list[Par
     inner = (slice(torso.y0, torso.y1), slice(torso.x0, torso.x1))
     body[inner][torso.mask] = 1
     _, ids, stats, _ = cv2.connectedComponentsWithStats(body, connectivity=8)
-    whole = np.isin(ids, [int(np.bincount(ids[inner][torso.mask]).argmax()), *_feet(stats, torso)])
+    whole = np.isin(ids, [int(np.bincount(ids[inner][torso.mask]).argmax()), *_feet(stats.tolist(), torso)])
     x0, y0, wide, high = cv2.boundingRect(whole.astype(np.uint8))
     at = (slice(y0, y0 + high), slice(x0, x0 + wide))
     head = head_of(whole[at], skin[at] & whole[at])
-    if head == 0:
+    # A brown ball is not all head.
+    if head == 0 or (whole.sum() < 1.1 * torso.area and high < 1.5 * wide):
         return None
     shape = outline(whole[at], height, head)
-    return _Person(Figure(torso.frame, torso.family, (x0, y0, x0 + wide, y0 + high), int(whole.sum()), shape, True), whole)
+    return _Person(
+        Figure(torso.frame, torso.family, (x0, y0, x0 + wide, y0 + high), int(whole.sum()), shape, True), whole
+    )
 
 
 def _window(mask: Mask, x0: float, y0: float, x1: float, y1: float) -> None:
     mask[max(int(y0), 0) : max(int(y1), 0), max(int(x0), 0) : max(int(x1), 0)] = True
 
 
-def _feet(stats: NDArray[np.int32], torso: Part) -> list[int]:
+def _feet(stats: list[list[int]], torso: Part) -> list[int]:
     """Pieces under a garment that do not hang together with it: shoes below trousers in the colour of the floor."""
     w, h = torso.x1 - torso.x0, torso.y1 - torso.y0
     feet = []
     for k in range(1, len(stats)):
-        x, y, wide, high, area = (int(v) for v in stats[k])
+        x, y, wide, high, area = stats[k]
         below = torso.y1 - 0.1 * h <= y and y + high <= torso.y1 + 1.05 * h
         if below and 8 <= area < 0.5 * torso.area and torso.x0 - 0.1 * w <= x + wide / 2 <= torso.x1 + 0.1 * w:
             feet.append(k)

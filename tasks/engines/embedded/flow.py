@@ -90,9 +90,18 @@ def invert(m: Affine) -> Affine:
     return np.concatenate([inverse, -(inverse @ m[:, 2])[:, None]], axis=1)
 
 
-def carry(mask: NDArray[np.float32], flow: Flow) -> NDArray[np.float32]:
-    """A neighbour's map [h, w] brought to this frame, given the flow from this frame to that neighbour."""
+def carry(mask: NDArray[np.bool_], flow: Flow) -> NDArray[np.bool_]:
+    """A neighbour's mask [h, w] brought to this frame, given the flow from this frame to that neighbour."""
     h, w = mask.shape
-    xs, ys = np.meshgrid(np.arange(w, dtype=np.float32), np.arange(h, dtype=np.float32))
-    moved = cv2.remap(mask, xs + flow[..., 0], ys + flow[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
-    return np.asarray(moved, dtype=np.float32)
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    reach = 40  # nothing that moves further in one frame is found by the flow
+    y0, y1 = max(int(rows[0]) - reach, 0), min(int(rows[-1]) + reach + 1, h)
+    x0, x1 = max(int(columns[0]) - reach, 0), min(int(columns[-1]) + reach + 1, w)
+    xs, ys = np.meshgrid(np.arange(x0, x1, dtype=np.float32), np.arange(y0, y1, dtype=np.float32))
+    part = flow[y0:y1, x0:x1]
+    moved = cv2.remap(
+        mask.astype(np.float32), xs + part[..., 0], ys + part[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT
+    )
+    result = np.zeros((h, w), dtype=bool)
+    result[y0:y1, x0:x1] = np.asarray(moved) > 0.5
+    return result

@@ -19,11 +19,14 @@ from tasks.engines.embedded.seeds import Region
 
 Mask = NDArray[np.bool_]
 Scores = NDArray[np.float32]
+Window = tuple[slice, slice]
 
 UNKNOWN = 1.0
 """Log density of a thing of any colour: what neither the plate nor a model explains."""
 INSIDE, EDGE, FAR = 3.0, 1.0, -6.0
 """The prior deep inside the expected mask, at its edge, and far outside."""
+NEAR = -3.0
+"""A part must reach to where the prior is above this."""
 ANCHORED = 3.0
 """Added inside the first mask at the anchor frame, where an ID's place is certain."""
 LOST_PRIOR = -2.0
@@ -55,87 +58,125 @@ class Subject:
         return self.seed if t == self.anchor and self.masks[t] is None else self.masks[t]
 
 
-def sweep(
-    subjects: Sequence[Subject], codes: Codes, background: Sequence[Scores], motion: Motion, forward: bool
-) -> None:
-    """Label every frame once in the given direction; each subject from its anchor frame on, or wherever a mask is.
+@dataclass
+class Place:
+    """Where a subject is expected: a prior over a window; far outside of it nothing is."""
 
-    codes: [T, h, w]; background: per frame the log density of the background [h, w].
-    """
-    frames = len(codes)
-    order = range(frames) if forward else range(frames - 1, -1, -1)
-    for t in order:
+    mask: Mask | None
+    """None where the place is not known: the window is the whole frame then."""
+    window: Window
+    prior: Scores
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the sweeps work on, per frame."""
+
+    codes: Codes
+    """[T, h, w]"""
+    background: Sequence[Scores]
+    """Log density of the background [h, w]."""
+    motion: Motion
+
+
+def sweep(subjects: Sequence[Subject], evidence: Evidence, forward: bool) -> None:
+    """Label every frame once in the given direction; each subject from its anchor frame on, or wherever a mask is."""
+    frames = len(evidence.codes)
+    for t in range(frames) if forward else range(frames - 1, -1, -1):
         before = t - 1 if forward else t + 1
-        flow = motion.to_neighbour(t, before) if 0 <= before < frames else None
-        _label(subjects, t, before, codes[t], background[t], flow)
+        _label(subjects, t, before if 0 <= before < frames else None, evidence)
 
 
-def _label(
-    subjects: Sequence[Subject], t: int, before: int, codes: Codes, background: Scores, flow: NDArray[np.float32] | None
-) -> None:
-    colour = [s.table[codes] for s in subjects]
-    ground = np.maximum(background, np.float32(UNKNOWN))
-    expected = [_expected(s, t, before, flow) for s in subjects]
-    for k, (s, (_, place)) in enumerate(zip(subjects, expected, strict=True)):
-        if place is not None and t != s.anchor:
-            moved = _follow(place, colour[k], ground)
-            if moved is not None:
-                expected[k] = (_prior(moved), moved)
-    scores = np.stack([ground, *(c + p for c, (p, _) in zip(colour, expected, strict=True))])
-    scores = np.stack([np.asarray(cv2.GaussianBlur(np.clip(x, -8, 14), (0, 0), 0.7)) for x in scores])
-    labels = scores.argmax(0)
-    for k, (s, (_, place)) in enumerate(zip(subjects, expected, strict=True)):
-        mine = labels == k + 1
-        active = t == s.anchor or (s.masks[t] is not None) or (0 <= before < len(s.masks) and s.masks[before] is not None)
-        if not active:
-            continue
-        s.masks[t] = _near(mine, place) if place is not None else _found(mine, s, codes)
-
-
-def _expected(s: Subject, t: int, before: int, flow: NDArray[np.float32] | None) -> tuple[Scores, Mask | None]:
-    """Prior [h, w] and expected mask of a subject at frame t; no mask where its place is not known."""
+def _label(subjects: Sequence[Subject], t: int, before: int | None, evidence: Evidence) -> None:
+    codes = evidence.codes[t]
+    ground = np.maximum(evidence.background[t], np.float32(UNKNOWN))
+    ground = np.asarray(cv2.GaussianBlur(np.minimum(ground, 14), (0, 0), 0.7))
+    best, labels = ground.copy(), np.zeros(codes.shape, dtype=np.uint8)
     places = []
+    for k, s in enumerate(subjects):
+        place = _expected(s, t, before, evidence.motion)
+        if place.mask is not None and t != s.anchor:
+            moved = _follow(place, s.table, codes, ground)
+            place = place if moved is None else moved
+        places.append(place)
+        w = place.window
+        score = np.clip(s.table[codes[w]] + place.prior, -8, 14)
+        score = np.asarray(cv2.GaussianBlur(score, (0, 0), 0.7))
+        wins = score > best[w]
+        best[w][wins] = score[wins]
+        labels[w][wins] = k + 1
+    for k, (s, place) in enumerate(zip(subjects, places, strict=True)):
+        if place.mask is not None:
+            s.masks[t] = _near(labels, k + 1, place)
+        elif s.masks[t] is not None or (before is not None and s.masks[before] is not None):
+            s.masks[t] = _found(labels == k + 1, s, codes)
+
+
+def _expected(s: Subject, t: int, before: int | None, motion: Motion) -> Place:
+    """Where a subject should be at frame t: at its first mask, else where the neighbour's and its own last one are."""
+    shape = s.seed.shape
     if t == s.anchor:
-        places.append(s.seed)
-    elif flow is not None:
-        last = s.masks[before]
-        if last is not None and last.any():
-            carried = carry(last.astype(np.float32), flow) > 0.5
-            if carried.any():
-                places.append(carried)
-    now = s.masks[t]
-    if now is not None and now.any():
-        places.append(now)
-    if not places:
-        return np.full(s.seed.shape, LOST_PRIOR, dtype=np.float32), None
-    prior = np.mean([_prior(p) for p in places], axis=0, dtype=np.float32)
-    if t == s.anchor:
+        window, prior = _prior(s.seed)
         x0, y0, x1, y1 = s.box
         mx, my = (x1 - x0) // 8 + 1, (y1 - y0) // 8 + 1
-        outside = np.ones_like(s.seed)
-        outside[max(y0 - my, 0) : y1 + my, max(x0 - mx, 0) : x1 + mx] = False
-        prior[outside] = FAR
-        prior[s.seed] += ANCHORED
-    return np.asarray(prior), places[0] if len(places) == 1 else places[0] | places[1]
+        rows, columns = np.arange(shape[0])[window[0]], np.arange(shape[1])[window[1]]
+        prior[(rows < y0 - my) | (rows >= y1 + my)] = FAR
+        prior[:, (columns < x0 - mx) | (columns >= x1 + mx)] = FAR
+        prior[s.seed[window]] += ANCHORED
+        return Place(s.seed, window, prior)
+    masks = []
+    last = s.masks[before] if before is not None else None
+    if before is not None and last is not None and last.any():
+        carried = carry(last, motion.to_neighbour(t, before))
+        if carried.any():
+            masks.append(carried)
+    now = s.masks[t]
+    if now is not None and now.any():
+        masks.append(now)
+    if not masks:
+        return Place(None, (slice(0, shape[0]), slice(0, shape[1])), np.full(shape, LOST_PRIOR, dtype=np.float32))
+    if len(masks) == 1:
+        return Place(masks[0], *_prior(masks[0]))
+    both = masks[0] | masks[1]
+    window = _window(both, _reach(both))
+    prior = 0.5 * (_prior(masks[0], window)[1] + _prior(masks[1], window)[1])
+    return Place(both, window, prior)
 
 
-def _prior(mask: Mask) -> Scores:
-    """From the signed distance to the mask's edge, in steps of how far such a thing may stray unseen by the flow."""
-    reach = 4.0 + 0.03 * float(np.sqrt(mask.sum()))
-    packed = mask.astype(np.uint8)
-    inner = cv2.distanceTransform(packed, cv2.DIST_L2, 3)
-    outer = cv2.distanceTransform(1 - packed, cv2.DIST_L2, 3)
-    return np.clip(EDGE + 2 / reach * (np.asarray(inner) - np.asarray(outer)), FAR, INSIDE).astype(np.float32)
+def _reach(mask: Mask) -> float:
+    """How far in pixels a thing of this size may stray unseen by the flow."""
+    return 4.0 + 0.03 * float(np.sqrt(np.count_nonzero(mask)))
 
 
-def _follow(place: Mask, colour: Scores, ground: Scores) -> Mask | None:
-    """The expected mask shifted to where the colours are, if the flow has plainly lost it; None where it has not."""
-    gain = np.clip(colour - ground, -3, 3)
-    here = float(gain[place].mean())
+def _window(mask: Mask, reach: float) -> Window:
+    margin = int(np.ceil((EDGE - FAR) / 2 * reach)) + 2
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    return (
+        slice(max(int(rows[0]) - margin, 0), int(rows[-1]) + margin + 1),
+        slice(max(int(columns[0]) - margin, 0), int(columns[-1]) + margin + 1),
+    )
+
+
+def _prior(mask: Mask, window: Window | None = None) -> tuple[Window, Scores]:
+    """From the signed distance to the mask's edge, in steps of its reach."""
+    reach = _reach(mask)
+    window = window or _window(mask, reach)
+    packed = mask[window].astype(np.uint8)
+    inner = np.asarray(cv2.distanceTransform(packed, cv2.DIST_L2, 3))
+    outer = np.asarray(cv2.distanceTransform(1 - packed, cv2.DIST_L2, 3))
+    return window, np.clip(EDGE + 2 / reach * (inner - outer), FAR, INSIDE).astype(np.float32)
+
+
+def _follow(place: Place, table: NDArray[np.float32], codes: Codes, ground: Scores) -> Place | None:
+    """The place shifted to where the colours are, if the flow has plainly lost it; None where it has not."""
+    mask = place.mask
+    assert mask is not None
+    here = float(np.clip(table[codes[mask]] - ground[mask], -3, 3).mean())
     if here > 0.5:
         return None
+    gain = np.clip(table[codes] - ground, -3, 3)
     small = np.asarray(cv2.resize(gain, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA))
-    shape = np.asarray(cv2.resize(place.astype(np.float32), None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA))
+    shape = np.asarray(cv2.resize(mask.astype(np.float32), None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA))
     rows, columns = np.flatnonzero(shape.any(1)), np.flatnonzero(shape.any(0))
     y0, x0 = int(rows[0]), int(columns[0])
     template = shape[y0 : rows[-1] + 1, x0 : columns[-1] + 1]
@@ -147,26 +188,26 @@ def _follow(place: Mask, colour: Scores, ground: Scores) -> Mask | None:
     dy, dx = np.unravel_index(int(match.argmax()), match.shape)
     if match.max() < max(here + 0.7, 0.5):
         return None
-    h, w = place.shape
+    h, w = mask.shape
     step = np.array([[1, 0, 2.0 * (dx - x0)], [0, 1, 2.0 * (dy - y0)]])
-    moved = np.asarray(cv2.warpAffine(place.astype(np.uint8), step, (w, h), flags=cv2.INTER_NEAREST)) > 0
-    return moved if moved.any() else None
+    moved = np.asarray(cv2.warpAffine(mask.astype(np.uint8), step, (w, h), flags=cv2.INTER_NEAREST)) > 0
+    return Place(moved, *_prior(moved)) if moved.any() else None
 
 
-def _near(mine: Mask, place: Mask) -> Mask:
-    """Without specks and without parts that lie apart from the expected mask."""
-    count, parts, stats, _ = cv2.connectedComponentsWithStats(mine.astype(np.uint8), connectivity=8)
-    if count == 1:
-        return mine
-    reach = 6.0 + 0.1 * float(np.sqrt(place.sum()))
-    away = np.asarray(cv2.distanceTransform(1 - place.astype(np.uint8), cv2.DIST_L2, 3))
-    areas = stats[:, cv2.CC_STAT_AREA]
-    keep = areas >= max(3, 0.01 * areas[1:].max())
-    touching = np.zeros(count, dtype=bool)
-    touching[np.unique(parts[away <= reach])] = True
-    keep &= touching
-    keep[0] = False
-    return np.asarray(keep[parts])
+def _near(labels: NDArray[np.uint8], k: int, place: Place) -> Mask:
+    """The pixels labelled k, without specks and without parts that lie apart from the expected mask."""
+    result = np.zeros(labels.shape, dtype=bool)
+    mine = (labels[place.window] == k).astype(np.uint8)
+    count, parts, stats, _ = cv2.connectedComponentsWithStats(mine, connectivity=8)
+    if count > 1:
+        areas = stats[:, cv2.CC_STAT_AREA]
+        keep = areas >= max(3, 0.01 * areas[1:].max())
+        touching = np.zeros(count, dtype=bool)
+        touching[np.unique(parts[place.prior > NEAR])] = True
+        keep &= touching
+        keep[0] = False
+        result[place.window] = keep[parts]
+    return result
 
 
 def _found(mine: Mask, s: Subject, codes: Codes) -> Mask:

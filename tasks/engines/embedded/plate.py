@@ -12,6 +12,12 @@ MIN_SEEN = 3
 """A plate pixel must have been seen free in at least so many frames."""
 
 
+NOISE = (2.0, 0.8, 0.8)
+"""What the encoder alone may add to the spread of L, a, b."""
+SHADE_COST = np.float32(2.5)
+"""Log odds against a background pixel lying in a shadow."""
+
+
 @dataclass(frozen=True)
 class Plate:
     """In the reference frame's coordinates; Lab as float32 [h, w, 3]."""
@@ -26,10 +32,30 @@ class Plate:
         """Plate, spread and known as a frame with the map `m` (frame → reference) sees them."""
         h, w = self.known.shape
         back = invert(m)
-        lab = cv2.warpAffine(self.lab, back, (w, h), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        spread = cv2.warpAffine(self.spread, back, (w, h), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        known = cv2.warpAffine(self.known, back, (w, h), flags=cv2.INTER_LINEAR)
-        return np.asarray(lab), np.asarray(spread), np.asarray(known > 0.9)
+        lab, spread = (
+            np.asarray(cv2.warpAffine(x, back, (w, h), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))
+            for x in (self.lab, self.spread)
+        )
+        known = np.asarray(cv2.warpAffine(self.known, back, (w, h), flags=cv2.INTER_LINEAR))
+        return lab, spread, known > 0.9
+
+    def explain(self, m: Affine, lab: NDArray[np.uint8], generic: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Log density, relative to uniform, of each pixel of a frame [h, w, 3] being background: lit or in a shadow.
+
+        generic [h, w] is what the surroundings' colours say; it decides where the plate is not known.
+        """
+        seen, spread, known = self.seen_from(m)
+        light, *tint = (np.asarray(x) for x in cv2.split(lab.astype(np.float32)))
+        mean, *tone = (np.asarray(x) for x in cv2.split(seen))
+        sd, *sds = (np.asarray(x) for x in cv2.split(spread))
+        apart = sum(((a - b) / s) ** 2 for a, b, s in zip(tint, tone, sds, strict=True))
+        norm = np.float32(3 * np.log(256) - 1.5 * np.log(2 * np.pi)) - np.log(sds[0] * sds[1])
+        lit = norm - np.log(sd) - 0.5 * (((light - mean) / sd) ** 2 + apart)
+        # A shadow darkens by anything up to 45 % and keeps the tint.
+        shade = norm - np.log(0.18 * mean + 1) - SHADE_COST - np.float32(0.3) * apart
+        shade = np.where((light > 0.55 * mean) & (light < mean), shade, np.float32(-99))
+        best = np.maximum(np.maximum(lit, shade), generic - 4)
+        return np.asarray(np.where(known, best, generic), dtype=np.float32)
 
 
 def build(labs: NDArray[np.uint8], maps: list[Affine]) -> Plate:
@@ -78,4 +104,4 @@ def _aligned(
 
 def _spread(mad: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Standard deviation by the median absolute deviation, smoothed, at least the noise of the encoder."""
-    return np.asarray(cv2.GaussianBlur(1.48 * mad.astype(np.float32), (0, 0), 1.5) + np.float32(2.0))
+    return np.asarray(cv2.GaussianBlur(1.48 * mad.astype(np.float32), (0, 0), 1.5) + np.array(NOISE, dtype=np.float32))

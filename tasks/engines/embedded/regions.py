@@ -1,8 +1,8 @@
 """What stands out in sampled frames: a foreground mask, cut into parts of one colour family.
 
-Two background models take turns. Where the surroundings are calm, a pixel stands out when it differs from the median of
-its own rows left and right of it (walls, floors, sky, tables). Where they are cluttered, only motion tells: a pixel
-stands out when it differs from the median of the frames, laid on each other by the camera's motion. So a still object in
+Two background models take turns. In a calm picture a pixel stands out when it differs from the median of its own rows
+left and right of it (walls, floors, sky, tables). In a cluttered one only motion and vivid colour tell: a pixel stands
+out when it differs from the median of the frames, laid on each other by the camera's motion. So a still, dull object in
 front of clutter is not seen, and neither is one in the colour of its background.
 """
 
@@ -34,10 +34,12 @@ CALM = 5.0
 CLUTTERED_SHARE = 0.3
 """A picture of which more than this stands out is a cluttered one: there only motion and vivid colour count."""
 
-VIVID = 50.0
+VIVID = 40.0
 _SQUARE = np.ones((3, 3), np.uint8)
 
 GREY_CHROMA = 13.0
+LEAST_HILL = 0.001
+"""Of all foreground pixels: a smaller peak in a histogram is no colour family of its own."""
 
 
 @dataclass(frozen=True)
@@ -68,13 +70,17 @@ def shrink(frames: Frames) -> Views:
     height, width = frames.shape[1:3]
     scale = HEIGHT / height
     size = (max(round(width * scale), 8), HEIGHT)
-    small = [cv2.resize(f, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR) for f in frames]
-    return Views([cv2.GaussianBlur(to_lab(np.asarray(f, dtype=np.uint8)), (0, 0), 0.8) for f in small], scale)
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    small = [np.asarray(cv2.resize(f, size, interpolation=how), dtype=np.uint8) for f in frames]
+    labs = [np.asarray(cv2.GaussianBlur(to_lab(f), (0, 0), 0.8), dtype=np.float32) for f in small]
+    return Views(labs, scale)
 
 
 def difference(a: Lab, b: Lab) -> NDArray[np.float32]:
+    """Colour distance per pixel, [...]."""
     d = a - b
-    return np.sqrt((LIGHTNESS_WEIGHT * d[..., 0]) ** 2 + d[..., 1] ** 2 + d[..., 2] ** 2)
+    away = np.sqrt((LIGHTNESS_WEIGHT * d[..., 0]) ** 2 + d[..., 1] ** 2 + d[..., 2] ** 2)
+    return np.asarray(away, dtype=np.float32)
 
 
 @dataclass(frozen=True)
@@ -84,23 +90,29 @@ class Foreground:
     strong: Mask
     weak: Mask
     """Stands out a little: worth believing only beside something strong."""
+    cluttered: bool
+    """Too much of the picture stands out from its rows; only motion and vivid colour count."""
+    moving: Mask | None = None
+    """In clutter, what differs from the median of the frames."""
 
 
 def foreground(labs: list[Lab]) -> list[Foreground]:
     """What stands out in each frame."""
     seen = [stands_out(lab) for lab in labs]
-    if np.mean([s.strong.mean() for s in seen]) > CLUTTERED_SHARE:
+    if np.mean([s.cluttered for s in seen]) > 0.5:
         moved = _moved(labs)
-        masks = [_clean(m | (s.strong & (chroma(lab) > VIVID))) for m, s, lab in zip(moved, seen, labs, strict=True)]
-        return [Foreground(mask, mask) for mask in masks]
-    return [Foreground(_clean(s.strong), _clean(s.weak)) for s in seen]
+        vivid = [_clean(s.strong & (chroma(lab) > VIVID)) for s, lab in zip(seen, labs, strict=True)]
+        return [Foreground(m | v, m | v, True, m) for m, v in zip(moved, vivid, strict=True)]
+    return [Foreground(_clean(s.strong), _clean(s.weak), False) for s in seen]
 
 
 def stands_out(lab: Lab) -> Foreground:
     """Pixels unlike the rows around them; from one frame alone."""
     around, spread = _surroundings(lab)
     off, spread = difference(lab, around), np.minimum(spread, CALM)
-    return Foreground(off > np.maximum(LEAST_DIFFERENCE, 3.5 * spread), off > np.maximum(0.65 * LEAST_DIFFERENCE, 2.2 * spread))
+    strong = off > np.maximum(LEAST_DIFFERENCE, 3.5 * spread)
+    weak = off > np.maximum(0.65 * LEAST_DIFFERENCE, 2.2 * spread)
+    return Foreground(strong, weak, bool(strong.mean() > CLUTTERED_SHARE))
 
 
 def _clean(mask: Mask) -> Mask:
@@ -125,7 +137,7 @@ def _stretch(image: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.fl
 
 
 def _row_medians(image: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Medians over windows of 3 rows × 60 % of the width, [h, windows, c]; the windows are spread evenly over the row."""
+    """Medians over windows of 3 rows × 60 % of the width, spread evenly over the row: [h, windows, c]."""
     height, width, channels = image.shape
     window, count = max(int(0.6 * width), 1), 7
     starts = np.linspace(0, width - window, count).round().astype(int)
@@ -143,11 +155,18 @@ def _moved(labs: list[Lab]) -> list[Mask]:
     height, width = labs[0].shape[:2]
     greys = [np.clip(lab[..., 0] * 2.55, 0, 255).astype(np.uint8) for lab in labs]
     middle = len(labs) // 2
-    dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
-    maps: list[Affine] = [fit_affine(dis.calc(greys[middle], grey, None)) for grey in greys]
+    dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+    maps: list[Affine] = [fit_affine(_flow(dis, greys[middle], grey)) for grey in greys]
     stack = np.stack([_seen(lab, invert(m), width, height) for lab, m in zip(labs, maps, strict=True)])
     plate = np.partition(stack, len(labs) // 2, axis=0)[len(labs) // 2]
-    return [difference(lab, _seen(plate, m, width, height)) > 1.2 * LEAST_DIFFERENCE for lab, m in zip(labs, maps, strict=True)]
+    return [
+        difference(lab, _seen(plate, m, width, height)) > 1.2 * LEAST_DIFFERENCE
+        for lab, m in zip(labs, maps, strict=True)
+    ]
+
+
+def _flow(dis: cv2.DISOpticalFlow, a: NDArray[np.uint8], b: NDArray[np.uint8]) -> NDArray[np.float32]:
+    return np.asarray(dis.calc(a, b, np.zeros((*a.shape, 2), np.float32)), dtype=np.float32)
 
 
 def _seen(image: Lab, m: Affine, width: int, height: int) -> Lab:
@@ -176,32 +195,30 @@ def families(labs: list[Lab], masks: list[Mask]) -> list[Labels]:
 
 
 def _basins(counts: NDArray[np.float64], circular: bool) -> NDArray[np.int64]:
-    """Cut a histogram at its valleys: for each bin the index of its hill. Shallow valleys do not cut."""
+    """Cut a histogram at its deep valleys: for each bin the index of its hill."""
     n = len(counts)
-    kernel = np.array([1, 2, 3, 2, 1]) / 9
-    padded = np.concatenate([counts[-2:], counts, counts[:2]]) if circular else np.pad(counts, 2, mode="edge")
-    smooth = np.convolve(padded, kernel, mode="valid") + 1e-9
+    padded = np.concatenate([counts[-2:], counts, counts[:2]]) if circular else np.pad(counts, 2)
+    smooth = np.convolve(padded, np.array([1, 2, 3, 2, 1]) / 9, mode="valid")
     start = int(np.argmin(smooth)) if circular else 0
-    hill = np.zeros(n, dtype=np.int64)
-    current, peak, valley = 0, 0.0, np.inf
-    for k in range(n):
-        v = smooth[(start + k) % n]
-        if v > 2.0 * valley + 1e-3 * smooth.sum() and valley < 0.5 * peak:
-            # A new hill has begun; it starts at the valley.
-            current += 1
-            hill[[(start + j) % n for j in range(bottom, k)]] = current
-            peak, valley = v, np.inf
-        peak = max(peak, v)
-        if v < valley or valley == np.inf:
-            valley, bottom = v, k
-        if v >= peak:
-            valley = np.inf
-        hill[(start + k) % n] = current
-    return hill
+    line = np.roll(smooth, -start)
+    before, after = np.r_[0, line[:-1]], np.r_[line[1:], 0]
+    peaks = np.flatnonzero((line >= before) & (line > after) & (line > LEAST_HILL * line.sum())).tolist()
+    cuts: list[int] = []
+    for peak in peaks:
+        if peak == peaks[0]:
+            last = peak
+            continue
+        valley = last + int(np.argmin(line[last : peak + 1]))
+        if line[valley] < 0.5 * min(line[last], line[peak]):
+            cuts.append(valley)
+            last = peak
+        elif line[peak] > line[last]:
+            last = peak
+    return np.roll(np.searchsorted(np.array(cuts), np.arange(n), side="right"), start)
 
 
 def parts(labels: list[Labels], gap: int, least_area: int = 45) -> list[list[Part]]:
-    """Per frame the connected regions of each family, largest first; gaps narrower than `gap` are bridged. Specks go."""
+    """Per frame the connected regions of each family, largest first. Gaps up to `gap` are bridged, specks go."""
     out = []
     bridge = np.ones((gap, gap), np.uint8)
     for frame, label in enumerate(labels):

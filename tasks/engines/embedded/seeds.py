@@ -58,7 +58,7 @@ def cut(
     # The plate shows a thing that never moves: it is believed only where it looks like what is around the box.
     believed = (_beside(plate, ring, floor & False) > 5) & (plain[appearance.codes(plate.astype(np.uint8))] > 0)
     fresh = _gauss(colour, plate, spread, floor)
-    outside = np.where(believed, np.maximum(fresh, outside - 4), np.maximum(outside, plain[codes] - 2))
+    outside = np.where(believed, np.maximum(fresh, outside - 6), np.maximum(outside, plain[codes] - 2))
 
     parts = segment(lab)
     even = 0.3 * outside + 0.7 * average(outside, parts)

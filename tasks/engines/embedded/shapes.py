@@ -1,7 +1,7 @@
 """How well a region's outline goes with a class noun: a light prior, not a classifier.
 
-Nouns are sorted into a few shapes; a noun that is in none gets a neutral prior. A dog and a cat look alike here, and so do
-all people.
+Nouns are sorted into a few shapes; a noun that is in none gets a neutral prior. A dog and a cat look alike here, and so
+do all people.
 """
 
 import math
@@ -60,7 +60,9 @@ def outline(mask: NDArray[np.bool_], picture_height: int, head: float = 0.0) -> 
     points = cv2.findNonZero(mask.astype(np.uint8))
     hull = cv2.contourArea(cv2.convexHull(points)) + 0.5 * (h + w)
     (_, _), (a, b), _ = cv2.minAreaRect(points)
-    return Outline(w / h, area / (w * h), min(area / hull, 1.0), (max(a, b) + 1) / (min(a, b) + 1), h / picture_height, head)
+    return Outline(
+        w / h, area / (w * h), min(area / hull, 1.0), (max(a, b) + 1) / (min(a, b) + 1), h / picture_height, head
+    )
 
 
 def head_of(blob: NDArray[np.bool_], skin: NDArray[np.bool_]) -> float:
@@ -86,7 +88,11 @@ def likeness(shape: Shape, o: Outline) -> float:
     thing = 1.0 - 0.8 * o.head
     match shape:
         case "person":
-            return (0.25 + 0.75 * o.head) * (0.4 + 0.6 * _near(o.aspect, 0.42, 0.6)) * _near(max(o.height, 0.05), 0.45, 0.8)
+            return (
+                (0.25 + 0.75 * o.head)
+                * (0.4 + 0.6 * _near(o.aspect, 0.42, 0.6))
+                * _near(max(o.height, 0.05), 0.45, 0.8)
+            )
         case "animal":
             return thing * _near(o.aspect, 1.35, 0.4) * _near(o.solidity, 0.72, 0.22) * _near(o.extent, 0.48, 0.35)
         case "bird":

@@ -14,16 +14,12 @@ from numpy.typing import NDArray
 from schemas import Anchor, Track
 from tasks.engines.base import Frames
 from tasks.engines.embedded import appearance, boundary, flow, plate, seeds
-from tasks.engines.embedded.labelling import Subject, sweep
+from tasks.engines.embedded.labelling import Evidence, Subject, sweep
 from tasks.engines.embedded.plate import Plate
 from tasks.media import encode_mask
 
 WORKING_SIDE = 360
 """The longer side is brought down to about this many pixels, by a whole factor."""
-SHADE_COST = 2.5
-"""Log odds against a background pixel lying in a shadow."""
-
-
 class EmbeddedTracker:
     """Offline tracker for one clip at a time; deterministic, single-threaded, about 3 s for 49 frames of 480×720."""
 
@@ -46,27 +42,27 @@ class EmbeddedTracker:
         codes = appearance.codes(lab)
 
         boxes = [_box(a, factor, size) for a in anchors]
-        table = appearance.log_density(_surroundings(codes, anchors, boxes))
+        around = _surroundings(codes, anchors, boxes)
+        table = appearance.log_density(around)
         subjects = [
             Subject(anchor.frame, box, mask, [None] * len(frames))
             for anchor, box, mask in zip(anchors, boxes, first_masks(frames, anchors, size, first, maps), strict=True)
         ]
         for s in subjects:
-            s.learn(_own_colours(s, [s.anchor], codes, subjects))
+            s.learn(appearance.own(appearance.histogram(codes[s.anchor][s.seed]), around))
         covered = _covered(first, subjects, table, lab, maps)
-        taken = np.zeros(codes.shape, dtype=bool)
-        for t, mask in ((s.anchor, s.seed) for s in subjects):
-            taken[t] |= mask
         current = Plate(first.lab, first.spread, np.where(covered, np.float32(0), first.known))
         for last in (False, True):
-            background = [_background(current, maps[t], lab[t], table[codes[t]]) for t in range(len(frames))]
-            sweep(subjects, codes, background, motion, forward=True)
-            sweep(subjects, codes, background, motion, forward=False)
+            background = [current.explain(m, x, table[c]) for m, x, c in zip(maps, lab, codes, strict=True)]
+            evidence = Evidence(codes, background, motion)
+            sweep(subjects, evidence, forward=True)
+            sweep(subjects, evidence, forward=False)
             taken = np.stack([_taken(subjects, t, size) for t in range(len(frames))])
             current = plate.uncover(first, covered, lab, maps, taken)
             if not last:
                 for s in subjects:
-                    s.learn(0.5 * _own_colours(s, [s.anchor], codes, subjects) + 0.5 * _own_colours(s, range(len(frames)), codes, subjects))
+                    at_anchor, all_along = (_own_colours(s, ts, codes, subjects) for ts in ([s.anchor], range(len(frames))))
+                    s.learn(0.5 * at_anchor + 0.5 * all_along)
         return self._finish(frames, subjects, current, maps, anchors)
 
     @staticmethod
@@ -123,23 +119,6 @@ def _surroundings(codes: appearance.Codes, anchors: Sequence[Anchor], boxes: Seq
     return total / max(float(total.sum()), 1e-6)
 
 
-def _background(
-    background: Plate, m: flow.Affine, lab: NDArray[np.uint8], generic: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    """Log density of the background at each pixel of a frame, relative to uniform."""
-    seen, spread, known = background.seen_from(m)
-    off = (((lab.astype(np.float32) - seen) / spread) ** 2).sum(-1)
-    norm = 3 * np.log(256) - 1.5 * np.log(2 * np.pi) - np.log(spread).sum(-1)
-    fresh = norm - 0.5 * off
-    # A shadow darkens and keeps the tint.
-    light = lab[..., 0] / np.maximum(seen[..., 0], 1)
-    tint = (((lab[..., 1:].astype(np.float32) - seen[..., 1:]) / (1.3 * spread[..., 1:])) ** 2).sum(-1)
-    dark = 3 * np.log(256) - np.log(2 * np.pi) - np.log(1.3 * spread[..., 1:]).sum(-1) - np.log(0.45 * seen[..., 0] + 1)
-    shade = np.where((light > 0.55) & (light < 1), dark - 0.5 * tint - SHADE_COST, -np.inf)
-    best = np.maximum(np.maximum(fresh, shade), generic - 4)
-    return np.asarray(np.where(known, best, generic), dtype=np.float32)
-
-
 def _covered(
     first: Plate,
     subjects: Sequence[Subject],
@@ -149,19 +128,25 @@ def _covered(
 ) -> NDArray[np.bool_]:
     """Where the plate shows a subject that stands still.
 
-    That is where a subject's colours explain it better than the surroundings' (`table`), and where it looks like the
-    anchor frame inside the subject's first mask.
+    That is where it looks like the anchor frame inside the subject's first mask, and where a patch of some size has the
+    subject's mix of colours and not the surroundings' (`table`).
     """
     plain = appearance.codes(first.lab.astype(np.uint8))
-    best = np.maximum.reduce([s.table[plain] for s in subjects])
-    covered = (best > table[plain] + 1).astype(np.uint8)
-    covered = np.asarray(cv2.morphologyEx(covered, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)))
     h, w = plain.shape
+    covered = np.zeros((h, w), dtype=np.uint8)
     for s in subjects:
         seen, spread, _ = first.seen_from(maps[s.anchor])
-        same = (((lab[s.anchor].astype(np.float32) - seen) / spread) ** 2).sum(-1) < 9
+        same = (((lab[s.anchor].astype(np.float32) - seen) / spread) ** 2).sum(-1) < 12
         still = np.asarray(cv2.medianBlur((same & s.seed).astype(np.uint8), 5))
         covered |= np.asarray(cv2.warpAffine(still, maps[s.anchor], (w, h), flags=cv2.INTER_NEAREST), dtype=np.uint8)
+        like = (s.table[plain] > table[plain] + 1).astype(np.uint8)
+        like = np.asarray(cv2.morphologyEx(like, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)))
+        count, parts, stats, _ = cv2.connectedComponentsWithStats(like, connectivity=8)
+        for k in range(1, count):
+            if stats[k, cv2.CC_STAT_AREA] >= 0.2 * s.seed.sum():
+                part = parts == k
+                if appearance.alike(appearance.histogram(plain[part]), s.shares) > 0.6:
+                    covered[part] = 1
     return np.asarray(cv2.dilate(covered, np.ones((5, 5), np.uint8))) > 0
 
 

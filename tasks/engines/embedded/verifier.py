@@ -1,8 +1,8 @@
 """The embedded verifier: colour, place and outline of a box against the words of each candidate.
 
-It can: tell apart things and clothes of different basic colours, and left from right; refuse a box that shows only a piece
-of something or the wrong outline for the class. It cannot: recognise a class, a face, an action or a material; use any
-word but colours, "left", "right", "top", "bottom" and "middle"; see colour in cluttered pictures where others wear it too.
+It can: tell apart things and clothes of different basic colours, and left from right; refuse a box that shows only a
+piece of something or the wrong outline for the class. It cannot: recognise a class, a face, an action or a material;
+use any word but colours, "left", "right", "top", "bottom" and "middle"; part a figure from a cluttered background.
 It says null when nobody fits clearly or when two fit alike.
 """
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from schemas import Instance
 from tasks.engines.base import VerdictReply, VerifyRequest
 from tasks.engines.embedded.colours import Lab, colour_words, is_called, is_skin
-from tasks.engines.embedded.regions import CLUTTERED_SHARE, Mask, shrink, stands_out
+from tasks.engines.embedded.regions import Mask, shrink, stands_out
 from tasks.engines.embedded.shapes import head_of, likeness, outline, shape_of
 
 LEAST_COLOUR = 0.4
@@ -43,6 +43,8 @@ class _View:
     box: tuple[int, int, int, int]
     middle: tuple[float, float]
     """Of the box, as shares of the picture's width and height."""
+    cluttered: bool
+    """The figure is all of the box: nothing in the picture can be told from its background."""
 
 
 @dataclass(frozen=True)
@@ -79,9 +81,8 @@ def _look(request: VerifyRequest) -> _View:
     b = request.box
     x0, y0 = max(int(b.x0 * scale), 0), max(int(b.y0 * scale), 0)
     x1, y1 = min(max(round(b.x1 * scale), x0 + 2), width), min(max(round(b.y1 * scale), y0 + 2), height)
-    out = stands_out(lab).strong
-    if out.mean() > CLUTTERED_SHARE:
-        out = np.ones_like(out)
+    seen = stands_out(lab)
+    out = np.ones_like(seen.strong) if seen.cluttered else seen.strong
     inside = np.zeros_like(out)
     inside[y0:y1, x0:x1] = True
     near = np.zeros_like(out)
@@ -91,10 +92,12 @@ def _look(request: VerifyRequest) -> _View:
     if not figure.any():
         figure = inside
     middle = ((x0 + x1) / 2 / width, (y0 + y1) / 2 / height)
-    return _View(lab, figure, near & ~inside & out, (x0, y0, x1, y1), middle)
+    return _View(lab, figure, near & ~inside & out, (x0, y0, x1, y1), middle, seen.cluttered)
 
 
 def _shape_fit(view: _View, noun: str) -> float:
+    if view.cluttered:
+        return 0.5
     x0, y0, x1, y1 = view.box
     blob = view.figure[y0:y1, x0:x1]
     head = head_of(blob, is_skin(view.lab[y0:y1, x0:x1]) & blob)
@@ -110,17 +113,31 @@ def _fit(view: _View, candidate: Instance, shape: float) -> _Fit:
     if wrong:
         return _Fit(candidate, 0.0, f"{id_}: not on the {wrong} (x {view.middle[0]:.2f}, y {view.middle[1]:.2f})")
     names = colour_words(f"{candidate.noun} {candidate.app}")
+    if not names and (view.cluttered or shape_of(candidate.cls) == "any"):
+        return _Fit(candidate, 0.0, f"{id_}: nothing to go by")
     if not names:
         return _Fit(candidate, 0.6 * shape**0.5, f"{id_}: no colour named, outline {shape:.2f}")
     shares = {name: _share(view, candidate, name) for name in names}
     told = ", ".join(f"{name} {share:.2f}" for name, share in shares.items())
     total = min(sum(shares.values()), 1.0)
+    if view.cluttered:
+        return _fit_in_clutter(view, candidate, shares)
     if total < LEAST_COLOUR or min(shares.values()) < 0.25 * LEAST_COLOUR:
         return _Fit(candidate, 0.0, f"{id_}: too little of its colour ({told})")
     spill = _spill(view, names)
     if spill > MOST_SPILL:
         return _Fit(candidate, 0.0, f"{id_}: its colour goes on outside the box ({told}, outside {spill:.2f})")
     return _Fit(candidate, total * (0.5 + 0.5 * shape**0.5), f"{id_}: {told}, outline {shape:.2f}")
+
+
+def _fit_in_clutter(view: _View, candidate: Instance, shares: dict[str, float]) -> _Fit:
+    """Where the figure cannot be cut out: all its colours are in the box, and one of them is hardly seen around it."""
+    around = {name: float(is_called(name, view.lab[view.around]).mean()) for name in shares}
+    told = ", ".join(f"{name} {share:.2f} (around {around[name]:.2f})" for name, share in shares.items())
+    lead = max(share - 2 * around[name] for name, share in shares.items())
+    if min(shares.values()) < 0.05 or lead < 0.08:
+        return _Fit(candidate, 0.0, f"{candidate.id}: not its colours: {told}")
+    return _Fit(candidate, min(0.2 + sum(shares.values()), 1.0), f"{candidate.id}: {told}")
 
 
 def _share(view: _View, candidate: Instance, name: str) -> float:
@@ -137,6 +154,7 @@ def _share(view: _View, candidate: Instance, name: str) -> float:
 
 def _spill(view: _View, names: tuple[str, ...]) -> float:
     """Pixels of the colours just outside the box over those inside."""
+
     def count(where: Mask) -> int:
         pixels = view.lab[where]
         return int(np.any([is_called(name, pixels) for name in names], axis=0).sum())
@@ -149,7 +167,7 @@ def _wrong_place(middle: tuple[float, float], candidate: Instance) -> str:
     x, y = middle
     for found in _PLACE.finditer(f"{candidate.noun} {candidate.spatial}".lower()):
         word = found.group(1)
-        right = {"left": x < 0.5, "right": x > 0.5, "top": y < 0.5, "bottom": y > 0.5}.get(word, 0.25 < x < 0.75)
+        right = {"left": x < 0.46, "right": x > 0.54, "top": y < 0.46, "bottom": y > 0.54}.get(word, 0.25 < x < 0.75)
         if not right:
             return word
     return ""
