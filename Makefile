@@ -15,14 +15,14 @@ $(BIN)/.installed: pyproject.toml constraints.txt
 	@$(PY) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"Python >= 3.11 is needed, this is {v[0]}.{v[1]}: make install PY=python3.12")'
 	test -x $(BIN)/python || $(PY) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv
-	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -c constraints.txt -e '.[dev]'
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -c constraints.txt -e '.[dev,train]'
 	touch $@
 
 demo: install  ## render a raw bucket, build the dataset, score it, write the report
 	$(BIN)/matrix_data demo $(OUT)
 
 test: install  ## the whole suite
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 check: install  ## ruff and mypy strict
 	$(BIN)/ruff check .

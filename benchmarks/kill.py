@@ -19,6 +19,13 @@ from pathlib import Path
 
 from benchmarks.prefect_server import prefect_server
 
+SMALL = [
+    word
+    for setting in ("run.batch=2", "ingest.height=240", "ingest.width=352", "ingest.frames=17", "ingest.fps=4")
+    for word in ("--set", setting)
+]
+"""Small batches for many moments between writes, and small clips, so that forty kills end within minutes."""
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
@@ -26,14 +33,17 @@ def main() -> None:
     parser.add_argument("--videos", type=int, default=8)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        found = kill_and_compare(Path(folder), given.kills, given.videos, given.seed)
+    with tempfile.TemporaryDirectory() as folder, prefect_server(Path(folder) / "prefect") as env:
+        found = kill_and_compare(Path(folder), given.kills, given.videos, given.seed, env)
     print(f"kill -9: {found['kills']} kills over {found['builds']} builds, identical: {found['identical']}")
     print(json.dumps(found))
 
 
-def kill_and_compare(folder: Path, kills: int, videos: int, seed: int) -> dict[str, object]:
-    """Render a bucket, build it once in peace, then build it under kills until there were `kills` of them."""
+def kill_and_compare(folder: Path, kills: int, videos: int, seed: int, env: dict[str, str]) -> dict[str, object]:
+    """Render a bucket, build it once in peace, then build it under kills until there were `kills` of them.
+
+    `env` points at a Prefect server outside the killed group, so that an attempt starts in seconds.
+    """
     from tasks.world import render_bucket
 
     world = folder / "world"
@@ -41,17 +51,16 @@ def kill_and_compare(folder: Path, kills: int, videos: int, seed: int) -> dict[s
     captions = next(world.glob("captions.*"))
     rng = random.Random(seed)
     done = builds = 0
-    with prefect_server(folder / "prefect") as env:
-        _finish(_start(raw, captions, folder / "calm", env))
-        calm = shard_bytes(folder / "calm")
-        identical = True
-        while done < kills:
-            builds += 1
-            out = folder / f"killed-{builds}"
-            while done < kills and _killed(_start(raw, captions, out, env), out, rng.uniform(0.0, 4.0)):
-                done += 1
-            _finish(_start(raw, captions, out, env))
-            identical &= shard_bytes(out) == calm
+    _finish(_start(raw, captions, folder / "calm", env))
+    calm = shard_bytes(folder / "calm")
+    identical = True
+    while done < kills:
+        builds += 1
+        out = folder / f"killed-{builds}"
+        while done < kills and _killed(_start(raw, captions, out, env), out, rng.uniform(0.0, 4.0)):
+            done += 1
+        _finish(_start(raw, captions, out, env))
+        identical &= shard_bytes(out) == calm
     return {"kills": done, "builds": builds, "identical": identical, "files": len(calm), "videos": videos}
 
 
@@ -64,7 +73,7 @@ def shard_bytes(out: Path) -> dict[str, str]:
 def _start(raw: Path, captions: Path, out: Path, env: dict[str, str]) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "flows.cli", "build", str(raw), "--captions", str(captions), "--out", str(out)]
     return subprocess.Popen(
-        [*command, "--set", "run.batch=2", "--set", "run.sources_batch=2"],
+        [*command, *SMALL],
         env=env,
         start_new_session=True,
         stdout=subprocess.DEVNULL,

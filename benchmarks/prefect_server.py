@@ -35,6 +35,7 @@ def prefect_server(home: Path, timeout_s: float = 120.0) -> Iterator[dict[str, s
         )
     try:
         _wait(f"http://127.0.0.1:{port}/api/health", server, log, time.monotonic() + timeout_s)
+        del env["PREFECT_LOGGING_LEVEL"]  # the server's; a client decides for itself
         yield env | {"PREFECT_API_URL": f"http://127.0.0.1:{port}/api"}
     finally:
         server.terminate()

@@ -117,13 +117,14 @@ def alignment_loss(
     """
     batch = masks.shape[0]
     sample_weight = torch.ones(batch, device=masks.device) if timestep_weight is None else timestep_weight.float()
-    betas = torch.tensor([weights.bce, weights.dice, weights.l2], device=masks.device)
+    # Plain numbers: a tensor made from them would be a copy to the device, and a wait, in every step.
+    betas = (weights.bce, weights.dice, weights.l2)
     total = torch.zeros((), device=masks.device)
     logs: dict[str, Tensor] = {}
     for family, blocks in maps.items():
         scale = {"sga": weights.sga, "spa": weights.spa}[family]
         raw = torch.zeros(3, device=masks.device)
-        weighted = torch.zeros(3, device=masks.device)
+        by_sample = torch.zeros(3, device=masks.device)
         for name in FAMILY_ROLES[family]:
             role = ROLES.index(name)
             one = slice(role, role + 1)
@@ -131,11 +132,17 @@ def alignment_loss(
             parts = [mask_parts(values, masks[:, one], stride, weights.max_pos_weight)[:, 0] for values in lattices]
             # An absent role's map is all zero, so its parts are finite; here they and their gradient become exactly 0.
             mean = torch.where(present[family][:, role, None], torch.stack(parts).mean(dim=0), 0.0)
-            logs[f"{family}.{name}"] = (mean.mean(dim=0) @ betas).detach()
+            logs[f"{family}.{name}"] = _dot(mean.mean(dim=0), betas).detach()
             raw = raw + mean.mean(dim=0)
-            weighted = weighted + scale * betas * (mean * sample_weight[:, None]).mean(dim=0)
-        total = total + weighted.sum()
-        for part, value, share in zip(PARTS, raw.detach(), weighted.detach(), strict=True):
-            logs[f"{family}.{part}"], logs[f"{family}.{part}.weighted"] = value, share
-        logs[family], logs[f"{family}.weighted"] = (raw @ betas).detach(), weighted.sum().detach()
+            by_sample = by_sample + (mean * sample_weight[:, None]).mean(dim=0)
+        total = total + scale * _dot(by_sample, betas)
+        for part, beta, value, share in zip(PARTS, betas, raw.detach(), by_sample.detach(), strict=True):
+            logs[f"{family}.{part}"], logs[f"{family}.{part}.weighted"] = value, scale * beta * share
+        logs[family] = _dot(raw, betas).detach()
+        logs[f"{family}.weighted"] = scale * _dot(by_sample, betas).detach()
     return Alignment(total, logs)
+
+
+def _dot(parts: Tensor, betas: tuple[float, ...]) -> Tensor:
+    """Σ β · part over the last dimension."""
+    return torch.stack([beta * part for beta, part in zip(betas, parts.unbind(dim=-1), strict=True)]).sum(dim=0)

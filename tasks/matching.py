@@ -54,6 +54,8 @@ def match(videos: Sequence[Video], rows: Sequence[CaptionRow]) -> Matches:
                         "write their paths in the sidecar"
                     )
         for v, fits in by_video.items():
+            if videos[v].uri in result.problem:
+                continue
             fits.sort()
             if len({(rows[r].caption, rows[r].problem) for r in fits}) > 1:
                 places = ", ".join(rows[r].place for r in fits[:3])

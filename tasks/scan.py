@@ -85,40 +85,44 @@ def _list_local(root: str, endings: tuple[str, ...]) -> list[Found]:
         raise UserError(f"no permission to list the source {root}") from error
     except NotADirectoryError as error:
         raise UserError(f"the source {root} is neither a folder nor a file") from error
-    found: list[Found] = []
+    return list(_walk(root, facts, endings))
+
+
+def _walk(root: str, facts: os.stat_result, endings: tuple[str, ...]) -> Iterator[Found]:
     seen: set[tuple[int, int]] = set()
-    folders, linked = [(root, "")], list[tuple[str, str]]()
+    folders, linked = [(root, "", facts)], list[tuple[str, str, os.stat_result]]()
     while folders or linked:
         # Real folders first, so that a file is listed under its own name rather than under that of a link.
-        queue = folders or linked
-        folder, name = queue.pop(0) if queue is linked else queue.pop()
-        facts = Path(folder).stat()
+        folder, name, facts = folders.pop() if folders else linked.pop(0)
         if (facts.st_dev, facts.st_ino) in seen:
             continue
         seen.add((facts.st_dev, facts.st_ino))
         try:
             entries = sorted(os.scandir(folder), key=lambda e: e.name)
         except PermissionError:
-            found.append(_found(folder, name, facts))
+            yield _found(folder, name, facts)
+            continue
+        except FileNotFoundError:  # removed while we look
             continue
         for entry in entries:
-            below = f"{name}/{entry.name}" if name else entry.name
-            if entry.name.startswith("."):
+            facts_of_entry = None if entry.name.startswith(".") else _facts(entry)
+            if facts_of_entry is None:
                 continue
-            if entry.is_dir(follow_symlinks=False):
-                folders.append((entry.path, below))
-            elif entry.is_dir():
-                linked.append((entry.path, below))
+            below = f"{name}/{entry.name}" if name else entry.name
+            if stat.S_ISDIR(facts_of_entry.st_mode):
+                (linked if entry.is_symlink() else folders).append((entry.path, below, facts_of_entry))
             elif entry.name.lower().endswith(endings):
-                found.append(_found(entry.path, below, _facts(entry)))
-    return found
+                yield _found(entry.path, below, facts_of_entry)
 
 
-def _facts(entry: "os.DirEntry[str]") -> os.stat_result:
-    try:
-        return entry.stat()
-    except OSError:  # a link to nowhere, or into itself
-        return entry.stat(follow_symlinks=False)
+def _facts(entry: "os.DirEntry[str]") -> os.stat_result | None:
+    """Of what a link leads to; of the link where it leads nowhere; None where the entry is gone."""
+    for follow in (True, False):
+        try:
+            return entry.stat(follow_symlinks=follow)
+        except OSError:
+            continue
+    return None
 
 
 def _found(path: str, name: str, facts: os.stat_result) -> Found:

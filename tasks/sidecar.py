@@ -6,6 +6,7 @@ the result with its problem, so that its video is rejected for that reason and n
 
 import unicodedata
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Literal
 
@@ -102,9 +103,10 @@ def load_captions(uri: str, settings: SidecarSettings, storage_options: StorageO
     for table in _tables(uri, storage_options or {}):
         columns: _Columns | None = None
         label = printable(table.rpartition("/")[2])
-        for cells in read_table(table, storage_options or {}):
-            columns = columns or _choose(cells.header, settings, label)
-            rows.append(_row(cells, columns, settings, label))
+        with closing(read_table(table, storage_options or {})) as cells_of_rows:
+            for cells in cells_of_rows:
+                columns = columns or _choose(cells.header, settings, label)
+                rows.append(_row(cells, columns, settings, label))
         default = default or columns
     if not rows:
         raise UserError(f"the caption sidecar {shown} has no rows")

@@ -8,7 +8,7 @@ import csv
 import io
 import itertools
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import IO, Any
 
@@ -46,7 +46,7 @@ def table_kind(name: str) -> str | None:
     return _KINDS.get("." + name.rpartition(".")[2].lower())
 
 
-def read_table(uri: str, options: StorageOptions) -> Iterator[Cells]:
+def read_table(uri: str, options: StorageOptions) -> Generator[Cells, None, None]:
     """The rows of one file. UserError where it is no table at all, or may not be read."""
     shown = without_credentials(uri)
     try:
@@ -81,27 +81,24 @@ def _sniff(stream: IO[bytes]) -> str:
     return "jsonl" if text.startswith(b"{") else "json" if text.startswith(b"[") else "csv"
 
 
-def _text(stream: IO[bytes]) -> io.TextIOWrapper:
-    return io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="")
-
-
 def _csv(stream: IO[bytes], delimiter: str | None) -> Iterator[Cells]:
-    text = _text(stream)
-    if delimiter is None:
-        first = text.readline()
-        text.seek(0)
-        delimiter = max(",;\t|", key=lambda d: (first.count(d), d == ","))
-    reader = csv.reader(text, delimiter=delimiter)
-    header = tuple(next(reader, ()))
-    for cells in reader:
-        if not cells:
-            continue
-        problem = None
-        if len(cells) != len(header):
-            problem = f"the row has {len(cells)} cells under {len(header)} columns"
-        values = dict(zip(header, cells, strict=False))
-        yield Cells(f"line {reader.line_num}", header, values, problem)
-    text.detach()
+    text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="")
+    try:
+        if delimiter is None:
+            first = text.readline()
+            text.seek(0)
+            delimiter = max(",;\t|", key=lambda d: (first.count(d), d == ","))
+        reader = csv.reader(text, delimiter=delimiter)
+        header = tuple(next(reader, ()))
+        for cells in reader:
+            if not cells:
+                continue
+            problem = None
+            if len(cells) != len(header):
+                problem = f"the row has {len(cells)} cells under {len(header)} columns"
+            yield Cells(f"line {reader.line_num}", header, dict(zip(header, cells, strict=False)), problem)
+    finally:
+        text.detach()  # the stream is the caller's to close
 
 
 def _jsonl(stream: IO[bytes]) -> Iterator[Cells]:

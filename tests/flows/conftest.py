@@ -11,6 +11,15 @@ import pytest
 
 from benchmarks.prefect_server import prefect_server
 from tasks.world import render_bucket
+from tests.flows.building import QUICK, sidecar
+
+
+def pytest_collection_modifyitems(items):
+    """Keep this folder's tests on one worker of pytest-xdist: they share a server and a built folder."""
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.xdist_group("flows"))
 
 
 @dataclass(frozen=True)
@@ -58,10 +67,11 @@ def matrix_data(server):
     return run
 
 
-QUICK = ("--set", "ingest.height=240", "--set", "ingest.width=352", "--set", "ingest.frames=17", "--set", "ingest.fps=4")
-"""Small short clips: what these tests look at does not depend on the size, and the tracker is ten times as fast."""
-
-
-def sidecar(world: Path) -> Path:
-    """The caption table of a rendered folder."""
-    return next(world.glob("captions.*"))
+@pytest.fixture(scope="session")
+def built(matrix_data, world, tmp_path_factory) -> Path:
+    """The out folder of a build over `world`. Tests that change it work on a copy."""
+    out = tmp_path_factory.mktemp("built") / "out"
+    ended = matrix_data("build", world / "raw", "--captions", sidecar(world), "--out", out, *QUICK, "--json")
+    assert ended.code == 0, ended.errors
+    assert ended.json["dataset"]
+    return out

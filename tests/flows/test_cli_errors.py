@@ -1,19 +1,21 @@
-"""A user's mistakes: one line that says what to do, exit code 2, no traceback, nothing written where it should not be."""
+"""A user's mistakes: one line that says what to do, exit code 2, no traceback, nothing written elsewhere."""
 
 import os
 import shutil
 import subprocess
 
 import pytest
-from conftest import sidecar
+
+from tests.flows.building import sidecar
 
 
 def one_line(ended, *words):
     assert ended.code == 2, ended
-    lines = [line for line in ended.errors.splitlines() if line.strip()]
-    assert len(lines) == 1 and lines[0].startswith("error: "), ended.errors
+    assert "Traceback" not in ended.errors
+    errors = [line for line in ended.errors.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1 and ended.errors.rstrip().endswith(errors[0]), ended.errors
     for word in words:
-        assert word in lines[0]
+        assert word in errors[0]
 
 
 def test_a_source_that_is_not_there(matrix_data, tmp_path):

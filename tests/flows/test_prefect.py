@@ -9,7 +9,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-from conftest import sidecar
+
+from tests.flows.building import sidecar
 
 ROOT = Path(__file__).parents[2]
 
@@ -37,6 +38,7 @@ def worker(server, tmp_path):
     yield running
     os.killpg(running.pid, signal.SIGTERM)
     running.wait(30)
+    log.close()
 
 
 @pytest.mark.slow
@@ -57,14 +59,17 @@ def test_the_deployment_builds_a_dataset_and_shows_it(server, worker, world, tmp
         while state["type"] not in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED") and time.monotonic() < deadline:
             time.sleep(1)
             state = api.get(f"/flow_runs/{run_id}").raise_for_status().json()["state"]
-        assert state["type"] == "COMPLETED", state
+        assert state["type"] == "COMPLETED", (state, (tmp_path / "worker.log").read_text()[-3000:])
 
         tasks = api.post("/task_runs/filter", json={"flow_runs": {"id": {"any_": [run_id]}}, "limit": 200}).json()
         names = {t["name"]: t["state"]["type"] for t in tasks}
         assert set(names.values()) == {"COMPLETED"}
         assert {"select", "dedupe", "shard", "report"} <= set(names)
         for stage, unit in {"scan": "files", "ingest": "videos", "caption": "clips", "curate": "clips"}.items():
-            assert any(n.startswith(f"{stage}[0000] ") and n.endswith(f" {unit}") for n in names), (stage, sorted(names))
+            assert any(n.startswith(f"{stage}[0000] ") and n.endswith(f" {unit}") for n in names), (
+                stage,
+                sorted(names),
+            )
 
         found = api.post(
             "/artifacts/filter", json={"artifacts": {"key": {"any_": ["funnel"]}}, "sort": "CREATED_DESC"}

@@ -35,8 +35,8 @@ def histogram(pixels: Codes, weights: NDArray[np.float64] | None = None) -> NDAr
 
 
 def own(inside: NDArray[np.float32], around: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The colours inside that set it apart: each weighed by how much commoner it is inside than around."""
-    kept = inside * inside / np.maximum(inside + around, 1e-9)
+    """The colours inside that set it apart: those commoner around than inside are all but left out."""
+    kept = inside**3 / np.maximum(inside**2 + around**2, 1e-12)
     return kept / max(float(kept.sum()), 1e-6)
 
 

@@ -22,6 +22,7 @@ from tasks.engines.embedded.shapes import Outline, head_of, likeness, outline, s
 
 _RIM = np.ones((5, 5), np.uint8)
 _JOIN = np.ones((9, 9), np.uint8)
+_SPAN = np.ones((21, 21), np.uint8)
 
 BLOB = -1
 """Family of figures that are no one colour."""
@@ -144,9 +145,10 @@ def _blobs(moving: Mask, skin: Mask, frame: int) -> list[Figure]:
     for k, (x, y, wide, high, area) in enumerate(stats.tolist()):
         if k > 0 and area > 0.5 * LEAST_SHARE * moving.size:
             at = (slice(y, y + high), slice(x, x + wide))
-            blob = ids[at] == k
+            # Motion shows ragged pieces of what moves: measure what they span.
+            blob = np.asarray(cv2.morphologyEx((ids[at] == k).astype(np.uint8), cv2.MORPH_CLOSE, _SPAN), dtype=bool)
             shape = outline(blob, moving.shape[0], head_of(blob, skin[at] & blob))
-            figures.append(Figure(frame, BLOB, (x, y, x + wide, y + high), area, shape, True))
+            figures.append(Figure(frame, BLOB, (x, y, x + wide, y + high), int(blob.sum()), shape, True))
     return figures
 
 

@@ -21,12 +21,14 @@ Mask = NDArray[np.bool_]
 Scores = NDArray[np.float32]
 Window = tuple[slice, slice]
 
-UNKNOWN = 1.0
+UNKNOWN = -0.5
 """Log density of a thing of any colour: what neither the plate nor a model explains."""
 INSIDE, EDGE, FAR = 3.0, 1.0, -6.0
 """The prior deep inside the expected mask, at its edge, and far outside."""
 NEAR = -3.0
 """A part must reach to where the prior is above this."""
+APART = 0.2
+"""Parts of one thing lie no further apart than this share of its anchor box's longer side."""
 ANCHORED = 3.0
 """Added inside the first mask at the anchor frame, where an ID's place is certain."""
 LOST_PRIOR = -2.0
@@ -52,6 +54,11 @@ class Subject:
 
     def learn(self, shares: NDArray[np.float32]) -> None:
         self.shares, self.table = shares, appearance.log_density(shares)
+
+    @property
+    def apart(self) -> float:
+        x0, y0, x1, y1 = self.box
+        return max(8.0, APART * max(x1 - x0, y1 - y0))
 
     def at(self, t: int) -> Mask | None:
         """The mask at a frame as far as it is known now."""
@@ -107,7 +114,7 @@ def _label(subjects: Sequence[Subject], t: int, before: int | None, evidence: Ev
         labels[w][wins] = k + 1
     for k, (s, place) in enumerate(zip(subjects, places, strict=True)):
         if place.mask is not None:
-            s.masks[t] = _near(labels, k + 1, place)
+            s.masks[t] = _near(labels, k + 1, place, s.apart)
         elif s.masks[t] is not None or (before is not None and s.masks[before] is not None):
             s.masks[t] = _found(labels == k + 1, s, codes)
 
@@ -194,19 +201,30 @@ def _follow(place: Place, table: NDArray[np.float32], codes: Codes, ground: Scor
     return Place(moved, *_prior(moved)) if moved.any() else None
 
 
-def _near(labels: NDArray[np.uint8], k: int, place: Place) -> Mask:
-    """The pixels labelled k, without specks and without parts that lie apart from the expected mask."""
+def _near(labels: NDArray[np.uint8], k: int, place: Place, apart: float) -> Mask:
+    """The pixels labelled k, without specks, parts away from the expected mask, and parts away from the biggest one.
+
+    apart: the widest gap in pixels that something in front may leave.
+    """
     result = np.zeros(labels.shape, dtype=bool)
     mine = (labels[place.window] == k).astype(np.uint8)
     count, parts, stats, _ = cv2.connectedComponentsWithStats(mine, connectivity=8)
-    if count > 1:
-        areas = stats[:, cv2.CC_STAT_AREA]
-        keep = areas >= max(3, 0.01 * areas[1:].max())
-        touching = np.zeros(count, dtype=bool)
-        touching[np.unique(parts[place.prior > NEAR])] = True
-        keep &= touching
-        keep[0] = False
-        result[place.window] = keep[parts]
+    if count == 1:
+        return result
+    areas = stats[:, cv2.CC_STAT_AREA].copy()
+    areas[0] = 0
+    keep = areas >= max(3, 0.01 * areas.max())
+    touching = np.zeros(count, dtype=bool)
+    touching[np.unique(parts[place.prior > NEAR])] = True
+    keep &= touching
+    keep[0] = False
+    if keep.sum() > 1:
+        main = int(np.where(keep, areas, 0).argmax())
+        gap = np.asarray(cv2.distanceTransform((parts != main).astype(np.uint8), cv2.DIST_L2, 3))
+        for part in np.flatnonzero(keep):
+            if part != main and gap[parts == part].min() > apart:
+                keep[part] = False
+    result[place.window] = keep[parts]
     return result
 
 

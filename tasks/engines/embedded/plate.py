@@ -12,8 +12,10 @@ MIN_SEEN = 3
 """A plate pixel must have been seen free in at least so many frames."""
 
 
-NOISE = (2.0, 0.8, 0.8)
+NOISE = (1.0, 0.4, 0.4)
 """What the encoder alone may add to the spread of L, a, b."""
+TINT = np.float32(1.5)
+"""Least standard deviation of a shadow's a and b."""
 SHADE_COST = np.float32(2.5)
 """Log odds against a background pixel lying in a shadow."""
 
@@ -51,9 +53,13 @@ class Plate:
         apart = sum(((a - b) / s) ** 2 for a, b, s in zip(tint, tone, sds, strict=True))
         norm = np.float32(3 * np.log(256) - 1.5 * np.log(2 * np.pi)) - np.log(sds[0] * sds[1])
         lit = norm - np.log(sd) - 0.5 * (((light - mean) / sd) ** 2 + apart)
-        # A shadow darkens by anything up to 45 % and keeps the tint.
-        shade = norm - np.log(0.18 * mean + 1) - SHADE_COST - np.float32(0.3) * apart
-        shade = np.where((light > 0.55 * mean) & (light < mean), shade, np.float32(-99))
+        # A shadow darkens by anything up to 45 %, and takes as much from the tint.
+        dim = np.clip(light / np.maximum(mean, 1), 0, 1)
+        faded = sum(
+            ((a - (128 + (b - 128) * dim)) / np.maximum(s, TINT)) ** 2 for a, b, s in zip(tint, tone, sds, strict=True)
+        )
+        shade = norm - np.log(0.18 * mean + 1) - SHADE_COST - np.float32(0.5) * faded
+        shade = np.where((dim > 0.55) & (dim < 1), shade, np.float32(-99))
         best = np.maximum(np.maximum(lit, shade), generic - 4)
         return np.asarray(np.where(known, best, generic), dtype=np.float32)
 
@@ -66,8 +72,8 @@ def build(labs: NDArray[np.uint8], maps: list[Affine]) -> Plate:
     off = np.empty((len(stack[::2]), *lab.shape), dtype=np.uint8)
     for k, frame in enumerate(stack[::2]):
         cv2.absdiff(frame, lab, dst=off[k])
-    mad = np.partition(off, len(off) // 2, axis=0)[len(off) // 2]
-    return Plate(lab.astype(np.float32), _spread(mad), np.ones(lab.shape[:2], dtype=np.float32))
+    half = len(off) // 2 + 1
+    return Plate(lab.astype(np.float32), _spread(np.partition(off, half - 1, axis=0)[:half]), np.ones(lab.shape[:2], dtype=np.float32))
 
 
 def uncover(
@@ -90,6 +96,11 @@ def uncover(
     return Plate(lab, spread, known)
 
 
+def share(taken: NDArray[np.bool_], maps: list[Affine]) -> NDArray[np.float32]:
+    """Share of the frames in which a place of the reference frame is taken [h, w]."""
+    return np.asarray(_aligned(taken.astype(np.uint8), maps).mean(0, dtype=np.float32))
+
+
 def _aligned(
     pictures: NDArray[np.uint8], maps: list[Affine], where: NDArray[np.bool_] | None = None
 ) -> NDArray[np.uint8]:
@@ -102,6 +113,8 @@ def _aligned(
     return np.stack([p if where is None else p[where] for p in moved])
 
 
-def _spread(mad: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Standard deviation by the median absolute deviation, smoothed, at least the noise of the encoder."""
-    return np.asarray(cv2.GaussianBlur(1.48 * mad.astype(np.float32), (0, 0), 1.5) + np.array(NOISE, dtype=np.float32))
+def _spread(off: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Standard deviation from the smaller half of the absolute deviations, smoothed, at least the encoder's noise."""
+    # Of a normal variable the smaller half has a mean of 0.324 standard deviations.
+    deviation = off.mean(0, dtype=np.float32) / np.float32(0.324)
+    return np.asarray(cv2.GaussianBlur(deviation, (0, 0), 1.5) + np.array(NOISE, dtype=np.float32))

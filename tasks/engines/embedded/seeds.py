@@ -71,7 +71,7 @@ def cut(
         sample = mask & ~dusk
         if not sample.any():
             sample = inside
-        shares = appearance.own(appearance.histogram(codes[sample]), 0.3 * local)
+        shares = appearance.own(appearance.histogram(codes[sample]), local)
         ours = np.maximum(appearance.log_density(shares)[codes], np.float32(STRANGE))
         score = (np.clip(ours - outside, -6, 6) + centred).astype(np.float32)
         share = 0.7 if k < ROUNDS - 1 else 0.3

@@ -66,8 +66,8 @@ def outline(mask: NDArray[np.bool_], picture_height: int, head: float = 0.0) -> 
 
 
 def head_of(blob: NDArray[np.bool_], skin: NDArray[np.bool_]) -> float:
-    """0 … 1: skin in the upper part of a blob [h, w], where it is narrower than below."""
-    height = blob.shape[0]
+    """0 … 1: skin in the upper part of a blob [h, w], where it is narrower than below; none on top of what is wide."""
+    height, width = blob.shape
     upper = max(height // 4, 2)
     on_top = blob[:upper]
     if on_top.sum() < 12:
@@ -75,7 +75,8 @@ def head_of(blob: NDArray[np.bool_], skin: NDArray[np.bool_]) -> float:
     share = float(skin[:upper].sum() / on_top.sum())
     widths = blob.sum(1)
     narrow = float(np.median(widths[:upper])) / max(float(np.percentile(widths, 90)), 1.0)
-    return min(share / 0.25, 1.0) * (1.0 if narrow < 0.85 else 0.6)
+    upright = min(max(3.0 - 2.0 * width / height, 0.0), 1.0)
+    return upright * min(share / 0.25, 1.0) * (1.0 if narrow < 0.85 else 0.6)
 
 
 def _near(value: float, target: float, spread: float) -> float:

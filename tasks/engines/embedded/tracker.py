@@ -20,6 +20,8 @@ from tasks.media import encode_mask
 
 WORKING_SIDE = 360
 """The longer side is brought down to about this many pixels, by a whole factor."""
+MOSTLY = 0.3
+"""A place that a subject covers in more than this share of the frames may be wrong on the plate."""
 class EmbeddedTracker:
     """Offline tracker for one clip at a time; deterministic, single-threaded, about 3 s for 49 frames of 480×720."""
 
@@ -57,7 +59,8 @@ class EmbeddedTracker:
             evidence = Evidence(codes, background, motion)
             sweep(subjects, evidence, forward=True)
             sweep(subjects, evidence, forward=False)
-            taken = np.stack([_taken(subjects, t, size) for t in range(len(frames))])
+            taken = np.stack([_taken(subjects, t) for t in range(len(frames))])
+            covered |= plate.share(taken, maps) > MOSTLY
             current = plate.uncover(first, covered, lab, maps, taken)
             if not last:
                 for s in subjects:
@@ -150,13 +153,33 @@ def _covered(
     return np.asarray(cv2.dilate(covered, np.ones((5, 5), np.uint8))) > 0
 
 
-def _taken(subjects: Sequence[Subject], t: int, size: tuple[int, int]) -> NDArray[np.bool_]:
-    union = np.zeros(size, dtype=np.uint8)
+def _taken(subjects: Sequence[Subject], t: int) -> NDArray[np.bool_]:
+    """Pixels of frame t that belong to a subject, with what its first mask would cover if it stood where it is now."""
+    union = np.zeros(subjects[0].seed.shape, dtype=np.uint8)
     for s in subjects:
         mask = s.masks[t]
-        if mask is not None:
+        if mask is not None and mask.any():
             union |= mask.astype(np.uint8)
-    return np.asarray(cv2.dilate(union, np.ones((7, 7), np.uint8))) > 0
+            union |= _laid_over(s.seed, mask).astype(np.uint8)
+    return np.asarray(cv2.dilate(union, np.ones((5, 5), np.uint8))) > 0
+
+
+def _laid_over(seed: NDArray[np.bool_], mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The seed shifted to where it overlaps the mask the most."""
+    small, shape = (
+        np.asarray(cv2.resize(m.astype(np.float32), None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA))
+        for m in (mask, seed)
+    )
+    rows, columns = np.flatnonzero(shape.any(1)), np.flatnonzero(shape.any(0))
+    y0, x0 = int(rows[0]), int(columns[0])
+    template = shape[y0 : rows[-1] + 1, x0 : columns[-1] + 1]
+    th, tw = template.shape
+    room = cv2.copyMakeBorder(small, th, th, tw, tw, cv2.BORDER_CONSTANT, value=0)
+    match = np.asarray(cv2.matchTemplate(room, template, cv2.TM_CCORR))
+    dy, dx = np.unravel_index(int(match.argmax()), match.shape)
+    step = np.array([[1, 0, 4.0 * (dx - tw - x0)], [0, 1, 4.0 * (dy - th - y0)]])
+    h, w = seed.shape
+    return np.asarray(cv2.warpAffine(seed.astype(np.uint8), step, (w, h), flags=cv2.INTER_NEAREST)) > 0
 
 
 def _own_colours(
