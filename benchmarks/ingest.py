@@ -90,8 +90,8 @@ def main() -> None:
             theirs += np.min([b for _, b in rounds], axis=0)
             clips += len(made)
     wall, processor = theirs / mine
-    print(f"ingest {clips / mine[0]:.2f} clips/s, PyAV and the encoder alone {clips / theirs[0]:.2f}: ratio {wall:.2f}, "
-          f"by processor time {processor:.2f} (bar {BAR:.2f})")  # fmt: skip
+    print(f"ingest {clips / mine[0]:.2f} clips/s, PyAV and the encoder alone {clips / theirs[0]:.2f}: ratio {wall:.2f},"
+          f" by processor time {processor:.2f} (bar {BAR:.2f})")  # fmt: skip
     print(json.dumps({"benchmark": "ingest", "clips": clips, "seconds": mine[0], "plain_seconds": theirs[0],
                       "ratio": wall, "processor_ratio": processor, "bar": BAR, "ok": bool(wall >= BAR),
                       "cpus": os.cpu_count()}))  # fmt: skip

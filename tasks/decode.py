@@ -36,7 +36,7 @@ class Shown:
     """Seconds since the first frame."""
     frame: av.VideoFrame
     sound: bool
-    """False where the decoder had to make up parts of the frame."""
+    """False where the decoder had to make up parts of the frame, and from there to the next key frame."""
 
 
 class Decoder:
@@ -62,6 +62,7 @@ class Decoder:
         self._stream.codec_context.thread_count = 1
         self._count = 0
         self._last_error: str | None = None
+        self._damaged = False
         self._latest = Fraction(0)
         self._rotation = 0
         self._start: Fraction | None = None
@@ -143,7 +144,11 @@ class Decoder:
         if self._count == 0:
             self._rotation = clockwise(frame)
             self._shape = (frame.width, frame.height, frame.format.name)
-        shown = Shown(self._count, start, frame, sound=not frame.is_corrupt and self._last_error is None)
+        if frame.is_corrupt or self._last_error is not None:
+            self._damaged = True
+        elif frame.key_frame:
+            self._damaged = False
+        shown = Shown(self._count, start, frame, sound=not self._damaged)
         self._last_error = None
         self._count += 1
         return shown

@@ -1,4 +1,5 @@
 import hashlib
+import io
 import json
 import random
 from fractions import Fraction
@@ -138,13 +139,12 @@ def test_geometry_leads_from_source_pixels_to_clip_pixels(tmp_path, width, heigh
 
 
 def test_windows_follow_one_another_and_never_cross_a_cut(tmp_path):
-    scenes = [(40, 0), (200, 40), (90, 70)]  # brightness, first number: 40, 30 and 36 frames
     pictures = [picture(i, tint=40) for i in range(40)]
     pictures += [picture(i, tint=200) for i in range(40, 70)]
-    pictures += [picture(i, tint=110) for i in range(70, 130)]
+    pictures += [picture(i, tint=30) for i in range(70, 130)]
     row = run(write(tmp_path / "cuts.mp4", pictures), tmp_path)
     spans = [(c.window.scene, c.window.source_frames[0], c.window.source_frames[-1]) for c in row.payload.clips]
-    assert spans == [(0, 0, 24), (1, 40, 64), (2, 70, 94), (2, 97, 121)] and len(scenes) == 3
+    assert spans == [(0, 0, 24), (1, 40, 64), (2, 70, 94), (2, 97, 121)]
     for clip in row.payload.clips:
         assert numbers(tmp_path, clip) == list(clip.window.source_frames)
 
@@ -179,7 +179,7 @@ def test_clips_carry_no_trace_of_encoder_or_date_and_keep_colours():
     data = encode_clip([image] * 5, Fraction(8), EncodeSettings())
     assert b"x264" not in data and b"Lavf" not in data
     assert data.index(b"moov") < data.index(b"mdat")
-    with av.open(fsspec.filesystem("memory").open("/clip", "wb") and __import__("io").BytesIO(data)) as container:
+    with av.open(io.BytesIO(data)) as container:
         frame = next(container.decode(video=0))
         assert frame.colorspace == 1 and container.streams.video[0].average_rate == 8
         pixels = frame.to_ndarray(format="rgb24").astype(int)
@@ -232,17 +232,16 @@ def test_broken_sources_are_rejected_for_what_is_wrong_with_them(tmp_path, kind,
     assert row.detail and not (tmp_path / "out").exists()
 
 
-def test_damage_in_the_middle_never_gets_into_a_clip(tmp_path):
-    path = write(tmp_path / "a.ts", [picture(i) for i in range(120)], options={"preset": "ultrafast", "g": "12"})
+def test_damage_in_the_middle_does_not_get_into_a_clip(tmp_path):
+    path = write(tmp_path / "a.mp4", [picture(i) for i in range(120)], options={"preset": "ultrafast", "g": "12"})
     data = bytearray(path.read_bytes())
-    middle = len(data) // 2 // 188 * 188
-    data[middle : middle + 188 * 6] = random.Random(1).randbytes(188 * 6)
+    data[len(data) // 2 : len(data) // 2 + 1000] = random.Random(1).randbytes(1000)
     path.write_bytes(data)
-    row = run(path, tmp_path)
-    if row.status is Status.ACCEPTED:
-        for clip in row.payload.clips:
-            said = numbers(tmp_path, clip)
-            assert said == sorted(said)
+    clips = run(path, tmp_path).payload.clips
+    assert [c.window.index for c in clips] == [0, 1, 0] and clips[1].window.end_s < 5 < clips[2].window.start_s
+    for clip in clips:
+        times = [round(12 * (clip.window.start_s + k / 4)) for k in range(9)]
+        assert numbers(tmp_path, clip) == times
 
 
 def test_a_decoder_that_hangs_or_dies_rejects_the_source_and_the_next_one_goes_on(tmp_path, monkeypatch):

@@ -27,9 +27,9 @@ def codes(lab: NDArray[np.uint8]) -> Codes:
     return np.asarray((light * np.uint16(AB_BINS) + a) * np.uint16(AB_BINS) + b, dtype=np.uint16)
 
 
-def histogram(pixels: Codes, weights: NDArray[np.float64] | None = None) -> NDArray[np.float32]:
+def histogram(pixels: Codes) -> NDArray[np.float32]:
     """Shares of the bins [BINS], smoothed by about a bin; zeros for no pixels."""
-    counts = np.bincount(pixels.ravel(), weights=weights, minlength=BINS).reshape(L_BINS, AB_BINS, AB_BINS)
+    counts = np.bincount(pixels.ravel(), minlength=BINS).reshape(L_BINS, AB_BINS, AB_BINS)
     smooth = ndimage.gaussian_filter(counts.astype(np.float32), (1.0, 0.8, 0.8), mode="nearest", truncate=3.0)
     return np.asarray(smooth.ravel() / max(float(smooth.sum()), 1e-6), dtype=np.float32)
 

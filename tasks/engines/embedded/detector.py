@@ -8,41 +8,28 @@ ships the HOG people detector, so people are found by their parts only.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from schemas import Box
 from tasks.engines.base import Frames, Proposal
 from tasks.engines.embedded.colours import Lab, chroma, is_skin
+from tasks.engines.embedded.people import Figure, find_person
 from tasks.engines.embedded.regions import VIVID, Foreground, Mask, Part, families, foreground, parts, shrink
-from tasks.engines.embedded.shapes import Outline, head_of, likeness, outline, shape_of
+from tasks.engines.embedded.shapes import head_of, likeness, outline, shape_of
 
-_RIM = np.ones((5, 5), np.uint8)
 _JOIN = np.ones((9, 9), np.uint8)
 _SPAN = np.ones((21, 21), np.uint8)
+
+NEAR = 10
+"""Working pixels between a moving blob and the small pieces that are counted in."""
 
 BLOB = -1
 """Family of figures that are no one colour."""
 
 LEAST_SHARE = 0.004
 """Of the picture: a smaller thing scores less."""
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One guess at an object in one frame, working pixels."""
-
-    frame: int
-    family: int
-    box: tuple[int, int, int, int]
-    """x0, y0, x1, y1"""
-    area: int
-    shape: Outline
-    composed: bool
-    """Made of several parts: a person or a moving blob."""
 
 
 class EmbeddedDetector:
@@ -85,7 +72,8 @@ def _ranked(
 ) -> list[tuple[float, Figure]]:
     """Scores for one noun: outline, times size, times how much of itself the figure shows. At most `limit` a frame."""
     shape = shape_of(noun)
-    raw = [likeness(shape, f.shape) * min(f.area / (LEAST_SHARE * size[0] * size[1]), 1.0) ** 0.5 for f in found]
+    least = LEAST_SHARE * size[0] * size[1]
+    raw = [likeness(shape, f.shape) * (1 - 0.7 * f.worn) * min(f.area / least, 1.0) ** 0.5 for f in found]
     typical = _typical_areas(found, raw)
     scored: list[list[tuple[float, Figure]]] = [[] for _ in range(frames)]
     for score, figure in zip(raw, found, strict=True):
@@ -108,19 +96,12 @@ def _at_edge(box: tuple[int, int, int, int], size: tuple[int, ...]) -> bool:
     return box[0] <= 1 or box[1] <= 1 or box[2] >= size[1] - 1 or box[3] >= size[0] - 1
 
 
-@dataclass(frozen=True)
-class _Person:
-    figure: Figure
-    body: Mask
-    """[h, w] of the whole picture."""
-
-
 def _figures(frame: int, lab: Lab, ground: Foreground, own: list[Part], wide: list[Part]) -> list[Figure]:
     """All guesses in one frame: every part as a person's garment and as a thing, with and without small gaps."""
     skin = is_skin(lab)
     if ground.moving is not None:
         own, wide = _vivid(lab, own), _vivid(lab, wide)
-    people = [p for p in (_person(lab, ground, skin, part, own) for part in own) if p is not None]
+    people = [p for p in (find_person(lab, ground, skin, part, own) for part in own) if p is not None]
     figures = [p.figure for p in people]
     if ground.moving is not None:
         figures += _blobs(ground.moving, skin, frame)
@@ -128,8 +109,8 @@ def _figures(frame: int, lab: Lab, ground: Foreground, own: list[Part], wide: li
         # What belongs to somebody with a head is rather a garment, trousers or hair than a thing.
         at = (slice(part.y0, part.y1), slice(part.x0, part.x1))
         worn = max((p.figure.shape.head for p in people if p.body[at][part.mask].mean() > 0.7), default=0.0)
-        shape = outline(part.mask, lab.shape[0], 0.6 * worn)
-        figures.append(Figure(part.frame, part.family, (part.x0, part.y0, part.x1, part.y1), part.area, shape, False))
+        shape, box = outline(part.mask, lab.shape[0], 0.0), (part.x0, part.y0, part.x1, part.y1)
+        figures.append(Figure(part.frame, part.family, box, part.area, shape, False, min(2 * worn, 1.0)))
     return figures
 
 
@@ -141,86 +122,30 @@ def _blobs(moving: Mask, skin: Mask, frame: int) -> list[Figure]:
     """Everything that moves together as one guess: in clutter there is no telling parts by colour."""
     joined = cv2.morphologyEx(moving.astype(np.uint8), cv2.MORPH_CLOSE, _JOIN)
     _, ids, stats, _ = cv2.connectedComponentsWithStats(joined, connectivity=8)
+    pieces = [(x, y, x + wide, y + high, area) for x, y, wide, high, area in stats.tolist()]
     figures = []
-    for k, (x, y, wide, high, area) in enumerate(stats.tolist()):
+    for k, (x0, y0, x1, y1, area) in enumerate(pieces):
         if k > 0 and area > 0.5 * LEAST_SHARE * moving.size:
-            at = (slice(y, y + high), slice(x, x + wide))
-            # Motion shows ragged pieces of what moves: measure what they span.
+            at = (slice(y0, y1), slice(x0, x1))
+            # Motion shows ragged pieces of what moves: measure what they span, and add what lies close by.
             blob = np.asarray(cv2.morphologyEx((ids[at] == k).astype(np.uint8), cv2.MORPH_CLOSE, _SPAN), dtype=bool)
             shape = outline(blob, moving.shape[0], head_of(blob, skin[at] & blob))
-            figures.append(Figure(frame, BLOB, (x, y, x + wide, y + high), int(blob.sum()), shape, True))
+            near = [p for p in pieces[1:] if p[4] <= 0.25 * area and _gap(p, pieces[k]) <= NEAR and not _is_line(p)]
+            left, top, right, bottom, _ = zip(pieces[k], *near, strict=True)
+            box = (min(left), min(top), max(right), max(bottom))
+            figures.append(Figure(frame, BLOB, box, int(blob.sum()), shape, True))
     return figures
 
 
-def _person(lab: Lab, ground: Foreground, skin: Mask, torso: Part, own: list[Part]) -> _Person | None:
-    """The person whose garment this part may be: what hangs together with it above and below, other things left out."""
-    height, width = skin.shape
-    w, h = torso.x1 - torso.x0, torso.y1 - torso.y0
-    if torso.area < 0.002 * height * width or h < 0.06 * height:
-        return None
-    near = np.zeros_like(skin)
-    # A head is no wider than its shoulders; feet stride.
-    _window(near, torso.x0 - 0.1 * w, torso.y0 - 0.7 * h, torso.x1 + 0.1 * w, torso.y0)
-    _window(near, torso.x0 - 0.35 * w, torso.y0, torso.x1 + 0.35 * w, torso.y1 + 1.3 * h)
-    legs = np.zeros_like(skin)
-    _window(legs, torso.x0, torso.y1 - 3, torso.x1, torso.y1 + h)
-    body = (near & (ground.strong | (legs & ground.weak))).astype(np.uint8)
-    for other in own:
-        if other is not torso and _is_other_thing(lab, skin, torso, other):
-            _erase(body, other)
-    inner = (slice(torso.y0, torso.y1), slice(torso.x0, torso.x1))
-    body[inner][torso.mask] = 1
-    _, ids, stats, _ = cv2.connectedComponentsWithStats(body, connectivity=8)
-    whole = np.isin(ids, [int(np.bincount(ids[inner][torso.mask]).argmax()), *_feet(stats.tolist(), torso)])
-    x0, y0, wide, high = cv2.boundingRect(whole.astype(np.uint8))
-    at = (slice(y0, y0 + high), slice(x0, x0 + wide))
-    head = head_of(whole[at], skin[at] & whole[at])
-    # A brown ball is not all head.
-    if head == 0 or (whole.sum() < 1.1 * torso.area and high < 1.5 * wide):
-        return None
-    shape = outline(whole[at], height, head)
-    return _Person(
-        Figure(torso.frame, torso.family, (x0, y0, x0 + wide, y0 + high), int(whole.sum()), shape, True), whole
-    )
+def _is_line(piece: tuple[int, ...]) -> bool:
+    """Leashes and shadow edges."""
+    wide, high = piece[2] - piece[0], piece[3] - piece[1]
+    return max(wide, high) > 3 * min(wide, high)
 
 
-def _window(mask: Mask, x0: float, y0: float, x1: float, y1: float) -> None:
-    mask[max(int(y0), 0) : max(int(y1), 0), max(int(x0), 0) : max(int(x1), 0)] = True
-
-
-def _feet(stats: list[list[int]], torso: Part) -> list[int]:
-    """Pieces under a garment that do not hang together with it: shoes below trousers in the colour of the floor."""
-    w, h = torso.x1 - torso.x0, torso.y1 - torso.y0
-    feet = []
-    for k in range(1, len(stats)):
-        x, y, wide, high, area = stats[k]
-        below = torso.y1 - 0.1 * h <= y and y + high <= torso.y1 + 1.05 * h
-        if below and 8 <= area < 0.5 * torso.area and torso.x0 - 0.1 * w <= x + wide / 2 <= torso.x1 + 0.1 * w:
-            feet.append(k)
-    return feet
-
-
-def _is_other_thing(lab: Lab, skin: Mask, torso: Part, other: Part) -> bool:
-    """Whether a part near a garment belongs to something else: it stands beside it, or it is large and coloured."""
-    within = other.x0 >= torso.x0 and other.x1 <= torso.x1 and other.y0 >= torso.y0 and other.y1 <= torso.y1
-    if within or other.area < 0.03 * torso.area:
-        return False
-    at = (slice(other.y0, other.y1), slice(other.x0, other.x1))
-    bare = skin[at][other.mask].mean()
-    on_top = (other.y0 + other.y1) / 2 < torso.y0 and other.x1 - other.x0 < torso.x1 - torso.x0
-    if bare > (0.15 if on_top else 0.4):
-        return False
-    under = other.mask[:, max(torso.x0 - other.x0, 0) : max(torso.x1 - other.x0, 0)].sum() / other.area
-    middle = (other.y0 + other.y1) / 2
-    beside = under < 0.5 or torso.y0 + 0.1 * (torso.y1 - torso.y0) < middle < torso.y1 - 0.1 * (torso.y1 - torso.y0)
-    return beside or (other.area > 0.12 * torso.area and float(chroma(lab[at][other.mask]).mean()) > 28)
-
-
-def _erase(body: NDArray[np.uint8], part: Part) -> None:
-    """Take a part out of a picture's mask, with the blended pixels on its rim."""
-    hole = np.zeros_like(body)
-    hole[part.y0 : part.y1, part.x0 : part.x1] = part.mask
-    body[cv2.dilate(hole, _RIM) > 0] = 0
+def _gap(a: tuple[int, ...], b: tuple[int, ...]) -> int:
+    """The wider of the horizontal and the vertical distance between two boxes; 0 where they touch."""
+    return max(a[0] - b[2], b[0] - a[2], a[1] - b[3], b[1] - a[3], 0)
 
 
 def _distinct(scored: list[tuple[float, Figure]]) -> list[tuple[float, Figure]]:

@@ -21,7 +21,7 @@ Mask = NDArray[np.bool_]
 Scores = NDArray[np.float32]
 Window = tuple[slice, slice]
 
-UNKNOWN = -0.5
+UNKNOWN = 1.0
 """Log density of a thing of any colour: what neither the plate nor a model explains."""
 INSIDE, EDGE, FAR = 3.0, 1.0, -6.0
 """The prior deep inside the expected mask, at its edge, and far outside."""
@@ -29,6 +29,10 @@ NEAR = -3.0
 """A part must reach to where the prior is above this."""
 APART = 0.2
 """Parts of one thing lie no further apart than this share of its anchor box's longer side."""
+SHADE_COST, FEET_COST = 6.0, 2.5
+"""Log odds against a background pixel lying in a shadow: anywhere, and at the lower end of an ID."""
+FEET = 0.15
+"""How far up and down from there, as a share of the mask's longer side."""
 ANCHORED = 3.0
 """Added inside the first mask at the anchor frame, where an ID's place is certain."""
 LOST_PRIOR = -2.0
@@ -83,6 +87,8 @@ class Evidence:
     """[T, h, w]"""
     background: Sequence[Scores]
     """Log density of the background [h, w]."""
+    shade: Sequence[Scores]
+    """The same of the background in a shadow."""
     motion: Motion
 
 
@@ -96,12 +102,17 @@ def sweep(subjects: Sequence[Subject], evidence: Evidence, forward: bool) -> Non
 
 def _label(subjects: Sequence[Subject], t: int, before: int | None, evidence: Evidence) -> None:
     codes = evidence.codes[t]
+    expected = [_expected(s, t, before, evidence.motion) for s in subjects]
     ground = np.maximum(evidence.background[t], np.float32(UNKNOWN))
-    ground = np.asarray(cv2.GaussianBlur(np.minimum(ground, 14), (0, 0), 0.7))
+    shade = evidence.shade[t] - np.float32(SHADE_COST)
+    for place in expected:
+        if place.mask is not None:
+            feet = _feet(place.mask)
+            shade[feet] = evidence.shade[t][feet] - np.float32(FEET_COST)
+    ground = np.asarray(cv2.GaussianBlur(np.minimum(np.maximum(ground, shade), 14), (0, 0), 0.7))
     best, labels = ground.copy(), np.zeros(codes.shape, dtype=np.uint8)
     places = []
-    for k, s in enumerate(subjects):
-        place = _expected(s, t, before, evidence.motion)
+    for k, (s, place) in enumerate(zip(subjects, expected, strict=True)):
         if place.mask is not None and t != s.anchor:
             moved = _follow(place, s.table, codes, ground)
             place = place if moved is None else moved
@@ -148,6 +159,16 @@ def _expected(s: Subject, t: int, before: int | None, motion: Motion) -> Place:
     window = _window(both, _reach(both))
     prior = 0.5 * (_prior(masks[0], window)[1] + _prior(masks[1], window)[1])
     return Place(both, window, prior)
+
+
+def _feet(mask: Mask) -> Window:
+    """Around the lower end of a mask, where its shadow on the floor is."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    depth = max(3, int(FEET * max(rows[-1] - rows[0], columns[-1] - columns[0])))
+    return (
+        slice(max(int(rows[-1]) - depth, 0), int(rows[-1]) + depth + 1),
+        slice(max(int(columns[0]) - 2 * depth, 0), int(columns[-1]) + 2 * depth + 1),
+    )
 
 
 def _reach(mask: Mask) -> float:

@@ -16,8 +16,6 @@ NOISE = (1.0, 0.4, 0.4)
 """What the encoder alone may add to the spread of L, a, b."""
 TINT = np.float32(1.5)
 """Least standard deviation of a shadow's a and b."""
-SHADE_COST = np.float32(2.5)
-"""Log odds against a background pixel lying in a shadow."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +39,10 @@ class Plate:
         known = np.asarray(cv2.warpAffine(self.known, back, (w, h), flags=cv2.INTER_LINEAR))
         return lab, spread, known > 0.9
 
-    def explain(self, m: Affine, lab: NDArray[np.uint8], generic: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Log density, relative to uniform, of each pixel of a frame [h, w, 3] being background: lit or in a shadow.
+    def explain(
+        self, m: Affine, lab: NDArray[np.uint8], generic: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Log densities, relative to uniform, of each pixel of a frame [h, w, 3]: as background, as background in shadow.
 
         generic [h, w] is what the surroundings' colours say; it decides where the plate is not known.
         """
@@ -52,16 +52,15 @@ class Plate:
         sd, *sds = (np.asarray(x) for x in cv2.split(spread))
         apart = sum(((a - b) / s) ** 2 for a, b, s in zip(tint, tone, sds, strict=True))
         norm = np.float32(3 * np.log(256) - 1.5 * np.log(2 * np.pi)) - np.log(sds[0] * sds[1])
-        lit = norm - np.log(sd) - 0.5 * (((light - mean) / sd) ** 2 + apart)
+        lit = np.maximum(norm - np.log(sd) - 0.5 * (((light - mean) / sd) ** 2 + apart), generic - 4)
         # A shadow darkens by anything up to 45 %, and takes as much from the tint.
         dim = np.clip(light / np.maximum(mean, 1), 0, 1)
         faded = sum(
             ((a - (128 + (b - 128) * dim)) / np.maximum(s, TINT)) ** 2 for a, b, s in zip(tint, tone, sds, strict=True)
         )
-        shade = norm - np.log(0.18 * mean + 1) - SHADE_COST - np.float32(0.5) * faded
-        shade = np.where((dim > 0.55) & (dim < 1), shade, np.float32(-99))
-        best = np.maximum(np.maximum(lit, shade), generic - 4)
-        return np.asarray(np.where(known, best, generic), dtype=np.float32)
+        shade = norm - np.log(0.18 * mean + 1) - np.float32(0.5) * faded
+        shade = np.where(known & (dim > 0.55) & (dim < 1), shade, np.float32(-99))
+        return np.asarray(np.where(known, lit, generic), dtype=np.float32), np.asarray(shade, dtype=np.float32)
 
 
 def build(labs: NDArray[np.uint8], maps: list[Affine]) -> Plate:

@@ -38,6 +38,9 @@ VIVID = 40.0
 _SQUARE = np.ones((3, 3), np.uint8)
 
 GREY_CHROMA = 13.0
+HUES = 120
+"""Bins of the hue histogram."""
+
 LEAST_HILL = 0.001
 """Of all foreground pixels: a smaller peak in a histogram is no colour family of its own."""
 
@@ -181,13 +184,13 @@ def families(labs: list[Lab], masks: list[Mask]) -> list[Labels]:
     pixels = np.concatenate([lab[mask][::2] for lab, mask in zip(labs, masks, strict=True)])
     strength = chroma(pixels)
     coloured = strength > GREY_CHROMA
-    hues = np.histogram(hue(pixels[coloured]), 72, (0, 360), weights=np.minimum(strength[coloured], 60))[0]
+    hues = np.histogram(hue(pixels[coloured]), HUES, (0, 360), weights=np.minimum(strength[coloured], 60))[0]
     of_hue = _basins(hues, circular=True)
     greys = np.histogram(pixels[~coloured][:, 0], 25, (0, 100))[0]
     of_grey = _basins(greys.astype(np.float64), circular=False) + of_hue.max() + 1
     out = []
     for lab, mask in zip(labs, masks, strict=True):
-        by_hue = of_hue[np.minimum((hue(lab) / 5).astype(int), 71)]
+        by_hue = of_hue[np.minimum((hue(lab) * HUES / 360).astype(int), HUES - 1)]
         by_grey = of_grey[np.clip((lab[..., 0] / 4).astype(int), 0, 24)]
         label = np.where(chroma(lab) > GREY_CHROMA, by_hue, by_grey) + 1
         out.append(np.where(mask, label, 0).astype(np.uint8))
@@ -230,7 +233,13 @@ def parts(labels: list[Labels], gap: int, least_area: int = 45) -> list[list[Par
             for k in range(1, count):
                 x, y, w, h, area = (int(v) for v in stats[k])
                 if area >= least_area:
-                    mask = np.asarray(ids[y : y + h, x : x + w] == k, dtype=bool)
-                    found.append(Part(frame, family, x, y, x + w, y + h, area, mask))
+                    mask = _filled(ids[y : y + h, x : x + w] == k)
+                    found.append(Part(frame, family, x, y, x + w, y + h, int(mask.sum()), mask))
         out.append(sorted(found, key=lambda p: (-p.area, p.y0, p.x0)))
     return out
+
+
+def _filled(mask: Mask) -> Mask:
+    """The mask without holes: a pale belly, a label on a bottle."""
+    outside, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    return np.asarray(cv2.drawContours(np.zeros(mask.shape, np.uint8), outside, -1, 1, cv2.FILLED), dtype=bool)

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.engines.embedded import appearance
-from tasks.engines.embedded.segments import average, segment
+from tasks.engines.embedded.segments import FLAT, average, segment
 
 Region = tuple[int, int, int, int]
 """x0, y0, x1, y1 in working pixels, exclusive ends, inside the frame."""
@@ -15,6 +15,9 @@ Region = tuple[int, int, int, int]
 ROUNDS = 6
 STRANGE = 2.5
 """Log density, within the box, of colours that no model knows: what the background does not explain is the thing's."""
+STRETCHES = 4
+TIGHT = 0.09
+"""A mask ends within this share of the box's side from each edge of the box, or is stretched."""
 FEET = 0.15
 """The lowest part of the box, as a share of its longer side, where a dark patch may be the thing's shadow."""
 MIN_SPREAD = (5.0, 2.0, 2.0)
@@ -60,6 +63,7 @@ def cut(
     fresh = _gauss(colour, plate, spread, floor)
     outside = np.where(believed, np.maximum(fresh, outside - 6), np.maximum(outside, plain[codes] - 2))
 
+    inside &= ~_foreign(colour, inside, outside < STRANGE)
     parts = segment(lab)
     even = 0.3 * outside + 0.7 * average(outside, parts)
     u = (xs - (x0 + x1 - 1) / 2) / ((x1 - x0) / 2)
@@ -67,19 +71,59 @@ def cut(
     centred = np.asarray(1.0 - 1.5 * (u**2), dtype=np.float32).clip(-1, 1)
     mask = inside & ((even < STRANGE) | ((np.abs(u) < 0.4) & (np.abs(v) < 0.95) & (even < 6)))
     dusk = floor & (_beside(colour, ring, floor) > 5)
+    bonus = np.zeros_like(centred)
+    for _ in range(STRETCHES):
+        mask = _settle(codes, local, outside, centred + bonus, inside, dusk, parts, mask)
+        short = _short(mask, (x0 - left, y0 - top, x1 - left, y1 - top))
+        if not short.any():
+            break
+        bonus = np.where(short, bonus + 2, bonus)
+    full = np.zeros((h, w), dtype=bool)
+    full[window] = mask
+    return full
+
+
+def _settle(
+    codes: appearance.Codes,
+    local: NDArray[np.float32],
+    outside: NDArray[np.float32],
+    bonus: NDArray[np.float32],
+    inside: NDArray[np.bool_],
+    dusk: NDArray[np.bool_],
+    parts: NDArray[np.int32],
+    mask: NDArray[np.bool_],
+) -> NDArray[np.bool_]:
+    """The mask and its colour model, each made from the other in turn."""
     for k in range(ROUNDS):
         sample = mask & ~dusk
         if not sample.any():
             sample = inside
         shares = appearance.own(appearance.histogram(codes[sample]), local)
         ours = np.maximum(appearance.log_density(shares)[codes], np.float32(STRANGE))
-        score = (np.clip(ours - outside, -6, 6) + centred).astype(np.float32)
+        score = (np.clip(ours - outside, -12, 6) + bonus).astype(np.float32)
         share = 0.7 if k < ROUNDS - 1 else 0.3
         score = (1 - share) * np.asarray(cv2.GaussianBlur(score, (0, 0), 1.0)) + share * average(score, parts)
         mask = _solid(inside & (score > 0))
-    full = np.zeros((h, w), dtype=bool)
-    full[window] = mask
-    return full
+    return mask
+
+
+def _short(mask: NDArray[np.bool_], box: Region) -> NDArray[np.bool_]:
+    """The parts of the box beyond the mask's ends, where the mask ends well within: the box was drawn around more."""
+    x0, y0, x1, y1 = box
+    result = np.zeros_like(mask)
+    if not mask.any():
+        return result
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    height, width = TIGHT * (y1 - y0), TIGHT * (x1 - x0)
+    if rows[0] - y0 > height:
+        result[y0 : rows[0], x0:x1] = True
+    if y1 - rows[-1] > height:
+        result[rows[-1] : y1, x0:x1] = True
+    if columns[0] - x0 > width:
+        result[y0:y1, x0 : columns[0]] = True
+    if x1 - columns[-1] > width:
+        result[y0:y1, columns[-1] : x1] = True
+    return result
 
 
 def _beside(colour: NDArray[np.float32], ring: NDArray[np.bool_], floor: NDArray[np.bool_]) -> NDArray[np.float32]:
@@ -114,6 +158,19 @@ def _gauss(
     shade = norm + np.log(sd[..., 0] / (0.4 * mean[..., 0] + 1)) - 0.5 * off[..., 1:].sum(-1)
     shade = np.where(floor & (light > 0.6) & (light < 1), shade, -20)
     return np.asarray(np.maximum(lit, shade), dtype=np.float32)
+
+
+def _foreign(colour: NDArray[np.float32], inside: NDArray[np.bool_], strange: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Patches of one colour, unlike the background, that reach into the box but lie mostly outside of it."""
+    lab = cv2.GaussianBlur(colour, (0, 0), 0.7)
+    slope = np.sqrt((cv2.Sobel(lab, cv2.CV_32F, 1, 0, scale=1 / 8) ** 2 + cv2.Sobel(lab, cv2.CV_32F, 0, 1, scale=1 / 8) ** 2).sum(-1))
+    flat = (strange & (slope < FLAT)).astype(np.uint8)
+    count, parts = cv2.connectedComponents(flat, connectivity=4)
+    total = np.bincount(parts.ravel(), minlength=count)
+    within = np.bincount(parts[inside], minlength=count)
+    bad = (within > 0) & (total - within > 0.8 * within) & (total >= 40)
+    bad[0] = False
+    return np.asarray(cv2.dilate(bad[parts].astype(np.uint8), np.ones((5, 5), np.uint8))) > 0
 
 
 def _solid(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -76,7 +76,7 @@ def head_of(blob: NDArray[np.bool_], skin: NDArray[np.bool_]) -> float:
     widths = blob.sum(1)
     narrow = float(np.median(widths[:upper])) / max(float(np.percentile(widths, 90)), 1.0)
     upright = min(max(3.0 - 2.0 * width / height, 0.0), 1.0)
-    return upright * min(share / 0.25, 1.0) * (1.0 if narrow < 0.85 else 0.6)
+    return float(upright) * min(share / 0.25, 1.0) * (1.0 if narrow < 0.85 else 0.6)
 
 
 def _near(value: float, target: float, spread: float) -> float:
@@ -95,7 +95,8 @@ def likeness(shape: Shape, o: Outline) -> float:
                 * _near(max(o.height, 0.05), 0.45, 0.8)
             )
         case "animal":
-            return thing * _near(o.aspect, 1.35, 0.4) * _near(o.solidity, 0.72, 0.22) * _near(o.extent, 0.48, 0.35)
+            size = min(o.height / 0.15, 1.0) ** 0.5
+            return thing * size * _near(o.aspect, 1.35, 0.4) * _near(o.solidity, 0.6, 0.3) * _near(o.extent, 0.45, 0.4)
         case "bird":
             return thing * _near(o.aspect, 1.5, 0.4) * _near(o.solidity, 0.82, 0.2) * _near(o.height, 0.14, 0.6)
         case "round":

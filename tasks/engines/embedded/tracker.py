@@ -20,6 +20,10 @@ from tasks.media import encode_mask
 
 WORKING_SIDE = 360
 """The longer side is brought down to about this many pixels, by a whole factor."""
+STANDS_OUT = 3.0
+"""Log density of the background below which a pixel is something else."""
+MIN_CONSTANT = 0.1
+"""Share of the box that must stand out all the time for its colours to be taken up."""
 MOSTLY = 0.3
 """A place that a subject covers in more than this share of the frames may be wrong on the plate."""
 class EmbeddedTracker:
@@ -55,17 +59,16 @@ class EmbeddedTracker:
         covered = _covered(first, subjects, table, lab, maps)
         current = Plate(first.lab, first.spread, np.where(covered, np.float32(0), first.known))
         for last in (False, True):
-            background = [current.explain(m, x, table[c]) for m, x, c in zip(maps, lab, codes, strict=True)]
-            evidence = Evidence(codes, background, motion)
+            explained = [current.explain(m, x, table[c]) for m, x, c in zip(maps, lab, codes, strict=True)]
+            evidence = Evidence(codes, [e[0] for e in explained], [e[1] for e in explained], motion)
+            if last:
+                for s, shares in [(s, _relearn(s, subjects, evidence)) for s in subjects]:
+                    s.learn(shares)
             sweep(subjects, evidence, forward=True)
             sweep(subjects, evidence, forward=False)
             taken = np.stack([_taken(subjects, t) for t in range(len(frames))])
             covered |= plate.share(taken, maps) > MOSTLY
             current = plate.uncover(first, covered, lab, maps, taken)
-            if not last:
-                for s in subjects:
-                    at_anchor, all_along = (_own_colours(s, ts, codes, subjects) for ts in ([s.anchor], range(len(frames))))
-                    s.learn(0.5 * at_anchor + 0.5 * all_along)
         return self._finish(frames, subjects, current, maps, anchors)
 
     @staticmethod
@@ -160,12 +163,15 @@ def _taken(subjects: Sequence[Subject], t: int) -> NDArray[np.bool_]:
         mask = s.masks[t]
         if mask is not None and mask.any():
             union |= mask.astype(np.uint8)
-            union |= _laid_over(s.seed, mask).astype(np.uint8)
+            dx, dy = _offset(s.seed, mask)
+            step = np.array([[1, 0, dx], [0, 1, dy]], dtype=np.float64)
+            h, w = mask.shape
+            union |= np.asarray(cv2.warpAffine(s.seed.astype(np.uint8), step, (w, h), flags=cv2.INTER_NEAREST))
     return np.asarray(cv2.dilate(union, np.ones((5, 5), np.uint8))) > 0
 
 
-def _laid_over(seed: NDArray[np.bool_], mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The seed shifted to where it overlaps the mask the most."""
+def _offset(seed: NDArray[np.bool_], mask: NDArray[np.bool_]) -> tuple[int, int]:
+    """The shift (dx, dy) that lays the seed over the mask with the most overlap, to four pixels."""
     small, shape = (
         np.asarray(cv2.resize(m.astype(np.float32), None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA))
         for m in (mask, seed)
@@ -177,9 +183,46 @@ def _laid_over(seed: NDArray[np.bool_], mask: NDArray[np.bool_]) -> NDArray[np.b
     room = cv2.copyMakeBorder(small, th, th, tw, tw, cv2.BORDER_CONSTANT, value=0)
     match = np.asarray(cv2.matchTemplate(room, template, cv2.TM_CCORR))
     dy, dx = np.unravel_index(int(match.argmax()), match.shape)
-    step = np.array([[1, 0, 4.0 * (dx - tw - x0)], [0, 1, 4.0 * (dy - th - y0)]])
-    h, w = seed.shape
-    return np.asarray(cv2.warpAffine(seed.astype(np.uint8), step, (w, h), flags=cv2.INTER_NEAREST)) > 0
+    return 4 * (int(dx) - tw - x0), 4 * (int(dy) - th - y0)
+
+
+def _relearn(s: Subject, subjects: Sequence[Subject], evidence: Evidence) -> NDArray[np.float32]:
+    """The colour model after a first labelling: of the anchor frame, of all masks, and of what always goes along."""
+    at_anchor, all_along = (_own_colours(s, ts, evidence.codes, subjects) for ts in ([s.anchor], range(len(s.masks))))
+    constant, share = _constant_colours(s, subjects, evidence)
+    if share < MIN_CONSTANT:
+        return 0.5 * at_anchor + 0.5 * all_along
+    return 0.35 * at_anchor + 0.3 * all_along + 0.35 * constant
+
+
+def _constant_colours(
+    s: Subject, subjects: Sequence[Subject], evidence: Evidence
+) -> tuple[NDArray[np.float32], float]:
+    """Colours that stand out from the background within the subject's box in most frames, and their share of the box.
+
+    The box goes with the mask. What belongs to the subject is there all the time; passers-by are not.
+    """
+    h, w = s.seed.shape
+    x0, y0, x1, y1 = s.box
+    found = []
+    for t in range(0, len(s.masks), 3):
+        mask = s.masks[t]
+        if mask is None or not mask.any():
+            continue
+        dx, dy = _offset(s.seed, mask)
+        window = (slice(max(y0 + dy, 0), max(min(y1 + dy, h), 0)), slice(max(x0 + dx, 0), max(min(x1 + dx, w), 0)))
+        strange = evidence.background[t][window] < STANDS_OUT
+        for other in subjects:
+            if other is not s and (theirs := other.masks[t]) is not None:
+                strange = strange & ~theirs[window]
+        if strange.size < 0.7 * (x1 - x0) * (y1 - y0):
+            continue
+        found.append(appearance.histogram(evidence.codes[t][window][strange]) * np.float32(strange.mean()))
+    if len(found) < 4:
+        return np.zeros_like(s.shares), 0.0
+    usual = np.partition(np.stack(found), len(found) // 3, axis=0)[len(found) // 3]
+    share = float(usual.sum())
+    return usual / max(share, 1e-6), share
 
 
 def _own_colours(
