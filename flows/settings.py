@@ -8,19 +8,19 @@ from typing import Any
 
 import yaml
 from pydantic import Field, ValidationError
-from tasks.caption import CaptionSettings
-from tasks.dedupe import DedupeSettings
-from tasks.ingest import IngestSettings
-from tasks.scan import ScanSettings
-from tasks.select import SelectSettings
-from tasks.sidecar import SidecarSettings
 
+from tasks.caption import CaptionSettings
 from tasks.curate import CurateSettings
+from tasks.dedupe import DedupeSettings
 from tasks.engines.registry import EngineSpec
 from tasks.errors import UserError
 from tasks.ground import GroundSettings
+from tasks.ingest import IngestSettings
+from tasks.scan import ScanSettings
+from tasks.select import SelectSettings
 from tasks.settings import Settings
 from tasks.shard import ShardSettings
+from tasks.sidecar import SidecarSettings
 from tasks.track import TrackSettings
 
 PROFILES = Path(__file__).parent.parent / "profiles"

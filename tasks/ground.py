@@ -55,7 +55,8 @@ def ground(
     """One row a case, in their order. `frames_of` gives all frames of a clip, RGB uint8 [N, H, W, 3].
 
     At most `at_once` clips wait for the verifier together; the detector runs on one clip at a time. Rejects with
-    `ungrounded`. Raises what is not a clip's own failure (`tasks.case.settle`).
+    UNGROUNDED. Where clips met an InfrastructureError or the like, the rows of all others come first, then the error,
+    so that finished work is kept. Call it from a thread that runs no event loop.
     """
     with asyncio.Runner() as runner:
         room, device = asyncio.Semaphore(at_once), asyncio.Lock()
@@ -68,11 +69,19 @@ def ground(
 
         loop = runner.get_loop()
         tasks = [loop.create_task(one(case)) for case in cases]
+        failures: list[Exception] = []
         try:
             for task in tasks:
-                yield runner.run(_result(task))
+                try:
+                    row = runner.run(_result(task))
+                except Exception as error:
+                    failures.append(error)
+                else:
+                    yield row
         finally:
             runner.run(_stop(tasks))
+    for failure in failures:
+        raise failure
 
 
 async def _result(task: "asyncio.Task[Row[Grounded]]") -> Row[Grounded]:
@@ -80,7 +89,7 @@ async def _result(task: "asyncio.Task[Row[Grounded]]") -> Row[Grounded]:
 
 
 async def _stop(tasks: "list[asyncio.Task[Row[Grounded]]]") -> None:
-    """End what a failure or an early close of the generator has left under way."""
+    """End what an early close of the generator has left under way."""
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
@@ -282,7 +291,7 @@ def _decide(captioned: Captioned, search: _Search, chosen: tuple[int, ...], dete
                 if act not in alive
             ),
             *(
-                Dropped(what=i.id, reason="no_interaction_left", detail="grounded, but its partners are not")
+                Dropped(what=i.id, reason="no_interaction", detail="grounded, but its partners are not")
                 for i in search.instances
                 if i.id not in ends and i.id not in lost
             ),

@@ -39,7 +39,8 @@ def encode_clip(frames: Sequence[NDArray[np.uint8]], fps: Fraction, settings: En
         target = f"/proc/self/fd/{file}"
         flags = {"movflags": "+faststart", "fflags": "+bitexact"}
         with av.open(target, "w", format="mp4", options=flags) as container:
-            params = f"keyint={settings.gop}:min-keyint={settings.gop}:scenecut=0:open-gop=0"
+            # The macroblock tree reads memory that it has not written: bytes would differ from run to run (decision 5).
+            params = f"keyint={settings.gop}:min-keyint={settings.gop}:scenecut=0:open-gop=0:mbtree=0"
             stream = container.add_stream(
                 "libx264", rate=fps,
                 options={"crf": str(settings.crf), "preset": settings.preset, "x264-params": params},

@@ -65,7 +65,7 @@ def _boundary(mask: Mask) -> Mask:
 
 def _near(edge: Mask, radius: int) -> Mask:
     """`edge` dilated by a disk."""
-    return cv2.dilate(edge.view(np.uint8), _disk(radius)).astype(bool)
+    return np.asarray(cv2.dilate(edge.view(np.uint8), _disk(radius)), dtype=bool)
 
 
 @cache

@@ -24,6 +24,8 @@ class Format:
     """Options of the muxer."""
 
 
+_NO_TREE = ("x264-params", "mbtree=0")
+"""x264's macroblock tree reads memory that it has not written: the bytes would differ from run to run (decision 5)."""
 _X264 = (("preset", "ultrafast"), ("crf", "23"))
 _VPX = (("deadline", "realtime"), ("cpu-used", "8"), ("crf", "24"), ("b", "2500000"))
 _MPEG4 = (("qscale", "3"), ("b", "4000000"))
@@ -32,12 +34,12 @@ H264 = Format("mp4", "mp4", "libx264", options=_X264)
 FASTSTART = Format("mp4", "mp4", "libx264", options=_X264, flags=(("movflags", "faststart"),))
 TEN_BIT = Format("mp4", "mp4", "libx264", "yuv420p10le", _X264)
 ODD = Format("mkv", "matroska", "libvpx-vp9", options=_VPX)
-LOW = Format("mkv", "matroska", "libx264", options=(("preset", "veryfast"), ("crf", "27")))
+LOW = Format("mkv", "matroska", "libx264", options=(("preset", "veryfast"), ("crf", "27"), _NO_TREE))
 MKV = Format("mkv", "matroska", "libx264", options=_X264)
 
 FORMATS: tuple[Format, ...] = (
     H264, FASTSTART, MKV,
-    Format("mp4", "mp4", "libx264", options=(("preset", "veryfast"), ("crf", "25"))),
+    Format("mp4", "mp4", "libx264", options=(("preset", "veryfast"), ("crf", "25"), _NO_TREE)),
     Format("mov", "mov", "libx264", options=_X264),
     Format("mp4", "mp4", "mpeg4", options=_MPEG4),
     Format("avi", "avi", "mpeg4", options=_MPEG4),

@@ -270,7 +270,7 @@ def test_an_id_whose_partners_all_failed_goes_too():
     case = make_case({**TRIO, "id4": "cat"}, [("id1", "id2"), ("id3", "id4")])
     row = run(case, Boxes(TRIO_BOXES), judge)
     assert [a.id for a in row.payload.anchors] == ["id1", "id2"]
-    assert {d.what: d.reason for d in row.payload.dropped}["id3"] == "no_interaction_left"
+    assert {d.what: d.reason for d in row.payload.dropped}["id3"] == "no_interaction"
 
 
 def test_no_interaction_left_rejects_the_clip_and_says_why():
@@ -346,21 +346,31 @@ def test_clips_wait_for_the_verifier_together_up_to_the_limit_and_rows_keep_thei
     assert most == 3
 
 
-def test_a_failure_of_infrastructure_ends_the_batch_after_the_rows_before_it():
+def test_where_infrastructure_fails_the_rows_of_the_other_clips_come_first():
     calls = 0
 
     def rule(request: VerifyRequest) -> str | None:
         nonlocal calls
         calls += 1
-        if calls > 2:
+        if calls == 1:
             raise InfrastructureError("server down")
         return request.candidates[0].id
 
     cases = [make_case(PAIR, [("id1", "id2")], number) for number in (1, 2, 3)]
     rows = ground(cases, frames_of, Boxes(PAIR_BOXES), Judge(rule), GroundSettings(), at_once=1)
-    assert next(rows).status is Status.ACCEPTED
+    assert [next(rows).key, next(rows).key] == [c.clip.clip_id for c in cases[1:]]
     with pytest.raises(InfrastructureError):
         next(rows)
+
+
+def test_closing_early_leaves_nothing_running():
+    judge = Judge(lambda r: r.candidates[0].id)
+    cases = [make_case(PAIR, [("id1", "id2")], number) for number in range(1, 6)]
+    rows = ground(cases, frames_of, Boxes(PAIR_BOXES), judge, GroundSettings(), at_once=1)
+    next(rows)
+    rows.close()
+    asked = len(judge.requests)
+    assert asked < 2 * len(cases)
 
 
 def test_unknown_settings_are_errors():

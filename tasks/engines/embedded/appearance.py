@@ -37,7 +37,7 @@ def histogram(pixels: Codes) -> NDArray[np.float32]:
 def own(inside: NDArray[np.float32], around: NDArray[np.float32]) -> NDArray[np.float32]:
     """The colours inside that set it apart: those commoner around than inside are all but left out."""
     kept = inside**3 / np.maximum(inside**2 + around**2, 1e-12)
-    return kept / max(float(kept.sum()), 1e-6)
+    return np.asarray(kept / max(float(kept.sum()), 1e-6), dtype=np.float32)
 
 
 def log_density(shares: NDArray[np.float32], floor: float = FLOOR) -> NDArray[np.float32]:

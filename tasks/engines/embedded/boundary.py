@@ -64,7 +64,7 @@ def _window(share: NDArray[np.float32]) -> tuple[slice, slice] | None:
 
 
 def _unlike(colour: NDArray[np.float32], share: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Squared distance of each pixel's colour to the mean of the label's settled pixels nearby; `MOST` / 2 without any."""
+    """Squared distance of each colour to the mean of the label's settled pixels nearby; `MOST` / 2 without any."""
     core = (share >= CORE).astype(np.float32)
     weight = np.asarray(cv2.GaussianBlur(core, (0, 0), REACH))
     mean = np.asarray(cv2.GaussianBlur(colour * core[..., None], (0, 0), REACH)) / np.maximum(weight, 1e-4)[..., None]

@@ -3,7 +3,9 @@
 Everything here is at the tracker's working size. A flow field is float32 [h, w, 2], (dx, dy) in pixels.
 """
 
+import itertools
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -29,10 +31,15 @@ class Motion:
         return self.ahead[frame] if neighbour == frame + 1 else self.back[neighbour]
 
 
+def _dense_flow() -> Any:
+    """OpenCV's dense inverse search; its stubs do not know it."""
+    return getattr(cv2, "DISOpticalFlow_create")(cv2.DISOPTICAL_FLOW_PRESET_FAST)  # noqa: B009
+
+
 def measure(greys: NDArray[np.uint8]) -> Motion:
     """Flow between all neighbours of greys [T, h, w]."""
-    dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
-    pairs = list(zip(greys[:-1], greys[1:], strict=True))
+    dis = _dense_flow()
+    pairs = list(itertools.pairwise(greys))
     return Motion([_flow(dis, a, b) for a, b in pairs], [_flow(dis, b, a) for a, b in pairs])
 
 
@@ -53,7 +60,7 @@ def to_reference(motion: Motion, reference: int, frames: int) -> list[Affine]:
 
 def refine(greys: NDArray[np.uint8], plate: NDArray[np.uint8], maps: list[Affine]) -> list[Affine]:
     """The maps corrected by the flow from the background plate (grey [h, w]) to each frame as mapped so far."""
-    dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+    dis = _dense_flow()
     h, w = plate.shape
     better = []
     for grey, m in zip(greys, maps, strict=True):

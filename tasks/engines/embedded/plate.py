@@ -42,7 +42,7 @@ class Plate:
     def explain(
         self, m: Affine, lab: NDArray[np.uint8], generic: NDArray[np.float32]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Log densities, relative to uniform, of each pixel of a frame [h, w, 3]: as background, as background in shadow.
+        """Log densities, relative to uniform, of the pixels of a frame [h, w, 3]: as background, as it is in shadow.
 
         generic [h, w] is what the surroundings' colours say; it decides where the plate is not known.
         """
@@ -72,7 +72,11 @@ def build(labs: NDArray[np.uint8], maps: list[Affine]) -> Plate:
     for k, frame in enumerate(stack[::2]):
         cv2.absdiff(frame, lab, dst=off[k])
     half = len(off) // 2 + 1
-    return Plate(lab.astype(np.float32), _spread(np.partition(off, half - 1, axis=0)[:half]), np.ones(lab.shape[:2], dtype=np.float32))
+    return Plate(
+        lab.astype(np.float32),
+        _spread(np.partition(off, half - 1, axis=0)[:half]),
+        np.ones(lab.shape[:2], dtype=np.float32),
+    )
 
 
 def uncover(
@@ -106,7 +110,9 @@ def _aligned(
     """All pictures in the reference frame's coordinates, or their pixels `where` only: [T, n, ...]."""
     h, w = pictures.shape[1:3]
     moved = (
-        np.asarray(cv2.warpAffine(p, m, (w, h), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), dtype=np.uint8)
+        np.asarray(
+            cv2.warpAffine(p, m, (w, h), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), dtype=np.uint8
+        )
         for p, m in zip(pictures, maps, strict=True)
     )
     return np.stack([p if where is None else p[where] for p in moved])

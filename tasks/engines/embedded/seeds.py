@@ -163,7 +163,11 @@ def _gauss(
 def _foreign(colour: NDArray[np.float32], inside: NDArray[np.bool_], strange: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Patches of one colour, unlike the background, that reach into the box but lie mostly outside of it."""
     lab = cv2.GaussianBlur(colour, (0, 0), 0.7)
-    slope = np.sqrt((cv2.Sobel(lab, cv2.CV_32F, 1, 0, scale=1 / 8) ** 2 + cv2.Sobel(lab, cv2.CV_32F, 0, 1, scale=1 / 8) ** 2).sum(-1))
+    slope = np.sqrt(
+        (cv2.Sobel(lab, cv2.CV_32F, 1, 0, scale=1 / 8) ** 2 + cv2.Sobel(lab, cv2.CV_32F, 0, 1, scale=1 / 8) ** 2).sum(
+            -1
+        )
+    )
     flat = (strange & (slope < FLAT)).astype(np.uint8)
     count, parts = cv2.connectedComponents(flat, connectivity=4)
     total = np.bincount(parts.ravel(), minlength=count)

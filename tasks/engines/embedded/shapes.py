@@ -95,7 +95,7 @@ def likeness(shape: Shape, o: Outline) -> float:
                 * _near(max(o.height, 0.05), 0.45, 0.8)
             )
         case "animal":
-            size = min(o.height / 0.15, 1.0) ** 0.5
+            size = math.sqrt(min(o.height / 0.15, 1.0))
             return thing * size * _near(o.aspect, 1.35, 0.4) * _near(o.solidity, 0.6, 0.3) * _near(o.extent, 0.45, 0.4)
         case "bird":
             return thing * _near(o.aspect, 1.5, 0.4) * _near(o.solidity, 0.82, 0.2) * _near(o.height, 0.14, 0.6)

@@ -26,13 +26,15 @@ MIN_CONSTANT = 0.1
 """Share of the box that must stand out all the time for its colours to be taken up."""
 MOSTLY = 0.3
 """A place that a subject covers in more than this share of the frames may be wrong on the plate."""
+
+
 class EmbeddedTracker:
     """Offline tracker for one clip at a time; deterministic, single-threaded, about 3 s for 49 frames of 480×720."""
 
     identity = "embedded-tracker/1"
 
     def propagate(self, frames: Frames, anchors: Sequence[Anchor]) -> list[Track]:
-        """One track per anchor, in their order. frames: RGB uint8 [T, H, W, 3]; masks at [H, W], pixels never shared."""
+        """One track per anchor, in their order. frames: RGB uint8 [T, H, W, 3]; masks [H, W] share no pixel."""
         cv2.setNumThreads(1)  # DIS cuts its work by threads, and its result depends on the cut
         height, width = frames.shape[1:3]
         factor = max(1, round(max(height, width) / WORKING_SIDE))
@@ -73,7 +75,11 @@ class EmbeddedTracker:
 
     @staticmethod
     def _finish(
-        frames: Frames, subjects: Sequence[Subject], background: Plate, maps: list[flow.Affine], anchors: Sequence[Anchor]
+        frames: Frames,
+        subjects: Sequence[Subject],
+        background: Plate,
+        maps: list[flow.Affine],
+        anchors: Sequence[Anchor],
     ) -> list[Track]:
         height, width = frames.shape[1:3]
         rles: list[list[str | None]] = [[] for _ in subjects]
@@ -105,14 +111,18 @@ def first_masks(
     for anchor, box in zip(anchors, boxes, strict=True):
         t = anchor.frame
         others = [b for a, b in zip(anchors, boxes, strict=True) if a.frame == t and a is not anchor]
-        seen, spread, _ = (np.asarray(cv2.resize(x.astype(np.float32), (width, height))) for x in first.seen_from(maps[t]))
+        seen, spread, _ = (
+            np.asarray(cv2.resize(x.astype(np.float32), (width, height))) for x in first.seen_from(maps[t])
+        )
         lab = np.asarray(cv2.cvtColor(frames[t], cv2.COLOR_RGB2LAB), dtype=np.uint8)
         mask = seeds.cut(lab, seen, spread, box, others)
         masks.append(np.asarray(cv2.resize(mask.astype(np.float32), size[::-1], interpolation=cv2.INTER_AREA)) > 0.5)
     return masks
 
 
-def _surroundings(codes: appearance.Codes, anchors: Sequence[Anchor], boxes: Sequence[seeds.Region]) -> NDArray[np.float32]:
+def _surroundings(
+    codes: appearance.Codes, anchors: Sequence[Anchor], boxes: Sequence[seeds.Region]
+) -> NDArray[np.float32]:
     """Colours of the anchor frames outside all of their boxes."""
     total = np.zeros(appearance.BINS, dtype=np.float32)
     for t in sorted({a.frame for a in anchors}):
@@ -192,12 +202,10 @@ def _relearn(s: Subject, subjects: Sequence[Subject], evidence: Evidence) -> NDA
     constant, share = _constant_colours(s, subjects, evidence)
     if share < MIN_CONSTANT:
         return 0.5 * at_anchor + 0.5 * all_along
-    return 0.35 * at_anchor + 0.3 * all_along + 0.35 * constant
+    return np.asarray(0.35 * at_anchor + 0.3 * all_along + 0.35 * constant, dtype=np.float32)
 
 
-def _constant_colours(
-    s: Subject, subjects: Sequence[Subject], evidence: Evidence
-) -> tuple[NDArray[np.float32], float]:
+def _constant_colours(s: Subject, subjects: Sequence[Subject], evidence: Evidence) -> tuple[NDArray[np.float32], float]:
     """Colours that stand out from the background within the subject's box in most frames, and their share of the box.
 
     The box goes with the mask. What belongs to the subject is there all the time; passers-by are not.
