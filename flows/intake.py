@@ -5,10 +5,9 @@ Both decide in a fixed order over all that is new, so that a build that was kill
 
 import hashlib
 
-from tasks.dedupe import dedupe
-
 from flows.plan import Plan
 from schemas import Reason
+from tasks.dedupe import dedupe
 from tasks.select import select
 from tasks.sidecar import Captions, load_captions
 

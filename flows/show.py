@@ -2,12 +2,11 @@
 
 from typing import Any
 
-from tasks.overlay import contact_sheet
-
 from flows.plan import CHAIN, FIELDS, Plan, Tally
 from schemas import Row
 from tasks.case import Case
 from tasks.errors import UserError
+from tasks.overlay import contact_sheet
 
 
 def funnel_lines(lines: list[Tally]) -> list[str]:

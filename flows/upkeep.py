@@ -2,8 +2,6 @@
 
 from typing import Any
 
-from tasks.verify import verify, verify_store
-
 from flows.lock import build_lock
 from flows.plan import BUILD_FILE, STAGES, plan_of
 from schemas import Reason
@@ -11,6 +9,7 @@ from schemas.dataset import DATASET_FILE
 from tasks.errors import UserError
 from tasks.files import TEMPORARY, Folder
 from tasks.store import TORN
+from tasks.verify import verify, verify_store
 
 
 def forget_rejected(out: str, reason: str, stage: str | None) -> dict[str, int]:

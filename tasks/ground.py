@@ -80,8 +80,8 @@ def ground(
                     yield row
         finally:
             runner.run(_stop(tasks))
-    for failure in failures:
-        raise failure
+    if failures:
+        raise failures[0]
 
 
 async def _result(task: "asyncio.Task[Row[Grounded]]") -> Row[Grounded]:

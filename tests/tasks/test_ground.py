@@ -9,56 +9,12 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from schemas import Box, Captioned, Clip, Instance, Interaction, Rating, Reason, RoleSpans, Span, Status
-from schemas.clip import Geometry, MediaFacts, SourceVideo, Window
+from schemas import Box, Reason, Status
 from tasks.case import Case
 from tasks.engines.base import BadReply, Frames, Proposal, VerdictReply, VerifyRequest
 from tasks.errors import InfrastructureError
 from tasks.ground import GroundSettings, ground, iou, padded_crop, sample_frames
-
-HEIGHT, WIDTH, TOTAL = 48, 72, 15
-
-
-def make_clip(number: int) -> Clip:
-    source = SourceVideo(
-        source_id=f"{number:016x}", uris=("a.mp4",), digest="0" * 64, size_bytes=1, caption="c", dataset="test"
-    )
-    facts = MediaFacts(
-        container="mp4", codec="h264", pixel_format="yuv420p", width=WIDTH, height=HEIGHT, rotation=0, fps=8.0,
-        duration_s=2.0, frames=TOTAL, has_audio=False,
-    )  # fmt: skip
-    return Clip(
-        clip_id=f"{number:016x}", source=source, facts=facts,
-        window=Window(scene=0, index=0, source_frames=tuple(range(TOTAL)), start_s=0.0, end_s=2.0),
-        geometry=Geometry(source_width=WIDTH, source_height=HEIGHT, scale=1.0, offset_x=0.0, offset_y=0.0),
-        path="clip.mp4", media_digest="0" * 64, width=WIDTH, height=HEIGHT, frames=TOTAL, fps=8.0, phash=("0" * 16,),
-    )  # fmt: skip
-
-
-def make_case(classes: dict[str, str], acts: Sequence[tuple[str, str]], number: int = 1) -> Case:
-    """A case whose IDs have these classes and whose interactions join these pairs."""
-    span = (Span(start=0, end=1),)
-    return Case(
-        clip=make_clip(number),
-        captioned=Captioned(
-            caption="c",
-            caption_by="sidecar",
-            counted=len(acts),
-            instances=tuple(
-                Instance(id=id_, cls=cls, noun=f"{cls} {id_}", app="", spatial="") for id_, cls in classes.items()
-            ),
-            interactions=tuple(
-                Interaction(
-                    subject=s, verb="meets", object=o, text=f"<{s}> meets <{o}>", type="multi subject relation",
-                    source_sentence="c", spans=RoleSpans(subject=span, verb=span, object=span),
-                    rating=Rating(contact=5, dynamism=4, explanation="", confidence=1.0),
-                )
-                for s, o in acts
-            ),
-            prompts="v1",
-            model="scripted",
-        ),
-    )  # fmt: skip
+from tests.ground_cases import HEIGHT, TOTAL, WIDTH, make_case
 
 
 def box_at(x: float, y: float = 10.0, size: float = 8.0) -> Box:
@@ -369,8 +325,7 @@ def test_closing_early_leaves_nothing_running():
     rows = ground(cases, frames_of, Boxes(PAIR_BOXES), judge, GroundSettings(), at_once=1)
     next(rows)
     rows.close()
-    asked = len(judge.requests)
-    assert asked < 2 * len(cases)
+    assert len(judge.requests) < 2 * len(cases)
 
 
 def test_unknown_settings_are_errors():
