@@ -73,6 +73,8 @@ def load_settings(profile: str, overrides: list[str], **given: str | None) -> Bu
     """Profile file, then `--set a.b=c` in order, then what the command line gives. UserError names the bad key."""
     data = _read_profile(profile)
     for override in overrides:
+        if override.partition("=")[0].split(".")[0] in given:
+            raise UserError(f"--set {override!r}: source, captions and out are given on the command line itself")
         _apply(data, override)
     data.update({k: v for k, v in given.items() if v is not None})
     return validate(data)

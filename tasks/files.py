@@ -1,15 +1,17 @@
 """A folder on any fsspec file system, with writes that are whole or absent.
 
 Local files are written to a temporary name in the same folder, flushed to disk, then renamed, and the folder is synced.
-Object stores get one PUT at close. Temporary names start with `.tmp-`; `matrix_data gc` and `verify` know them.
+Object stores get one PUT when the block has ended well. Temporary names start with `.tmp-`; `gc` and `verify` know
+them.
 """
 
 import os
+import tempfile
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, cast
 
 import fsspec
 
@@ -65,8 +67,13 @@ class Folder:
 
     def remove(self, name: str) -> None:
         """Remove a file or a whole folder; absent is fine."""
-        if self.exists(name):
-            self.fs.rm(self.path(name), recursive=True)
+        path = self.path(name)
+        if self.local:
+            with suppress(FileNotFoundError):
+                self.fs.rm(path, recursive=True)
+            return
+        for file in self.fs.find(path):  # an object store has no folders to remove
+            self.fs.rm_file(file)
 
     def write(self, name: str, data: bytes) -> None:
         """Put `data` under `name`, whole or not at all, replacing what was there."""
@@ -79,14 +86,11 @@ class Folder:
         target = self.path(name)
         folder, _, base = target.rpartition("/")
         if not self.local:
-            stream: Any = self.fs.open(target, "wb", autocommit=False)
-            try:
-                yield stream
-            except BaseException:
-                stream.discard()
-                raise
-            stream.close()
-            stream.commit()
+            # Not every fsspec file system can take back what was written to an open file; a file of our own can.
+            with tempfile.NamedTemporaryFile() as spool:
+                yield cast(IO[bytes], spool)
+                spool.flush()
+                self.fs.put_file(spool.name, target)
             return
         Path(folder).mkdir(parents=True, exist_ok=True)
         temporary = Path(folder) / f"{TEMPORARY}{uuid.uuid4().hex[:12]}-{base[-80:]}"

@@ -32,6 +32,9 @@ HEADER = struct.Struct("!Q")
 
 
 class IngestSettings(Settings):
+    # Limits only decide which sources fail; `retry` after raising one must not redo all the others.
+    not_in_rows = frozenset({"timeout_s", "memory_mb"})
+
     height: int = Field(default=480, ge=16, le=4096, multiple_of=2, description="Clip height in pixels")
     width: int = Field(default=720, ge=16, le=4096, multiple_of=2, description="Clip width in pixels")
     frames: int = Field(default=49, ge=1, le=1000, description="Frames in a clip")

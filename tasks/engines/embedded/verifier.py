@@ -118,10 +118,10 @@ def _fit(view: _View, candidate: Instance, shape: float) -> _Fit:
     if not names:
         return _Fit(candidate, 0.6 * shape**0.5, f"{id_}: no colour named, outline {shape:.2f}")
     shares = {name: _share(view, candidate, name) for name in names}
-    told = ", ".join(f"{name} {share:.2f}" for name, share in shares.items())
-    total = min(sum(shares.values()), 1.0)
     if view.cluttered:
         return _fit_in_clutter(view, candidate, shares)
+    told = ", ".join(f"{name} {share:.2f}" for name, share in shares.items())
+    total = min(sum(shares.values()), 1.0)
     if total < LEAST_COLOUR or min(shares.values()) < 0.25 * LEAST_COLOUR:
         return _Fit(candidate, 0.0, f"{id_}: too little of its colour ({told})")
     spill = _spill(view, names)
@@ -132,6 +132,8 @@ def _fit(view: _View, candidate: Instance, shape: float) -> _Fit:
 
 def _fit_in_clutter(view: _View, candidate: Instance, shares: dict[str, float]) -> _Fit:
     """Where the figure cannot be cut out: all its colours are in the box, and one of them is hardly seen around it."""
+    if not view.around.any():
+        return _Fit(candidate, 0.0, f"{candidate.id}: the box is the whole picture")
     around = {name: float(is_called(name, view.lab[view.around]).mean()) for name in shares}
     told = ", ".join(f"{name} {share:.2f} (around {around[name]:.2f})" for name, share in shares.items())
     lead = max(share - 2 * around[name] for name, share in shares.items())

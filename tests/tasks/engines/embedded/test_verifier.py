@@ -89,6 +89,7 @@ def test_in_clutter_the_colour_must_be_plainly_rarer_around_the_box():
     assert ask(picture, box, "red ball").assigned_id == "id1"
     assert ask(picture, box, "gray ball").assigned_id is None
     assert ask(picture, Box(x0=200, y0=100, x1=260, y1=160), "red ball").assigned_id is None
+    assert ask(picture, Box(x0=0, y0=0, x1=d.WIDTH, y1=d.HEIGHT), "red ball").assigned_id is None
 
 
 def test_an_empty_place_shows_nobody():

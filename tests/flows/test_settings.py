@@ -1,0 +1,48 @@
+"""Profiles, `--set` and the command line become one, and what is wrong is named."""
+
+import pytest
+import yaml
+
+from flows.settings import PROFILES, BuildSettings, load_settings
+from tasks.errors import UserError
+
+
+def test_the_local_profile_is_the_defaults_with_every_key_written_out():
+    settings = load_settings("local", [], source="raw", out="out")
+    assert settings == BuildSettings(source="raw", out="out")
+    written = yaml.safe_load((PROFILES / "local.yaml").read_text())
+    assert set(written) | {"source", "out", "captions"} == set(BuildSettings.model_fields)
+    for name, section in written.items():
+        assert set(section) == set(type(getattr(settings, name)).model_fields), name
+
+
+def test_set_goes_over_the_profile_and_the_command_line_over_both(tmp_path):
+    profile = tmp_path / "mine.yaml"
+    profile.write_text("source: from-profile\nground: {frames: 5, boxes: 2}\n")
+    settings = load_settings(str(profile), ["ground.boxes=7", "run.workers=3"], source="given", out="out")
+    assert (settings.source, settings.ground.frames, settings.ground.boxes) == ("given", 5, 7)
+    assert settings.run.workers == 3
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("ground.sampels=3", "ground.sampels: unknown setting"),
+        ("run.workers=0", "run.workers"),
+        ("run.workers", "section.name=value"),
+        ("run..workers=1", "section.name=value"),
+        ("source.x=1", "source"),
+    ],
+)
+def test_a_bad_override_is_named(override, words):
+    with pytest.raises(UserError) as error:
+        load_settings("local", [override], source="raw", out="out")
+    assert words in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_profile_that_is_no_mapping(tmp_path):
+    profile = tmp_path / "list.yaml"
+    profile.write_text("- a\n")
+    with pytest.raises(UserError, match="mapping"):
+        load_settings(str(profile), [], source="raw", out="out")
