@@ -179,6 +179,8 @@ def _reach(mask: Mask) -> float:
 def _window(mask: Mask, reach: float) -> Window:
     margin = int(np.ceil((EDGE - FAR) / 2 * reach)) + 2
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    if not rows.size:  # nothing was seen at the anchor: any place is as good
+        return slice(0, mask.shape[0]), slice(0, mask.shape[1])
     return (
         slice(max(int(rows[0]) - margin, 0), int(rows[-1]) + margin + 1),
         slice(max(int(columns[0]) - margin, 0), int(columns[-1]) + margin + 1),

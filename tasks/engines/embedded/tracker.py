@@ -104,7 +104,7 @@ def _box(anchor: Anchor, factor: int, size: tuple[int, int]) -> seeds.Region:
 def first_masks(
     frames: Frames, anchors: Sequence[Anchor], size: tuple[int, int], first: Plate, maps: list[flow.Affine]
 ) -> list[NDArray[np.bool_]]:
-    """The mask of each ID at its anchor frame, cut at full size, at working size [h, w]."""
+    """The mask of each ID at its anchor frame, cut at full size, at working size [h, w]. Never empty."""
     height, width = frames.shape[1:3]
     boxes = [_box(a, 1, (height, width)) for a in anchors]
     masks = []
@@ -115,8 +115,13 @@ def first_masks(
             np.asarray(cv2.resize(x.astype(np.float32), (width, height))) for x in first.seen_from(maps[t])
         )
         lab = np.asarray(cv2.cvtColor(frames[t], cv2.COLOR_RGB2LAB), dtype=np.uint8)
-        mask = seeds.cut(lab, seen, spread, box, others)
-        masks.append(np.asarray(cv2.resize(mask.astype(np.float32), size[::-1], interpolation=cv2.INTER_AREA)) > 0.5)
+        full = seeds.cut(lab, seen, spread, box, others).astype(np.float32)
+        mask = np.asarray(cv2.resize(full, size[::-1], interpolation=cv2.INTER_AREA)) > 0.5
+        if not mask.any():
+            # Nothing stands out, or the box is a few pixels: all of it, then.
+            x0, y0, x1, y1 = _box(anchor, height // size[0], size)
+            mask[y0:y1, x0:x1] = True
+        masks.append(mask)
     return masks
 
 
