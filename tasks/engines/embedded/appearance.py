@@ -34,6 +34,17 @@ def histogram(pixels: Codes) -> NDArray[np.float32]:
     return np.asarray(smooth.ravel() / max(float(smooth.sum()), 1e-6), dtype=np.float32)
 
 
+def mix(pixels: Codes) -> NDArray[np.float32]:
+    """Shares of the colours in bins twice as wide, smoothed [BINS / 8]: to compare whole masks by `alike`."""
+    light, tint = np.divmod(pixels.ravel().astype(np.int32), AB_BINS * AB_BINS)
+    a, b = np.divmod(tint, AB_BINS)
+    half = AB_BINS // 2
+    wide = ((light // 2) * half + a // 2) * half + b // 2
+    counts = np.bincount(wide, minlength=BINS // 8).reshape(L_BINS // 2, half, half)
+    smooth = ndimage.gaussian_filter(counts.astype(np.float32), 0.7, truncate=2.5)
+    return np.asarray(smooth.ravel() / max(float(smooth.sum()), 1e-6), dtype=np.float32)
+
+
 def own(inside: NDArray[np.float32], around: NDArray[np.float32]) -> NDArray[np.float32]:
     """The colours inside that set it apart: those commoner around than inside are all but left out."""
     kept = inside**3 / np.maximum(inside**2 + around**2, 1e-12)

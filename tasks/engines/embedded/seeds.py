@@ -15,6 +15,10 @@ Region = tuple[int, int, int, int]
 ROUNDS = 6
 STRANGE = 2.5
 """Log density, within the box, of colours that no model knows: what the background does not explain is the thing's."""
+JITTER = 0.06
+"""How far a thing may reach out of its box, as a share of the side."""
+MOVES = 1.2
+"""How much more must differ from the plate than stand out and agree with it, for the thing to be one that moves."""
 STRETCHES = 4
 TIGHT = 0.09
 """A mask ends within this share of the box's side from each edge of the box, or is stretched."""
@@ -58,12 +62,19 @@ def cut(
 
     colour = lab.astype(np.float32)
     outside = _beside(colour, ring, floor)
-    # The plate shows a thing that never moves: it is believed only where it looks like what is around the box.
-    believed = (_beside(plate, ring, floor & False) > 5) & (plain[appearance.codes(plate.astype(np.uint8))] > 0)
     fresh = _gauss(colour, plate, spread, floor)
+    # The plate shows a thing that never moves: it is believed only where it looks like what is around the box ...
+    believed = (_beside(plate, ring, floor & False) > 5) & (plain[appearance.codes(plate.astype(np.uint8))] > 0)
+    # ... unless most of what stands out in the box is not on the plate: the thing moves, the rest is in its way.
+    strange = outside < STRANGE
+    stands_out, moved = inside & strange, inside & (fresh < STRANGE)
+    if moved.sum() > MOVES * (stands_out & ~moved).sum() and moved.sum() > 0.2 * inside.sum():
+        believed |= inside
     outside = np.where(believed, np.maximum(fresh, outside - 6), np.maximum(outside, plain[codes] - 2))
 
-    inside &= ~_foreign(colour, inside, outside < STRANGE)
+    inside &= ~_foreign(colour, inside, strange)
+    dx, dy = JITTER * (x1 - x0), JITTER * (y1 - y0)
+    beyond = ring & ((xs < x0 - dx) | (xs >= x1 + dx) | (ys < y0 - dy) | (ys >= y1 + dy)) & strange
     parts = segment(lab)
     even = 0.3 * outside + 0.7 * average(outside, parts)
     u = (xs - (x0 + x1 - 1) / 2) / ((x1 - x0) / 2)
@@ -73,7 +84,7 @@ def cut(
     dusk = floor & (_beside(colour, ring, floor) > 5)
     bonus = np.zeros_like(centred)
     for _ in range(STRETCHES):
-        mask = _settle(codes, local, outside, centred + bonus, inside, dusk, parts, mask)
+        mask = _settle(codes, local, codes[beyond], outside, centred + bonus, inside, dusk, parts, mask)
         short = _short(mask, (x0 - left, y0 - top, x1 - left, y1 - top))
         if not short.any():
             break
@@ -86,6 +97,7 @@ def cut(
 def _settle(
     codes: appearance.Codes,
     local: NDArray[np.float32],
+    others: appearance.Codes,
     outside: NDArray[np.float32],
     bonus: NDArray[np.float32],
     inside: NDArray[np.bool_],
@@ -93,12 +105,16 @@ def _settle(
     parts: NDArray[np.int32],
     mask: NDArray[np.bool_],
 ) -> NDArray[np.bool_]:
-    """The mask and its colour model, each made from the other in turn."""
+    """The mask and its colour model, each made from the other in turn.
+
+    local: shares of the colours around the box; others: the pixels around it that are things of their own.
+    """
     for k in range(ROUNDS):
         sample = mask & ~dusk
         if not sample.any():
             sample = inside
         shares = appearance.own(appearance.histogram(codes[sample]), local)
+        shares = appearance.own(shares, appearance.histogram(others) * np.float32(2 * len(others) / sample.sum()))
         ours = np.maximum(appearance.log_density(shares)[codes], np.float32(STRANGE))
         score = (np.clip(ours - outside, -12, 6) + bonus).astype(np.float32)
         share = 0.7 if k < ROUNDS - 1 else 0.3

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from schemas import Anchor, Track
 from tasks.engines.base import Frames
 from tasks.engines.embedded import appearance, boundary, flow, plate, seeds
-from tasks.engines.embedded.labelling import Evidence, Subject, sweep
+from tasks.engines.embedded.labelling import Evidence, Subject, doubt, sweep
 from tasks.engines.embedded.plate import Plate
 from tasks.media import encode_mask
 
@@ -58,6 +58,7 @@ class EmbeddedTracker:
         ]
         for s in subjects:
             s.learn(appearance.own(appearance.histogram(codes[s.anchor][s.seed]), around))
+            s.mix = appearance.mix(codes[s.anchor][s.seed])
         covered = _covered(first, subjects, table, lab, maps)
         current = Plate(first.lab, first.spread, np.where(covered, np.float32(0), first.known))
         for last in (False, True):
@@ -68,6 +69,8 @@ class EmbeddedTracker:
                     s.learn(shares)
             sweep(subjects, evidence, forward=True)
             sweep(subjects, evidence, forward=False)
+            for s in subjects:
+                doubt(s, codes)
             taken = np.stack([_taken(subjects, t) for t in range(len(frames))])
             covered |= plate.share(taken, maps) > MOSTLY
             current = plate.uncover(first, covered, lab, maps, taken)
