@@ -272,6 +272,7 @@ def _found(mine: Mask, s: Subject, codes: Codes) -> Mask:
 def doubt(s: Subject, codes: NDArray[np.uint16]) -> None:
     """Empty the masks whose mix of colours is not the subject's: they lie on something else. codes: [T, h, w]."""
     for t, mask in enumerate(s.masks):
-        if t != s.anchor and mask is not None and mask.any():
-            if appearance.alike(appearance.mix(codes[t][mask]), s.mix) < MIN_KEPT:
-                s.masks[t] = np.zeros_like(mask)
+        if t == s.anchor or mask is None or not mask.any():
+            continue
+        if appearance.alike(appearance.mix(codes[t][mask]), s.mix) < MIN_KEPT:
+            s.masks[t] = np.zeros_like(mask)
