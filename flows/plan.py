@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from flows.settings import BuildSettings, validate
+from flows.settings import BuildSettings
 from schemas import Captioned, Curated, Deduped, Grounded, Ingested, Record, Row, SourceFile, SourceVideo, Tracked
+from schemas.settings import Settings, validate
 from tasks.caption import caption, prompts_version
 from tasks.case import Case
 from tasks.curate import curate
@@ -25,7 +26,6 @@ from tasks.ground import ground
 from tasks.ingest import ingest
 from tasks.media import read_frames
 from tasks.scan import Found, hash_files, list_files
-from tasks.settings import Settings
 from tasks.store import Link, StageStore
 from tasks.track import track
 
@@ -244,9 +244,10 @@ def plan_of(out: str) -> Plan:
             work = Folder(out).below("work")
             try:
                 saved = json.loads(work.read(BUILD_FILE))
+                settings = validate(BuildSettings, saved["settings"])
             except FileNotFoundError:
                 raise UserError(f"no build in {out}: run `matrix_data build SOURCE --out {out}` first") from None
-            except ValueError:
+            except (ValueError, KeyError, TypeError):
                 raise UserError(f"{out}/work/{BUILD_FILE} is damaged: run the build command again") from None
-            _plans[out] = Plan(validate(saved["settings"]))
+            _plans[out] = Plan(settings)
         return _plans[out]

@@ -4,11 +4,10 @@ The flow's parameter is this model, so Prefect's run form shows it. Unknown keys
 """
 
 from pathlib import Path
-from typing import Any
 
-import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field
 
+from schemas.settings import Settings, override, parse_mapping, validate
 from tasks.caption import CaptionSettings
 from tasks.curate import CurateSettings
 from tasks.dedupe import DedupeSettings
@@ -18,7 +17,6 @@ from tasks.ground import GroundSettings
 from tasks.ingest import IngestSettings
 from tasks.scan import ScanSettings
 from tasks.select import SelectSettings
-from tasks.settings import Settings
 from tasks.shard import ShardSettings
 from tasks.sidecar import SidecarSettings
 from tasks.track import TrackSettings
@@ -71,54 +69,19 @@ class BuildSettings(Settings):
 
 def load_settings(profile: str, overrides: list[str], **given: str | None) -> BuildSettings:
     """Profile file, then `--set a.b=c` in order, then what the command line gives. UserError names the bad key."""
-    data = _read_profile(profile)
-    for override in overrides:
-        if override.partition("=")[0].split(".")[0] in given:
-            raise UserError(f"--set {override!r}: source, captions and out are given on the command line itself")
-        _apply(data, override)
-    data.update({k: v for k, v in given.items() if v is not None})
-    return validate(data)
-
-
-def validate(data: dict[str, Any]) -> BuildSettings:
-    """Settings from plain data; UserError with the first problem's key and what was wrong."""
-    try:
-        return BuildSettings.model_validate(data)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(p) for p in first["loc"])
-        what = "unknown setting" if first["type"] == "extra_forbidden" else first["msg"]
-        more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-        raise UserError(f"settings: {where}: {what}{more}") from None
-
-
-def _read_profile(profile: str) -> dict[str, Any]:
     path = Path(profile) if profile.endswith((".yaml", ".yml")) else PROFILES / f"{profile}.yaml"
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in PROFILES.glob("*.yaml")))
         raise UserError(f"no profile {profile!r}: give a path to a .yaml file or one of: {known}")
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"profile {path}: not valid YAML: {str(error).splitlines()[0]}") from None
-    if not isinstance(data, dict):
-        raise UserError(f"profile {path}: must be a mapping of settings")
-    return data
-
-
-def _apply(data: dict[str, Any], override: str) -> None:
-    key, equals, text = override.partition("=")
-    if not equals or not all(key.split(".")):
-        raise UserError(f"--set {override!r}: write it as section.name=value")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise UserError(f"--set {override!r}: the value is not valid YAML") from None
-    node = data
-    *sections, name = key.split(".")
-    for section in sections:
-        below = node.setdefault(section, {})
-        if not isinstance(below, dict):
-            raise UserError(f"--set {override!r}: {section!r} is not a section")
-        node = below
-    node[name] = value
+        data = parse_mapping(path.read_text(encoding="utf-8"), f"profile {path}")
+        for text in overrides:
+            if text.partition("=")[0].split(".")[0] in given:
+                raise UserError(f"--set {text!r}: source, captions and out are given on the command line itself")
+            override(data, text)
+        data.update({k: v for k, v in given.items() if v is not None})
+        return validate(BuildSettings, data)
+    except UnicodeDecodeError:
+        raise UserError(f"profile {path}: not valid UTF-8") from None
+    except ValueError as error:
+        raise UserError(str(error)) from None

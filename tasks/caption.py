@@ -12,13 +12,13 @@ import numpy as np
 from pydantic import Field
 
 from schemas import Captioned, Dropped, Instance, Interaction, Rating, Reason, Row
+from schemas.settings import Settings
 from tasks.asking import Asker
 from tasks.case import Case, settle_async
 from tasks.engines.base import BadReply, Captioner, Frames, LanguageModel
 from tasks.errors import Reject
 from tasks.prompts import Prompts, load_prompts
 from tasks.replies import Descriptor, ScoreReply, Triplet
-from tasks.settings import Settings
 from tasks.spans import Roles, locate
 from tasks.turns import count_question, describe_question, score_question, triplets_question, verb_of
 

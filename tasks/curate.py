@@ -16,10 +16,10 @@ from pycocotools import mask as coco
 from pydantic import Field
 
 from schemas import Anchor, Curated, Dropped, Interaction, Reason, Row, Track, TrackNumbers
+from schemas.settings import Settings
 from tasks.case import Case, settle_each
 from tasks.errors import Reject
 from tasks.media import decode_mask
-from tasks.settings import Settings
 
 SUSTAINED = 5
 """Visible frames in a row whose median must be bad before growth or unlikeness counts: one odd frame is no drift."""

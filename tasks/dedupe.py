@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from schemas import Clip, Deduped, Reason, Row, Status
+from schemas.settings import Settings
 from tasks.phash import as_bits
-from tasks.settings import Settings
 
 BLOCK = 256
 """New clips compared at a time: bounds memory at BLOCK × clips × hashes."""

@@ -5,7 +5,7 @@ import json
 from collections.abc import Sequence
 
 from schemas import SCHEMA_VERSION
-from tasks.settings import Settings
+from schemas.settings import Settings
 
 
 def fingerprint(stage: str, version: int, settings: Settings, engines: Sequence[str], upstream: str) -> str:

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from schemas import Anchor, Box, Candidate, Captioned, Dropped, Grounded, Instance, Interaction, Reason, Row, Verdict
+from schemas.settings import Settings
 from tasks.case import Case, settle_async
 from tasks.engines.base import BadReply, Detector, Frames, Verifier, VerifyRequest
 from tasks.errors import Reject
-from tasks.settings import Settings
 
 
 class GroundSettings(Settings):

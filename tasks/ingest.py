@@ -18,13 +18,13 @@ from pydantic import Field
 
 from schemas import Clip, Geometry, Ingested, MediaFacts, Reason, Record, Row, SourceVideo, Window
 from schemas.base import Count, Sha256
+from schemas.settings import Settings
 from tasks import sandbox
 from tasks.case import settle
 from tasks.errors import InfrastructureError, Reject, UserError
 from tasks.files import Folder
 from tasks.media import EncodeSettings
 from tasks.places import StorageOptions, local_path, open_source
-from tasks.settings import Settings
 
 CHILD = "tasks.ingest_child:cut"
 HEADER = struct.Struct("!Q")

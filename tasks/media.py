@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco
 from pydantic import Field
 
+from schemas.rle import fill, run_lengths
+from schemas.settings import Settings
 from schemas.tracks import Rle
-from tasks.rle import fill, run_lengths
-from tasks.settings import Settings
 
 
 class EncodeSettings(Settings):

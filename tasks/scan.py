@@ -16,10 +16,10 @@ from typing import Any
 from pydantic import Field
 
 from schemas import Reason, Row, SourceFile
+from schemas.settings import Settings
 from tasks.case import settle
 from tasks.errors import InfrastructureError, Reject, UserError
 from tasks.places import StorageOptions, file_system, local_path, local_uri, open_source, printable, without_credentials
-from tasks.settings import Settings
 
 CHUNK = 1 << 20
 _VERSION_FIELDS = (

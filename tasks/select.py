@@ -11,9 +11,9 @@ from collections.abc import Iterable, Sequence
 from pydantic import Field
 
 from schemas import Reason, Row, SourceFile, SourceVideo, Status
+from schemas.settings import Settings
 from tasks.matching import Matches, Video, match
 from tasks.scan import Found
-from tasks.settings import Settings
 from tasks.sidecar import CaptionRow, Captions
 
 Files = list[tuple[str, SourceFile]]

@@ -26,13 +26,13 @@ from schemas.dataset import (
     ShardInfo,
     Split,
 )
+from schemas.settings import Settings
 from tasks.card import CARD_FILE, card
 from tasks.case import Case
 from tasks.dataset import DatasetError, decode_index, encode_index, read_dataset
 from tasks.errors import UserError
 from tasks.files import TEMPORARY, Folder
 from tasks.sample import Entry, build_entry
-from tasks.settings import Settings
 from tasks.tar import TarWriter, padded
 
 Load = Callable[[str], Case]

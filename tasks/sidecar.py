@@ -12,9 +12,9 @@ from typing import Literal
 
 from pydantic import Field
 
+from schemas.settings import Settings
 from tasks.errors import InfrastructureError, UserError
 from tasks.places import StorageOptions, file_system, local_path, local_uri, printable, without_credentials
-from tasks.settings import Settings
 from tasks.tables import Cells, read_table, table_kind
 
 Dialect = Literal["auto", "generic", "hoigen", "pe_video", "openvid"]

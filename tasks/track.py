@@ -12,11 +12,11 @@ from pydantic import Field
 from scipy import ndimage
 
 from schemas import Anchor, Reason, Row, Track, Tracked
+from schemas.settings import Settings
 from tasks.case import Case, settle_each
 from tasks.engines.base import Frames, Tracker
 from tasks.errors import Reject
 from tasks.media import decode_mask, encode_mask
-from tasks.settings import Settings
 
 STRIDE = 2
 """Colours are compared on every second pixel of every second row: a quarter of the work for the same shares."""

@@ -19,12 +19,12 @@ from pydantic import ValidationError
 
 from schemas import Sample, TrackFile
 from schemas.dataset import DATASET_FILE, INDEX_FILE, SHARD_PATTERN, DatasetFile, IndexRow, ShardInfo
+from schemas.rle import run_lengths
 from tasks.card import CARD_FILE
 from tasks.dataset import DatasetError, Loaded, RawEntry, decode_index, one_line, parse, read_dataset, read_raw
 from tasks.files import TEMPORARY, Folder
 from tasks.idmap import decode_id_map, id_map
 from tasks.media import decode_mask
-from tasks.rle import run_lengths
 from tasks.shard import split_of
 from tasks.tar import TarError
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from pydantic import Field, JsonValue
 
+from schemas.settings import Settings
 from tasks.errors import UserError
-from tasks.settings import Settings
 
 ENGINES: dict[str, dict[str, str]] = {
     "language": {"embedded": "tasks.engines.embedded.language:EmbeddedLanguage"},

@@ -2,8 +2,8 @@
 
 from pydantic import Field
 
+from schemas.settings import Settings
 from tasks.fingerprint import fingerprint
-from tasks.settings import Settings
 
 
 class Some(Settings):

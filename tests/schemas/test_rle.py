@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco
 
+from schemas.rle import area, fill, run_lengths
 from tasks.media import decode_mask, encode_mask
-from tasks.rle import area, fill, run_lengths
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools' own, with numpy 2
