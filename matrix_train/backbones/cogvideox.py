@@ -9,12 +9,12 @@ The input is noise latent, first-frame latent and ID-map latent on channels, 16 
 projection grows to 48 channels: old weights copied, new ones zero, so that step 0 is the stock model bit for bit.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, Self
 
 import torch
 from diffusers import CogVideoXTransformer3DModel
-from diffusers.models import embeddings
+from diffusers.models import attention_processor, embeddings
 from diffusers.pipelines.cogvideo import pipeline_cogvideox_image2video
 from peft import LoraConfig
 from torch import Tensor, nn
@@ -40,6 +40,7 @@ LORA_TARGETS = ("to_q", "to_k", "to_v", "to_out.0")
 
 # diffusers is typed in part only.
 _model_class: Any = CogVideoXTransformer3DModel
+_stock_processor: Any = attention_processor.CogVideoXAttnProcessor2_0
 _apply_rotary_emb: Any = embeddings.apply_rotary_emb
 _rotary_table: Any = embeddings.get_3d_rotary_pos_embed
 _grid_crop: Any = pipeline_cogvideox_image2video.get_resize_crop_region_for_grid
@@ -56,7 +57,7 @@ class CogVideoX:
         self.collector = MapCollector()
         self._plan: dict[int, tuple[Direction, ...]] = {}
         self.model.requires_grad_(False)
-        _grow_input(self.model)
+        grow_input(self.model)
 
     @classmethod
     def load(cls, name_or_path: str, dtype: torch.dtype = torch.float32, revision: str | None = None) -> Self:
@@ -106,16 +107,24 @@ class CogVideoX:
     def install_taps(
         self, plan: Mapping[int, Sequence[Direction]] = DEFAULT_TAPS, mode: Mode = "logits", kernel: Kernel = "auto"
     ) -> None:
-        """Our processor on these blocks; all others keep diffusers' own. UserError for a block that does not exist."""
+        """Our processor on these blocks, diffusers' own on all others; a later call replaces the plan.
+
+        UserError for a block that does not exist.
+        """
+        self._check(plan)
         blocks = self.model.transformer_blocks
-        for block, directions in plan.items():
-            if not 0 <= block < len(blocks):
-                raise UserError(f"block {block} does not exist: this model has blocks 0 to {len(blocks) - 1}")
-            self._plan[block] = tuple(directions)
-            blocks[block].attn1.set_processor(_TapProcessor(self.collector, block, self._plan[block], mode, kernel))
+        for block in self._plan.keys() - plan.keys():
+            blocks[block].attn1.set_processor(_stock_processor())
+        self._plan = {block: tuple(directions) for block, directions in plan.items()}
+        for block, directions in self._plan.items():
+            blocks[block].attn1.set_processor(_TapProcessor(self.collector, block, directions, mode, kernel))
 
     def add_lora(self, blocks: Sequence[int] = (7, 11, 12), rank: int = 128, alpha: int = 64) -> None:
-        """LoRA on q, k, v and out of the attention of these blocks only; its B matrices start at zero."""
+        """LoRA on q, k, v and out of the attention of these blocks only; its B matrices start at zero.
+
+        UserError for a block that does not exist.
+        """
+        self._check(blocks)
         chosen, targets = "|".join(map(str, blocks)), "|".join(LORA_TARGETS).replace(".", r"\.")
         pattern = rf"transformer_blocks\.({chosen})\.attn1\.({targets})"
         self.model.add_adapter(LoraConfig(r=rank, lora_alpha=alpha, target_modules=pattern))
@@ -169,6 +178,12 @@ class CogVideoX:
             if ".lora_A." in name or ".lora_B." in name or name.startswith("patch_embed.proj.")
         }
 
+    def _check(self, blocks: Iterable[int]) -> None:
+        last = len(self.model.transformer_blocks) - 1
+        for block in blocks:
+            if not 0 <= block <= last:
+                raise UserError(f"block {block} does not exist: this model has blocks 0 to {last}")
+
     def _rotary_tables(self, frames: int, height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
         """RoPE tables [cells, d], as diffusers' pipelines make them: 1.0 stretches the trained grid, 1.5 slices."""
         config = self.model.config
@@ -221,7 +236,7 @@ class _TapProcessor:
         return out[:, text:], out[:, :text]
 
 
-def _grow_input(model: Any) -> None:
+def grow_input(model: Any) -> None:
     """Grows the patch embedding to INPUT_CHANNELS in place, where it is not that wide yet, and makes it trainable."""
     embed, known = model.patch_embed, model.config.in_channels
     if known > INPUT_CHANNELS:
