@@ -1,0 +1,29 @@
+"""What the trainer reads and how it cuts it."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from schemas.settings import Settings
+
+
+class DataConfig(Settings):
+    dataset: str = Field(description="folder of dataset.json, index.parquet and the shards; any fsspec URL")
+    frames: int = Field(default=49, ge=1, description="frames of a training clip: 1 more than a multiple of 4")
+    height: int = Field(default=480, ge=16, description="height of a training clip in pixels, a multiple of 16")
+    width: int = Field(default=720, ge=16, description="width of a training clip in pixels, a multiple of 16")
+    frame_step: int = Field(default=1, ge=1, description="take every n-th frame of the stored clip, from its first on")
+    flip: float = Field(
+        default=0.0, ge=0, le=1,
+        description="share of samples mirrored left to right. A caption that names a side is never mirrored, since "
+        "mirroring would make it untrue; how many were left for that reason is counted",
+    )  # fmt: skip
+    max_tokens: int = Field(default=226, ge=8, description="length of the prompt in tokens, padding included")
+    max_bad_share: float = Field(default=0.01, ge=0, le=1, description="bad entries above this share end the run")
+    workers: int = Field(default=2, ge=0, description="processes that read ahead; 0 reads in the training process")
+    storage_options: dict[str, str | int | bool] = Field(
+        default={}, description="options of the fsspec file system; no credentials: those come from the environment"
+    )
+
+
+Split = Literal["train", "val"]

@@ -1,0 +1,171 @@
+"""Samples as tensors: `MatrixDataset[ref]` reads, checks and cuts one entry, or the next good one after it."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, get_worker_info
+from transformers import PreTrainedTokenizerFast
+
+from matrix_train.data.config import DataConfig, Split
+from matrix_train.data.entry import Bad, BadEntry, Entry, read_entry
+from matrix_train.data.geometry import Geometry, drawn_to_flip, names_side
+from matrix_train.data.index import read_index
+from matrix_train.data.plan import Plan, Ref, interaction_index
+from matrix_train.data.video import BrokenVideo, decode
+from matrix_train.errors import UserError
+from matrix_train.prompts import RoleTokens, encode
+from matrix_train.roles import ROLES, token_weights
+from schemas import Interaction
+from schemas.dataset import IndexRow
+from schemas.palette import PALETTE
+
+_COLOURS = np.array(PALETTE, dtype=np.uint8)
+
+UNFLIPPED = "flip_names_side"
+"""Counted beside the skip reasons: a sample drawn to be mirrored, whose caption names a side."""
+
+
+@dataclass(frozen=True)
+class TrainSample:
+    """One clip with one of its interactions. T, H, W: frames and pixels of the training clip; L: tokens."""
+
+    ref: Ref
+    key: str
+    shard: str
+    caption: str
+    interaction: Interaction
+    """The one whose roles `text`, `subject` and `object` are."""
+    skip: str | None
+    """Why no interaction of the clip can be aligned: the reason of the first tried; None where one can."""
+    passed: Counter[str]
+    """Reasons of the interactions that were passed over, and `UNFLIPPED`."""
+    flipped: bool
+    video: Tensor
+    """uint8 [T, 3, H, W] in strides of [T, H, W, 3]; [1, 3, H, W] where video is not decoded beyond the first frame."""
+    subject: Tensor
+    """bool [T, H, W]."""
+    object: Tensor
+    """bool [T, H, W]."""
+    id_map: Tensor
+    """uint8 RGB [3, H, W], every instance of the clip in its colour."""
+    input_ids: Tensor
+    """int64 [L]."""
+    text: Tensor
+    """Token weights [3, L] of ROLES, all zero where `skip`."""
+    bad: tuple[BadEntry, ...]
+    """Entries that this sample stands in for."""
+
+
+@dataclass(frozen=True)
+class GaveUp:
+    """No sample: the folder failed (`message`), or so many entries in a row are bad that the run must end."""
+
+    bad: tuple[BadEntry, ...]
+    message: str = ""
+
+
+class MatrixDataset(Dataset[TrainSample | GaveUp]):
+    """Map-style over the refs of a plan. Safe to pickle: it opens files only when it reads, in the process that does.
+
+    A bad entry is replaced by the next good one of the epoch's order, so that every batch stays full and all ranks stay
+    in step.
+    """
+
+    def __init__(
+        self,
+        config: DataConfig,
+        split: Split,
+        tokenizer: PreTrainedTokenizerFast,
+        seed: int,
+        batch_size: int = 1,
+        world: int = 1,
+        rank: int = 0,
+        decode_video: bool = True,
+    ) -> None:
+        """decode_video: False decodes the first frame only, for latents that were made before.
+
+        UserError for a size that fits no model, and as `read_index`.
+        """
+        self.config, self.tokenizer, self.decode_video = config, tokenizer, decode_video
+        self.geometry = Geometry.of(config)
+        self.source, rows = read_index(config, split)
+        self.rows = {row.key: row for row in rows}
+        self.plan = Plan(list(self.rows), seed, batch_size, world, rank)
+
+    def __len__(self) -> int:
+        """Samples of the split."""
+        return len(self.rows)
+
+    def __getitem__(self, ref: Ref) -> TrainSample | GaveUp:
+        if get_worker_info() is not None:
+            cv2.setNumThreads(1)
+        bad: list[BadEntry] = []
+        for key in self.plan.walk(ref):
+            row = self.rows[key]
+            try:
+                return self._cut(ref, row, self.entry(row), tuple(bad))
+            except Bad as problem:
+                bad.append(problem.entry(row))
+            except UserError as error:
+                # Raised here, a worker's traceback would come with it.
+                return GaveUp(tuple(bad), str(error))
+            if len(bad) > self.config.max_bad_share * len(self.rows):
+                break
+        return GaveUp(tuple(bad))
+
+    def entry(self, row: IndexRow) -> Entry:
+        """The checked entry of a row. Bad, UserError."""
+        if row.frames < self.geometry.span:
+            step = f" at frame_step {self.geometry.frame_step}" if self.geometry.frame_step > 1 else ""
+            raise Bad(
+                "too_short", f"{row.frames} frames, {self.geometry.span} are needed for {self.geometry.frames}{step}"
+            )
+        return read_entry(self.source, row)
+
+    def _cut(self, ref: Ref, row: IndexRow, entry: Entry, bad: tuple[BadEntry, ...]) -> TrainSample:
+        sample, taken = entry.sample, self.geometry.taken
+        passed: Counter[str] = Counter()
+        flip = self.config.flip > 0 and drawn_to_flip(row.key, self.plan.seed, ref.epoch, self.config.flip)
+        if flip and names_side(sample.caption):
+            passed[UNFLIPPED] += 1
+            flip = False
+        first = interaction_index(row.key, ref.epoch, len(sample.interactions))
+        turns = sample.interactions[first:] + sample.interactions[:first]
+        prompt = encode(self.tokenizer, sample.caption, [act.spans for act in turns], self.config.max_tokens)
+        chosen, tokens, skip = turns[0], None, None
+        for act, outcome in zip(turns, prompt.interactions, strict=True):
+            if isinstance(outcome, RoleTokens):
+                chosen, tokens, skip = act, outcome, None
+                break
+            passed[outcome.reason] += 1
+            skip = skip or outcome.reason
+        shown = taken if self.decode_video else taken[:1]
+        try:
+            frames = decode(entry.mp4, shown, sample.frames, sample.height, sample.width)
+        except BrokenVideo as error:
+            raise Bad("broken_video", str(error)) from None
+        id_map = self.geometry.labels(entry.id_map, flip)
+        return TrainSample(
+            ref=ref,
+            key=row.key,
+            shard=row.shard,
+            caption=sample.caption,
+            interaction=chosen,
+            skip=skip,
+            passed=passed,
+            flipped=flip,
+            video=torch.from_numpy(self.geometry.video(frames, flip)).permute(0, 3, 1, 2),
+            subject=self._track(entry, chosen.subject, flip),
+            object=self._track(entry, chosen.object, flip),
+            id_map=torch.from_numpy(_COLOURS[id_map].transpose(2, 0, 1).copy()),
+            input_ids=torch.tensor(prompt.input_ids),
+            text=token_weights(tokens.sets() if tokens else [()] * len(ROLES), self.config.max_tokens),
+            bad=bad,
+        )
+
+    def _track(self, entry: Entry, name: str, flip: bool) -> Tensor:
+        return torch.from_numpy(self.geometry.labels(entry.masks.fill(name, self.geometry.taken), flip))
