@@ -8,7 +8,6 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from matrix_train.backbones.base import Grid
 from matrix_train.data.dataset import GaveUp, TrainSample
 from matrix_train.data.entry import BadEntry
 from matrix_train.roles import ROLES, RoleWeights, Rows, query_weights
@@ -66,9 +65,14 @@ class Batch:
 
 @dataclass(frozen=True)
 class Collate:
-    """Puts samples together for models whose tokens lie on `grid`. A plain object, so that workers can be sent it."""
+    """Puts samples together for a model whose tokens lie on a lattice of frames × height × width.
 
-    grid: Grid
+    Not the `Grid` itself: workers would load every backbone's libraries to unpack it.
+    """
+
+    frames: int
+    height: int
+    width: int
 
     def __call__(self, samples: Sequence[TrainSample | GaveUp]) -> Batch | GaveUp:
         """The batch; where one sample failed for good, that one."""
@@ -79,7 +83,7 @@ class Collate:
         subject, obj = (_stack([getattr(s, role).view(torch.uint8) for s in good]) for role in ("subject", "object"))
         aligned = torch.tensor([s.skip is None for s in good])
         first = torch.stack([subject[:, 0], torch.zeros_like(subject[:, 0]), obj[:, 0]], dim=1)
-        queries = query_weights(first, self.grid.frames, self.grid.height, self.grid.width)
+        queries = query_weights(first, self.frames, self.height, self.width)
         queries = queries * aligned[:, None, None]
         return Batch(
             epoch=good[0].ref.epoch,

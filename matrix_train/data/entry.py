@@ -5,7 +5,6 @@ What does not hold makes a `BadEntry`: named, counted, and never half used.
 
 import hashlib
 import io
-import json
 import tarfile
 import unicodedata
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ import webdataset as wds
 from numpy.typing import NDArray
 from PIL import Image
 from pydantic import ValidationError
+from pydantic_core import from_json
 
 from matrix_train.data.index import Source, one_line
 from matrix_train.data.masks import MaskTracks
@@ -133,7 +133,7 @@ def _files(data: bytes, row: IndexRow) -> dict[str, bytes]:
 
 def _sample(data: bytes) -> Sample:
     try:
-        raw: Any = json.loads(data)
+        raw: Any = from_json(data)
         version = raw["schema_version"]
     except (ValueError, KeyError, TypeError) as error:
         raise Bad("bad_json", f".json: {type(error).__name__}: {one_line(error)}") from None

@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import json
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +10,7 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import ValidationError
+from pydantic_core import from_json
 
 from matrix_train.data.config import DataConfig, Split
 from matrix_train.errors import UserError
@@ -65,7 +65,7 @@ def _account(source: Source) -> DatasetFile:
         raise UserError(f"no {DATASET_FILE} in {source.url}: is this the folder of a finished dataset?") from None
     try:
         # First the version alone: another one may have other fields.
-        found: Any = json.loads(data)
+        found: Any = from_json(data)
         version = found["schema_version"]
         if version != SCHEMA_VERSION:
             raise UserError(

@@ -10,20 +10,22 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerFast
 
-from matrix_train.backbones.base import Grid
 from matrix_train.data.batch import Batch, Collate
 from matrix_train.data.config import DataConfig, Split
 from matrix_train.data.dataset import GaveUp, MatrixDataset
 from matrix_train.data.entry import BadEntry
 from matrix_train.data.plan import Plan, Ref
 from matrix_train.errors import UserError
+
+if TYPE_CHECKING:  # importing it loads every backbone's libraries, in every worker
+    from matrix_train.backbones.base import Grid
 
 NAMED = 5
 """Bad entries named in the error that ends a run."""
@@ -51,7 +53,7 @@ class BatchStream(Iterator[Batch]):
     entry is within the share, at the latest at the end of an epoch.
     """
 
-    def __init__(self, dataset: MatrixDataset, grid: Grid, position: int = 0, pin: bool = False) -> None:
+    def __init__(self, dataset: MatrixDataset, grid: "Grid", position: int = 0, pin: bool = False) -> None:
         """pin: page-locked batches, for a GPU."""
         self.dataset, self.plan, self.position = dataset, dataset.plan, position
         self.bad: dict[str, BadEntry] = {}
@@ -63,7 +65,7 @@ class BatchStream(Iterator[Batch]):
             dataset,
             batch_sampler=_Positions(self.plan, position),
             num_workers=workers,
-            collate_fn=Collate(grid),
+            collate_fn=Collate(grid.frames, grid.height, grid.width),
             # A forked copy of a process with threads (OpenMP, CUDA, tokenizers) may hang; the fork server has none.
             multiprocessing_context=_fork_server() if workers else None,
             pin_memory=pin,
@@ -151,7 +153,7 @@ def open_stream(
     config: DataConfig,
     split: Split,
     tokenizer: PreTrainedTokenizerFast,
-    grid: Grid,
+    grid: "Grid",
     batch_size: int = 1,
     seed: int = 0,
     rank: int = 0,
