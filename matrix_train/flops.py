@@ -4,6 +4,7 @@ backbone = CogVideoX.from_config(config, torch.bfloat16, "meta")
 count_flops(training_step(backbone, 49, 480, 720, roles=None, stride=1))
 """
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -17,6 +18,7 @@ from matrix_train.backbones.cogvideox import CogVideoX
 from matrix_train.decoder import MapDecoder
 from matrix_train.losses import FAMILY_ROLES, Family, LossWeights, alignment_loss
 from matrix_train.roles import ROLES, RoleWeights
+from matrix_train.step import by_family
 
 
 def count_flops(run: Callable[[], object]) -> int:
@@ -25,6 +27,26 @@ def count_flops(run: Callable[[], object]) -> int:
     with counter, _fused_attention():
         run()
     return int(counter.get_total_flops())
+
+
+def matmul_rate(device: torch.device, dtype: torch.dtype) -> float:
+    """FLOPs per second of plain matrix products on this device, measured now: what MFU is a share of."""
+    size, rounds = (8192, 10) if device.type == "cuda" else (768, 3)
+    a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+    product = a @ b
+    best = 0.0
+    for _ in range(rounds):
+        _wait(device)
+        began = time.perf_counter()
+        torch.matmul(a, b, out=product)
+        _wait(device)
+        best = max(best, 2 * size**3 / (time.perf_counter() - began))
+    return best
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 @contextmanager
@@ -82,9 +104,7 @@ def training_step(
         prediction, maps = backbone.predict(latents, conditions, prompt, timesteps, roles)
         loss = (prediction - latents).square().mean()
         if roles is not None:
-            families: dict[Family, list[Tensor]] = {}
-            for (_, direction), values in maps.items():
-                families.setdefault("spa" if direction == "v2v" else "sga", []).append(grid.fold(values))
+            families = by_family(maps, grid)
             present: dict[Family, Tensor] = {"sga": roles.text.present, "spa": roles.video.present}
             loss = loss + alignment_loss(families, decoders, masks, present, LossWeights(), stride).total
         torch.autograd.backward(loss)

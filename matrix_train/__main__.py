@@ -1,0 +1,5 @@
+"""`python -m matrix_train`, for `accelerate launch -m matrix_train`."""
+
+from matrix_train.cli import main
+
+main()

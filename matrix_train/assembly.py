@@ -1,0 +1,104 @@
+"""Puts a run's parts together from its configuration: encoders, backbone, adapters, taps, decoders, loss."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from matrix_train.attention import Direction, Mode
+from matrix_train.backbones import CogVideoX
+from matrix_train.backbones.base import Backbone, Grid, trainable_parameters
+from matrix_train.config import AlignConfig, Config
+from matrix_train.data import read_index
+from matrix_train.encoders import Encoders
+from matrix_train.errors import UserError
+from matrix_train.step import AlignedModel
+from matrix_train.tiny import make_tiny_pipeline
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """Everything that a step needs except data."""
+
+    encoders: Encoders
+    backbone: CogVideoX
+    grid: Grid
+    model: AlignedModel
+
+    def trainable(self) -> dict[str, nn.Parameter]:
+        """Exactly what training changes, by the names of a checkpoint. RuntimeError where it is not exactly that."""
+        wanted = trainable_parameters(self.backbone, dict(self.model.decoders.items()))
+        enabled = {name for name, parameter in self.model.named_parameters() if parameter.requires_grad}
+        if enabled != wanted.keys():
+            raise RuntimeError(f"trainable by mistake or frozen by mistake: {sorted(enabled ^ wanted.keys())}")
+        return wanted
+
+
+def assemble(config: Config, device: torch.device) -> Assembly:
+    """The parts on the device, weights drawn from train.seed. UserError where model and settings do not fit."""
+    dtype = DTYPES[config.model.precision]
+    torch.manual_seed(config.train.seed)
+    encoders = Encoders.load(config.model.path, dtype, config.model.revision)
+    backbone = load_backbone(config, dtype)
+    grid = backbone.grid(config.data.frames, config.data.height, config.data.width)
+    model = AlignedModel(backbone, grid, config.align, encoders.scheduler)
+    made = Assembly(encoders.to(device), backbone, grid, model.to(device))
+    # Updates are far below a bf16 weight's resolution: what is trained is kept in float32.
+    for parameter in made.trainable().values():
+        parameter.data = parameter.data.float()
+    return made
+
+
+def load_backbone(config: Config, dtype: torch.dtype) -> CogVideoX:
+    """The backbone with adapters, taps and checkpointing as configured."""
+    try:
+        backbone = CogVideoX.load(config.model.path, dtype, config.model.revision)
+    except (OSError, ValueError) as error:
+        raise UserError(f"model.path {config.model.path}: {str(error).splitlines()[0]}") from None
+    text = backbone.model.config.max_text_seq_length
+    if text != config.data.max_tokens:
+        raise UserError(f"data.max_tokens is {config.data.max_tokens}, but this model takes prompts of {text} tokens")
+    backbone.add_lora(config.lora.blocks, config.lora.rank, config.lora.alpha)
+    install_training_taps(backbone, config.align)
+    if config.model.checkpointing != "none":
+        backbone.enable_checkpointing(config.model.checkpointing)
+    return backbone
+
+
+def install_training_taps(backbone: Backbone, align: AlignConfig) -> None:
+    """Taps for the families that have a λ, in the configured mode."""
+    plan: dict[int, list[Direction]] = {}
+    if align.sga > 0:
+        for block in align.sga_blocks:
+            plan.setdefault(block, []).append(align.sga_direction)
+    if align.spa > 0:
+        for block in align.spa_blocks:
+            plan.setdefault(block, []).append("v2v")
+    backbone.install_taps(plan, align.attention_map, align.kernel)
+
+
+def install_measuring_taps(backbone: Backbone, align: AlignConfig) -> None:
+    """Softmax maps at all blocks that the configuration names, whether their λ is zero or not: AAS is defined on them."""
+    plan: dict[int, list[Direction]] = {}
+    for block in align.sga_blocks:
+        plan.setdefault(block, []).append("v2t")
+    for block in align.spa_blocks:
+        plan.setdefault(block, []).append("v2v")
+    mode: Mode = "softmax"
+    backbone.install_taps(plan, mode, align.kernel)
+
+
+def make_random_model(config: Config) -> None:
+    """Where asked for and not there yet: the tiny pipeline, its tokenizer made from the data set's captions."""
+    folder = Path(config.model.path)
+    if not config.model.make_random or folder.exists():
+        return
+    _, rows = read_index(config.data, "train")
+    captions = [row.caption for row in rows]
+    data = config.data
+    make_tiny_pipeline(
+        folder, captions, data.frames, data.height, data.width, data.max_tokens, seed=config.train.seed
+    )

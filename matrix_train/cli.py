@@ -1,0 +1,77 @@
+"""`matrix_train`: the trainer's command line. Each command is a few lines here and its work elsewhere.
+
+Exit codes: 0 done · 2 a mistake of the user's, said in one line.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from matrix_train.errors import UserError
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Interaction-aware LoRAs on video diffusion transformers: LoRA + SGA + SPA.",
+)
+console = Console(stderr=True)
+
+ConfigFile = Annotated[Path, typer.Argument(help="YAML, e.g. configs/cogvideox_5b_i2v.yaml.")]
+Set = Annotated[list[str], typer.Option("--set", help="One setting, a.b=c; may be repeated.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line of output.")]
+
+
+@app.command()
+def fit(
+    config: ConfigFile,
+    set_: Set = [],  # noqa: B006
+    resume: Annotated[str, typer.Option(help="auto: go on from the newest checkpoint of train.out.")] = "never",
+    precompute: Annotated[bool, typer.Option("--precompute", help="Fill train.cache, and stop.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what a step will cost, and stop.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Train LoRA, input projection and decoders with SGA and SPA on the shards of a data set."""
+    from matrix_train.commands import fit_command  # imports torch, which takes seconds
+
+    if resume not in ("auto", "never"):
+        raise UserError(f"--resume {resume}: give auto or never")
+    emit(fit_command(config, set_, resume == "auto", precompute, dry_run, console), as_json)
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="Run folder of fit.")],
+    out: Annotated[Path, typer.Argument(help="New folder for the exported files.")],
+    checkpoint: Annotated[Path | None, typer.Option(help="A step-* folder; by default the newest.")] = None,
+    merged: Annotated[bool, typer.Option("--merged", help="A whole transformer with the LoRA merged in.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Write a run's LoRA and input projection for diffusers and ComfyUI, or a merged transformer."""
+    from matrix_train.commands import export_command
+
+    emit(export_command(run, out, checkpoint, merged, console), as_json)
+
+
+def emit(found: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(found))
+
+
+def main() -> None:
+    """Entry point."""
+    try:
+        app()
+    except UserError as error:
+        console.print(f"[red]error[/red] {escape(str(error))}", highlight=False)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

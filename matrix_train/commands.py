@@ -1,0 +1,45 @@
+"""What the commands of `matrix_train` do, in the order they do it."""
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from matrix_train.assembly import make_random_model
+from matrix_train.config import load_config
+from matrix_train.distributed import make_accelerator
+from matrix_train.export import LORA_FILE, check_comfy_keys, export, merge
+from matrix_train.fit import Run
+from matrix_train.plan import plan_run
+from matrix_train.precompute import precompute as fill_cache
+
+
+def fit_command(
+    path: Path, overrides: list[str], resume: bool, precompute: bool, dry_run: bool, console: Console
+) -> dict[str, Any]:
+    """`fit`, and its two forms that do not train."""
+    config = load_config(path, overrides)
+    accelerator = make_accelerator(config)
+    if accelerator.is_main_process:
+        make_random_model(config)
+    accelerator.wait_for_everyone()
+    if precompute:
+        return {"encoded": fill_cache(config, accelerator, console), "cache": config.train.cache}
+    if dry_run:
+        return plan_run(config, console)
+    result = Run(config, accelerator, console).start(resume).train()
+    return {"run": str(result.run), "step": result.step, "losses": result.losses, "validation": result.validation}
+
+
+def export_command(run: Path, out: Path, checkpoint: Path | None, merged: bool, console: Console) -> dict[str, Any]:
+    """`export`: the files, and whether a loader of diffusers names would take every key."""
+    if merged:
+        folder = merge(run, out, checkpoint)
+        console.print(f"merged transformer in {folder}")
+        return {"out": str(folder), "merged": True}
+    folder = export(run, out, checkpoint)
+    unmatched = check_comfy_keys(folder / LORA_FILE)
+    if unmatched:
+        raise RuntimeError(f"keys that no module answers to: {unmatched[:3]}")
+    console.print(f"LoRA and input projection in {folder}; every key names a module (ComfyUI, diffusers)")
+    return {"out": str(folder), "merged": False, "unmatched_keys": unmatched}

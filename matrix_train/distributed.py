@@ -1,0 +1,77 @@
+"""One process, DDP or FSDP, by accelerate; and the trainable state of any of them as plain tensors by name."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate.utils import FullyShardedDataParallelPlugin
+from torch import Tensor
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_model_state_dict,
+    get_optimizer_state_dict,
+    set_model_state_dict,
+    set_optimizer_state_dict,
+)
+
+from matrix_train.checkpoint import Checkpoint, State, write_checkpoint
+from matrix_train.config import Config
+from matrix_train.errors import UserError
+
+_OPTIONS = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True, strict=False)
+
+States = tuple[dict[str, Tensor], dict[str, dict[str, Tensor]]]
+"""Trainable parameters by name, and AdamW's state by parameter name."""
+
+
+def make_accelerator(config: Config) -> Accelerator:
+    """For this process; `accelerate launch` or `torchrun` say how many there are."""
+    if config.train.parallel == "fsdp":
+        # Blocks are sharded one by one; what is trained is float32 beside frozen bf16, so the original parameters stay.
+        plugin = FullyShardedDataParallelPlugin(
+            fsdp_version=2, auto_wrap_policy="transformer_based_wrap",
+            transformer_cls_names_to_wrap=["CogVideoXBlock"], state_dict_type="FULL_STATE_DICT",
+        )  # fmt: skip
+        return Accelerator(fsdp_plugin=plugin)
+    # No batch leaves a trainable parameter without a gradient: an absent role's is zero, but it is there.
+    return Accelerator(kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=False)])
+
+
+def gather_states(model: Any, optimizer: Any) -> States:
+    """Whole tensors on the CPU. Every process must call it; under FSDP only the first gets them."""
+    inner = _optimizer(optimizer)
+    parameters: dict[str, Tensor] = get_model_state_dict(model, options=_OPTIONS)  # type: ignore[assignment]
+    moments: Any = get_optimizer_state_dict(model, inner, options=_OPTIONS)
+    return parameters, moments.get("state", {})
+
+
+def save_states(
+    run: Path, config: Config, state: State, parameters: Mapping[str, Tensor], moments: Mapping[str, dict[str, Tensor]]
+) -> None:
+    """A checkpoint; the metadata of `trainable.safetensors` says what an export must know."""
+    metadata = {
+        "rank": str(config.lora.rank), "alpha": str(config.lora.alpha), "blocks": str(list(config.lora.blocks)),
+        "base": config.model.path, "step": str(state.step),
+    }  # fmt: skip
+    write_checkpoint(run, state, parameters, moments, metadata, config.checkpoint.keep)
+
+
+def restore_states(model: Any, optimizer: Any, checkpoint: Checkpoint) -> None:
+    """Puts a checkpoint's tensors into place. UserError where it trains other parameters."""
+    inner = _optimizer(optimizer)
+    current, _ = gather_states(model, optimizer)
+    if current and current.keys() != checkpoint.trainable.keys():
+        raise UserError(f"the checkpoint trains other parameters: {sorted(current.keys() ^ checkpoint.trainable.keys())}")
+    groups: Any = get_optimizer_state_dict(model, inner, options=_OPTIONS)["param_groups"]
+    weights: Any = checkpoint.trainable
+    set_model_state_dict(model, weights, options=_OPTIONS)
+    state: Any = {"state": checkpoint.optimizer, "param_groups": groups}
+    set_optimizer_state_dict(model, inner, optim_state_dict=state, options=_OPTIONS)
+
+
+def _optimizer(optimizer: Any) -> torch.optim.Optimizer:
+    """accelerate wraps it."""
+    inner: torch.optim.Optimizer = getattr(optimizer, "optimizer", optimizer)
+    return inner

@@ -1,0 +1,131 @@
+"""The frozen half of a pipeline: VAE, T5, tokenizer and noise schedule, from a diffusers folder or hub name.
+
+    encoders = Encoders.load("THUDM/CogVideoX-5b-I2V", dtype=torch.bfloat16)
+    video = encoders.video(frames)        # Posterior of scaled latents, [B, F, 16, H/8, W/8]
+    prompt = encoders.prompt(input_ids)   # [B, L, text width]
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from diffusers import AutoencoderKLCogVideoX, CogVideoXDDIMScheduler, CogVideoXDPMScheduler
+from torch import Tensor
+from transformers import PreTrainedTokenizerFast, T5EncoderModel, T5Tokenizer
+
+from matrix_train.errors import UserError
+
+# diffusers is typed in part only.
+_vae_class: Any = AutoencoderKLCogVideoX
+_text_class: Any = T5EncoderModel
+_tokenizer_class: Any = T5Tokenizer
+_schedulers: dict[str, Any] = {c.__name__: c for c in (CogVideoXDPMScheduler, CogVideoXDDIMScheduler)}
+
+Part = Literal["vae", "text_encoder"]
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """A VAE's answer: mean and standard deviation of scaled latents, each [B, F, 16, H/8, W/8]."""
+
+    mean: Tensor
+    std: Tensor
+
+    def sample(self, noise: Tensor) -> Tensor:
+        return self.mean + self.std * noise
+
+
+class Encoders:
+    """See the module. Nothing in here is trained, and no method keeps a graph."""
+
+    def __init__(self, vae: Any, text_encoder: Any, tokenizer: PreTrainedTokenizerFast, scheduler: Any) -> None:
+        self.vae, self.text_encoder, self.tokenizer, self.scheduler = vae, text_encoder, tokenizer, scheduler
+        self._empty: dict[int, Tensor] = {}
+        for module in (vae, text_encoder):
+            module.eval().requires_grad_(False)
+        if scheduler.config.prediction_type != "v_prediction":
+            raise UserError(f"this schedule predicts {scheduler.config.prediction_type!r}; CogVideoX is trained on v")
+
+    @classmethod
+    def load(cls, name_or_path: str, dtype: torch.dtype = torch.float32, revision: str | None = None) -> "Encoders":
+        """UserError where a part is missing or cannot be read."""
+        options: dict[str, Any] = {"revision": revision}
+        try:
+            vae = _vae_class.from_pretrained(name_or_path, subfolder="vae", torch_dtype=dtype, **options)
+            text = _text_class.from_pretrained(name_or_path, subfolder="text_encoder", dtype=dtype, **options)
+            tokenizer = _tokenizer_class.from_pretrained(name_or_path, subfolder="tokenizer", **options)
+            scheduler = _scheduler(name_or_path, revision)
+        except (OSError, ValueError) as error:
+            raise UserError(f"model.path {name_or_path}: {str(error).splitlines()[0]}") from None
+        return cls(vae, text, tokenizer, scheduler)
+
+    def to(self, device: torch.device) -> "Encoders":
+        self.vae.to(device)
+        self.text_encoder.to(device)
+        return self
+
+    @torch.no_grad()
+    def video(self, frames: Tensor) -> Posterior:
+        """Frames uint8 [B, T, 3, H, W], T = 1 + 4 n, as latents [B, 1 + n, 16, H/8, W/8]."""
+        return self._encode(_unit(frames), self.vae.config.scaling_factor)
+
+    @torch.no_grad()
+    def image(self, image: Tensor) -> Posterior:
+        """First-frame condition [B, 3, H, W] in −1 … 1, as latents [B, 1, 16, H/8, W/8].
+
+        CogVideoX 1.5 divides conditions by the scaling factor where everything else is multiplied; so must we.
+        """
+        scale = self.vae.config.scaling_factor
+        return self._encode(image[:, None], 1.0 / scale if self.vae.config.invert_scale_latents else scale)
+
+    @torch.no_grad()
+    def id_map(self, id_map: Tensor) -> Tensor:
+        """ID maps uint8 [B, 3, H, W] in palette colours, as latents [B, 1, 16, H/8, W/8]: the posterior's mean."""
+        return self.image(_unit(id_map)).mean
+
+    @torch.no_grad()
+    def prompt(self, input_ids: Tensor) -> Tensor:
+        """Text embeddings [B, L, text width] of padded ids [B, L]; padding is not masked, as CogVideoX was trained."""
+        embeddings: Tensor = self.text_encoder(input_ids)[0]
+        return embeddings
+
+    def empty(self, length: int) -> Tensor:
+        """Embeddings [1, L, text width] of the empty caption, for caption dropout and guidance."""
+        if length not in self._empty:
+            ids = self.tokenizer("", padding="max_length", max_length=length)["input_ids"]
+            self._empty[length] = self.prompt(torch.tensor([ids], device=self.text_encoder.device))
+        return self._empty[length]
+
+    def _encode(self, frames: Tensor, scale: float) -> Posterior:
+        """frames: [B, T, 3, H, W] in −1 … 1."""
+        posterior = self.vae.encode(frames.transpose(1, 2).to(self.vae.dtype)).latent_dist
+        return Posterior(posterior.mean.transpose(1, 2) * scale, posterior.std.transpose(1, 2) * scale)
+
+
+def _unit(pixels: Tensor) -> Tensor:
+    return pixels.float() / 127.5 - 1.0
+
+
+def _scheduler(name_or_path: str, revision: str | None) -> Any:
+    config = _schedulers["CogVideoXDPMScheduler"].load_config(name_or_path, subfolder="scheduler", revision=revision)
+    known = _schedulers.get(config["_class_name"])
+    if known is None:
+        raise UserError(f"model.path {name_or_path}: schedule {config['_class_name']} is not one of CogVideoX's")
+    return known.from_config(config)
+
+
+def identity(name_or_path: str, part: Part, revision: str | None) -> str:
+    """What a cached encoding depends on: digest of a local folder's files, or hub name and revision."""
+    folder = Path(name_or_path) / part
+    if not folder.is_dir():
+        if revision is None:
+            raise UserError("a cache needs a fixed model: set model.revision to the commit of the hub's model")
+        return f"{name_or_path}@{revision}/{part}"
+    digests = {}
+    for path in sorted(p for p in folder.iterdir() if p.suffix in {".json", ".safetensors"}):
+        with path.open("rb") as file:
+            digests[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return hashlib.sha256(json.dumps(digests).encode()).hexdigest()[:16]

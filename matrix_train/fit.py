@@ -1,0 +1,235 @@
+"""The training run: LoRA, input projection and decoders on a frozen backbone (paper §5, App. D).
+
+    matrix_train fit configs/cogvideox_5b_i2v.yaml --set data.dataset=... --resume auto
+    accelerate launch --num_processes 8 -m matrix_train fit ...
+
+Everything written lies in `train.out`: config.yaml, versions.json, metrics.jsonl, checkpoints/, samples/ and the
+logger's files.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list, gather_object
+from rich.console import Console
+from torch import Tensor
+
+from matrix_train.assembly import Assembly, assemble
+from matrix_train.cache import LatentCache
+from matrix_train.checkpoint import State, binding_settings, check_resumable, read_checkpoint
+from matrix_train.config import Config
+from matrix_train.data import Batch, BatchStream, Split, open_stream
+from matrix_train.distributed import gather_states, restore_states, save_states
+from matrix_train.inputs import Draw, prepare
+from matrix_train.logs import RunLog
+from matrix_train.meter import Meter
+from matrix_train.precompute import cache_key
+from matrix_train.rundir import open_run
+from matrix_train.samples import write_samples
+from matrix_train.schedule import cosine_with_warmup
+from matrix_train.validate import Validator
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """Where the run stands when `fit` returns."""
+
+    run: Path
+    step: int
+    losses: dict[str, float]
+    """Parts of the last step's loss."""
+    validation: dict[str, float]
+    """The last validation; empty where it is turned off."""
+
+
+class Run:
+    """One process's side of a run: `Run(config, make_accelerator(config), console).start(resume).train()`.
+
+    UserError for a setting, a data set or a checkpoint that does not fit.
+    """
+
+    def __init__(self, config: Config, accelerator: Accelerator, console: Console) -> None:
+        self.config, self.accelerator, self.console = config, accelerator, console
+        self.path = Path(config.train.out)
+        self.main = accelerator.is_main_process
+        self.step, self.seconds = 0, 0.0
+
+    def start(self, resume: bool) -> "Run":
+        """Builds everything, and goes to the newest checkpoint where `resume` says so."""
+        config, accelerator = self.config, self.accelerator
+        found = [open_run(self.path, config, resume) if self.main else None]
+        latest: Path | None = broadcast_object_list(found)[0]
+        self.parts = assemble(config, accelerator.device)
+        trainable = self.parts.trainable()
+        optimizer = torch.optim.AdamW(
+            _groups(trainable, config), betas=config.optim.betas, eps=config.optim.eps,
+            weight_decay=config.optim.weight_decay,
+        )  # fmt: skip
+        if self.main:
+            self._say_trainable(trainable)
+        self.model, self.optimizer = accelerator.prepare(self.parts.model, optimizer)
+        self.cache = LatentCache(Path(config.train.cache), cache_key(config)) if config.train.cache else None
+        checkpoint = None if latest is None else read_checkpoint(latest)
+        if checkpoint is not None:
+            check_resumable(checkpoint.state, config, accelerator.num_processes)
+            restore_states(self.model, self.optimizer, checkpoint)
+            self.step, self.seconds = checkpoint.state.step, checkpoint.state.seconds
+        self.stream = self._open_stream("train")
+        if checkpoint is not None:
+            self.stream.restore(checkpoint.state.streams[accelerator.process_index])
+            if self.main:
+                self.console.print(f"resumed at step {self.step} from {latest}")
+        return self
+
+    def train(self) -> FitResult:
+        """The loop."""
+        config = self.config
+        logs: dict[str, float] = {}
+        validation: dict[str, float] = {}
+        validator = self._validator()
+        meter = Meter(config, self.parts, self.accelerator.device)
+        with RunLog(self.path, config, self.step, self.console) if self.main else nullcontext() as log:
+            if self.step == 0:
+                validation = self._validate(validator, log)
+            while self.step < config.train.steps:
+                meter.begin()
+                parts, norm = self._one_step(meter)
+                self.step += 1
+                self.seconds += meter.end()
+                last = self.step == config.train.steps
+                if last or self.step % config.log.every == 0:
+                    logs = self._means(parts, norm) | meter.read()
+                    if log is not None:
+                        log.write(self.step, logs)
+                        log.advance(self.step, meter.line(logs))
+                if last or (config.validation.every and self.step % config.validation.every == 0):
+                    validation = self._validate(validator, log) or validation
+                if last or self._checkpoint_due(meter):
+                    if log is not None:
+                        log.sync()
+                    self._save()
+                    meter.saved()
+        self.stream.close()
+        return FitResult(self.path, self.step, logs, validation)
+
+    def _one_step(self, meter: Meter) -> tuple[dict[str, Tensor], Tensor]:
+        """One optimiser step: parts of the loss, mean over the forward passes, and the gradient's norm."""
+        config, accelerator = self.config, self.accelerator
+        factor = cosine_with_warmup(self.step, config.train.steps, config.optim.warmup)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["peak_lr"] * factor
+        sums: dict[str, Tensor] = {}
+        for part in range(config.train.accumulate):
+            with meter.waiting():
+                batch = next(self.stream)
+            draw = Draw(config.train.seed, "train", config.train.caption_dropout, config.train.image_noise)
+            inputs = prepare(
+                batch, self.parts.encoders, self.parts.grid, config.align.supervise_stride, draw,
+                accelerator.device, self.cache,
+            )  # fmt: skip
+            more = part < config.train.accumulate - 1
+            with accelerator.no_sync(self.model) if more else nullcontext():
+                loss, parts = self.model(inputs)
+                accelerator.backward(loss / config.train.accumulate)
+            for name, value in parts.items():
+                sums[name] = sums.get(name, torch.zeros_like(value)) + value / config.train.accumulate
+        norm = accelerator.clip_grad_norm_(self.model.parameters(), config.optim.clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        assert isinstance(norm, Tensor)
+        return sums, norm
+
+    def _means(self, parts: dict[str, Tensor], norm: Tensor) -> dict[str, float]:
+        """Over the processes, as plain numbers: the only place of a step that waits for the device."""
+        names = sorted(parts)
+        stacked = torch.stack([parts[name].float() for name in names])
+        values = self.accelerator.reduce(stacked, "mean").tolist()
+        bad = Counter(entry.reason for entry in self.stream.bad.values())
+        counts = {f"skipped.{reason}": float(n) for reason, n in self.stream.skips.items()}
+        counts |= {f"bad.{reason}": float(n) for reason, n in bad.items()}
+        lr = self.optimizer.param_groups[0]["lr"]
+        return dict(zip(names, values, strict=True)) | {"norm": float(norm), "lr": lr} | counts
+
+    def _validator(self) -> Validator | None:
+        if not self.config.validation.every:
+            return None
+        with self._open_stream("val") as stream:
+            self.held_out: Sequence[Batch] = list(islice(stream, min(self.config.validation.clips, len(stream.dataset))))
+        return Validator(self.config, self.parts, self.accelerator, self.held_out)
+
+    def _validate(self, validator: Validator | None, log: RunLog | None) -> dict[str, float]:
+        if validator is None:
+            return {}
+        values = {f"val.{name}": value for name, value in validator.measure(self.model).items()}
+        if log is not None:
+            log.write(self.step, values)
+        settings = self.config.validation
+        if settings.videos and (self.step % settings.video_every == 0 or self.step == self.config.train.steps):
+            world, rank = self.accelerator.num_processes, self.accelerator.process_index
+            mine = self.held_out[: settings.videos][rank::world]
+            folder = self.path / "samples" / f"step-{self.step:08d}"
+            write_samples(self.config, self.parts, mine, folder, self.accelerator.device)
+        self.accelerator.wait_for_everyone()
+        return values
+
+    def _checkpoint_due(self, meter: Meter) -> bool:
+        """The same answer on every process, since gathering the weights takes all of them."""
+        settings = self.config.checkpoint
+        if settings.every and self.step % settings.every == 0:
+            return True
+        if not settings.minutes or self.step % self.config.log.every:
+            return False
+        late = torch.tensor(float(meter.since_saved() > 60 * settings.minutes), device=self.accelerator.device)
+        return bool(self.accelerator.reduce(late, "sum") > 0)
+
+    def _save(self) -> None:
+        trainable, moments = gather_states(self.model, self.optimizer)
+        streams = gather_object([self.stream.state()])
+        if self.main:
+            state = State(
+                step=self.step, seconds=self.seconds, streams=streams, settings=binding_settings(self.config)
+            )  # fmt: skip
+            save_states(self.path, self.config, state, trainable, moments)
+        self.accelerator.wait_for_everyone()
+
+    def _open_stream(self, split: Split) -> BatchStream:
+        """The train split from this process's place on; of the held-out one, single clips, the same everywhere."""
+        config, accelerator, parts = self.config, self.accelerator, self.parts
+        if split == "val":
+            alone = config.data.model_copy(update={"workers": 0, "flip": 0.0})
+            return open_stream(alone, split, parts.encoders.tokenizer, parts.grid)
+        return open_stream(
+            config.data, split, parts.encoders.tokenizer, parts.grid, config.train.batch_size, config.train.seed,
+            accelerator.process_index, accelerator.num_processes, position=self.step * config.train.accumulate,
+            pin=accelerator.device.type == "cuda", decode_video=self.cache is None,
+        )  # fmt: skip
+
+    def _say_trainable(self, trainable: dict[str, Any]) -> None:
+        sizes: Counter[str] = Counter()
+        for name, parameter in trainable.items():
+            kind = "decoders" if name.startswith("decoders.") else "LoRA" if "lora_" in name else "input projection"
+            sizes[kind] += parameter.numel()
+        frozen = sum(p.numel() for p in self.parts.model.parameters()) - sum(sizes.values())
+        said = ", ".join(f"{kind} {count:,}" for kind, count in sizes.items())
+        self.console.print(f"trainable: {said}; frozen: {frozen:,} parameters")
+
+
+def _groups(trainable: dict[str, Any], config: Config) -> list[dict[str, Any]]:
+    """Parameter groups with their peak learning rates; biases and scalars are not decayed."""
+    optim = config.optim
+    groups: dict[tuple[float, float], list[Any]] = {}
+    for name, parameter in trainable.items():
+        rate = optim.decoder_lr if name.startswith("decoders.") and optim.decoder_lr else optim.lr
+        decay = optim.weight_decay if parameter.ndim > 1 else 0.0
+        groups.setdefault((rate, decay), []).append(parameter)
+    return [
+        {"params": parameters, "lr": rate, "peak_lr": rate, "weight_decay": decay}
+        for (rate, decay), parameters in groups.items()
+    ]

@@ -1,0 +1,118 @@
+"""Where a run's numbers go: metrics.jsonl always, TensorBoard or wandb as configured, one Rich line on the terminal."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from matrix_train.config import Config
+from matrix_train.errors import UserError
+from matrix_train.rundir import METRICS_FILE
+
+
+class Logger(Protocol):
+    """A service that takes scalars."""
+
+    def scalars(self, values: Mapping[str, float], step: int) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class _TensorBoard:
+    def __init__(self, run: Path, start: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter  # slow to import, and optional
+
+        # purge_step hides what a killed run logged beyond the checkpoint that we go on from.
+        self.writer: Any = SummaryWriter(str(run / "tensorboard"), purge_step=start)
+
+    def scalars(self, values: Mapping[str, float], step: int) -> None:
+        for name, value in values.items():
+            self.writer.add_scalar(name.replace(".", "/", 1), value, step)
+
+    def close(self) -> None:
+        self.writer.close()
+
+
+class _Wandb:
+    def __init__(self, run: Path, config: Config) -> None:
+        try:
+            import wandb
+        except ImportError:
+            raise UserError("log.to names wandb, which is not installed: pip install wandb, or leave it out") from None
+        self.run: Any = wandb.init(
+            project="matrix", name=run.name, id=run.name, dir=str(run), resume="allow", config=config.model_dump()
+        )
+
+    def scalars(self, values: Mapping[str, float], step: int) -> None:
+        self.run.log(dict(values), step=step)
+
+    def close(self) -> None:
+        self.run.finish()
+
+
+class RunLog:
+    """Numbers by step. Only the main process makes one."""
+
+    def __init__(self, run: Path, config: Config, start: int, console: Console) -> None:
+        """start: steps done. Lines of metrics.jsonl from later steps, which a killed run left, are cut off."""
+        path = run / METRICS_FILE
+        _cut(path, start)
+        self._file = path.open("a", encoding="utf-8")
+        self._loggers: list[Logger] = []
+        if "tensorboard" in config.log.to:
+            self._loggers.append(_TensorBoard(run, start))
+        if "wandb" in config.log.to:
+            self._loggers.append(_Wandb(run, config))
+        self._progress = Progress(
+            TextColumn("{task.completed:.0f}/{task.total:.0f}"), BarColumn(bar_width=20), TextColumn("{task.fields[say]}"),
+            TimeElapsedColumn(), TimeRemainingColumn(), console=console, refresh_per_second=2,
+        )  # fmt: skip
+        self._task: TaskID = self._progress.add_task("fit", total=config.train.steps, completed=start, say="")
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """step: optimiser steps done when the numbers were taken."""
+        line = {"step": step} | {name: round(value, 9) for name, value in values.items()}
+        self._file.write(json.dumps(line) + "\n")
+        self._file.flush()
+        for logger in self._loggers:
+            logger.scalars(values, step)
+
+    def advance(self, step: int, say: str) -> None:
+        """The line on the terminal."""
+        self._progress.update(self._task, completed=step, say=say)
+
+    def sync(self) -> None:
+        """Before a checkpoint: what is logged up to it must not be lost with the machine."""
+        os.fsync(self._file.fileno())
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+        self._file.close()
+        for logger in self._loggers:
+            logger.close()
+
+
+def _cut(path: Path, start: int) -> None:
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            if json.loads(line)["step"] <= start:
+                kept.append(line + "\n")
+        except ValueError:  # the line that a killed run was writing
+            break
+    temporary = path.with_suffix(".part")
+    temporary.write_text("".join(kept), encoding="utf-8")
+    temporary.replace(path)

@@ -1,0 +1,79 @@
+"""What a step costs: seconds, wait for data, share of the device's matrix rate (MFU), peak memory."""
+
+import resource
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+
+from matrix_train.assembly import DTYPES, Assembly
+from matrix_train.config import Config
+from matrix_train.flops import matmul_rate
+from matrix_train.plan import planned_step_flops
+
+
+class Meter:
+    """Times are summed between two readings, so that no step waits for the device only to be timed."""
+
+    def __init__(self, config: Config, parts: Assembly, device: torch.device) -> None:
+        self.device = device
+        self.flops = planned_step_flops(config, parts.backbone) * config.train.batch_size * config.train.accumulate
+        self.rate = matmul_rate(device, DTYPES[config.model.precision])
+        self._last_saved = time.perf_counter()
+        self._clear()
+
+    def begin(self) -> None:
+        self._began = time.perf_counter()
+
+    def end(self) -> float:
+        """Seconds since `begin`."""
+        seconds = time.perf_counter() - self._began
+        self._seconds += seconds
+        self._steps += 1
+        return seconds
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Around the wait for a batch."""
+        before = time.perf_counter()
+        yield
+        self._waited += time.perf_counter() - before
+
+    def read(self) -> dict[str, float]:
+        """Means since the last reading, after the losses were read, which has waited for the device."""
+        seconds = self._seconds / self._steps
+        found = {
+            "seconds_per_step": seconds,
+            "data_wait": self._waited / self._seconds,
+            "mfu": self.flops / seconds / self.rate,
+            "peak_gb": peak_bytes(self.device) / 1e9,
+        }
+        self._clear()
+        return found
+
+    def line(self, logs: Mapping[str, float]) -> str:
+        """For the terminal."""
+        losses = " ".join(f"{name} {logs[name]:.4f}" for name in ("loss", "diffusion", "sga", "spa") if name in logs)
+        return (
+            f"{losses} · {logs['seconds_per_step']:.2f} s/step · wait {logs['data_wait']:.0%} · "
+            f"MFU {logs['mfu']:.0%} · {logs['peak_gb']:.1f} GB"
+        )
+
+    def saved(self) -> None:
+        """A checkpoint was written now."""
+        self._last_saved = time.perf_counter()
+
+    def since_saved(self) -> float:
+        """Seconds since the last checkpoint, or the start."""
+        return time.perf_counter() - self._last_saved
+
+    def _clear(self) -> None:
+        self._steps, self._seconds, self._waited = 0, 0.0, 0.0
+
+
+def peak_bytes(device: torch.device) -> int:
+    """Most memory in use so far: of the device where it is a GPU, else of the process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

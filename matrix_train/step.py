@@ -1,0 +1,119 @@
+"""L = L_DM + λ_SGA L_SGA + λ_SPA L_SPA of a batch, as one module, so that DDP and FSDP see every trainable parameter."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from matrix_train.backbones.base import Backbone, Grid, MapKey
+from matrix_train.config import AlignConfig
+from matrix_train.decoder import MapDecoder
+from matrix_train.inputs import Inputs
+from matrix_train.losses import Family, LossWeights, alignment_loss
+from matrix_train.metrics import aas, map_mask_correlation
+
+Purpose = Literal["train", "decode", "attend"]
+
+
+class AlignedModel(nn.Module):
+    """The backbone's model and the decoders.
+
+    Its trainable parameters have the names of `trainable_parameters`, which are those of a checkpoint.
+
+    Without alignment the forward pass is that of plain LoRA training, bit for bit.
+    """
+
+    alphas: Tensor
+
+    def __init__(self, backbone: Backbone, grid: Grid, align: AlignConfig, scheduler: Any) -> None:
+        super().__init__()
+        self.backbone = backbone.model
+        self.decoders = nn.ModuleDict(
+            {
+                family: MapDecoder(align.channels, grid.time_factor)
+                for family, scale in (("sga", align.sga), ("spa", align.spa))
+                if scale > 0
+            }
+        )
+        self.register_buffer("alphas", scheduler.alphas_cumprod.clone(), persistent=False)
+        self._predictor, self._grid, self._align = backbone, grid, align
+        self._weights = LossWeights(align.sga, align.spa, align.bce, align.dice, align.l2, align.max_pos_weight)
+
+    def forward(self, inputs: Inputs, purpose: Purpose = "train") -> tuple[Tensor, dict[str, Tensor]]:
+        """Mean loss of the batch, and detached scalars.
+
+        `train`: parts of the loss, see `losses.Alignment.logs`, and the signed correlation of map and mask. `decode`:
+        these and the IoU of the decoded masks. `attend`: AAS and correlation of the tapped maps, no alignment loss.
+        Every purpose goes through here, since FSDP gathers weights only in the forward pass of the whole.
+        """
+        alpha = self.alphas[inputs.timesteps].to(torch.float32).view(-1, 1, 1, 1, 1)
+        clean, noise = inputs.clean.float(), inputs.noise.float()
+        noisy = alpha.sqrt() * clean + (1 - alpha).sqrt() * noise
+        roles = inputs.roles if len(self.decoders) or purpose == "attend" else None
+        velocity, maps = self._predictor.predict(
+            noisy.to(inputs.clean.dtype), inputs.conditions, inputs.prompt, inputs.timesteps, roles
+        )
+        # v-prediction as an estimate of the clean latents; 1 / (1 − ᾱ) makes it the error in v (training.md).
+        estimate = alpha.sqrt() * noisy - (1 - alpha).sqrt() * velocity.float()
+        loss = ((estimate - clean).square() / (1 - alpha)).mean()
+        logs = {"diffusion": loss.detach()}
+        families = by_family(maps, self._grid)
+        if purpose == "attend":
+            for family, blocks in families.items():
+                logs[f"{family}.aas"] = mean_over_roles([aas(m, inputs.cells) for m in blocks], inputs.present[family])
+                logs[f"{family}.correlation"] = mean_correlation(blocks, inputs, family)
+            return loss, logs
+        if families:
+            weight = alpha.flatten() if self._align.timestep_weight else None
+            decoders = {family: self._decoder(family) for family in families}
+            stride = self._align.supervise_stride
+            alignment = alignment_loss(
+                families, decoders, inputs.masks, inputs.present, self._weights, stride, weight
+            )
+            loss = loss + alignment.total
+            logs |= alignment.logs
+            for family, blocks in families.items():
+                logs[f"{family}.correlation"] = mean_correlation(blocks, inputs, family)
+                logs[f"{family}.gain"] = decoders[family].gain.detach()
+                if purpose == "decode":
+                    ious = [mask_iou(decoders[family](m, stride) > 0, inputs.masks > 0.5) for m in blocks]
+                    logs[f"{family}.iou"] = mean_over_roles(ious, inputs.present[family])
+        logs["loss"] = loss.detach()
+        return loss, logs
+
+    def _decoder(self, family: Family) -> MapDecoder:
+        decoder: MapDecoder = self.decoders[family]  # type: ignore[assignment]
+        return decoder
+
+
+def mask_iou(found: Tensor, masks: Tensor) -> Tensor:
+    """IoU over the whole clip, bool [B, R, T, H, W] → [B, R]; 1 where both are empty."""
+    both = (found & masks).sum(dim=(-3, -2, -1))
+    either = (found | masks).sum(dim=(-3, -2, -1))
+    return torch.where(either > 0, both / either.clamp(min=1), 1.0)
+
+
+def mean_over_roles(blocks: list[Tensor], present: Tensor) -> Tensor:
+    """Mean of [B, R] values over blocks, samples and the roles that are present; 0 where none is."""
+    values = torch.stack(blocks).mean(dim=0)
+    return (values * present).sum() / present.sum().clamp(min=1)
+
+
+def by_family(maps: Mapping[MapKey, Tensor], grid: Grid) -> dict[Family, list[Tensor]]:
+    """Maps by loss family, each [B, 3, F, h, w], in the order of their blocks."""
+    families: dict[Family, list[Tensor]] = {}
+    for (_, direction), values in sorted(maps.items()):
+        families.setdefault("spa" if direction == "v2v" else "sga", []).append(grid.fold(values))
+    return families
+
+
+def mean_correlation(blocks: list[Tensor], inputs: Inputs, family: Family) -> Tensor:
+    """Signed correlation of map and mask, mean over blocks, samples and roles where it is defined; else 0."""
+    total = torch.zeros((), dtype=torch.float64, device=inputs.cells.device)
+    count = torch.zeros_like(total)
+    for values in blocks:
+        correlation, defined = map_mask_correlation(values.detach(), inputs.cells)
+        defined = defined & inputs.present[family]
+        total, count = total + (correlation * defined).sum(), count + defined.sum()
+    return total / count.clamp(min=1)

@@ -1,0 +1,71 @@
+"""What training has done so far, on held-out clips with fixed timesteps and noise (paper §4's AAS among it).
+
+The same clips, noise and timesteps at every step, so that two validations differ by the weights alone.
+"""
+
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from matrix_train.assembly import Assembly, install_measuring_taps, install_training_taps
+from matrix_train.config import Config
+from matrix_train.data import Batch
+from matrix_train.inputs import Draw, Inputs, prepare
+from matrix_train.roles import RoleWeights
+
+PURPOSE = "validation"
+
+
+class Validator:
+    """Holds the encoded clips on the CPU between validations."""
+
+    def __init__(self, config: Config, parts: Assembly, accelerator: Accelerator, batches: Sequence[Batch]) -> None:
+        """batches: one clip each, the same on every process."""
+        self.config, self.parts, self.accelerator = config, parts, accelerator
+        world, rank = accelerator.num_processes, accelerator.process_index
+        # Every process takes as many forward passes, or FSDP would wait for ever; the doubles do not count.
+        rounds = -(-len(batches) // world)
+        mine = [(i, batches[i % len(batches)]) for i in range(rank, rounds * world, world)]
+        self.clips = [(self._encode(batch), i < len(batches)) for i, batch in mine]
+
+    @torch.no_grad()
+    def measure(self, model: Any) -> dict[str, float]:
+        """Means over clips and timesteps, by name: diffusion, and per family aas, correlation, loss, iou."""
+        sums: dict[str, Tensor] = {}
+        for purpose in ("decode", "attend"):
+            if purpose == "attend":
+                install_measuring_taps(self.parts.backbone, self.config.align)
+            for inputs, counts in self.clips:
+                for timestep in self.config.validation.timesteps:
+                    moved = to_device(inputs, self.accelerator.device)
+                    fixed = replace(moved, timesteps=torch.full_like(moved.timesteps, timestep))
+                    _, logs = model(fixed, purpose)
+                    for name, value in logs.items():
+                        kept = name if purpose == "decode" or name.endswith(".aas") else f"softmax.{name}"
+                        sums[kept] = sums.get(kept, torch.zeros((), device=value.device)) + counts * value.float()
+        install_training_taps(self.parts.backbone, self.config.align)
+        real = torch.tensor(float(sum(counts for _, counts in self.clips)), device=self.accelerator.device)
+        names = sorted(sums)
+        totals = self.accelerator.reduce(torch.stack([*(sums[name] for name in names), real]), "sum")
+        passes = totals[-1] * len(self.config.validation.timesteps)
+        return dict(zip(names, (totals[:-1] / passes).tolist(), strict=True))
+
+    def _encode(self, batch: Batch) -> Inputs:
+        draw = Draw(self.config.train.seed, PURPOSE, image_noise=False, timestep=0)
+        stride, device = self.config.align.supervise_stride, self.accelerator.device
+        return to_device(prepare(batch, self.parts.encoders, self.parts.grid, stride, draw, device), "cpu")
+
+
+def to_device(inputs: Inputs, device: torch.device | str) -> Inputs:
+    """Every tensor of it."""
+
+    def move(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: tensor.to(device) for name, tensor in value.items()}
+        return value.to(device) if isinstance(value, Tensor | RoleWeights) else value
+
+    return replace(inputs, **{field.name: move(getattr(inputs, field.name)) for field in fields(inputs)})
