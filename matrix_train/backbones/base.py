@@ -7,16 +7,29 @@ A backbone owns its model, knows how latents become a grid of tokens, reads role
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from functools import partial
+from typing import Any, Literal, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
+from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
 
 from matrix_train.attention import Direction, Kernel, Mode, Taps, attend
 from matrix_train.roles import RoleWeights
 
 T = TypeVar("T")
+
+Checkpointing = Literal["full", "selective"]
+"""What a block forms again in the backward pass: everything, or everything but its attention's output."""
+
+_aten = torch.ops.aten
+ATTENTION_KERNELS = (
+    _aten._scaled_dot_product_flash_attention.default,
+    _aten._scaled_dot_product_flash_attention_for_cpu.default,
+    _aten._scaled_dot_product_efficient_attention.default,
+    _aten._scaled_dot_product_cudnn_attention.default,
+)
+"""The fused kernels behind `scaled_dot_product_attention`; `matrix_train.lse` calls the flash ones itself."""
 
 MapKey = tuple[int, Direction]
 """(block, direction)."""
@@ -53,14 +66,14 @@ class Backbone(Protocol):
     def grid(self, frames: int, height: int, width: int) -> Grid:
         """Token lattice of a clip of this size in pixels. UserError for a size that the model cannot take."""
 
-    def install_taps(self, plan: Mapping[int, Sequence[Direction]], mode: Mode) -> None:
-        """Read these directions at these blocks."""
+    def install_taps(self, plan: Mapping[int, Sequence[Direction]], mode: Mode, kernel: Kernel) -> None:
+        """Read these directions at these blocks, and at no others."""
 
     def add_lora(self, blocks: Sequence[int], rank: int, alpha: int) -> None:
         """Trainable low-rank updates on q, k, v and out of these blocks' attention."""
 
-    def enable_checkpointing(self) -> None:
-        """Form every block's activations again in the backward pass."""
+    def enable_checkpointing(self, kind: Checkpointing) -> None:
+        """Form every block's activations again in the backward pass, `selective` without its attention kernel."""
 
     def predict(
         self, latents: Tensor, conditions: Tensor, prompt: Tensor, timesteps: Tensor, roles: RoleWeights | None = None
@@ -92,6 +105,11 @@ class MapCollector:
 
     def __init__(self) -> None:
         self._step: _Step | None = None
+        self.kind: Checkpointing = "full"
+        self.read = attend
+        """How a tapped block attends and reads its maps. The benchmark puts its yardstick here."""
+        self.compiled: Callable[..., Any] | None = None
+        self._plain: frozenset[nn.Module] = frozenset()
 
     def collect(
         self, roles: RoleWeights, expected: set[MapKey], forward: Callable[[], T]
@@ -117,20 +135,32 @@ class MapCollector:
             raise RuntimeError(
                 "reentrant checkpointing drops the maps' gradient: use the backbone's enable_checkpointing()"
             )
-        out, maps = attend(q, k, v, Taps(step.roles, directions, mode, kernel))
+        out, maps = self.read(q, k, v, Taps(step.roles, directions, mode, kernel))
         if step.open:
             step.maps.update({(block, direction): values for direction, values in maps.items()})
         return out
 
     def checkpoint(self, module: nn.Module, *args: Any) -> Any:
         """Non-reentrant checkpointing of one block, in the form that diffusers takes."""
+        if self.compiled is not None and module in self._plain:
+            return self.compiled(module, self.kind, *args)
         step = self._step
 
         def run(*inputs: Any) -> Any:
             with self._during(step):
                 return module(*inputs)
 
-        return checkpoint(run, *args, use_reentrant=False)
+        return _checkpointed(run, self.kind, *args)
+
+    def compile(self, blocks: Sequence[nn.Module], backend: str | Callable[..., Any]) -> None:
+        """Compiles these blocks, none of them tapped: all by one graph, and checkpointing within it.
+
+        Around a compiled block, selective checkpointing would see one operator and no attention kernel to keep.
+        """
+        for block in blocks:
+            block.compile(backend=backend, fullgraph=True)
+        self.compiled = torch.compile(_checkpointed, backend=backend, fullgraph=True)
+        self._plain = frozenset(blocks)
 
     @contextmanager
     def _during(self, step: _Step | None) -> Iterator[None]:
@@ -139,6 +169,15 @@ class MapCollector:
             yield
         finally:
             self._step = before
+
+
+def _checkpointed(function: Callable[..., Any], kind: Checkpointing, *args: Any) -> Any:
+    if kind == "full":
+        return checkpoint(function, *args, use_reentrant=False)
+    return checkpoint(function, *args, use_reentrant=False, context_fn=_save_attention)
+
+
+_save_attention = partial(create_selective_checkpoint_contexts, list(ATTENTION_KERNELS))
 
 
 def trainable_parameters(backbone: Backbone, decoders: Mapping[str, nn.Module]) -> dict[str, nn.Parameter]:
