@@ -11,6 +11,7 @@ from torch import Tensor
 from matrix_train.data.dataset import GaveUp, TrainSample
 from matrix_train.data.entry import BadEntry
 from matrix_train.roles import ROLES, RoleWeights, Rows, query_weights
+from schemas import Interaction
 
 _VERB = ROLES.index("verb")
 
@@ -24,8 +25,8 @@ class Batch:
     """How many batches of this rank came before it."""
     keys: tuple[str, ...]
     captions: tuple[str, ...]
-    interactions: tuple[str, ...]
-    """The chosen ones in words: '<id1> pushes <id2>'."""
+    interactions: tuple[Interaction, ...]
+    """The chosen one of each sample."""
     video: Tensor
     """uint8 [B, T, 3, H, W], channels last in memory; T is 1 where the dataset decodes the first frame only."""
     subject: Tensor
@@ -90,7 +91,7 @@ class Collate:
             position=good[0].ref.position,
             keys=tuple(s.key for s in good),
             captions=tuple(s.caption for s in good),
-            interactions=tuple(s.interaction.text for s in good),
+            interactions=tuple(s.interaction for s in good),
             video=_stack([s.video.permute(0, 2, 3, 1) for s in good]).permute(0, 1, 4, 2, 3),
             subject=subject,
             object=obj,
