@@ -14,23 +14,9 @@ from typing import Any
 import torch
 
 from matrix_train.backbones import CogVideoX
+from matrix_train.bench.workload import COGVIDEOX_5B_I2V
 from matrix_train.flops import costly_roles, count_flops, training_step
 
-COGVIDEOX_5B_I2V: dict[str, Any] = {
-    "num_attention_heads": 48,
-    "attention_head_dim": 64,
-    "in_channels": 32,
-    "out_channels": 16,
-    "time_embed_dim": 512,
-    "text_embed_dim": 4096,
-    "num_layers": 42,
-    "sample_width": 90,
-    "sample_height": 60,
-    "sample_frames": 49,
-    "max_text_seq_length": 226,
-    "use_rotary_positional_embeddings": True,
-    "use_learned_positional_embeddings": True,
-}
 CLIP = (49, 480, 720)
 VARIANTS = (("logits", "auto"), ("softmax", "lse"), ("softmax", "columns"))
 

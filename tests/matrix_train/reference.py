@@ -1,13 +1,23 @@
-"""What the tests measure against: dense attention in float64, a tiny CogVideoX, and a watch over tensor sizes."""
+"""What the tests measure against: dense attention in float64 and a tiny CogVideoX."""
 
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
+from matrix_train.bench.tensors import LargestTensor
 from matrix_train.roles import RoleWeights
+
+__all__ = [
+    "FLAVOURS",
+    "TINY",
+    "VARIANTS",
+    "LargestTensor",
+    "dense_attend",
+    "make_roles",
+    "relative_error",
+    "two_samples",
+]
 
 torch.set_num_threads(1)
 
@@ -87,22 +97,6 @@ FLAVOURS: dict[str, dict[str, Any]] = {
     },
 }
 """What tells the released checkpoints apart, on top of TINY. 1.5 here: 4 latent frames, 2 token frames."""
-
-
-class LargestTensor(TorchDispatchMode):
-    """Records the largest tensor that any operator returns, by elements."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.elements = 0
-        self.shape: tuple[int, ...] = ()
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
-        for leaf in tree_leaves(result):
-            if isinstance(leaf, Tensor) and leaf.numel() > self.elements:
-                self.elements, self.shape = leaf.numel(), tuple(leaf.shape)
-        return result
 
 
 def make_roles(length: int, cells: int) -> RoleWeights:

@@ -1,0 +1,221 @@
+"""Rounds of the measured step, arm by arm, and what follows from them.
+
+result = bench(BenchOptions())
+print(describe(result)); print(json.dumps(asdict(result)))
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+
+from matrix_train.bench.tensors import largest_of_attention, largest_of_block
+from matrix_train.bench.workload import Arm, BenchOptions, Workload, step_flops
+from matrix_train.decoder import STRIDES
+from matrix_train.errors import UserError
+from matrix_train.flops import matmul_rate
+from matrix_train.losses import Family, LossWeights, alignment_loss
+
+DENSE_ROUNDS = 2
+
+
+@dataclass(frozen=True)
+class BenchResult:
+    """One run. Overheads are shares of the step without alignment: 0.01 is one percent. Seconds: see `clock`."""
+
+    device: str
+    clock: str
+    """Wall time on CUDA. On the CPU, CPU time of one thread: what else runs there does not count."""
+    mode: str
+    supervise_stride: int
+    checkpointing: str
+    blocks: int
+    tapped_blocks: int
+    heads: int
+    n_tokens: int
+    rounds: int
+    seconds_per_step: float
+    """With alignment, median."""
+    seconds_off: float
+    time_overhead: float
+    """Median over rounds of on / mean of the two `off` steps around it, minus 1."""
+    time_noise: float
+    """Median over rounds of how far those two differ: what the same work gives when it is measured twice."""
+    dense_time_overhead: float | None
+    peak_bytes: int
+    """With alignment."""
+    peak_overhead_bytes: int
+    dense_peak_overhead_bytes: int | None
+    flops_per_step: int
+    """With alignment, recomputation counted."""
+    flops_overhead: float
+    """Of the whole 5B at 49 × 480 × 720, on the meta device."""
+    flops_overhead_measured: float
+    """Of the model that was measured."""
+    largest_tensor_elements: int
+    """Made by one tapped attention, forward and backward, its own output included."""
+    largest_block_tensor_elements: int
+    n_squared: int
+    alignment_seconds: dict[str, float]
+    """Decoders and losses alone, forward and backward, by stride: it does not depend on the model's size."""
+    matmul_flops_per_second: float
+    rate_share: float
+    """FLOPs of a step over seconds over the plain matrix rate of this device, measured in this run."""
+
+
+def bench(options: BenchOptions) -> BenchResult:
+    """Measures. Minutes on a CPU. UserError for a device that is not there."""
+    options = options.resolved()
+    with one_thread(options.device):
+        return _bench(options)
+
+
+@contextmanager
+def one_thread(device: str) -> Iterator[None]:
+    """On the CPU. Two threads on two busy cores wait for each other longer than they work."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1 if device == "cpu" else before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _bench(options: BenchOptions) -> BenchResult:
+    arms: tuple[Arm, ...] = ("off", "on", "dense") if options.dense else ("off", "on")
+    peaks = {arm: _peak_in_child(options, arm) for arm in arms} if options.device == "cpu" else {}
+    work = Workload(options)
+    seconds = _rounds(work, options, peaks)
+    on = seconds["on"]
+    before, after = seconds["off"][0::2], seconds["off"][1::2]
+    around = [(a + b) / 2 for a, b in zip(before, after, strict=True)]
+    dense = [d / a - 1 for d, a in zip(seconds["dense"], around, strict=False)]
+    small, whole = (
+        step_flops(o) for o in (options, replace(options, heads=48, blocks=42, frames=49, height=480, width=720))
+    )
+    rate = matmul_rate(work.device, work.inputs.clean.dtype)
+    return BenchResult(
+        device=torch.cuda.get_device_name() if options.device == "cuda" else "cpu",
+        clock="wall" if options.device == "cuda" else "cpu time, 1 thread",
+        mode=options.mode,
+        supervise_stride=options.supervise_stride or 1,
+        checkpointing=options.checkpointing,
+        blocks=options.blocks or 0,
+        tapped_blocks=len(options.align.sga_blocks) + len(options.align.spa_blocks),
+        heads=options.heads or 0,
+        n_tokens=work.tokens,
+        rounds=len(on),
+        seconds_per_step=median(on),
+        seconds_off=median(around),
+        time_overhead=median(o / a - 1 for o, a in zip(on, around, strict=True)),
+        time_noise=median(abs(b / a - 1) for a, b in zip(before, after, strict=True)),
+        dense_time_overhead=median(dense) if dense else None,
+        peak_bytes=peaks["on"],
+        peak_overhead_bytes=peaks["on"] - peaks["off"],
+        dense_peak_overhead_bytes=peaks["dense"] - peaks["off"] if "dense" in peaks else None,
+        flops_per_step=small[1],
+        flops_overhead=whole[1] / whole[0] - 1,
+        flops_overhead_measured=small[1] / small[0] - 1,
+        largest_tensor_elements=largest_of_attention(work),
+        largest_block_tensor_elements=largest_of_block(work),
+        n_squared=work.tokens**2,
+        alignment_seconds={str(stride): _alignment_seconds(work, stride) for stride in STRIDES},
+        matmul_flops_per_second=rate,
+        rate_share=small[1] / median(on) / rate,
+    )
+
+
+def timed_step(work: Workload, arm: Arm) -> float:
+    """Seconds of one step."""
+    began = work.clock()
+    work.step(arm)
+    return work.clock() - began
+
+
+def _rounds(work: Workload, options: BenchOptions, peaks: dict[Arm, int]) -> dict[Arm, list[float]]:
+    """Seconds by arm. A round is off, on, off, and in the first rounds dense. On CUDA fills in `peaks`."""
+    seconds: dict[Arm, list[float]] = {"off": [], "on": [], "dense": []}
+    work.step("on")  # makes AdamW's moments of all parameters, and warms up
+    for index in range(options.rounds or 1):
+        arms: list[Arm] = ["off", "on", "off"]
+        if options.dense and index < DENSE_ROUNDS:
+            arms.append("dense")
+        for arm in arms:
+            if options.device == "cuda":
+                torch.cuda.reset_peak_memory_stats()
+            seconds[arm].append(timed_step(work, arm))
+            if options.device == "cuda":
+                peaks[arm] = max(peaks.get(arm, 0), torch.cuda.max_memory_allocated())
+    return seconds
+
+
+def _alignment_seconds(work: Workload, stride: int) -> float:
+    """Decoders and losses of three tapped blocks on random maps, forward and backward, the second of two."""
+    grid, model = work.grid, work.models["on"]
+    families: tuple[tuple[Family, int], ...] = (("sga", 2), ("spa", 1))
+    decoders: Any = model.decoders
+    maps: dict[Family, list[torch.Tensor]] = {
+        family: [torch.randn(1, 3, grid.frames, grid.height, grid.width, device=work.device) for _ in range(count)]
+        for family, count in families
+    }
+    leaves = [m.requires_grad_() for blocks in maps.values() for m in blocks]
+    masks, seconds = work.masks(stride), 0.0
+    for _ in range(2):
+        began = work.clock()
+        found = alignment_loss(maps, decoders, masks, work.inputs.present, LossWeights(), stride)
+        torch.autograd.grad(found.total, leaves)
+        seconds = work.clock() - began
+    return seconds
+
+
+def _peak_in_child(options: BenchOptions, arm: Arm) -> int:
+    """Most memory that a process of its own held while it built the model and made two steps of this arm, in bytes."""
+    # Large blocks go back to the system at once, so that the peak is of what is held and not of what was.
+    environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "1048576", "MALLOC_TRIM_THRESHOLD_": "1048576"}
+    code = "import sys; from matrix_train.bench.run import peak_of_steps; peak_of_steps(sys.argv[1], sys.argv[2])"
+    done = subprocess.run(
+        [sys.executable, "-c", code, json.dumps(asdict(options)), arm],
+        env=environment, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if done.returncode:
+        last = (done.stderr.strip() or "killed, for want of memory it may be").splitlines()[-1]
+        raise UserError(f"bench: the process that measures memory of arm {arm!r} ended with {done.returncode}: {last}")
+    return int(done.stdout.splitlines()[-1])
+
+
+def peak_of_steps(options: str, arm: Arm) -> None:
+    """In the child: prints VmHWM after two steps. Not ru_maxrss, which starts with the parent's size."""
+    torch.set_num_threads(1)
+    work = Workload(BenchOptions(**json.loads(options)))
+    for _ in range(2):
+        work.step(arm)
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    print(int(status.partition("VmHWM:")[2].split()[0]) * 1024)
+
+
+def describe(result: BenchResult) -> str:
+    """The figures as a few lines for people."""
+    dense_time, dense_peak = result.dense_time_overhead, result.dense_peak_overhead_bytes
+    lines = [
+        f"{result.device}: {result.n_tokens} tokens, {result.blocks} blocks of which {result.tapped_blocks} tapped, "
+        f"{result.heads} heads, {result.mode}, stride {result.supervise_stride}, checkpointing {result.checkpointing}",
+        f"step          {result.seconds_per_step:8.3f} s with alignment, {result.seconds_off:.3f} s without",
+        f"time          {result.time_overhead:+8.2%}   bar +2 %; the same step measured twice: {result.time_noise:.2%}",
+        f"peak memory   {result.peak_overhead_bytes / 2**30:+8.3f} GiB on {result.peak_bytes / 2**30:.2f}; bar +0.5",
+        f"FLOPs         {result.flops_overhead:+8.4%}   at 5B, bar +1 %; {result.flops_overhead_measured:+.3%} here",
+        f"largest tensor {result.largest_tensor_elements:,} of one tapped attention, "
+        f"{result.largest_block_tensor_elements:,} of the block; N²/8 is {result.n_squared // 8:,}",
+        f"matrix rate   {result.rate_share:8.1%}   of {result.matmul_flops_per_second / 1e12:.2f} TFLOP/s",
+        "alignment alone, by stride: " + ", ".join(f"{k}: {v:.3f} s" for k, v in result.alignment_seconds.items()),
+    ]
+    if dense_time is not None and dense_peak is not None:
+        lines.insert(4, f"dense         {dense_time:+8.1%} time, {dense_peak / 2**30:+.2f} GiB (authors: +27 % time)")
+    return "\n".join(lines)
