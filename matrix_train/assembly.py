@@ -58,14 +58,30 @@ def load_backbone(config: Config, dtype: torch.dtype) -> CogVideoX:
         backbone = CogVideoX.load(config.model.path, dtype, config.model.revision)
     except (OSError, ValueError) as error:
         raise UserError(f"model.path {config.model.path}: {str(error).splitlines()[0]}") from None
+    check_prompt_length(config, backbone)
+    return prepare_backbone(config, backbone)
+
+
+def check_prompt_length(config: Config, backbone: CogVideoX) -> None:
+    """UserError where prompts are not as long as the model takes them."""
     text = backbone.model.config.max_text_seq_length
     if text != config.data.max_tokens:
         raise UserError(f"data.max_tokens is {config.data.max_tokens}, but this model takes prompts of {text} tokens")
-    backbone.add_lora(config.lora.blocks, config.lora.rank, config.lora.alpha)
+
+
+def prepare_backbone(config: Config, backbone: CogVideoX) -> CogVideoX:
+    """Adapters, taps and checkpointing as configured. UserError for a block that does not exist."""
+    with torch.device(backbone.model.device):
+        backbone.add_lora(config.lora.blocks, config.lora.rank, config.lora.alpha)
     install_training_taps(backbone, config.align)
     if config.model.checkpointing != "none":
         backbone.enable_checkpointing(config.model.checkpointing)
     return backbone
+
+
+def kind_of(name: str) -> str:
+    """What a trainable parameter is, in words."""
+    return "decoders" if name.startswith("decoders.") else "LoRA" if ".lora_" in name else "input projection"
 
 
 def install_training_taps(backbone: Backbone, align: AlignConfig) -> None:

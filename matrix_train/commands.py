@@ -1,5 +1,6 @@
 """What the commands of `matrix_train` do, in the order they do it."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from matrix_train.config import load_config
 from matrix_train.distributed import make_accelerator
 from matrix_train.export import LORA_FILE, check_comfy_keys, export, merge
 from matrix_train.fit import Run
-from matrix_train.plan import plan_run
+from matrix_train.plan import lines, plan_run
 from matrix_train.precompute import precompute as fill_cache
 
 
@@ -26,7 +27,10 @@ def fit_command(
     if precompute:
         return {"encoded": fill_cache(config, accelerator, console), "cache": config.train.cache}
     if dry_run:
-        return plan_run(config, console)
+        plan = plan_run(config, accelerator.device)
+        for line in lines(plan):
+            console.print(line, highlight=False)
+        return asdict(plan) | {"memory_bytes": plan.memory_bytes}
     result = Run(config, accelerator, console).start(resume).train()
     return {"run": str(result.run), "step": result.step, "losses": result.losses, "validation": result.validation}
 

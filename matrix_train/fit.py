@@ -21,7 +21,7 @@ from accelerate.utils import broadcast_object_list, gather_object
 from rich.console import Console
 from torch import Tensor
 
-from matrix_train.assembly import Assembly, assemble
+from matrix_train.assembly import Assembly, assemble, kind_of
 from matrix_train.cache import LatentCache
 from matrix_train.checkpoint import State, binding_settings, check_resumable, read_checkpoint
 from matrix_train.config import Config
@@ -214,8 +214,7 @@ class Run:
     def _say_trainable(self, trainable: dict[str, Any]) -> None:
         sizes: Counter[str] = Counter()
         for name, parameter in trainable.items():
-            kind = "decoders" if name.startswith("decoders.") else "LoRA" if "lora_" in name else "input projection"
-            sizes[kind] += parameter.numel()
+            sizes[kind_of(name)] += parameter.numel()
         frozen = sum(p.numel() for p in self.parts.model.parameters()) - sum(sizes.values())
         said = ", ".join(f"{kind} {count:,}" for kind, count in sizes.items())
         self.console.print(f"trainable: {said}; frozen: {frozen:,} parameters")

@@ -76,7 +76,7 @@ class RunLog:
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """step: optimiser steps done when the numbers were taken."""
-        line = {"step": step} | {name: round(value, 9) for name, value in values.items()}
+        line = {"step": step} | dict(values)
         self._file.write(json.dumps(line) + "\n")
         self._file.flush()
         for logger in self._loggers:

@@ -3,15 +3,22 @@
 Counted on the meta device, so the full 5B plan needs neither weights nor GPU.
 """
 
+from collections import Counter
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
-from rich.console import Console
 
-from matrix_train.assembly import install_training_taps
+from matrix_train.assembly import DTYPES, check_prompt_length, kind_of, prepare_backbone
 from matrix_train.backbones import CogVideoX
+from matrix_train.backbones.cogvideox import LATENT_CHANNELS, VAE_SPACE
 from matrix_train.config import Config
-from matrix_train.flops import costly_roles, count_flops, training_step
+from matrix_train.data import open_stream
+from matrix_train.encoders import Encoders
+from matrix_train.errors import UserError
+from matrix_train.flops import costly_roles, count_flops, matmul_rate, training_step
+from matrix_train.memory import PeakBytes
+from matrix_train.step import AlignedModel
 
 ROLE_TOKENS = 8
 """Text tokens of a role in the plan: more than most captions give."""
@@ -23,16 +30,10 @@ def planned_step_flops(config: Config, backbone: CogVideoX) -> int:
 
 
 def meta_copy(config: Config, backbone: CogVideoX) -> CogVideoX:
-    """The same model with the same adapters, taps and checkpointing, without memory."""
+    """The same model with the configured adapters, taps and checkpointing, without memory."""
     # Keys that from_pretrained adds are none of the model's arguments.
     arguments = {k: v for k, v in dict(backbone.model.config).items() if not k.startswith("_")}
-    copy = CogVideoX.from_config(arguments, backbone.model.dtype, "meta")
-    with torch.device("meta"):
-        copy.add_lora(config.lora.blocks, config.lora.rank, config.lora.alpha)
-    install_training_taps(copy, config.align)
-    if config.model.checkpointing != "none":
-        copy.enable_checkpointing(config.model.checkpointing)
-    return copy
+    return prepare_backbone(config, CogVideoX.from_config(arguments, backbone.model.dtype, "meta"))
 
 
 def _planned_step(config: Config, backbone: CogVideoX) -> Any:
@@ -41,5 +42,92 @@ def _planned_step(config: Config, backbone: CogVideoX) -> Any:
     return training_step(backbone, *size, roles, config.align.supervise_stride)
 
 
-def plan_run(config: Config, console: Console) -> dict[str, Any]:
-    return {}
+@dataclass(frozen=True)
+class RunPlan:
+    """What `fit --dry-run` says. Bytes are per process, FLOPs and seconds per optimiser step and process."""
+
+    trainable: dict[str, int]
+    frozen: int
+    step_flops: int
+    alignment_flops: int
+    weight_bytes: int
+    state_bytes: int
+    activation_bytes: int
+    matmul_rate: float
+    seconds_at_full_rate: float
+    batch: dict[str, list[int]]
+
+    @property
+    def memory_bytes(self) -> int:
+        return self.weight_bytes + self.state_bytes + self.activation_bytes
+
+
+def plan_run(config: Config, device: torch.device) -> RunPlan:
+    """The plan of a run on this device; nothing is trained, and no weights are loaded but the encoders'.
+
+    Activations are those of one forward and backward pass, counted tensor by tensor; workspaces of kernels come on top.
+    The time is what the matrix products alone take at the device's measured rate: a lower bound. UserError as for a
+    run that would start.
+    """
+    dtype = DTYPES[config.model.precision]
+    encoders = Encoders.load(config.model.path, dtype, config.model.revision)
+    backbone = load_backbone_plan(config, dtype)
+    grid = backbone.grid(config.data.frames, config.data.height, config.data.width)
+    model = AlignedModel(backbone, grid, config.align, encoders.scheduler)
+    trainable: Counter[str] = Counter()
+    frozen = 0
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            trainable[kind_of(name)] += parameter.numel()
+        else:
+            frozen += parameter.numel()
+    with PeakBytes() as memory:
+        _planned_step(config, backbone)()
+    passes = config.train.accumulate
+    flops = planned_step_flops(config, backbone) * config.train.batch_size * passes
+    plain = config.model_copy(update={"align": config.align.model_copy(update={"sga": 0.0, "spa": 0.0})})
+    alignment = flops - planned_step_flops(plain, backbone) * config.train.batch_size * passes
+    rate = matmul_rate(device, dtype)
+    size = torch.finfo(dtype).bits // 8
+    others = sum(p.numel() * p.element_size() for m in (encoders.vae, encoders.text_encoder) for p in m.parameters())
+    with open_stream(
+        config.data.model_copy(update={"workers": 0}), "train", encoders.tokenizer, grid, config.train.batch_size,
+        config.train.seed,
+    ) as stream:  # fmt: skip
+        batch = next(stream)
+    shapes = {f.name: list(v.shape) for f in fields(batch) if isinstance(v := getattr(batch, f.name), torch.Tensor)}
+    latent = (config.data.height // VAE_SPACE, config.data.width // VAE_SPACE)
+    shapes["latents"] = [config.train.batch_size, grid.latent_frames, LATENT_CHANNELS, *latent]
+    return RunPlan(
+        trainable=dict(trainable), frozen=frozen, step_flops=flops, alignment_flops=alignment,
+        weight_bytes=frozen * size + others,
+        # Parameter, gradient and AdamW's two moments, all float32.
+        state_bytes=16 * sum(trainable.values()),
+        activation_bytes=memory.peak * config.train.batch_size,
+        matmul_rate=rate, seconds_at_full_rate=flops / rate, batch=shapes,
+    )  # fmt: skip
+
+
+def load_backbone_plan(config: Config, dtype: torch.dtype) -> CogVideoX:
+    """The configured backbone on the meta device: its configuration is read, its weights are not."""
+    try:
+        arguments = CogVideoX.read_config(config.model.path, config.model.revision)
+    except (OSError, ValueError) as error:
+        raise UserError(f"model.path {config.model.path}: {str(error).splitlines()[0]}") from None
+    backbone = CogVideoX.from_config(arguments, dtype, "meta")
+    check_prompt_length(config, backbone)
+    return prepare_backbone(config, backbone)
+
+
+def lines(plan: RunPlan) -> list[str]:
+    """For people."""
+    trained = ", ".join(f"{kind} {count:,}" for kind, count in plan.trainable.items())
+    giga = [f"{x / 1e9:.2f} GB" for x in (plan.weight_bytes, plan.state_bytes, plan.activation_bytes)]
+    return [
+        f"trainable    {trained}; frozen {plan.frozen:,} parameters",
+        f"a step       {plan.step_flops / 1e12:.3f} TFLOP, of it alignment {plan.alignment_flops / plan.step_flops:.3%}",
+        f"memory       {plan.memory_bytes / 1e9:.2f} GB: weights {giga[0]}, training state {giga[1]}, activations {giga[2]}",
+        f"time         at least {plan.seconds_at_full_rate:.2f} s a step, at this device's {plan.matmul_rate / 1e12:.2f} "
+        "TFLOP/s of plain matrix products; 40 to 50 % of that rate is a good step",
+        *(f"first batch  {name} {'×'.join(map(str, shape))}" for name, shape in plan.batch.items()),
+    ]

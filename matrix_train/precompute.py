@@ -43,7 +43,8 @@ def precompute(config: Config, accelerator: Accelerator, console: Console) -> in
     encoders = Encoders.load(config.model.path, dtype, config.model.revision).to(accelerator.device)
     cache.write("empty", {"prompt": encoders.empty(config.data.max_tokens)[0]}, {})
     backbone = CogVideoX.load(config.model.path, dtype, config.model.revision)
-    together = Collate(backbone.grid(config.data.frames, config.data.height, config.data.width))
+    grid = backbone.grid(config.data.frames, config.data.height, config.data.width)
+    together = Collate(grid.frames, grid.height, grid.width)
     done = 0
     splits: tuple[Split, ...] = ("train", "val")
     for split in splits:

@@ -66,6 +66,12 @@ class CogVideoX:
         return cls(_model_class.from_pretrained(name_or_path, **options))
 
     @classmethod
+    def read_config(cls, name_or_path: str, revision: str | None = None) -> dict[str, Any]:
+        """The arguments of a checkpoint's transformer, for `from_config`; no weights are read."""
+        found: dict[str, Any] = _model_class.load_config(name_or_path, subfolder="transformer", revision=revision)
+        return {name: value for name, value in found.items() if not name.startswith("_")}
+
+    @classmethod
     def from_config(
         cls, config: Mapping[str, Any], dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
     ) -> Self:
