@@ -36,8 +36,8 @@ VERSIONS = {
     "dedupe": 1,
     "caption": 1,
     "ground": 1,
-    "track": 1,
-    "curate": 1,
+    "track": 2,
+    "curate": 2,
     "shard": 1,
 }
 """Code version per stage: raise one when its code writes other rows for the same input."""

@@ -33,6 +33,7 @@ class TrackNumbers(Record):
     likeness: Share = Field(
         default=1.0, description="lowest median of `Track.likeness` over five consecutive visible frames"
     )
+    least_likeness: Share = Field(default=1.0, description="lowest `Track.likeness` of any visible frame")
 
 
 class Curated(Record):

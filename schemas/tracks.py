@@ -15,8 +15,8 @@ class Track(Record):
     masks: tuple[Rle | None, ...]
     likeness: tuple[Share | None, ...] = Field(
         default=(),
-        description="per frame, how far the mask's colours are still those of the anchor frame's mask rather than "
-        "those around it; 1 at the anchor, None where empty. Filled in by the stage, not by the tracker",
+        description="per frame, how far the mask has the mix of colours of the anchor frame's mask (Bhattacharyya "
+        "coefficient); 1 at the anchor, None where empty. Filled in by the stage, not by the tracker",
     )
 
 

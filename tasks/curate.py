@@ -40,7 +40,8 @@ class CurateSettings(Settings):
     max_growth: float = Field(default=1.6, ge=0, description="largest lasting growth since the anchor frame, in log2")
     max_fragments: float = Field(default=0.5, ge=0, le=1, description="share of the mask outside its biggest part")
     min_anchor_iou: float = Field(default=0.5, ge=0, le=1, description="IoU of the mask's box with the anchor box")
-    min_likeness: float = Field(default=0.5, ge=0, le=1, description="colours still those of the anchor's mask")
+    min_likeness: float = Field(default=0.88, ge=0, le=1, description="lasting likeness to the anchor's colours")
+    min_least_likeness: float = Field(default=0.8, ge=0, le=1, description="likeness to them in every single frame")
     max_same_class_iou: float = Field(default=0.5, ge=0, le=1, description="mean IoU from which two are one thing")
     min_side: float = Field(default=1 / 32, ge=0, le=1, description="sqrt(area) as a share of the shorter side")
     max_ids: int = Field(default=5, ge=2, description="IDs a clip may keep; the most involved ones stay")
@@ -105,7 +106,7 @@ def measure(track: Track, anchor: Anchor, size: tuple[int, int], same_class_iou:
     if not visible.any():
         return TrackNumbers(
             id=track.id, visible_share=0, longest_gap=0, area_jump=0, fragments=1, anchor_iou=0, side=0,
-            same_class_iou=0, growth=0, likeness=0,
+            same_class_iou=0, growth=0, likeness=0, least_likeness=0,
         )  # fmt: skip
     seen = np.flatnonzero(visible)
     rles = [{"size": [height, width], "counts": track.masks[t]} for t in seen]
@@ -113,6 +114,8 @@ def measure(track: Track, anchor: Anchor, size: tuple[int, int], same_class_iou:
     boxes = np.asarray(coco.toBbox(rles), dtype=np.float64)
     at_anchor = int(np.argmin(np.abs(seen - anchor.frame)))
     base = areas[at_anchor]
+    # Where the stage before left no likeness on record, nothing speaks against the track.
+    likeness = np.array([v for v in track.likeness if v is not None] or [1.0])
     return TrackNumbers(
         id=track.id,
         visible_share=float(visible.mean()),
@@ -123,7 +126,8 @@ def measure(track: Track, anchor: Anchor, size: tuple[int, int], same_class_iou:
         side=float(np.median(np.sqrt(areas)) / min(size)),
         same_class_iou=same_class_iou,
         growth=max(0.0, float(np.log2(_running_median(areas).max() / base))),
-        likeness=_likeness(track),
+        likeness=float(_running_median(likeness).min()),
+        least_likeness=float(likeness.min()),
     )
 
 
@@ -154,12 +158,6 @@ def _anchor_iou(box: NDArray[np.float64], anchor: Anchor) -> float:
     """IoU of a mask's `xywh` box with the anchor box."""
     b = anchor.box
     return float(coco.iou([box.tolist()], [[b.x0, b.y0, b.x1 - b.x0, b.y1 - b.y0]], [0])[0, 0])
-
-
-def _likeness(track: Track) -> float:
-    """Lowest running median; 1 where the stage before left no likeness on record."""
-    values = np.array([v for v in track.likeness if v is not None], dtype=np.float64)
-    return float(_running_median(values).min()) if len(values) else 1.0
 
 
 def _running_median(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -206,6 +204,11 @@ def _fault(n: TrackNumbers, frames: int, s: CurateSettings) -> Dropped | None:
         ("growth", n.growth > s.max_growth, f"area grows by 2^{n.growth:.1f} since the anchor"),
         ("fragmented", n.fragments > s.max_fragments, f"{n.fragments:.2f} of the mask outside its biggest part"),
         ("unlike_anchor", n.likeness < s.min_likeness, f"colour likeness falls to {n.likeness:.2f}"),
+        (
+            "unlike_once",
+            n.least_likeness < s.min_least_likeness,
+            f"colour likeness of {n.least_likeness:.2f} in a frame",
+        ),
     )
     return next((Dropped(what=n.id, reason=name, detail=detail) for name, bad, detail in checks if bad), None)
 

@@ -21,6 +21,9 @@ from tasks.media import decode_mask, encode_mask
 STRIDE = 2
 """Colours are compared on every second pixel of every second row: a quarter of the work for the same shares."""
 
+SMOOTHING = 1.0
+"""Standard deviation, in sixteenths of a channel, by which histograms are smoothed before they are compared."""
+
 
 class TrackSettings(Settings):
     """What the stage itself decides; the tracker has settings of its own."""
@@ -81,28 +84,26 @@ def _colour_codes(frames: Frames) -> NDArray[np.uint16]:
 
 
 def _likeness(codes: NDArray[np.uint16], masks: NDArray[np.bool_], anchor: int) -> tuple[float | None, ...]:
-    """Per frame the mean over the mask of P(inside | colour), by the histograms inside and outside at the anchor frame.
+    """Per frame how far the mask has the mix of colours of the anchor frame's: Bhattacharyya coefficient, 0 to 1.
 
-    codes, masks: [T, h, w]. Divided by the value at the anchor frame, at most 1. Where the anchor frame is empty, the
-    visible frame nearest to it takes its place.
+    codes, masks: [T, h, w]. It falls where the mask lies on something else, takes in something else, or has lost a
+    part. Where the anchor frame is empty, the visible frame nearest to it takes its place.
     """
     visible = np.asarray(masks.any((1, 2)))
     if not visible.any():
         return (None,) * len(masks)
     seen = np.flatnonzero(visible)
     first = seen[np.argmin(np.abs(seen - anchor))]
-    inside, outside = (_histogram(codes[first][m]) for m in (masks[first], ~masks[first]))
-    belongs = inside / (inside + outside)
-    norm = float(belongs[codes[first][masks[first]]].mean())
+    wanted = np.sqrt(_histogram(codes[first][masks[first]]))
     return tuple(
-        round(min(1.0, float(belongs[c[m]].mean()) / norm), 4) if v else None
+        round(min(1.0, float(wanted @ np.sqrt(_histogram(c[m])))), 4) if v else None
         for c, m, v in zip(codes, masks, visible.tolist(), strict=True)
     )
 
 
 def _histogram(codes: NDArray[np.uint16]) -> NDArray[np.float64]:
-    """Smoothed share of each colour, never quite zero."""
+    """Share of each colour, smoothed by about a step, so that noise and moving light do not count."""
     counts = np.bincount(codes, minlength=4096).reshape(16, 16, 16).astype(np.float64)
-    smooth = ndimage.gaussian_filter(counts, 0.7, mode="nearest").ravel()
-    shares: NDArray[np.float64] = smooth / max(smooth.sum(), 1.0) + 1e-6
+    smooth = ndimage.gaussian_filter(counts, SMOOTHING, mode="nearest").ravel()
+    shares: NDArray[np.float64] = smooth / smooth.sum()
     return shares

@@ -126,7 +126,9 @@ STILL = block(lambda _: 100, y=60)
 
 def test_numbers_of_a_square_with_a_gap() -> None:
     masks = block(lambda t: 10 + 2 * t, seen=lambda t: t not in (5, 6, 7, 19))
-    track = Track(id="id1", masks=tuple(encode_mask(m) for m in masks), likeness=(0.9,) * 5 + (None,) * 3 + (0.7,) * 12)
+    track = Track(
+        id="id1", masks=tuple(encode_mask(m) for m in masks), likeness=(0.9,) * 5 + (None,) * 3 + (0.7,) * 11 + (0.6,)
+    )
     n = measure(track, anchor("id1", 2, (14, 30, 30, 38)), (H, W), 0.25)
     assert n.visible_share == 16 / 20
     assert n.longest_gap == 3
@@ -134,7 +136,7 @@ def test_numbers_of_a_square_with_a_gap() -> None:
     assert n.anchor_iou == pytest.approx(0.5)
     assert n.side == pytest.approx(16 / 96)
     assert n.same_class_iou == 0.25
-    assert n.likeness == pytest.approx(0.7)
+    assert n.likeness == pytest.approx(0.7) and n.least_likeness == pytest.approx(0.6)
 
 
 def test_numbers_of_growth_and_jump() -> None:
@@ -142,7 +144,7 @@ def test_numbers_of_growth_and_jump() -> None:
     masks[10:, 10:74, 10:26] = True  # 16x16 → 16x64 at once: two doublings
     n = measure(Track(id="id1", masks=tuple(encode_mask(m) for m in masks)), anchor("id1", 2, (0, 0, 9, 9)), (H, W), 0)
     assert n.area_jump == pytest.approx(2) and n.growth == pytest.approx(2)
-    assert n.likeness == 1  # nothing on record
+    assert n.likeness == n.least_likeness == 1  # nothing on record
     flicker = block(lambda _: 10)
     flicker[10, 10:74, 10:26] = True
     n = measure(
@@ -194,6 +196,7 @@ def bad_tracks() -> dict[str, tuple[Masks, Anchor | None, tuple[float | None, ..
         "growth": (creeps, None, ()),
         "fragmented": (dust, None, ()),
         "unlike_anchor": (block(lambda t: 10 + t), None, tuple(1 - t / T for t in range(T))),
+        "unlike_once": (block(lambda t: 10 + t), None, (1.0,) * 9 + (0.7,) + (1.0,) * 10),
     }
 
 
@@ -228,7 +231,7 @@ def test_of_two_same_class_tracks_on_one_thing_the_worse_goes() -> None:
     swapped[6:] = true[6:]
     acts = [act("id1", "pushes", "id3"), act("id2", "pushes", "id3")]
     dogs = {"id1": "dog", "id2": "dog"}
-    like = {"id2": (1.0,) * 6 + (0.8,) * 14}
+    like = {"id2": (1.0,) * 6 + (0.9,) * 14}
     row = run(case({"id1": true, "id2": swapped, "id3": STILL}, acts, dogs, likeness=like))
     assert faults(row) == {"id2": "same_as_other", "<id2> pushes <id3>": "lost_instance"}
     assert row.payload is not None and row.payload.numbers[0].same_class_iou == pytest.approx(0.7)

@@ -116,6 +116,19 @@ def test_likeness_falls_where_the_mask_slides_off() -> None:
     assert left[10] is not None and left[10] < 0.1
 
 
+def test_likeness_falls_where_the_mask_takes_in_something_else() -> None:
+    frames, masks = scene()
+    grows = masks.copy()
+    grows[9:, :, :] = True
+    (row,) = track(
+        [case(ANCHORS)], lambda _: frames, Scripted([encoded("id1", grows), encoded("id2", masks)]), TrackSettings()
+    )
+    assert row.payload is not None
+    likeness = row.payload.tracks[0].likeness
+    assert likeness[8] is not None and likeness[8] > 0.95
+    assert likeness[9] is not None and likeness[9] < 0.5
+
+
 def test_specks_count_as_empty_and_a_lost_id_keeps_its_place() -> None:
     frames, masks = scene()
     specks = np.zeros_like(masks)

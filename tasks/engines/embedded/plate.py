@@ -40,11 +40,12 @@ class Plate:
         return lab, spread, known > 0.9
 
     def explain(
-        self, m: Affine, lab: NDArray[np.uint8], generic: NDArray[np.float32]
+        self, m: Affine, lab: NDArray[np.uint8], generic: NDArray[np.float32], dim_generic: NDArray[np.float32]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Log densities, relative to uniform, of the pixels of a frame [h, w, 3]: as background, as it is in shadow.
 
-        generic [h, w] is what the surroundings' colours say; it decides where the plate is not known.
+        generic, dim_generic [h, w] are what the surroundings' colours say, as they are and in a shadow; they decide
+        where the plate is not known.
         """
         seen, spread, known = self.seen_from(m)
         light, *tint = (np.asarray(x) for x in cv2.split(lab.astype(np.float32)))
@@ -59,7 +60,7 @@ class Plate:
             ((a - (128 + (b - 128) * dim)) / np.maximum(s, TINT)) ** 2 for a, b, s in zip(tint, tone, sds, strict=True)
         )
         shade = norm - np.log(0.18 * mean + 1) - np.float32(0.5) * faded
-        shade = np.where(known & (dim > 0.55) & (dim < 1), shade, np.float32(-99))
+        shade = np.where(known, np.where((dim > 0.55) & (dim < 1), shade, np.float32(-99)), dim_generic)
         return np.asarray(np.where(known, lit, generic), dtype=np.float32), np.asarray(shade, dtype=np.float32)
 
 

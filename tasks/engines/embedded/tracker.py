@@ -24,6 +24,10 @@ STANDS_OUT = 3.0
 """Log density of the background below which a pixel is something else."""
 MIN_CONSTANT = 0.1
 """Share of the box that must stand out all the time for its colours to be taken up."""
+SHADOWED = 0.25
+"""The lower end of a mask, as a share of its longer side, where a shadow on the floor may have been taken for it."""
+LYING = 0.8
+"""From this ratio of width to height on a thing stands over its shadow; what is narrower ends in legs and feet."""
 MOSTLY = 0.3
 """A place that a subject covers in more than this share of the frames may be wrong on the plate."""
 
@@ -31,7 +35,7 @@ MOSTLY = 0.3
 class EmbeddedTracker:
     """Offline tracker for one clip at a time; deterministic, single-threaded, about 3 s for 49 frames of 480×720."""
 
-    identity = "embedded-tracker/1"
+    identity = "embedded-tracker/2"
 
     def propagate(self, frames: Frames, anchors: Sequence[Anchor]) -> list[Track]:
         """One track per anchor, in their order. frames: RGB uint8 [T, H, W, 3]; masks [H, W] share no pixel."""
@@ -51,18 +55,19 @@ class EmbeddedTracker:
 
         boxes = [_box(a, factor, size) for a in anchors]
         around = _surroundings(codes, anchors, boxes)
-        table = appearance.log_density(around)
+        table, dim = appearance.log_density(around), appearance.log_density(appearance.shaded(around))
         subjects = [
             Subject(anchor.frame, box, mask, [None] * len(frames))
             for anchor, box, mask in zip(anchors, boxes, first_masks(frames, anchors, size, first, maps), strict=True)
         ]
         for s in subjects:
+            s.seed = without_shadow(s.seed, codes[s.anchor], _free(anchors, boxes, s.anchor, size))
             s.learn(appearance.own(appearance.histogram(codes[s.anchor][s.seed]), around))
             s.mix = appearance.mix(codes[s.anchor][s.seed])
         covered = _covered(first, subjects, table, lab, maps)
         current = Plate(first.lab, first.spread, np.where(covered, np.float32(0), first.known))
         for last in (False, True):
-            explained = [current.explain(m, x, table[c]) for m, x, c in zip(maps, lab, codes, strict=True)]
+            explained = [current.explain(m, x, table[c], dim[c]) for m, x, c in zip(maps, lab, codes, strict=True)]
             evidence = Evidence(codes, [e[0] for e in explained], [e[1] for e in explained], motion)
             if last:
                 for s, shares in [(s, _relearn(s, subjects, evidence)) for s in subjects]:
@@ -128,16 +133,46 @@ def first_masks(
     return masks
 
 
+def without_shadow(mask: NDArray[np.bool_], codes: appearance.Codes, free: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The mask [h, w] less the shadow at its lower end: what is rather the floor there in a shadow than the thing.
+
+    codes: of the frame [h, w]; free: outside of all boxes. What the thing is like is read off the rest of the mask, so
+    that dark legs and grey trousers stay.
+    """
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    high, wide = int(rows[-1] + 1 - rows[0]), int(columns[-1] + 1 - columns[0])
+    if wide < LYING * high:
+        return mask
+    depth = int(SHADOWED * max(high, wide))
+    end = max(int(rows[-1]) + 1 - depth, 0)
+    beside = np.zeros_like(mask)
+    beside[end : rows[-1] + 1 + depth, max(columns[0] - 2 * depth, 0) : columns[-1] + 1 + 2 * depth] = True
+    floor, above = codes[beside & free], codes[:end][mask[:end]]
+    if 2 * len(above) < np.count_nonzero(mask) or not len(floor):
+        return mask
+    own = appearance.log_density(appearance.histogram(above))
+    dim = appearance.log_density(appearance.shaded(appearance.histogram(floor)))
+    solid = mask.copy()
+    solid[end:] &= own[codes[end:]] > dim[codes[end:]]
+    return solid
+
+
+def _free(anchors: Sequence[Anchor], boxes: Sequence[seeds.Region], t: int, size: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Outside of all boxes of frame t [h, w]."""
+    free = np.ones(size, dtype=bool)
+    for a, (x0, y0, x1, y1) in zip(anchors, boxes, strict=True):
+        if a.frame == t:
+            free[y0:y1, x0:x1] = False
+    return free
+
+
 def _surroundings(
     codes: appearance.Codes, anchors: Sequence[Anchor], boxes: Sequence[seeds.Region]
 ) -> NDArray[np.float32]:
     """Colours of the anchor frames outside all of their boxes."""
     total = np.zeros(appearance.BINS, dtype=np.float32)
     for t in sorted({a.frame for a in anchors}):
-        free = np.ones(codes.shape[1:], dtype=bool)
-        for a, (x0, y0, x1, y1) in zip(anchors, boxes, strict=True):
-            if a.frame == t:
-                free[y0:y1, x0:x1] = False
+        free = _free(anchors, boxes, t, codes[t].shape)
         if free.any():
             total += appearance.histogram(codes[t][free])
     return total / max(float(total.sum()), 1e-6)

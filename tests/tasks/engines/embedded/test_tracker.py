@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from schemas import Anchor, Box, Track
 from tasks.engines.embedded import appearance, flow, segments
-from tasks.engines.embedded.tracker import EmbeddedTracker
+from tasks.engines.embedded.tracker import EmbeddedTracker, without_shadow
 from tasks.media import decode_mask
 from tasks.metrics import j_and_f, region_iou
 
@@ -140,6 +140,32 @@ def test_any_box_inside_or_over_the_border_is_taken(box: tuple[float, float, flo
     assert len(track.masks) == 3
     (track,) = EmbeddedTracker().propagate(frames[:1], [one])
     assert len(track.masks) == 1
+
+
+def on_the_floor(mask: NDArray[np.bool_], leg: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """Lab frame of an orange thing over its shadow on a grey floor: rows from 60 on of `mask` are shadow, but for legs
+    of `leg` pixels at either end; and the floor that is in no box."""
+    lab = np.full((H, W, 3), (150, 128, 128), dtype=np.uint8)
+    lab[mask] = (170, 160, 180)
+    columns = np.flatnonzero(mask.any(0))
+    lab[60:70, columns[0] + leg : columns[-1] + 1 - leg] = (105, 128, 128)
+    return lab, ~mask
+
+
+def test_shadow_between_the_legs_of_a_wide_thing_is_left_out() -> None:
+    mask = np.zeros((H, W), dtype=bool)
+    mask[30:70, 80:140] = True
+    lab, free = on_the_floor(mask, leg=10)
+    solid = without_shadow(mask, appearance.codes(lab), free)
+    assert not solid[60:70, 92:128].any()
+    assert solid[30:60, 80:140].all() and solid[30:70, 80:90].all() and solid[30:70, 130:140].all()
+
+
+def test_legs_of_an_upright_figure_stay_whatever_their_colour() -> None:
+    mask = np.zeros((H, W), dtype=bool)
+    mask[10:70, 100:120] = True
+    lab, free = on_the_floor(mask, leg=2)
+    assert np.array_equal(without_shadow(mask, appearance.codes(lab), free), mask)
 
 
 def test_affine_of_a_known_motion_is_found_through_outliers() -> None:
