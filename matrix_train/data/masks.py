@@ -39,15 +39,18 @@ class MaskTracks:
             checked[name] = tuple(runs)
         return cls(height, width, checked)
 
-    def fill(self, name: InstanceId, frames: range) -> NDArray[np.bool_]:
-        """Masks [len(frames), H, W] of one ID."""
-        out = np.zeros((len(frames), self.height, self.width), dtype=np.uint8)
+    def fill(self, name: InstanceId, frames: range, out: NDArray[np.uint8] | None = None) -> NDArray[np.bool_]:
+        """Masks [len(frames), H, W] of one ID, in `out` where it is given."""
+        if out is None:
+            out = np.empty((len(frames), self.height, self.width), dtype=np.uint8)
         for mask, frame in zip(out, frames, strict=True):
             runs = self.runs[name][frame]
-            if runs is not None:
-                # Runs go down the columns; OpenCV turns the picture many times faster than a strided copy.
-                flat = np.repeat((np.arange(runs.size) % 2).astype(np.uint8), runs)
-                cv2.transpose(flat.reshape(self.width, self.height), mask)
+            if runs is None:
+                mask[:] = 0
+                continue
+            # Runs go down the columns; OpenCV turns the picture many times faster than a strided copy.
+            flat = np.repeat((np.arange(runs.size) % 2).astype(np.uint8), runs)
+            cv2.transpose(flat.reshape(self.width, self.height), mask)
         return out.view(np.bool_)
 
     def agrees_with(self, id_map: NDArray[np.uint8]) -> bool:

@@ -12,12 +12,13 @@ class BrokenVideo(Exception):
     """Why the mp4 does not hold the frames that its sample promises, in one line."""
 
 
-def decode(mp4: bytes, wanted: Sequence[int], frames: int, height: int, width: int) -> NDArray[np.uint8]:
-    """RGB uint8 [len(wanted), height, width, 3] of the frames `wanted`, ascending; `frames` is how many there must be.
+def decode(mp4: bytes, wanted: Sequence[int], frames: int, out: NDArray[np.uint8]) -> None:
+    """Fills `out`, RGB [len(wanted), height, width, 3], with the frames `wanted`, ascending.
 
-    Decoding ends with the last wanted frame; where that is the clip's last, that nothing follows is checked too.
+    frames: how many there must be. Decoding ends with the last wanted frame; where that is the clip's last, that
+    nothing follows is checked too. BrokenVideo.
     """
-    out = np.empty((len(wanted), height, width, 3), dtype=np.uint8)
+    height, width = out.shape[1:3]
     places = {frame: place for place, frame in enumerate(wanted)}
     count = 0
     try:
@@ -36,9 +37,8 @@ def decode(mp4: bytes, wanted: Sequence[int], frames: int, height: int, width: i
                     out[places[count]] = frame.to_ndarray(format="rgb24")
                 count += 1
                 if count > wanted[-1] and count < frames:
-                    return out
+                    return
     except av.error.FFmpegError as error:
         raise BrokenVideo(f"frame {count}: {error.strerror}") from None
     if count != frames:
         raise BrokenVideo(f"{count} frames can be decoded, not {frames}")
-    return out
