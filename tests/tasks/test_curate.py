@@ -231,7 +231,7 @@ def test_of_two_same_class_tracks_on_one_thing_the_worse_goes() -> None:
     swapped[6:] = true[6:]
     acts = [act("id1", "pushes", "id3"), act("id2", "pushes", "id3")]
     dogs = {"id1": "dog", "id2": "dog"}
-    like = {"id2": (1.0,) * 6 + (0.9,) * 14}
+    like = {"id2": (1.0,) * 6 + (0.95,) * 14}
     row = run(case({"id1": true, "id2": swapped, "id3": STILL}, acts, dogs, likeness=like))
     assert faults(row) == {"id2": "same_as_other", "<id2> pushes <id3>": "lost_instance"}
     assert row.payload is not None and row.payload.numbers[0].same_class_iou == pytest.approx(0.7)
