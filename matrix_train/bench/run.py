@@ -177,10 +177,10 @@ def _alignment_seconds(work: Workload, stride: int) -> float:
 
 
 def _peak_in_child(options: BenchOptions, arm: Arm) -> int:
-    """Most memory that a process of its own held while it built the model and made two steps of this arm, in bytes."""
+    """Most memory that a process of its own held while it built the model and made one step of this arm, in bytes."""
     # Large blocks go back to the system at once, so that the peak is of what is held and not of what was.
     environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "1048576", "MALLOC_TRIM_THRESHOLD_": "1048576"}
-    code = "import sys; from matrix_train.bench.run import peak_of_steps; peak_of_steps(sys.argv[1], sys.argv[2])"
+    code = "import sys; from matrix_train.bench.run import peak_of_step; peak_of_step(sys.argv[1], sys.argv[2])"
     done = subprocess.run(
         [sys.executable, "-c", code, json.dumps(asdict(options)), arm],
         env=environment, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False,
@@ -191,12 +191,11 @@ def _peak_in_child(options: BenchOptions, arm: Arm) -> int:
     return int(done.stdout.splitlines()[-1])
 
 
-def peak_of_steps(options: str, arm: Arm) -> None:
-    """In the child: prints VmHWM after two steps. Not ru_maxrss, which starts with the parent's size."""
+def peak_of_step(options: str, arm: Arm) -> None:
+    """In the child: prints VmHWM after a step. Not ru_maxrss, which starts with the parent's size."""
     torch.set_num_threads(1)
     work = Workload(BenchOptions(**json.loads(options)))
-    for _ in range(2):
-        work.step(arm)
+    work.step(arm)
     status = Path("/proc/self/status").read_text(encoding="ascii")
     print(int(status.partition("VmHWM:")[2].split()[0]) * 1024)
 
