@@ -97,7 +97,7 @@ def install_training_taps(backbone: Backbone, align: AlignConfig) -> None:
 
 
 def install_measuring_taps(backbone: Backbone, align: AlignConfig) -> None:
-    """Softmax maps at all blocks that the configuration names, whether their λ is zero or not: AAS is defined on them."""
+    """Softmax maps, which AAS is defined on, at all blocks that the configuration names, λ zero or not."""
     plan: dict[int, list[Direction]] = {}
     for block in align.sga_blocks:
         plan.setdefault(block, []).append("v2t")
@@ -115,6 +115,4 @@ def make_random_model(config: Config) -> None:
     _, rows = read_index(config.data, "train")
     captions = [row.caption for row in rows]
     data = config.data
-    make_tiny_pipeline(
-        folder, captions, data.frames, data.height, data.width, data.max_tokens, seed=config.train.seed
-    )
+    make_tiny_pipeline(folder, captions, data.frames, data.height, data.width, data.max_tokens, seed=config.train.seed)

@@ -103,7 +103,9 @@ class LatentCache:
             raise UserError(f"{self._path(name)} is damaged: delete the file and precompute again") from None
         differs = ", ".join(what for what, value in expected.items() if made_from.get(what) != value)
         if differs:
-            raise UserError(f"{self._path(name)} is stale: the clip has another {differs}: delete the file and precompute again")
+            raise UserError(
+                f"{self._path(name)} is stale: the clip has another {differs}: delete the file and precompute again"
+            )
         return tensors
 
 
@@ -121,4 +123,3 @@ def _write(path: Path, content: bytes) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.write_bytes(content)
     temporary.replace(path)
-

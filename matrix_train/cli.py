@@ -46,6 +46,42 @@ def fit(
 
 
 @app.command()
+def inspect(
+    config: ConfigFile,
+    set_: Set = [],  # noqa: B006
+    out: Annotated[Path, typer.Option(help="Folder for the contact sheets.")] = Path("build/inspect"),
+    split: Annotated[str, typer.Option(help="train or val")] = "train",
+    batches: Annotated[int, typer.Option(min=1)] = 2,
+    position: Annotated[int, typer.Option(min=0, help="Batches to skip first, as in a resumed run.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Show what training batches hold: shapes, role tokens, masks, ID map; contact sheets as PNG."""
+    from matrix_train.commands import inspect_command
+
+    if split not in ("train", "val"):
+        raise UserError(f"--split {split}: give train or val")
+    emit(inspect_command(config, set_, out, "val" if split == "val" else "train", batches, position, console), as_json)
+
+
+@app.command()
+def bench(
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
+    mode: Annotated[str, typer.Option(help="logits or softmax")] = "logits",
+    rounds: Annotated[int | None, typer.Option(min=1, help="Timed rounds of every arm.")] = None,
+    blocks: Annotated[int | None, typer.Option(min=3, help="Blocks of the model; 42 is the whole 5B.")] = None,
+    heads: Annotated[int | None, typer.Option(min=1, help="Attention heads of 64; 48 is the whole 5B.")] = None,
+    stride: Annotated[int | None, typer.Option(help="Pixels between supervised points: 1, 2, 4 or 8.")] = None,
+    dense: Annotated[bool, typer.Option("--dense/--no-dense", help="Also the authors' way, as a yardstick.")] = True,
+    ladder: Annotated[bool, typer.Option("--ladder", help="Which technique gives what, rung by rung.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Time, memory and FLOPs that alignment adds to a step, on random weights; minutes on a CPU."""
+    from matrix_train.commands import bench_command
+
+    emit(bench_command(device, mode, rounds, blocks, heads, stride, dense, ladder, console), as_json)
+
+
+@app.command()
 def export(
     run: Annotated[Path, typer.Argument(help="Run folder of fit.")],
     out: Annotated[Path, typer.Argument(help="New folder for the exported files.")],

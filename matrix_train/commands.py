@@ -4,14 +4,20 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 
 from matrix_train.assembly import make_random_model
+from matrix_train.bench import BenchOptions, bench, climb, describe
 from matrix_train.config import load_config
+from matrix_train.data import Split
 from matrix_train.distributed import make_accelerator
+from matrix_train.encoders import read_tokenizer
+from matrix_train.errors import UserError
 from matrix_train.export import LORA_FILE, check_comfy_keys, export, merge
 from matrix_train.fit import Run
-from matrix_train.plan import lines, plan_run
+from matrix_train.inspect import inspect
+from matrix_train.plan import lines, plan_backbone, plan_run
 from matrix_train.precompute import precompute as fill_cache
 
 
@@ -33,6 +39,51 @@ def fit_command(
         return asdict(plan) | {"memory_bytes": plan.memory_bytes}
     result = Run(config, accelerator, console).start(resume).train()
     return {"run": str(result.run), "step": result.step, "losses": result.losses, "validation": result.validation}
+
+
+def inspect_command(
+    path: Path, overrides: list[str], out: Path, split: Split, batches: int, position: int, console: Console
+) -> dict[str, Any]:
+    """`inspect`, of the batches that this configuration would train on."""
+    config = load_config(path, overrides)
+    make_random_model(config)
+    encoder, backbone = read_tokenizer(config.model.path, config.model.revision), plan_backbone(config)
+    grid = backbone.grid(config.data.frames, config.data.height, config.data.width)
+    found = inspect(
+        config.data, split, encoder, grid, out, batches, config.train.batch_size, config.train.seed, position, console
+    )
+    return asdict(found) | {"sheets": [str(sheet) for sheet in found.sheets]}
+
+
+def bench_command(
+    device: str,
+    mode: str,
+    rounds: int | None,
+    blocks: int | None,
+    heads: int | None,
+    stride: int | None,
+    dense: bool,
+    ladder: bool,
+    console: Console,
+) -> dict[str, Any]:
+    """`bench`, and its ladder of techniques."""
+    try:
+        options = TypeAdapter(BenchOptions).validate_python(
+            {"device": device, "mode": mode, "rounds": rounds, "blocks": blocks, "heads": heads,
+             "supervise_stride": stride, "dense": dense}
+        )  # fmt: skip
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UserError(f"bench: {first['loc'][0]}: {first['msg']}") from None
+    if ladder:
+        rungs = []
+        for rung in climb(options):
+            console.print(str(rung), highlight=False)
+            rungs.append(asdict(rung))
+        return {"ladder": rungs}
+    result = bench(options)
+    console.print(describe(result), highlight=False)
+    return asdict(result)
 
 
 def export_command(run: Path, out: Path, checkpoint: Path | None, merged: bool, console: Console) -> dict[str, Any]:

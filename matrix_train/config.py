@@ -50,7 +50,9 @@ class AlignConfig(Settings):
     spa_blocks: tuple[int, ...] = Field(default=(12,), description="blocks whose video attention SPA reads")
     sga_direction: Literal["v2t", "t2v"] = Field(default="v2t", description="t2v is the paper's ablation, and worse")
     attention_map: Mode = Field(default="logits", description="logits as the released code, softmax as the paper's §4")
-    kernel: Kernel = Field(default="auto", description="how softmax v2t gets its normaliser; see docs/attention_maps.md")
+    kernel: Kernel = Field(
+        default="auto", description="how softmax v2t gets its normaliser; see docs/attention_maps.md"
+    )
     supervise_stride: Literal[1, 2, 4, 8] = Field(default=1, description="pixels between supervised points")
     channels: int = Field(default=8, ge=1, description="width of the decoders")
     bce: float = Field(default=1.0, ge=0, description="β of binary cross-entropy")
@@ -132,6 +134,10 @@ class Config(Settings):
                 raise ValueError(f"align.{family} is {scale}, but align.{family}_blocks is empty")
         if not all(0 <= t < 1000 for t in self.validation.timesteps):
             raise ValueError("validation.timesteps must lie between 0 and 999")
+        if self.train.parallel == "fsdp" and self.validation.every and self.validation.videos:
+            raise ValueError(
+                "sampling needs the whole model on each GPU: set validation.videos=0 or train.parallel=ddp"
+            )
         if self.train.cache and self.data.flip:
             raise ValueError("train.cache holds latents of unmirrored clips: set data.flip=0 or train.cache=null")
         return self

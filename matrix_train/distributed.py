@@ -1,6 +1,7 @@
 """One process, DDP or FSDP, by accelerate; and the trainable state of any of them as plain tensors by name."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -59,16 +60,25 @@ def save_states(
 
 
 def restore_states(model: Any, optimizer: Any, checkpoint: Checkpoint) -> None:
-    """Puts a checkpoint's tensors into place. UserError where it trains other parameters."""
+    """Puts a checkpoint's tensors into place; of several processes the first hands them out.
+
+    UserError where it trains other parameters.
+    """
+    several = torch.distributed.is_initialized()
+    first = not several or torch.distributed.get_rank() == 0
+    options = replace(_OPTIONS, broadcast_from_rank0=several)
     inner = _optimizer(optimizer)
-    current, _ = gather_states(model, optimizer)
-    if current and current.keys() != checkpoint.trainable.keys():
-        raise UserError(f"the checkpoint trains other parameters: {sorted(current.keys() ^ checkpoint.trainable.keys())}")
-    groups: Any = get_optimizer_state_dict(model, inner, options=_OPTIONS)["param_groups"]
-    weights: Any = checkpoint.trainable
-    set_model_state_dict(model, weights, options=_OPTIONS)
-    state: Any = {"state": checkpoint.optimizer, "param_groups": groups}
-    set_optimizer_state_dict(model, inner, optim_state_dict=state, options=_OPTIONS)
+    # This also gives the optimiser its moments, which are there to be filled only after a first step.
+    current: Any = get_optimizer_state_dict(model, inner, options=_OPTIONS)
+    weights: Any = checkpoint.trainable if first else {}
+    state: Any = {"state": checkpoint.optimizer, "param_groups": current["param_groups"]} if first else {}
+    if first and current["state"].keys() != weights.keys():
+        differs = sorted(current["state"].keys() ^ weights.keys())
+        raise UserError(
+            f"the checkpoint trains other parameters than this run: {differs[0]} and {len(differs) - 1} more"
+        )
+    set_model_state_dict(model, weights, options=options)
+    set_optimizer_state_dict(model, inner, optim_state_dict=state, options=options)
 
 
 def _optimizer(optimizer: Any) -> torch.optim.Optimizer:

@@ -1,8 +1,8 @@
 """The frozen half of a pipeline: VAE, T5, tokenizer and noise schedule, from a diffusers folder or hub name.
 
-    encoders = Encoders.load("THUDM/CogVideoX-5b-I2V", dtype=torch.bfloat16)
-    video = encoders.video(frames)        # Posterior of scaled latents, [B, F, 16, H/8, W/8]
-    prompt = encoders.prompt(input_ids)   # [B, L, text width]
+encoders = Encoders.load("THUDM/CogVideoX-5b-I2V", dtype=torch.bfloat16)
+video = encoders.video(frames)        # Posterior of scaled latents, [B, F, 16, H/8, W/8]
+prompt = encoders.prompt(input_ids)   # [B, L, text width]
 """
 
 import hashlib
@@ -56,7 +56,7 @@ class Encoders:
         try:
             vae = _vae_class.from_pretrained(name_or_path, subfolder="vae", torch_dtype=dtype, **options)
             text = _text_class.from_pretrained(name_or_path, subfolder="text_encoder", dtype=dtype, **options)
-            tokenizer = _tokenizer_class.from_pretrained(name_or_path, subfolder="tokenizer", **options)
+            tokenizer = read_tokenizer(name_or_path, revision)
             scheduler = _scheduler(name_or_path, revision)
         except (OSError, ValueError) as error:
             raise UserError(f"model.path {name_or_path}: {str(error).splitlines()[0]}") from None
@@ -107,6 +107,17 @@ class Encoders:
 
 def _unit(pixels: Tensor) -> Tensor:
     return pixels.float() / 127.5 - 1.0
+
+
+def read_tokenizer(name_or_path: str, revision: str | None = None) -> PreTrainedTokenizerFast:
+    """The pipeline's tokenizer alone. UserError where it cannot be read."""
+    try:
+        found: PreTrainedTokenizerFast = _tokenizer_class.from_pretrained(
+            name_or_path, subfolder="tokenizer", revision=revision
+        )
+    except (OSError, ValueError) as error:
+        raise UserError(f"model.path {name_or_path}: {str(error).splitlines()[0]}") from None
+    return found
 
 
 def _scheduler(name_or_path: str, revision: str | None) -> Any:

@@ -21,7 +21,7 @@ from accelerate.utils import broadcast_object_list, gather_object
 from rich.console import Console
 from torch import Tensor
 
-from matrix_train.assembly import Assembly, assemble, kind_of
+from matrix_train.assembly import assemble, kind_of
 from matrix_train.cache import LatentCache
 from matrix_train.checkpoint import State, binding_settings, check_resumable, read_checkpoint
 from matrix_train.config import Config
@@ -161,7 +161,9 @@ class Run:
         if not self.config.validation.every:
             return None
         with self._open_stream("val") as stream:
-            self.held_out: Sequence[Batch] = list(islice(stream, min(self.config.validation.clips, len(stream.dataset))))
+            self.held_out: Sequence[Batch] = list(
+                islice(stream, min(self.config.validation.clips, len(stream.dataset)))
+            )
         return Validator(self.config, self.parts, self.accelerator, self.held_out)
 
     def _validate(self, validator: Validator | None, log: RunLog | None) -> dict[str, float]:

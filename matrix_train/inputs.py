@@ -79,7 +79,9 @@ def prepare(
     image = encoders.image(first)
     image_latent = image.sample(normal(named("image latents"), image.mean.shape[1:], image.mean))
     conditions = torch.cat([image_latent, id_map], dim=2)
-    conditions = torch.cat([conditions, conditions.new_zeros(len(batch.keys), video.mean.shape[1] - 1, *conditions.shape[2:])], 1)
+    conditions = torch.cat(
+        [conditions, conditions.new_zeros(len(batch.keys), video.mean.shape[1] - 1, *conditions.shape[2:])], 1
+    )
     dropped = (uniform(named("dropout")) < draw.caption_dropout).to(device)
     if draw.caption_dropout:
         empty = encoders.empty(batch.input_ids.shape[1]) if cache is None else cache.empty(device)
@@ -104,7 +106,7 @@ def prepare(
 
 
 def encode(batch: Batch, encoders: Encoders) -> dict[str, Tensor]:
-    """What the cache keeps of a batch: mean, std [B, F, 16, H/8, W/8], id_map [B, 1, 16, H/8, W/8], prompt [B, L, width]."""
+    """What the cache keeps of a batch: see `LatentCache.read`."""
     video = encoders.video(batch.video)
     id_map, prompt = encoders.id_map(batch.id_map), encoders.prompt(batch.input_ids)
     return {"mean": video.mean, "std": video.std, "id_map": id_map, "prompt": prompt}

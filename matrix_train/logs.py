@@ -69,7 +69,8 @@ class RunLog:
         if "wandb" in config.log.to:
             self._loggers.append(_Wandb(run, config))
         self._progress = Progress(
-            TextColumn("{task.completed:.0f}/{task.total:.0f}"), BarColumn(bar_width=20), TextColumn("{task.fields[say]}"),
+            TextColumn("{task.completed:.0f}/{task.total:.0f}"), BarColumn(bar_width=20),
+            TextColumn("{task.fields[say]}"),
             TimeElapsedColumn(), TimeRemainingColumn(), console=console, refresh_per_second=2,
         )  # fmt: skip
         self._task: TaskID = self._progress.add_task("fit", total=config.train.steps, completed=start, say="")

@@ -8,8 +8,11 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+# Its class is typed in part only.
+_mode: Any = TorchDispatchMode
 
-class PeakBytes(TorchDispatchMode):
+
+class PeakBytes(_mode):  # type: ignore[misc]
     """`with PeakBytes() as memory: run()`; then `memory.peak`: most bytes alive at once of what was made inside.
 
     Counts storages, each once however many views it has, until the last reference to it is gone. Workspaces inside

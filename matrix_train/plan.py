@@ -71,7 +71,7 @@ def plan_run(config: Config, device: torch.device) -> RunPlan:
     """
     dtype = DTYPES[config.model.precision]
     encoders = Encoders.load(config.model.path, dtype, config.model.revision)
-    backbone = load_backbone_plan(config, dtype)
+    backbone = plan_backbone(config)
     grid = backbone.grid(config.data.frames, config.data.height, config.data.width)
     model = AlignedModel(backbone, grid, config.align, encoders.scheduler)
     trainable: Counter[str] = Counter()
@@ -108,13 +108,13 @@ def plan_run(config: Config, device: torch.device) -> RunPlan:
     )  # fmt: skip
 
 
-def load_backbone_plan(config: Config, dtype: torch.dtype) -> CogVideoX:
+def plan_backbone(config: Config) -> CogVideoX:
     """The configured backbone on the meta device: its configuration is read, its weights are not."""
     try:
         arguments = CogVideoX.read_config(config.model.path, config.model.revision)
     except (OSError, ValueError) as error:
         raise UserError(f"model.path {config.model.path}: {str(error).splitlines()[0]}") from None
-    backbone = CogVideoX.from_config(arguments, dtype, "meta")
+    backbone = CogVideoX.from_config(arguments, DTYPES[config.model.precision], "meta")
     check_prompt_length(config, backbone)
     return prepare_backbone(config, backbone)
 
@@ -122,12 +122,15 @@ def load_backbone_plan(config: Config, dtype: torch.dtype) -> CogVideoX:
 def lines(plan: RunPlan) -> list[str]:
     """For people."""
     trained = ", ".join(f"{kind} {count:,}" for kind, count in plan.trainable.items())
-    giga = [f"{x / 1e9:.2f} GB" for x in (plan.weight_bytes, plan.state_bytes, plan.activation_bytes)]
+    weights, state, activations, whole = (
+        f"{x / 1e9:.2f} GB" for x in (plan.weight_bytes, plan.state_bytes, plan.activation_bytes, plan.memory_bytes)
+    )
+    share, rate = plan.alignment_flops / plan.step_flops, plan.matmul_rate / 1e12
     return [
         f"trainable    {trained}; frozen {plan.frozen:,} parameters",
-        f"a step       {plan.step_flops / 1e12:.3f} TFLOP, of it alignment {plan.alignment_flops / plan.step_flops:.3%}",
-        f"memory       {plan.memory_bytes / 1e9:.2f} GB: weights {giga[0]}, training state {giga[1]}, activations {giga[2]}",
-        f"time         at least {plan.seconds_at_full_rate:.2f} s a step, at this device's {plan.matmul_rate / 1e12:.2f} "
-        "TFLOP/s of plain matrix products; 40 to 50 % of that rate is a good step",
+        f"a step       {plan.step_flops / 1e12:.3f} TFLOP, {share:.3%} of it for alignment",
+        f"memory       {whole}: weights {weights}, training state {state}, activations {activations}",
+        f"time         at least {plan.seconds_at_full_rate:.2f} s a step at this device's {rate:.2f} TFLOP/s of plain "
+        "matrix products; 40 to 50 % of that rate is a good step",
         *(f"first batch  {name} {'×'.join(map(str, shape))}" for name, shape in plan.batch.items()),
     ]

@@ -1,4 +1,4 @@
-"""`fit --precompute`: every clip's latents and text embeddings into the cache, once. Stopped, it goes on where it was."""
+"""`fit --precompute`: every clip's latents and text embeddings into the cache. Stopped, it goes on where it was."""
 
 from pathlib import Path
 

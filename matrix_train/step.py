@@ -1,4 +1,4 @@
-"""L = L_DM + λ_SGA L_SGA + λ_SPA L_SPA of a batch, as one module, so that DDP and FSDP see every trainable parameter."""
+"""L = L_DM + λ_SGA L_SGA + λ_SPA L_SPA of a batch, as one module, so that DDP and FSDP see all that is trained."""
 
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -68,9 +68,7 @@ class AlignedModel(nn.Module):
             weight = alpha.flatten() if self._align.timestep_weight else None
             decoders = {family: self._decoder(family) for family in families}
             stride = self._align.supervise_stride
-            alignment = alignment_loss(
-                families, decoders, inputs.masks, inputs.present, self._weights, stride, weight
-            )
+            alignment = alignment_loss(families, decoders, inputs.masks, inputs.present, self._weights, stride, weight)
             loss = loss + alignment.total
             logs |= alignment.logs
             for family, blocks in families.items():

@@ -53,7 +53,9 @@ def encode_mp4(frames: NDArray[np.uint8], fps: int = 8) -> bytes:
     """H.264 in mp4 of RGB frames [T, H, W, 3]; same frames, same bytes."""
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=fps, options={"crf": "20", "threads": "1"})
+        stream = container.add_stream(
+            "libx264", rate=fps, options={"crf": "20", "threads": "1", "x264-params": "mbtree=0"}
+        )
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = "yuv420p"
         for frame in frames:

@@ -1,10 +1,17 @@
-"""A small T5 tokenizer of the released class, shared by the tests that read captions."""
+"""What tests of the trainer share: a small T5 tokenizer of the released class, and a data set of drawn clips."""
 
+import itertools
 from pathlib import Path
 
 import pytest
 import sentencepiece
 from transformers import PreTrainedTokenizerFast, T5TokenizerFast
+
+from tasks.case import Case
+from tasks.files import Folder
+from tasks.shard import ShardSettings, split_of
+from tests.builders import make_case, make_dataset
+from tests.matrix_train.data.shards import FRAMES, HEIGHT, WIDTH
 
 _CORPUS = [
     "A man in a blue shirt is lifting up a red box, while the woman's dog runs to the left.",
@@ -29,3 +36,23 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> PreTrainedTokenizerFa
     assert type(loaded).__name__.startswith("T5Tokenizer")
     assert loaded.is_fast
     return loaded
+
+
+@pytest.fixture(scope="session")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Nine clips to train on and three held out, with one to three interactions each, in shards of three."""
+    root = tmp_path_factory.mktemp("shards")
+    store = Folder(str(root / "work"))
+    settings = ShardSettings(max_samples=3, val_share=0.25)
+    chosen: dict[str, list[Case]] = {"train": [], "val": []}
+    for seed in itertools.count():
+        # The split follows from the key: take what falls where it is wanted.
+        things = 1 + len(chosen["train"]) % 3
+        case = make_case(store, seed=seed, things=things, frames=FRAMES, height=HEIGHT, width=WIDTH)
+        split = split_of(case.clip.clip_id, settings.val_share)
+        if len(chosen[split]) < {"train": 9, "val": 3}[split]:
+            chosen[split].append(case)
+        if sum(map(len, chosen.values())) == 12:
+            break
+    make_dataset(root, [*chosen["train"], *chosen["val"]], settings)
+    return root / "dataset"
