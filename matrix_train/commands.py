@@ -4,6 +4,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import diffusers
+import transformers
 from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 
@@ -26,6 +28,7 @@ def fit_command(
 ) -> dict[str, Any]:
     """`fit`, and its two forms that do not train."""
     config = load_config(path, overrides)
+    quieten_libraries()
     accelerator = make_accelerator(config)
     if accelerator.is_main_process:
         make_random_model(config)
@@ -41,11 +44,18 @@ def fit_command(
     return {"run": str(result.run), "step": result.step, "losses": result.losses, "validation": result.validation}
 
 
+def quieten_libraries() -> None:
+    """A bar for each file they load would bury the run's own line."""
+    for library in (transformers, diffusers):
+        library.utils.logging.disable_progress_bar()
+
+
 def inspect_command(
     path: Path, overrides: list[str], out: Path, split: Split, batches: int, position: int, console: Console
 ) -> dict[str, Any]:
     """`inspect`, of the batches that this configuration would train on."""
     config = load_config(path, overrides)
+    quieten_libraries()
     make_random_model(config)
     encoder, backbone = read_tokenizer(config.model.path, config.model.revision), plan_backbone(config)
     grid = backbone.grid(config.data.frames, config.data.height, config.data.width)

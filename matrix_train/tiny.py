@@ -93,7 +93,7 @@ def _vae(height: int, width: int) -> Any:
 
 def _transformer(frames: int, height: int, width: int, max_tokens: int) -> Any:
     return _transformer_class(
-        num_attention_heads=2, attention_head_dim=64, num_layers=6, in_channels=32, out_channels=16,
+        num_attention_heads=2, attention_head_dim=64, num_layers=4, in_channels=32, out_channels=16,
         time_embed_dim=32, text_embed_dim=TEXT_WIDTH, max_text_seq_length=max_tokens,
         sample_frames=frames, sample_height=math.ceil(height / 8), sample_width=math.ceil(width / 8),
         use_rotary_positional_embeddings=True,

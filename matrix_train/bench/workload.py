@@ -83,7 +83,7 @@ class BenchOptions:
     seed: int = 0
 
     def resolved(self) -> "BenchOptions":
-        """With every choice made. CPU: 1 head, 4 blocks, stride 8, 3 rounds. CUDA: 48 heads, 42 blocks, stride 1, 10.
+        """With every choice made. CPU: 1 head, 6 blocks, stride 8, 3 rounds. CUDA: 48 heads, 42 blocks, stride 1, 10.
 
         UserError for CUDA that is not there.
         """
@@ -92,7 +92,7 @@ class BenchOptions:
             device = "cuda" if torch.cuda.is_available() else "cpu"
         if device == "cuda" and not torch.cuda.is_available():
             raise UserError("bench: there is no CUDA device here: leave out --device, or give cpu")
-        heads, blocks, stride, rounds = (48, 42, 1, 10) if device == "cuda" else (1, 4, 8, 3)
+        heads, blocks, stride, rounds = (48, 42, 1, 10) if device == "cuda" else (1, 6, 8, 3)
         defaults = {"heads": heads, "blocks": blocks, "supervise_stride": stride, "rounds": rounds}
         chosen = {name: getattr(self, name) or value for name, value in defaults.items()}
         return BenchOptions(**{**self.__dict__, **chosen, "device": device})

@@ -108,8 +108,8 @@ def test_a_rung_is_measured() -> None:
 
 def test_choices_follow_the_device() -> None:
     cpu = BenchOptions(device="cpu").resolved()
-    assert (cpu.heads, cpu.blocks, cpu.supervise_stride, cpu.rounds) == (1, 4, 8, 3)
-    assert (cpu.align.sga_blocks, cpu.align.spa_blocks) == ((1, 2), (3,))
+    assert (cpu.heads, cpu.blocks, cpu.supervise_stride, cpu.rounds) == (1, 6, 8, 3)
+    assert (cpu.align.sga_blocks, cpu.align.spa_blocks) == ((3, 4), (5,))
     whole = BenchOptions(device="cpu", heads=48, blocks=42).resolved()
     assert (whole.align.sga_blocks, whole.align.spa_blocks, whole.lora) == ((7, 11), (12,), (128, 64))
     with pytest.raises(UserError, match="needs three at least, not 2"):
