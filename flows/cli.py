@@ -1,20 +1,21 @@
 """`matrix_data`: the pipeline's command line. Each command is a few lines here and its work elsewhere.
 
 Exit codes: 0 done · 2 a mistake of the user's, said in one line · 3 clips still pending (run the same command again) ·
-4 nothing accepted, or problems found.
+4 nothing accepted, or problems found · 130 stopped by Ctrl-C.
 """
 
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
 from flows.local import use_local_prefect
-from tasks.errors import UserError
+from schemas.text import one_line, visible
+from tasks.errors import InfrastructureError, UserError
 
 app = typer.Typer(
     add_completion=False,
@@ -27,7 +28,7 @@ console = Console(stderr=True)
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line of output.")]
 Out = Annotated[str, typer.Argument(help="The folder given to build as --out.")]
-PENDING, NOTHING = 3, 4
+PENDING, NOTHING, STOPPED = 3, 4, 130
 
 
 @app.command()
@@ -49,7 +50,11 @@ def build(
     use_local_prefect(out, verbose)
     from flows.run import run_build  # imports Prefect, which reads the environment set above
 
-    result = run_build(settings, console)
+    try:
+        result = run_build(settings, console)
+    except KeyboardInterrupt:
+        console.print("stopped: nothing done is lost; the same command goes on from here")
+        raise typer.Exit(STOPPED) from None
     emit(result.model_dump(mode="json", by_alias=True), as_json, result.lines())
     if result.pending:
         raise typer.Exit(PENDING)
@@ -174,20 +179,23 @@ def emit(found: dict[str, Any], as_json: bool, text: list[str]) -> None:
         print(json.dumps(found, ensure_ascii=True), flush=True)
     else:
         for line in text:
-            print(line, flush=True)
+            print(visible(line), flush=True)
 
 
 def main() -> None:
     """Entry point: a user's mistake and a failure of the disk are one line, never a traceback."""
     try:
         app()
-    except UserError as error:
-        console.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
-        sys.exit(2)
+    except (UserError, InfrastructureError) as error:
+        fail(str(error))
     except OSError as error:
-        where = f": {error.filename}" if error.filename else ""
-        console.print(f"[bold red]error:[/] {escape((error.strerror or str(error)) + where)}", soft_wrap=True)
-        sys.exit(2)
+        fail((error.strerror or str(error)) + (f": {error.filename}" if error.filename else ""))
+
+
+def fail(message: str) -> NoReturn:
+    """One line on stderr, whatever the message holds, and exit code 2."""
+    console.print(Text.assemble(("error:", "bold red"), " ", one_line(message, 1000)), soft_wrap=True)
+    sys.exit(2)
 
 
 if __name__ == "__main__":

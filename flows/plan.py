@@ -9,6 +9,7 @@ import threading
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from flows.settings import BuildSettings
@@ -25,6 +26,7 @@ from tasks.fingerprint import fingerprint
 from tasks.ground import ground
 from tasks.ingest import ingest
 from tasks.media import read_frames
+from tasks.places import local_path, local_uri
 from tasks.scan import Found, hash_files, list_files
 from tasks.store import Link, StageStore
 from tasks.track import track
@@ -149,8 +151,18 @@ class Plan:
 
     @cached_property
     def listing(self) -> dict[str, Found]:
-        """The files at the source now, by scan key, in name order."""
+        """The files at the source now, by scan key, in name order. UserError where they would include a build's own."""
+        self._check_apart()
         return {f.key: f for f in list_files(self.settings.source, self.settings.scan)}
+
+    def _check_apart(self) -> None:
+        source = self.settings.source
+        local = local_path(source if "://" in source else local_uri(source))
+        if self.out.local and local and Path(self.out.root).resolve().is_relative_to(local.resolve()):
+            raise UserError(
+                f"the out folder {self.out.root} lies inside the source {source}, "
+                "and its clips would be taken for raw videos: give an --out elsewhere"
+            )
 
     @property
     def known_listing(self) -> dict[str, Found]:
@@ -175,9 +187,8 @@ class Plan:
         store = self.store(stage)
         keys = self.upstream(stage) if arrived is None else arrived
         totals = store.totals(keys)
-        pending = len(store.pending(keys))
         rejected = dict(sorted(totals.rejected.items()))
-        return Tally(stage, len(keys), totals.accepted, rejected, pending, totals.seconds)
+        return Tally(stage, len(keys), totals.accepted, rejected, totals.pending, totals.seconds)
 
     # what a stage is called with
 
@@ -244,10 +255,11 @@ def plan_of(out: str) -> Plan:
             work = Folder(out).below("work")
             try:
                 saved = json.loads(work.read(BUILD_FILE))
-                settings = validate(BuildSettings, saved["settings"])
+                # A folder may have been moved, or named by another path: what the file says of `out` is history.
+                settings = validate(BuildSettings, {**saved["settings"], "out": out})
             except FileNotFoundError:
                 raise UserError(f"no build in {out}: run `matrix_data build SOURCE --out {out}` first") from None
-            except (ValueError, KeyError, TypeError):
+            except (ValueError, KeyError, TypeError, RecursionError):
                 raise UserError(f"{out}/work/{BUILD_FILE} is damaged: run the build command again") from None
             _plans[out] = Plan(settings)
         return _plans[out]

@@ -50,9 +50,11 @@ class RunSettings(Settings):
 class BuildSettings(Settings):
     """One build: raw videos at `source` become a dataset under `out`."""
 
-    source: str = Field(description="folder or bucket of raw videos, any fsspec URL")
-    out: str = Field(description="folder of the store, the dataset and the report; the only place written to")
-    captions: str | None = Field(default=None, description="caption table: CSV, JSON, JSONL or Parquet")
+    source: str = Field(min_length=1, description="folder or bucket of raw videos, any fsspec URL")
+    out: str = Field(
+        min_length=1, description="folder of the store, the dataset and the report; the only place written to"
+    )
+    captions: str | None = Field(default=None, min_length=1, description="caption table: CSV, JSON, JSONL or Parquet")
     scan: ScanSettings = ScanSettings()
     sidecar: SidecarSettings = SidecarSettings()
     select: SelectSettings = SelectSettings()

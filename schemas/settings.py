@@ -28,6 +28,8 @@ def parse_mapping(text: str, what: str) -> dict[str, Any]:
         data = yaml.safe_load(text) or {}
     except yaml.YAMLError as error:
         raise ValueError(f"{what}: not valid YAML: {str(error).splitlines()[0]}") from None
+    except RecursionError:
+        raise ValueError(f"{what}: nested too deeply for settings") from None
     if not isinstance(data, dict):
         raise ValueError(f"{what}: must be a mapping of settings")
     return data
@@ -40,8 +42,8 @@ def override(data: dict[str, Any], text: str) -> None:
         raise ValueError(f"--set {text!r}: write it as section.name=value")
     try:
         value = yaml.safe_load(written)
-    except yaml.YAMLError:
-        raise ValueError(f"--set {text!r}: the value is not valid YAML") from None
+    except (yaml.YAMLError, RecursionError):
+        raise ValueError(f"--set {text[:200]!r}: the value is not valid YAML") from None
     node = data
     *sections, name = key.split(".")
     for section in sections:

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from schemas import Sample, TrackFile
 from schemas.arrow import arrow_schema, from_table, to_table
 from schemas.dataset import DATASET_FILE, INDEX_FILE, SUFFIXES, DatasetFile, IndexRow
+from schemas.text import one_line as visible_line
 from tasks.errors import UserError
 from tasks.files import Folder
 from tasks.tar import BLOCK, TarError, padded, parse_header, read_entries
@@ -140,13 +141,12 @@ def parse(raw: RawEntry) -> Loaded:
 def first_problem(error: ValidationError) -> str:
     """The first thing a validation found, as one line."""
     first = error.errors(include_url=False, include_input=False)[0]
-    return one_line(f"{'.'.join(str(p) for p in first['loc'])}: {first['msg']}")
+    where = ".".join(str(p) for p in first["loc"])
+    return one_line(f"{where}: {first['msg']}" if where else first["msg"])
 
 
 def one_line(error: object, limit: int = 300) -> str:
     """Text that is safe to print in a line: control characters escaped, cut to `limit`."""
     if isinstance(error, ValidationError):
         return first_problem(error)
-    text = " ".join(str(error).split()) or type(error).__name__
-    text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
-    return text if len(text) <= limit else text[: limit - 1] + "…"
+    return visible_line(error, limit) or type(error).__name__

@@ -13,16 +13,19 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, cast
 
-import fsspec
+from tasks.places import file_system
 
 TEMPORARY = ".tmp-"
 
 
 class Folder:
-    """Paths below a root, relative and with forward slashes. A path that would leave the root is a ValueError."""
+    """Paths below a root, relative and with forward slashes. A path that would leave the root is a ValueError.
+
+    UserError for a URL whose protocol is unknown or not installed.
+    """
 
     def __init__(self, uri: str) -> None:
-        self.fs, path = fsspec.url_to_fs(uri)
+        self.fs, path = file_system(uri, {})
         self.root = path.rstrip("/")
         self.local = "file" in ([self.fs.protocol] if isinstance(self.fs.protocol, str) else self.fs.protocol)
 

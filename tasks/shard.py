@@ -81,8 +81,13 @@ def write_dataset(
     UserError where the dataset was made under other settings or fingerprints, or is damaged, or a clip is not what
     ingest wrote.
     """
-    account = _continued(dest, settings, fingerprints)
-    rows, stored_index = _listed_rows(dest, account)
+    try:
+        account = _continued(dest, settings, fingerprints)
+        rows, stored_index = _listed_rows(dest, account)
+    except DatasetError as error:
+        raise DatasetError(
+            f"{dest.root}: {error}; restore it, or remove that folder and build again: every clip is on record"
+        ) from None
     have = {row.key for row in rows}
     new = [k for k in sorted(set(keys)) if k not in have]
     shards = list(account.shards)
@@ -132,6 +137,9 @@ def _continued(dest: Folder, settings: ShardSettings, fingerprints: Mapping[str,
         raise UserError(
             f"{dest.root} was made under other {' and '.join(changed)}: give another folder for the new dataset"
         )
+    gone = sorted({s.name for s in found.shards} - set(dest.names()))
+    if gone:
+        raise DatasetError(f"{gone[0]} is gone")
     return found
 
 
@@ -143,7 +151,7 @@ def _listed_rows(dest: Folder, account: DatasetFile) -> tuple[list[IndexRow], by
     """
     if not dest.exists(INDEX_FILE):
         if account.shards:
-            raise DatasetError(f"{INDEX_FILE} is gone from {dest.root}: restore it, or build into another folder")
+            raise DatasetError(f"{INDEX_FILE} is gone")
         return [], b""
     data = dest.read(INDEX_FILE)
     if not account.shards:
@@ -155,8 +163,7 @@ def _listed_rows(dest: Folder, account: DatasetFile) -> tuple[list[IndexRow], by
     for shard in account.shards:
         if len(per_shard[shard.name]) != shard.samples:
             raise DatasetError(
-                f"{INDEX_FILE} has {len(per_shard[shard.name])} rows for {shard.name}, which holds {shard.samples}: "
-                "restore it, or build into another folder"
+                f"{INDEX_FILE} has {len(per_shard[shard.name])} rows for {shard.name}, which holds {shard.samples}"
             )
     return [row for rows in per_shard.values() for row in rows], data
 

@@ -122,8 +122,10 @@ def _tables(uri: str, options: StorageOptions) -> list[str]:
         if path is not None:
             if not path.exists():
                 raise UserError(f"the caption sidecar {shown} does not exist")
-            if not path.is_dir():
+            if path.is_file():
                 return [local_uri(str(path))]
+            if not path.is_dir():  # a pipe cannot be read twice, and a device may never end
+                raise UserError(f"the caption sidecar {shown} is neither a file nor a folder")
             names = [local_uri(str(p)) for p in path.rglob("*") if p.is_file() and not p.name.startswith(".")]
         else:
             fs, root = file_system(uri, options)
@@ -166,7 +168,7 @@ def _choose(header: Sequence[str], settings: SidecarSettings, label: str) -> _Co
             found = ", ".join(repr(printable(h)) for h in header[:20])
             raise UserError(
                 f"{label} has no {role + ' ' if role else ''}column {wanted}; it has {found}. "
-                "Name the columns in the setting `columns`"
+                "Name them: --set 'sidecar.columns={video: NAME, caption: NAME}'"
             )
     return columns
 

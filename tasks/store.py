@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from schemas import Record, Row, Status
 from schemas.arrow import arrow_schema, from_table, to_table
+from tasks.errors import InfrastructureError
 from tasks.files import Folder
 
 R = TypeVar("R", bound=Record)
@@ -59,6 +60,8 @@ class Totals:
 
     accepted: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
+    pending: int = 0
+    """Keys of the upstream asked about that have no row; counted in the same look as the others."""
     seconds: float = 0.0
 
 
@@ -96,8 +99,10 @@ class StageStore(Generic[R]):
         try:
             with self.folder.open(name) as stream:
                 parts = pq.ParquetFile(stream)
+                if not parts.schema_arrow.equals(arrow_schema(self.row_type)):
+                    raise pa.ArrowInvalid("has other columns than this version writes")
                 groups = [parts.read_row_group(g, columns=light).to_pydict() for g in range(parts.num_row_groups)]
-        except (pa.ArrowInvalid, pa.ArrowKeyError, OSError, KeyError) as error:
+        except (pa.ArrowException, OSError) as error:
             self._set_aside(name, error)
             return
         self._seen.add(name)
@@ -112,8 +117,7 @@ class StageStore(Generic[R]):
                     self._places[key] = Place(accepted, columns["reason"][r], name, g, r, links)
 
     def _set_aside(self, name: str, error: Exception) -> None:
-        data_is_bad = not isinstance(error, OSError) or isinstance(error, pa.ArrowException)
-        if not data_is_bad:
+        if isinstance(error, OSError) and error.errno is not None:  # the disk's; what Arrow finds has no number
             raise error
         self.folder.write(f"{TORN}{name}", self.folder.read(name))
         self.folder.remove(name)
@@ -161,12 +165,9 @@ class StageStore(Generic[R]):
     def totals(self, upstream: Iterable[str] | None = None) -> Totals:
         """Counts over all rows, or over those whose key is in `upstream`."""
         with self._lock:
-            places = (
-                list(self._places.values())
-                if upstream is None
-                else [p for p in map(self._places.get, upstream) if p is not None]
-            )
-            totals = Totals(seconds=self._seconds)
+            known = list(self._places.values() if upstream is None else map(self._places.get, upstream))
+            places = [p for p in known if p is not None]
+            totals = Totals(pending=len(known) - len(places), seconds=self._seconds)
             totals.accepted = sum(p.accepted for p in places)
             totals.rejected.update(p.reason or "" for p in places if not p.accepted)
             return totals
@@ -180,14 +181,24 @@ class StageStore(Generic[R]):
             wanted.setdefault(place.part, set()).add(place.group)
         found: dict[tuple[str, int], pa.Table] = {}
         for part, groups in sorted(wanted.items()):
-            with self.folder.open(part) as stream:
-                parts = pq.ParquetFile(stream)
-                for g in sorted(groups):
-                    found[part, g] = parts.read_row_group(g)
+            found |= {(part, g): table for g, table in self._read_groups(part, groups)}
         rows = []
         for place in places:
             rows += from_table(found[place.part, place.group].slice(place.row, 1), self.row_type)
         return rows
+
+    def _read_groups(self, part: str, groups: set[int]) -> Iterator[tuple[int, pa.Table]]:
+        """Row groups of a part. One damaged where an index does not look is set aside, as InfrastructureError."""
+        try:
+            if part not in self.torn:
+                with self.folder.open(part) as stream:
+                    parts = pq.ParquetFile(stream)
+                    for g in sorted(groups):
+                        yield g, parts.read_row_group(g)
+                return
+        except (pa.ArrowException, OSError) as error:
+            self._set_aside(part, error)
+        raise InfrastructureError(f"{self.folder.path(part)} was damaged: it is set aside, and its clips are pending")
 
     def payloads(self, keys: Sequence[str]) -> list[R]:
         """The records of accepted `keys`, in their order. ValueError for a rejected one."""

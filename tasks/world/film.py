@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from schemas import Rle
 from schemas.truth import Level, VideoTruth
@@ -71,8 +72,15 @@ def save_truth(out: Path, truth: VideoTruth) -> None:
 
 
 def load_truth(out: Path) -> list[VideoTruth]:
-    """Truth of every file of a bucket, by name. Raises UserError where there is none."""
+    """Truth of every file of a bucket, by name. UserError where there is none, or a damaged one."""
     files = sorted((Path(out) / "truth").glob("*.json"))
     if not files:
         raise UserError(f"no truth below {out}: render a world with `python -m tasks.world --out {out}` first")
-    return [VideoTruth.model_validate_json(f.read_bytes()) for f in files]
+    return [_read_truth(f) for f in files]
+
+
+def _read_truth(file: Path) -> VideoTruth:
+    try:
+        return VideoTruth.model_validate_json(file.read_bytes())
+    except ValidationError:
+        raise UserError(f"the truth {file} is damaged, or of another version: render the world again") from None

@@ -3,9 +3,11 @@
 import os
 import shutil
 import subprocess
+import sys
 
 import pytest
 
+from flows import cli
 from tests.flows.building import sidecar
 
 
@@ -74,6 +76,43 @@ def test_commands_on_a_folder_without_a_build(matrix_data, tmp_path):
         one_line(matrix_data(*command), str(tmp_path))
     one_line(matrix_data("retry", tmp_path, "--rejected", "sadness"), "sadness", "poison")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_out_folder_inside_the_source(matrix_data, tmp_path):
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "raw")
+    for out in (tmp_path / "raw", tmp_path / "raw" / "a" / "out", tmp_path / "link" / "out"):
+        one_line(matrix_data("build", tmp_path / "raw", "--out", out), "inside the source", "--out elsewhere")
+    assert list((tmp_path / "raw").iterdir()) == []
+
+
+def test_a_protocol_that_is_not_installed(matrix_data, tmp_path):
+    one_line(matrix_data("status", "foo://bucket"), "foo")
+
+
+def test_a_message_is_one_line_whatever_is_in_it(matrix_data, tmp_path):
+    ended = matrix_data("build", tmp_path / "a\nb\x1b[31m[red]:bomb:", "--out", tmp_path / "out")
+    one_line(ended, "a b\\x1b[31m[red]:bomb:")
+
+
+def test_a_build_json_that_nests_without_end(matrix_data, tmp_path):
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "build.json").write_text("[" * 100_000)
+    one_line(matrix_data("status", tmp_path), "damaged")
+
+
+def test_ctrl_c_says_that_nothing_is_lost(tmp_path, monkeypatch, capsys):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("flows.run.run_build", interrupted)
+    monkeypatch.setattr("flows.preflight.preflight", lambda _: None)
+    monkeypatch.setattr(cli, "use_local_prefect", lambda *_: None)
+    monkeypatch.setattr(sys, "argv", ["matrix_data", "build", str(tmp_path), "--out", str(tmp_path / "out")])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 130
+    assert "nothing done is lost" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root")

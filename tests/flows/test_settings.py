@@ -32,6 +32,7 @@ def test_set_goes_over_the_profile_and_the_command_line_over_both(tmp_path):
         ("run.workers", "section.name=value"),
         ("run..workers=1", "section.name=value"),
         ("source.x=1", "source"),
+        pytest.param("run.workers=" + "[" * 5000, "not valid YAML", id="deep"),
     ],
 )
 def test_a_bad_override_is_named(override, words):
@@ -46,3 +47,17 @@ def test_a_profile_that_is_no_mapping(tmp_path):
     profile.write_text("- a\n")
     with pytest.raises(UserError, match="mapping"):
         load_settings(str(profile), [], source="raw", out="out")
+
+
+def test_a_profile_nested_without_end(tmp_path):
+    profile = tmp_path / "deep.yaml"
+    profile.write_text("{" * 5000)
+    with pytest.raises(UserError, match="nested too deeply"):
+        load_settings(str(profile), [], source="raw", out="out")
+
+
+@pytest.mark.parametrize("empty", ["source", "captions", "out"])
+def test_an_empty_word_does_not_mean_the_folder_one_is_in(empty):
+    given = {"source": "raw", "captions": "captions.csv", "out": "out"} | {empty: ""}
+    with pytest.raises(UserError, match=f"{empty}: .* at least 1 character"):
+        load_settings("local", [], **given)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from tasks.errors import UserError
 from tasks.files import Folder
 
 
@@ -35,3 +36,8 @@ def test_a_write_that_fails_leaves_what_was_there_and_nothing_else(folder):
 def test_names_that_would_leave_the_folder(folder, name):
     with pytest.raises(ValueError, match="not a name below"):
         folder.path(name)
+
+
+def test_an_unknown_protocol_is_the_users_mistake():
+    with pytest.raises(UserError, match="foo://x"):
+        Folder("foo://x")

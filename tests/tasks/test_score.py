@@ -9,10 +9,12 @@ import pytest
 from schemas import Geometry, Span
 from schemas.truth import TrueInstance, TrueTriplet, VideoTruth
 from tasks.case import Case
+from tasks.errors import UserError
 from tasks.files import Folder
 from tasks.media import decode_mask, encode_mask
 from tasks.score import score
 from tasks.truth_masks import TrueMasks
+from tasks.world import load_truth
 from tests.builders import make_case
 
 
@@ -192,3 +194,10 @@ def test_true_masks_are_mapped_by_scale_crop_and_frame(case: Case) -> None:
         wanted[10:30, 11 + 4 * t : 41 + 4 * t] = True
         assert np.array_equal(masks.at(thing, t), wanted)
     assert not masks.at(thing, 5).any()
+
+
+def test_damaged_truth_is_the_users_mistake(tmp_path):
+    (tmp_path / "truth").mkdir()
+    (tmp_path / "truth" / "a.mp4.json").write_text("{")
+    with pytest.raises(UserError, match="is damaged"):
+        load_truth(tmp_path)

@@ -282,7 +282,8 @@ def test_a_clip_that_changed_since_ingest_is_told(tmp_path: Path) -> None:
     [
         ("dataset.json", b'{"schema_version": 1', "dataset.json is damaged"),
         ("index.parquet", b"PAR1 and no footer", "index.parquet is damaged"),
-        ("index.parquet", None, "index.parquet is gone"),
+        ("index.parquet", None, "index.parquet is gone; .*remove that folder and build again"),
+        ("train-000000.tar", None, "train-000000.tar is gone; "),
     ],
 )
 def test_a_damaged_dataset_is_not_built_upon(

@@ -1,5 +1,6 @@
 import csv
 import json
+import os
 import re
 from pathlib import Path
 
@@ -136,6 +137,12 @@ def test_missing_sidecar_and_folder_without_tables_are_the_users_mistake(tmp_pat
     for name in ("nowhere.csv", "folder"):
         with pytest.raises(UserError):
             load_captions(str(tmp_path / name), AUTO)
+
+
+def test_a_pipe_is_no_sidecar(tmp_path):
+    os.mkfifo(tmp_path / "t.csv")
+    with pytest.raises(UserError, match="neither a file nor a folder"):
+        load_captions(str(tmp_path / "t.csv"), AUTO)
 
 
 def test_bad_bytes_spoil_their_row_only(tmp_path):

@@ -1,9 +1,11 @@
 """The store: parts whole or absent, nothing lost, nothing doubled."""
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from schemas import Deduped, Reason, Row, Status
+from tasks.errors import InfrastructureError
 from tasks.files import Folder
 from tasks.store import COMPACT_ABOVE, PART, TORN, StageStore
 
@@ -91,6 +93,35 @@ def test_a_part_cut_in_half_is_set_aside_and_its_clips_are_pending(work, tmp_pat
     assert f"{TORN}{part}" in again.folder.names()
     again.write([accepted(KEYS[0])])
     assert open_store(work).pending(KEYS[:2]) == []
+
+
+def test_a_part_of_other_columns_is_set_aside(work, tmp_path):
+    store = open_store(work)
+    store.write([accepted(KEYS[0])])
+    (part,) = store.folder.names()
+    pq.write_table(pa.table({"key": [KEYS[0]]}), tmp_path / "dedupe" / "abc123" / part)
+    again = open_store(work)
+    assert again.torn == [part]
+    assert again.pending(KEYS[:1]) == [KEYS[0]]
+
+
+def test_damage_that_an_index_does_not_see_is_set_aside_when_it_is_read(work, tmp_path):
+    store = open_store(work)
+    store.write([accepted(key) for key in KEYS])
+    (part,) = store.folder.names()
+    path = tmp_path / "dedupe" / "abc123" / part
+    columns = pq.ParquetFile(path).metadata.row_group(0)
+    (distance,) = [c for c in map(columns.column, range(columns.num_columns)) if c.path_in_schema.endswith("distance")]
+    data = bytearray(path.read_bytes())
+    data[distance.data_page_offset : distance.data_page_offset + 12] = b"\xff" * 12
+    path.write_bytes(data)
+    again = open_store(work)
+    assert again.torn == []
+    for _ in range(2):
+        with pytest.raises(InfrastructureError, match="was damaged"):
+            again.read(KEYS[:1])
+    assert again.torn == [part]
+    assert open_store(work).pending(KEYS) == KEYS
 
 
 def test_temporary_files_are_not_parts(work, tmp_path):

@@ -1,0 +1,18 @@
+"""What goes to a terminal holds nothing that would move it."""
+
+import pytest
+
+from schemas.text import one_line, visible
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [("plain é ☂", "plain é ☂"), ("\x1b[31m", r"\x1b[31m"), ("a\nb", r"a\nb"), ("\udcff", r"\udcff"),
+     ("\u202egnp", r"\u202egnp")],
+)  # fmt: skip
+def test_what_a_terminal_would_obey_is_written_out(text, shown):
+    assert visible(text) == shown
+
+
+def test_one_line_is_cut():
+    assert one_line("a\n b " + "x" * 50, 10) == "a b xxxxx…"
