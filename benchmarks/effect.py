@@ -24,7 +24,7 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
 CONFIG = Path(__file__).parents[1] / "configs/tiny.yaml"
-SGA, SPA = 0.1, 0.05
+SGA, SPA = 0.3, 0.15
 ARMS = {"LoRA alone": (0.0, 0.0), "+ SGA": (SGA, 0.0), "+ SPA": (0.0, SPA), "+ SGA + SPA": (SGA, SPA)}
 SCALES = (0.1, 1.0, 10.0)
 """λ of both losses in the trade-off, as multiples of the arms'."""

@@ -15,7 +15,7 @@ matrix–vector product per role. `softmax` takes the attention weights. v2t nee
 gradient (`matrix_train.lse`), or where no kernel gives one, indicator columns beside V. v2v and t2v need only
 the role's own rows, formed in chunks that the backward pass forms again.
 
-`attend(q, k, v, None)` is `F.scaled_dot_product_attention(q, k, v)`. The maths is in `docs/attention_maps.md`.
+`attend(q, k, v, None)` is `F.scaled_dot_product_attention(q, k, v)`. The maths is in `docs/training/attention_maps.md`.
 """
 
 from collections.abc import Callable

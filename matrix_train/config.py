@@ -51,7 +51,7 @@ class AlignConfig(Settings):
     sga_direction: Literal["v2t", "t2v"] = Field(default="v2t", description="t2v is the paper's ablation, and worse")
     attention_map: Mode = Field(default="logits", description="logits as the released code, softmax as the paper's §4")
     kernel: Kernel = Field(
-        default="auto", description="how softmax v2t gets its normaliser; see docs/attention_maps.md"
+        default="auto", description="how softmax v2t gets its normaliser; see docs/training/attention_maps.md"
     )
     supervise_stride: Literal[1, 2, 4, 8] = Field(default=1, description="pixels between supervised points")
     channels: int = Field(default=8, ge=1, description="width of the decoders")

@@ -7,7 +7,7 @@ non-differentiable. The gradient is cheap all the same. With P = exp(s − lse),
 
 The kernels form δ themselves from O and dO. So the backward pass pads q, k, v with zero channels, which change neither
 s nor dP, and writes −1 into a padded channel of O and g into the same channel of dO: the kernel's δ becomes δ − g, and
-dQ, dK, dV are exact once the padding is cut off (`docs/attention_maps.md`).
+dQ, dK, dV are exact once the padding is cut off (`docs/training/attention_maps.md`).
 """
 
 from typing import Any

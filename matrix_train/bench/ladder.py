@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from matrix_train.bench.run import one_thread, timed_step
-from matrix_train.bench.workload import BenchOptions, Workload, step_flops
+from matrix_train.bench.workload import BenchOptions, Workload, host_clock, step_flops
 from matrix_train.flops import matmul_rate
 
 RUNGS: tuple[tuple[str, dict[str, Any]], ...] = (
@@ -44,7 +44,8 @@ def climb(options: BenchOptions) -> Iterator[Rung]:
     """Rung by rung, each with a model of its own. A rung that does not fit or does not run says so; the rest go on."""
     options = options.resolved()
     device = torch.device(options.device)
-    rate = matmul_rate(device, torch.float32 if device.type == "cpu" else torch.bfloat16)
+    with one_thread(options.device):
+        rate = matmul_rate(device, torch.float32 if device.type == "cpu" else torch.bfloat16, host_clock(device))
     for name, switches in RUNGS:
         setting = replace(options, **switches)
         _, flops = step_flops(setting)

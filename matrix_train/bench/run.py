@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from matrix_train.bench.tensors import largest_of_attention, largest_of_block
-from matrix_train.bench.workload import Arm, BenchOptions, Workload, step_flops
+from matrix_train.bench.workload import Arm, BenchOptions, Workload, host_clock, step_flops
 from matrix_train.decoder import STRIDES
 from matrix_train.errors import UserError
 from matrix_train.flops import matmul_rate
@@ -99,7 +99,7 @@ def _bench(options: BenchOptions) -> BenchResult:
     small, whole = (
         step_flops(o) for o in (options, replace(options, heads=48, blocks=42, frames=49, height=480, width=720))
     )
-    rate = matmul_rate(work.device, work.inputs.clean.dtype)
+    rate = matmul_rate(work.device, work.inputs.clean.dtype, host_clock(work.device))
     return BenchResult(
         device=torch.cuda.get_device_name() if options.device == "cuda" else "cpu",
         clock="wall" if options.device == "cuda" else "cpu time, 1 thread",

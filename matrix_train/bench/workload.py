@@ -8,7 +8,7 @@ them, `dense` reads the same maps from attention matrices that are really formed
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -155,6 +155,11 @@ def step_flops(options: BenchOptions) -> tuple[int, int]:
     return off, off + aligned - three
 
 
+def host_clock(device: torch.device) -> Callable[[], float]:
+    """Wall time on CUDA; on the CPU this process's CPU time."""
+    return time.process_time if device.type == "cpu" else time.perf_counter
+
+
 class Workload:
     """The step, ready to run on the device of `options`, which are resolved."""
 
@@ -194,11 +199,10 @@ class Workload:
         self.optimizer.zero_grad(set_to_none=True)
 
     def clock(self) -> float:
-        """Seconds, once the device is done: wall time on CUDA, this process's CPU time on the CPU."""
-        if self.device.type == "cpu":
-            return time.process_time()
-        torch.cuda.synchronize(self.device)
-        return time.perf_counter()
+        """Seconds, once the device is done, by `host_clock`."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return host_clock(self.device)()
 
     @property
     def tokens(self) -> int:

@@ -1,5 +1,7 @@
 """The store: parts whole or absent, nothing lost, nothing doubled."""
 
+import threading
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -45,6 +47,25 @@ def test_rows_come_back_in_the_order_asked(work):
     assert again.pending(KEYS[:5]) == KEYS[3:5]
     totals = again.totals(KEYS[:2])
     assert (totals.accepted, dict(totals.rejected)) == (1, {"near_duplicate": 1})
+
+
+def test_the_counts_add_up_while_others_write(work):
+    """What is accepted, rejected and pending is counted in one look, or a stage would seem to lose clips."""
+    store = open_store(work)
+    writer = threading.Thread(target=lambda: [store.write([accepted(a), rejected(b)]) for a, b in pairs(KEYS)])
+    writer.start()
+    looks = 0
+    while writer.is_alive():
+        totals = store.totals(KEYS)
+        assert totals.accepted + sum(totals.rejected.values()) + totals.pending == len(KEYS)
+        looks += 1
+    writer.join()
+    assert looks > 10
+    assert store.totals(KEYS).pending == 0
+
+
+def pairs(keys: list[str]) -> zip[tuple[str, str]]:
+    return zip(keys[::2], keys[1::2], strict=True)
 
 
 def test_payloads_of_a_rejected_clip_is_an_error(work):
