@@ -52,7 +52,9 @@ def test_rows_come_back_in_the_order_asked(work):
 def test_the_counts_add_up_while_others_write(work):
     """What is accepted, rejected and pending is counted in one look, or a stage would seem to lose clips."""
     store = open_store(work)
-    writer = threading.Thread(target=lambda: [store.write([accepted(a), rejected(b)]) for a, b in pairs(KEYS)])
+    writer = threading.Thread(
+        target=lambda: [store.write([accepted(a), rejected(b)]) for a, b in zip(KEYS[::2], KEYS[1::2])]
+    )
     writer.start()
     looks = 0
     while writer.is_alive():
@@ -62,10 +64,6 @@ def test_the_counts_add_up_while_others_write(work):
     writer.join()
     assert looks > 10
     assert store.totals(KEYS).pending == 0
-
-
-def pairs(keys: list[str]) -> zip[tuple[str, str]]:
-    return zip(keys[::2], keys[1::2], strict=True)
 
 
 def test_payloads_of_a_rejected_clip_is_an_error(work):
