@@ -53,7 +53,7 @@ def test_the_counts_add_up_while_others_write(work):
     """What is accepted, rejected and pending is counted in one look, or a stage would seem to lose clips."""
     store = open_store(work)
     writer = threading.Thread(
-        target=lambda: [store.write([accepted(a), rejected(b)]) for a, b in zip(KEYS[::2], KEYS[1::2])]
+        target=lambda: [store.write([accepted(a), rejected(b)]) for a, b in zip(KEYS[::2], KEYS[1::2], strict=True)]
     )
     writer.start()
     looks = 0
