@@ -54,10 +54,7 @@ def assemble(config: Config, device: torch.device) -> Assembly:
 
 def load_backbone(config: Config, dtype: torch.dtype) -> CogVideoX:
     """The backbone with adapters, taps and checkpointing as configured."""
-    try:
-        backbone = CogVideoX.load(config.model.path, dtype, config.model.revision)
-    except (OSError, ValueError) as error:
-        raise UserError(f"model.path {config.model.path}: {str(error).splitlines()[0]}") from None
+    backbone = CogVideoX.load(config.model.path, dtype, config.model.revision)
     check_prompt_length(config, backbone)
     return prepare_backbone(config, backbone)
 

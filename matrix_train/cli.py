@@ -6,13 +6,14 @@ Exit codes: 0 done · 2 a mistake of the user's, said in one line.
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
 from matrix_train.errors import UserError
+from schemas.text import one_line
 
 app = typer.Typer(
     add_completion=False,
@@ -105,8 +106,15 @@ def main() -> None:
     try:
         app()
     except UserError as error:
-        console.print(f"[red]error[/red] {escape(str(error))}", highlight=False)
-        sys.exit(2)
+        fail(str(error))
+    except OSError as error:
+        fail((error.strerror or str(error)) + (f": {error.filename}" if error.filename else ""))
+
+
+def fail(message: str) -> NoReturn:
+    """One line on stderr, whatever the message holds, and exit code 2."""
+    console.print(Text.assemble(("error", "red"), " ", one_line(message, 2000)), soft_wrap=True, highlight=False)
+    sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import transformers
 from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 
+from matrix_train.allocator import keep_freed_memory
 from matrix_train.assembly import make_random_model
 from matrix_train.bench import BenchOptions, bench, climb, describe
 from matrix_train.config import load_config
@@ -30,6 +31,8 @@ def fit_command(
     config = load_config(path, overrides)
     quieten_libraries()
     accelerator = make_accelerator(config)
+    if accelerator.device.type == "cpu":
+        keep_freed_memory()
     if accelerator.is_main_process:
         make_random_model(config)
     accelerator.wait_for_everyone()

@@ -72,11 +72,12 @@ def restore_states(model: Any, optimizer: Any, checkpoint: Checkpoint) -> None:
     current: Any = get_optimizer_state_dict(model, inner, options=_OPTIONS)
     weights: Any = checkpoint.trainable if first else {}
     state: Any = {"state": checkpoint.optimizer, "param_groups": current["param_groups"]} if first else {}
-    if first and current["state"].keys() != weights.keys():
-        differs = sorted(current["state"].keys() ^ weights.keys())
-        raise UserError(
-            f"the checkpoint trains other parameters than this run: {differs[0]} and {len(differs) - 1} more"
-        )
+    for held in (weights, checkpoint.optimizer) if first else ():
+        differs = sorted(current["state"].keys() ^ held.keys())
+        if differs:
+            raise UserError(
+                f"the checkpoint trains other parameters than this run: {differs[0]} and {len(differs) - 1} more"
+            )
     set_model_state_dict(model, weights, options=options)
     set_optimizer_state_dict(model, inner, optim_state_dict=state, options=options)
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast, T5EncoderModel, T5Tokenizer
 
 from matrix_train.errors import UserError
+from matrix_train.pretrained import read_config, read_tokenizer_of, read_weights
 
 # diffusers is typed in part only.
 _vae_class: Any = AutoencoderKLCogVideoX
@@ -52,14 +53,9 @@ class Encoders:
     @classmethod
     def load(cls, name_or_path: str, dtype: torch.dtype = torch.float32, revision: str | None = None) -> "Encoders":
         """UserError where a part is missing or cannot be read."""
-        options: dict[str, Any] = {"revision": revision}
-        try:
-            vae = _vae_class.from_pretrained(name_or_path, subfolder="vae", torch_dtype=dtype, **options)
-            text = _text_class.from_pretrained(name_or_path, subfolder="text_encoder", dtype=dtype, **options)
-            tokenizer = read_tokenizer(name_or_path, revision)
-            scheduler = _scheduler(name_or_path, revision)
-        except (OSError, ValueError) as error:
-            raise UserError(f"model.path {name_or_path}: {str(error).splitlines()[0]}") from None
+        tokenizer, scheduler = read_tokenizer(name_or_path, revision), _scheduler(name_or_path, revision)
+        vae = read_weights(_vae_class, name_or_path, "vae", revision, torch_dtype=dtype)
+        text = read_weights(_text_class, name_or_path, "text_encoder", revision, dtype=dtype)
         return cls(vae, text, tokenizer, scheduler)
 
     def to(self, device: torch.device) -> "Encoders":
@@ -111,21 +107,20 @@ def _unit(pixels: Tensor) -> Tensor:
 
 def read_tokenizer(name_or_path: str, revision: str | None = None) -> PreTrainedTokenizerFast:
     """The pipeline's tokenizer alone. UserError where it cannot be read."""
-    try:
-        found: PreTrainedTokenizerFast = _tokenizer_class.from_pretrained(
-            name_or_path, subfolder="tokenizer", revision=revision
-        )
-    except (OSError, ValueError) as error:
-        raise UserError(f"model.path {name_or_path}: {str(error).splitlines()[0]}") from None
+    found: PreTrainedTokenizerFast = read_tokenizer_of(_tokenizer_class, name_or_path, revision)
     return found
 
 
 def _scheduler(name_or_path: str, revision: str | None) -> Any:
-    config = _schedulers["CogVideoXDPMScheduler"].load_config(name_or_path, subfolder="scheduler", revision=revision)
-    known = _schedulers.get(config["_class_name"])
+    config = read_config(_schedulers["CogVideoXDPMScheduler"], name_or_path, "scheduler", revision)
+    name = config.get("_class_name")
+    known = _schedulers.get(name) if isinstance(name, str) else None
     if known is None:
-        raise UserError(f"model.path {name_or_path}: schedule {config['_class_name']} is not one of CogVideoX's")
-    return known.from_config(config)
+        raise UserError(f"model.path {name_or_path}: schedule {name} is not one of CogVideoX's")
+    try:
+        return known.from_config(config)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UserError(f"model.path {name_or_path}: its schedule has unusable settings: {error}") from None
 
 
 def identity(name_or_path: str, part: Part, revision: str | None) -> str:

@@ -95,10 +95,7 @@ def merge(run: Path, out: Path, checkpoint: Path | None = None, base: str | None
     model = _model_settings(run)
     trained = read_trained(checkpoint or latest_checkpoint(run))
     with _new_folder(out) as folder:
-        try:
-            backbone = CogVideoX.load(base or model["path"], model["dtype"], model["revision"])
-        except (OSError, ValueError) as error:
-            raise UserError(f"base model {base or model['path']}: {str(error).splitlines()[0]}") from None
+        backbone = CogVideoX.load(base or model["path"], model["dtype"], model["revision"])
         lora = trained.lora()
         _install(backbone.model, lora, trained.projection())
         with torch.no_grad():

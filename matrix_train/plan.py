@@ -15,7 +15,6 @@ from matrix_train.backbones.cogvideox import LATENT_CHANNELS, VAE_SPACE
 from matrix_train.config import Config
 from matrix_train.data import open_stream
 from matrix_train.encoders import Encoders
-from matrix_train.errors import UserError
 from matrix_train.flops import costly_roles, count_flops, matmul_rate, training_step
 from matrix_train.memory import PeakBytes
 from matrix_train.step import AlignedModel
@@ -110,10 +109,7 @@ def plan_run(config: Config, device: torch.device) -> RunPlan:
 
 def plan_backbone(config: Config) -> CogVideoX:
     """The configured backbone on the meta device: its configuration is read, its weights are not."""
-    try:
-        arguments = CogVideoX.read_config(config.model.path, config.model.revision)
-    except (OSError, ValueError) as error:
-        raise UserError(f"model.path {config.model.path}: {str(error).splitlines()[0]}") from None
+    arguments = CogVideoX.read_config(config.model.path, config.model.revision)
     backbone = CogVideoX.from_config(arguments, DTYPES[config.model.precision], "meta")
     check_prompt_length(config, backbone)
     return prepare_backbone(config, backbone)

@@ -61,15 +61,15 @@ class CogVideoX:
 
     @classmethod
     def load(cls, name_or_path: str, dtype: torch.dtype = torch.float32, revision: str | None = None) -> Self:
-        """From a diffusers checkpoint: a pipeline folder or repository with a `transformer` subfolder."""
-        options: dict[str, Any] = {"subfolder": "transformer", "torch_dtype": dtype, "revision": revision}
-        return cls(_model_class.from_pretrained(name_or_path, **options))
+        """From a diffusers checkpoint: a pipeline folder or repository with a `transformer` subfolder. UserError."""
+        return cls(read_weights(_model_class, name_or_path, "transformer", revision, torch_dtype=dtype))
 
     @classmethod
     def read_config(cls, name_or_path: str, revision: str | None = None) -> dict[str, Any]:
-        """The arguments of a checkpoint's transformer, for `from_config`; no weights are read."""
-        found: dict[str, Any] = _model_class.load_config(name_or_path, subfolder="transformer", revision=revision)
-        return {name: value for name, value in found.items() if not name.startswith("_")}
+        """The arguments of a checkpoint's transformer, for `from_config`; no weights are read. UserError."""
+        found = read_config(_model_class, name_or_path, "transformer", revision)
+        known = inspect.signature(_model_class.__init__).parameters
+        return {name: value for name, value in found.items() if name in known}
 
     @classmethod
     def from_config(

@@ -1,0 +1,61 @@
+"""Parts of a pipeline off the disk or the hub: safetensors only, every weight out of the file, errors in one line.
+
+Never a pickle: a `.bin` can run code. Never a guess either: both libraries draw a weight that is missing at random, and
+transformers makes an empty tokenizer of a missing one, and training would go on with it.
+"""
+
+from typing import Any
+
+from transformers.utils import cached_file
+
+from matrix_train.errors import UserError
+from schemas.text import one_line
+
+TOKENIZER_FILES = ("tokenizer.json", "spiece.model")
+
+
+def read_weights(kind: Any, name_or_path: str, part: str, revision: str | None, **options: Any) -> Any:
+    """`kind.from_pretrained` of the pipeline's subfolder `part`. UserError where it is not whole and readable."""
+    try:
+        found, info = kind.from_pretrained(
+            name_or_path, subfolder=part, revision=revision, use_safetensors=True, output_loading_info=True, **options
+        )
+    except Exception as error:  # json, safetensors and torch under two libraries: each has its own
+        raise _unreadable(name_or_path, part, error) from None
+    missing = sorted(info["missing_keys"])
+    if missing:
+        raise UserError(
+            f"model.path {name_or_path}: {part} lacks {missing[0]} and {len(missing) - 1} more weights: fetch it again"
+        )
+    return found
+
+
+def read_tokenizer_of(kind: Any, name_or_path: str, revision: str | None) -> Any:
+    """The tokenizer of the pipeline's subfolder. UserError where there is none."""
+    where = {"subfolder": "tokenizer", "revision": revision}
+    try:
+        files = [
+            cached_file(name_or_path, file, _raise_exceptions_for_missing_entries=False, **where)
+            for file in TOKENIZER_FILES
+        ]
+        if not any(files):
+            raise FileNotFoundError(f"there is no {' or '.join(TOKENIZER_FILES)}")
+        return kind.from_pretrained(name_or_path, **where)
+    except Exception as error:  # as above
+        raise _unreadable(name_or_path, "tokenizer", error) from None
+
+
+def read_config(kind: Any, name_or_path: str, part: str, revision: str | None) -> dict[str, Any]:
+    """The configuration in the pipeline's subfolder `part`. UserError where it cannot be read."""
+    try:
+        found = kind.load_config(name_or_path, subfolder=part, revision=revision)
+        if not isinstance(found, dict):
+            raise TypeError("its configuration is not a JSON object")
+    except Exception as error:  # as above
+        raise _unreadable(name_or_path, part, error) from None
+    return found
+
+
+def _unreadable(name_or_path: str, part: str, error: Exception) -> UserError:
+    text = one_line(error, 300) or type(error).__name__
+    return UserError(f"model.path {name_or_path}: {part} cannot be read: {text}")
