@@ -1,7 +1,7 @@
 """Training on a CPU: keep freed memory instead of giving it back to the system after every tensor.
 
-glibc maps each block above 32 MB at most afresh and unmaps it when it is freed, so the kernel clears the same pages over
-and over: encoding a small clip took 0.65 s of processor time instead of 0.29 (docs/log.md). PyTorch on CUDA has a caching
+glibc maps each large block afresh and unmaps it when it is freed, so the kernel clears the same pages over and over:
+encoding a small clip took 0.63 s of processor time instead of 0.27 (docs/log.md). PyTorch on CUDA has a caching
 allocator of its own for the same reason.
 """
 

@@ -4,7 +4,7 @@
 
 The head starts as plain upsampling of the normalised map, with a gain that stays positive and a convolution branch
 that starts at zero. A free start often settles on a *negative* map and pushes attention off the instance: the loss sees
-attention only through the head, and nothing else says that more attention must mean inside (`docs/training/decoder.md`).
+attention only through the head; nothing else says that more attention must mean inside (`docs/training/decoder.md`).
 
 Causal in time, like the VAE's decoder: latent frame 0 makes frame 0, latent frame i ≥ 1 makes frames
 `factor (i − 1) + 1 … factor i`, and no output frame depends on a later latent frame. That includes the normalisation.
