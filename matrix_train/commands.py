@@ -13,7 +13,7 @@ from matrix_train.allocator import keep_freed_memory
 from matrix_train.assembly import make_random_model
 from matrix_train.bench import BenchOptions, bench, climb, describe
 from matrix_train.config import load_config
-from matrix_train.data import Split
+from matrix_train.data import Split, read_index
 from matrix_train.distributed import make_accelerator
 from matrix_train.encoders import read_tokenizer
 from matrix_train.errors import UserError
@@ -30,6 +30,8 @@ def fit_command(
     """`fit`, and its two forms that do not train."""
     config = load_config(path, overrides)
     quieten_libraries()
+    if not dry_run:
+        read_index(config.data, "train")  # a wrong data set is told before a model is loaded and a run folder made
     accelerator = make_accelerator(config)
     if accelerator.device.type == "cpu":
         keep_freed_memory()

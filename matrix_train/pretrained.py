@@ -6,7 +6,7 @@ transformers makes an empty tokenizer of a missing one, and training would go on
 
 from typing import Any
 
-from transformers.utils import cached_file
+from transformers.utils.hub import cached_file
 
 from matrix_train.errors import UserError
 from schemas.text import one_line

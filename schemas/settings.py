@@ -60,7 +60,7 @@ def validate(model: type[Model], data: dict[str, Any]) -> Model:
         return model.model_validate(data)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(p) for p in first["loc"])
-        what = "unknown setting" if first["type"] == "extra_forbidden" else first["msg"]
+        where = ".".join(str(p) for p in first["loc"]) + ": " if first["loc"] else ""
+        what = "unknown setting" if first["type"] == "extra_forbidden" else first["msg"].removeprefix("Value error, ")
         more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-        raise ValueError(f"settings: {where}: {what}{more}") from None
+        raise ValueError(f"settings: {where}{what}{more}") from None

@@ -9,6 +9,7 @@ The input is noise latent, first-frame latent and ID-map latent on channels, 16 
 projection grows to 48 channels: old weights copied, new ones zero, so that step 0 is the stock model bit for bit.
 """
 
+import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, Self
 
@@ -23,6 +24,7 @@ from torch.nn import functional as F  # noqa: N812
 from matrix_train.attention import Direction, Kernel, Mode
 from matrix_train.backbones.base import Checkpointing, Grid, MapCollector, MapKey
 from matrix_train.errors import UserError
+from matrix_train.pretrained import read_config, read_weights
 from matrix_train.roles import RoleWeights
 
 LATENT_CHANNELS = 16
