@@ -21,7 +21,8 @@ from diffusers import CogVideoXTransformer3DModel
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from matrix_train.backbones.cogvideox import INPUT_CHANNELS, CogVideoX, grow_input
+from matrix_train.backbones.cogvideox import CogVideoX
+from matrix_train.backbones.input_projection import INPUT_CHANNELS, grow_input
 from matrix_train.errors import UserError
 from matrix_train.pipeline import MatrixPipeline
 from matrix_train.trained import Trained, latest_checkpoint, open_safetensors, read_trained

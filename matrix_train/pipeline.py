@@ -14,7 +14,7 @@ from diffusers import CogVideoXImageToVideoPipeline
 from PIL import Image
 from torch import Tensor
 
-from matrix_train.backbones.cogvideox import INPUT_CHANNELS, LATENT_CHANNELS
+from matrix_train.backbones.input_projection import INPUT_CHANNELS, LATENT_CHANNELS
 from matrix_train.errors import UserError
 
 # diffusers is typed in part only.

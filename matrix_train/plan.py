@@ -11,7 +11,8 @@ import torch
 
 from matrix_train.assembly import DTYPES, check_prompt_length, kind_of, prepare_backbone
 from matrix_train.backbones import CogVideoX
-from matrix_train.backbones.cogvideox import LATENT_CHANNELS, VAE_SPACE
+from matrix_train.backbones.cogvideox import VAE_SPACE
+from matrix_train.backbones.input_projection import LATENT_CHANNELS
 from matrix_train.config import Config
 from matrix_train.data import open_stream
 from matrix_train.encoders import Encoders

@@ -21,7 +21,7 @@ from diffusers import (
 )
 from transformers import PreTrainedTokenizerFast, T5Config, T5EncoderModel, T5Tokenizer
 
-from matrix_train.backbones.cogvideox import LATENT_CHANNELS
+from matrix_train.backbones.input_projection import LATENT_CHANNELS
 
 VOCABULARY = 400
 TEXT_WIDTH = 48

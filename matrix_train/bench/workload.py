@@ -21,7 +21,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from matrix_train.assembly import install_training_taps
 from matrix_train.attention import Mode, attend
 from matrix_train.backbones import CogVideoX, trainable_parameters
-from matrix_train.backbones.cogvideox import LATENT_CHANNELS, VAE_SPACE
+from matrix_train.backbones.cogvideox import VAE_SPACE
+from matrix_train.backbones.input_projection import LATENT_CHANNELS
 from matrix_train.config import AlignConfig
 from matrix_train.dense import dense_attend
 from matrix_train.errors import UserError

@@ -1,5 +1,6 @@
 """The run as a whole: what is trained, what is written, what stops it; and that without alignment it is plain LoRA."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from diffusers import CogVideoXTransformer3DModel
 from peft import LoraConfig
 from safetensors.torch import load_file
 
-from matrix_train.backbones.cogvideox import grow_input
+from matrix_train.backbones.input_projection import grow_input
 from matrix_train.checkpoint import checkpoints
 from matrix_train.errors import UserError
 from matrix_train.inputs import Draw, prepare
@@ -127,7 +128,11 @@ def test_a_continuation_with_other_settings_is_refused(dataset: Path, tmp_path: 
 def test_a_damaged_checkpoint_is_named(dataset: Path, tmp_path: Path) -> None:
     config = small_config(dataset, tmp_path / "run", "train.steps=2")
     start(config).train()
-    (checkpoints(tmp_path / "run")[-1] / "optimizer.safetensors").write_bytes(b"cut")
+    last = checkpoints(tmp_path / "run")[-1]
+    shutil.copy(last / "trainable.safetensors", last / "optimizer.safetensors")
+    with pytest.raises(UserError, match=r"the checkpoint trains other parameters than this run"):
+        start(config, resume=True)
+    (last / "optimizer.safetensors").write_bytes(b"cut")
     with pytest.raises(UserError, match=r"step-00000002 is damaged: delete it to resume from the one before"):
         start(config, resume=True)
 

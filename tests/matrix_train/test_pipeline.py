@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from matrix_train.backbones.cogvideox import grow_input
+from matrix_train.backbones.input_projection import grow_input
 from matrix_train.errors import UserError
 from matrix_train.pipeline import MatrixPipeline
 from schemas import palette
