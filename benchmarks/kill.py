@@ -51,17 +51,22 @@ def kill_and_compare(folder: Path, kills: int, videos: int, seed: int, env: dict
     captions = next(world.glob("captions.*"))
     rng = random.Random(seed)
     done = builds = 0
-    _finish(_start(raw, captions, folder / "calm", env))
+    # Moments are drawn over half of an undisturbed build on this machine, as busy as it is: an attempt gets somewhere,
+    # and few get to the end.
+    span = _seconds_of_work(_start(raw, captions, folder / "calm", env), folder / "calm")
     calm = shard_bytes(folder / "calm")
     identical = True
     while done < kills:
         builds += 1
         out = folder / f"killed-{builds}"
-        while done < kills and _killed(_start(raw, captions, out, env), out, rng.uniform(0.0, 4.0)):
+        while done < kills and _killed(_start(raw, captions, out, env), out, rng.uniform(0.0, span / 2)):
             done += 1
         _finish(_start(raw, captions, out, env))
         identical &= shard_bytes(out) == calm
-    return {"kills": done, "builds": builds, "identical": identical, "files": len(calm), "videos": videos}
+    return {
+        "kills": done, "builds": builds, "identical": identical, "files": len(calm), "videos": videos,
+        "calm_seconds": round(span, 1),
+    }  # fmt: skip
 
 
 def shard_bytes(out: Path) -> dict[str, str]:
@@ -89,10 +94,7 @@ def _finish(build: subprocess.Popen[bytes]) -> None:
 
 def _killed(build: subprocess.Popen[bytes], out: Path, delay: float) -> bool:
     """Kill the group `delay` seconds after it began work; False when the build ended before that."""
-    began = time.time()
-    saved = out / "work" / "build.json"
-    while build.poll() is None and not (saved.exists() and saved.stat().st_mtime > began - 1):
-        time.sleep(0.01)
+    _await_work(build, out)
     ends = time.monotonic() + delay
     while build.poll() is None and time.monotonic() < ends:
         time.sleep(0.005)
@@ -102,6 +104,22 @@ def _killed(build: subprocess.Popen[bytes], out: Path, delay: float) -> bool:
     os.killpg(build.pid, signal.SIGKILL)
     build.communicate()
     return True
+
+
+def _await_work(build: subprocess.Popen[bytes], out: Path) -> None:
+    """Until the build has saved its plan, or ended."""
+    began = time.time()
+    saved = out / "work" / "build.json"
+    while build.poll() is None and not (saved.exists() and saved.stat().st_mtime > began - 1):
+        time.sleep(0.01)
+
+
+def _seconds_of_work(build: subprocess.Popen[bytes], out: Path) -> float:
+    """From the saved plan to the end of an undisturbed build."""
+    _await_work(build, out)
+    began = time.monotonic()
+    _finish(build)
+    return time.monotonic() - began
 
 
 if __name__ == "__main__":
