@@ -71,5 +71,5 @@ def test_what_changes_the_training_may_not() -> None:
     config = load_config(TINY, ["train.seed=5", "align.sga=0.5"])
     with pytest.raises(UserError) as error:
         check_resumable(state(4), config, world=2)
-    for words in ("align.sga was 0.1, is 0.5", "train.seed was 0, is 5", "it ran with 1 processes, this has 2"):
+    for words in ("align.sga was 0.3, is 0.5", "train.seed was 0, is 5", "it ran with 1 processes, this has 2"):
         assert words in str(error.value)

@@ -42,7 +42,7 @@ def test_set_goes_over_the_file_and_the_whole_is_saved(tmp_path: Path) -> None:
         ("lora.rnak=4", "lora.rnak: unknown setting"),
         ("lora.rank=0", "lora.rank"),
         ("lora.rank", "section.name=value"),
-        ("align.sga_blocks=[]", "align.sga is 0.1, but align.sga_blocks is empty"),
+        ("align.sga_blocks=[]", "align.sga is 0.3, but align.sga_blocks is empty"),
         ("validation.timesteps=[1000]", "between 0 and 999"),
         ("align.supervise_stride=3", "align.supervise_stride"),
         ("{train.cache: x}", "section.name=value"),

@@ -17,9 +17,9 @@ from matrix_train.schedule import cosine_with_warmup
 from tests.matrix_train.fitting import metrics, small_config, start
 
 GOLDEN: dict[str, tuple[float, ...]] = {
-    "diffusion": (1.47809, 1.41261, 1.40276),
-    "sga": (6.95367, 6.75431, 3.33789),
-    "spa": (4.94789, 4.37473, 2.25890),
+    "diffusion": (1.47809, 1.42301, 1.43431),
+    "sga": (7.18586, 6.51268, 3.55948),
+    "spa": (4.94789, 4.35362, 2.21383),
 }
 """Losses of the first three steps of a small run, PyTorch 2.15 on a CPU. They change only where the maths does, or the
 clips, or the tiny model: then say which, and write the new ones here."""
@@ -140,7 +140,7 @@ def test_a_damaged_checkpoint_is_named(dataset: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ("lora.blocks=[1, 9]", "block 9 does not exist: this model has blocks 0 to 5"),
+        ("lora.blocks=[1, 9]", "block 9 does not exist: this model has blocks 0 to 3"),
         ("align.spa_blocks=[6]", "block 6 does not exist"),
         ("data.max_tokens=60", "takes prompts of 48 tokens"),
         ("data.height=72", "divisible by 16"),
