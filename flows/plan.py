@@ -194,8 +194,7 @@ class Plan:
 
     def cases(self, clip_ids: Sequence[str], stage: str) -> list[Case]:
         """The clips with the results of all chain stages before `stage`, in the order of `clip_ids`."""
-        made_by = self.store("ingest").links()
-        sources = sorted({made_by[c] for c in clip_ids})
+        sources = self.store("ingest").leading_to(clip_ids)
         clips = {c.clip_id: c for made in self.store("ingest").payloads(sources) for c in made.clips}
         earlier = CHAIN[: CHAIN.index(stage)] if stage in CHAIN else CHAIN
         results = {name: self.store(name).payloads(clip_ids) for name in earlier}

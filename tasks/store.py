@@ -78,6 +78,7 @@ class StageStore(Generic[R]):
         self._lock = threading.RLock()
         self._seen: set[str] = set()
         self._places: dict[str, Place] = {}
+        self._owners: dict[str, str] = {}
         self._failures: Counter[str] = Counter()
         self._seconds = 0.0
         self.refresh()
@@ -90,6 +91,7 @@ class StageStore(Generic[R]):
             names = [n for n in self.folder.names() if n.startswith((PART, FAIL)) and n.endswith(".parquet")]
             if self._seen - set(names):
                 self._seen, self._places, self._failures, self._seconds = set(), {}, Counter(), 0.0
+                self._owners = {}
             for name in names:
                 if name not in self._seen:
                     self._take_in(name)
@@ -115,6 +117,9 @@ class StageStore(Generic[R]):
                     accepted = columns["status"][r] == Status.ACCEPTED
                     links = tuple(self.link.of(columns["payload"][r])) if self.link and accepted else (key,)
                     self._places[key] = Place(accepted, columns["reason"][r], name, g, r, links)
+                    if accepted:
+                        # Of several rows that lead to one key the same one wins in any order of parts.
+                        self._owners |= {link: max(key, self._owners.get(link, key)) for link in links}
 
     def _set_aside(self, name: str, error: Exception) -> None:
         if isinstance(error, OSError) and error.errno is not None:  # the disk's; what Arrow finds has no number
@@ -137,7 +142,12 @@ class StageStore(Generic[R]):
     def links(self) -> dict[str, str]:
         """Keys of the next stage and the accepted row that leads to each, sorted by key."""
         with self._lock:
-            return dict(sorted((link, k) for k, p in self._places.items() if p.accepted for link in p.links))
+            return dict(sorted(self._owners.items()))
+
+    def leading_to(self, links: Iterable[str]) -> list[str]:
+        """The accepted rows that lead to these keys of the next stage, sorted, each once. KeyError for one without."""
+        with self._lock:
+            return sorted({self._owners[link] for link in links})
 
     def rejected(self) -> dict[str, str]:
         """Reason code by key."""

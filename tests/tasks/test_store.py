@@ -9,7 +9,7 @@ import pytest
 from schemas import Deduped, Reason, Row, Status
 from tasks.errors import InfrastructureError
 from tasks.files import Folder
-from tasks.store import COMPACT_ABOVE, PART, TORN, StageStore
+from tasks.store import COMPACT_ABOVE, PART, TORN, Link, StageStore
 
 KEYS = [f"{i:016x}" for i in range(400)]
 
@@ -64,6 +64,23 @@ def test_the_counts_add_up_while_others_write(work):
     writer.join()
     assert looks > 10
     assert store.totals(KEYS).pending == 0
+
+
+def test_links_lead_back_whatever_the_order_of_parts(work):
+    link = Link("payload.nearest", lambda payload: [payload["nearest"]])
+
+    def leads(key: str, to: str) -> Row[Deduped]:
+        return Row(key=key, status=Status.ACCEPTED, payload=Deduped(nearest=to, distance=1))
+
+    stores = [StageStore(work.below(name), "dedupe", "abc123", Deduped, link) for name in "ab"]
+    rows = [leads(KEYS[0], KEYS[8]), leads(KEYS[1], KEYS[9]), leads(KEYS[2], KEYS[8]), rejected(KEYS[3])]
+    for store, order in zip(stores, (rows, rows[::-1]), strict=True):
+        for row in order:
+            store.write([row])
+        assert store.links() == {KEYS[8]: KEYS[2], KEYS[9]: KEYS[1]}
+        assert store.leading_to([KEYS[9], KEYS[8], KEYS[9]]) == [KEYS[1], KEYS[2]]
+        with pytest.raises(KeyError):
+            store.leading_to([KEYS[3]])
 
 
 def test_payloads_of_a_rejected_clip_is_an_error(work):
