@@ -109,14 +109,13 @@ def go(plan: Plan, gauge: "Gauge", stages: Sequence[str], keys: Sequence[str]) -
 
 
 def unfinished(plan: Plan) -> list[str]:
-    """Clips that some stage of the chain has still to see, those of a source side by side.
+    """Clips that some stage of the chain has still to see, those whose sources' rows lie together side by side.
 
     Every stage reads a batch's clips from the rows of their sources: in any other order each lies in a row group of its
     own, and reading them costs more than all else.
     """
-    made_by = plan.store("ingest").links()
     pending = {key for stage in CHAIN for key in plan.store(stage).pending(plan.upstream(stage))}
-    return sorted(pending, key=lambda clip: (made_by.get(clip, ""), clip))
+    return plan.store("ingest").by_place(pending)
 
 
 class Gauge:

@@ -149,6 +149,16 @@ class StageStore(Generic[R]):
         with self._lock:
             return sorted({self._owners[link] for link in links})
 
+    def by_place(self, links: Iterable[str]) -> list[str]:
+        """These keys of the next stage, those whose rows lie together side by side; first any that no row leads to."""
+
+        def place(link: str) -> tuple[str, int, int, str]:
+            found = self._places.get(self._owners.get(link, ""))
+            return (found.part, found.group, found.row, link) if found else ("", 0, 0, link)
+
+        with self._lock:
+            return sorted(links, key=place)
+
     def rejected(self) -> dict[str, str]:
         """Reason code by key."""
         with self._lock:

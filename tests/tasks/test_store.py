@@ -81,6 +81,12 @@ def test_links_lead_back_whatever_the_order_of_parts(work):
         assert store.leading_to([KEYS[9], KEYS[8], KEYS[9]]) == [KEYS[1], KEYS[2]]
         with pytest.raises(KeyError):
             store.leading_to([KEYS[3]])
+    together = stores[0]
+    together.write([leads(KEYS[5], KEYS[10]), leads(KEYS[4], KEYS[11])])
+    ordered = together.by_place(KEYS[8:13])
+    assert ordered[0] == KEYS[12]
+    assert abs(ordered.index(KEYS[10]) - ordered.index(KEYS[11])) == 1
+    assert sorted(ordered) == KEYS[8:13]
 
 
 def test_payloads_of_a_rejected_clip_is_an_error(work):
