@@ -5,6 +5,7 @@ process that knows the settings can run any batch.
 """
 
 import json
+import re
 import threading
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,19 @@ from pathlib import Path
 from typing import Any
 
 from flows.settings import BuildSettings
-from schemas import Captioned, Curated, Deduped, Grounded, Ingested, Record, Row, SourceFile, SourceVideo, Tracked
+from schemas import (
+    Captioned,
+    Curated,
+    Deduped,
+    Grounded,
+    Ingested,
+    Record,
+    Row,
+    SourceFile,
+    SourceVideo,
+    Tracked,
+    Usage,
+)
 from schemas.settings import Settings, validate
 from tasks.caption import caption, prompts_version
 from tasks.case import Case
@@ -54,6 +67,9 @@ FIELDS = {"caption": "captioned", "ground": "grounded", "track": "tracked", "cur
 
 BUILD_FILE = "build.json"
 
+REPLIES = "replies"
+"""Folder below `work` where engines behind a server keep what they were answered."""
+
 PAYLOADS: dict[str, type[Record]] = {
     "scan": SourceFile,
     "select": SourceVideo,
@@ -84,6 +100,7 @@ class Tally:
     rejected: dict[str, int]
     pending: int
     seconds: float
+    usage: Usage | None = None
 
     def __post_init__(self) -> None:
         done = self.accepted + sum(self.rejected.values())
@@ -94,8 +111,11 @@ class Tally:
 class Plan:
     """Everything about one build that follows from its settings. Shared by the threads of a process."""
 
-    def __init__(self, settings: BuildSettings) -> None:
+    def __init__(self, settings: BuildSettings, fingerprints: dict[str, str] | None = None) -> None:
+        """fingerprints: those on record, so that looking at a build needs no engine; else they are worked out."""
         self.settings = settings
+        if fingerprints is not None:
+            self.__dict__["fingerprints"] = fingerprints
         self.out = Folder(settings.out)
         self.work = self.out.below("work")
         self._stores: dict[str, StageStore[Any]] = {}
@@ -103,7 +123,7 @@ class Plan:
 
     def engine(self, kind: str) -> Any:
         spec = getattr(self.settings.engines, kind)
-        return None if spec is None else load_engine(kind, spec)
+        return None if spec is None else load_engine(kind, spec, self.work.below(REPLIES))
 
     @cached_property
     def fingerprints(self) -> dict[str, str]:
@@ -188,7 +208,7 @@ class Plan:
         keys = self.upstream(stage) if arrived is None else arrived
         totals = store.totals(keys)
         rejected = dict(sorted(totals.rejected.items()))
-        return Tally(stage, len(keys), totals.accepted, rejected, totals.pending, totals.seconds)
+        return Tally(stage, len(keys), totals.accepted, rejected, totals.pending, totals.seconds, totals.usage)
 
     # what a stage is called with
 
@@ -256,9 +276,12 @@ def plan_of(out: str) -> Plan:
                 saved = json.loads(work.read(BUILD_FILE))
                 # A folder may have been moved, or named by another path: what the file says of `out` is history.
                 settings = validate(BuildSettings, {**saved["settings"], "out": out})
+                prints = {stage: str(saved["fingerprints"][stage]) for stage in VERSIONS}
+                if not all(re.fullmatch("[0-9a-f]{12}", value) for value in prints.values()):
+                    raise ValueError("not fingerprints")
             except FileNotFoundError:
                 raise UserError(f"no build in {out}: run `matrix_data build SOURCE --out {out}` first") from None
             except (ValueError, KeyError, TypeError, RecursionError):
                 raise UserError(f"{out}/work/{BUILD_FILE} is damaged: run the build command again") from None
-            _plans[out] = Plan(settings)
+            _plans[out] = Plan(settings, prints)
         return _plans[out]

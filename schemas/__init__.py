@@ -8,6 +8,7 @@ from schemas.interaction import Captioned, Dropped, Instance, Interaction, Ratin
 from schemas.row import Reason, Row, Status
 from schemas.sample import MaskRle, Provenance, Sample, TrackFile
 from schemas.tracks import Rle, Track, Tracked
+from schemas.usage import Usage
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -43,6 +44,7 @@ __all__ = [
     "TrackFile",
     "TrackNumbers",
     "Tracked",
+    "Usage",
     "Verdict",
     "Window",
 ]

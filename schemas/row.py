@@ -6,6 +6,7 @@ from typing import Generic, TypeVar
 from pydantic import Field, model_validator
 
 from schemas.base import ClipId, Record
+from schemas.usage import Usage
 
 T = TypeVar("T", bound=Record)
 
@@ -61,6 +62,7 @@ class Row(Record, Generic[T]):
     reason: Reason | None = None
     detail: str = Field(default="", max_length=4000)
     seconds: float = Field(default=0.0, ge=0, description="wall time spent on this clip at this stage")
+    usage: Usage | None = Field(default=None, description="what models behind a server cost; None where none was asked")
     payload: T | None = None
 
     @model_validator(mode="after")

@@ -5,8 +5,9 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from schemas import Captioned, Clip, Curated, Grounded, Record, Row, Status, Tracked
+from schemas import Captioned, Clip, Curated, Grounded, Record, Row, Status, Tracked, Usage
 from tasks.errors import InfrastructureError, Reject, UserError
+from tasks.metering import metered
 
 R = TypeVar("R", bound=Record)
 C = TypeVar("C")
@@ -38,22 +39,25 @@ def settle(key: str, work: Callable[[], R]) -> Row[R]:
 
 
 async def settle_async(key: str, work: Callable[[], Awaitable[R]]) -> Row[R]:
-    """`settle` for work that waits for a server. `seconds` counts the waiting too."""
+    """`settle` for work that waits for a server. `seconds` counts the waiting too, `usage` what the answers cost."""
     began = time.perf_counter()
-    try:
-        payload = await work()
-    except Exception as error:
-        return _ended_without(key, error, time.perf_counter() - began)
-    return Row(key=key, status=Status.ACCEPTED, seconds=time.perf_counter() - began, payload=payload)
+    with metered() as meter:
+        try:
+            payload = await work()
+        except Exception as error:
+            return _ended_without(key, error, time.perf_counter() - began, meter.usage)
+    seconds = time.perf_counter() - began
+    return Row(key=key, status=Status.ACCEPTED, seconds=seconds, usage=meter.usage, payload=payload)
 
 
-def _ended_without(key: str, error: Exception, seconds: float) -> Row[R]:
+def _ended_without(key: str, error: Exception, seconds: float, usage: Usage | None = None) -> Row[R]:
     """The row of a clip whose work raised, or the error itself where it is not the clip's."""
-    if isinstance(error, Reject):
-        return Row(key=key, status=Status.REJECTED, reason=error.reason, detail=error.detail[:4000], seconds=seconds)
     if isinstance(error, InfrastructureError | UserError | MemoryError | OSError):
         raise error
-    return Row(key=key, status=Status.FAILED, detail=f"{type(error).__name__}: {error}"[:4000], seconds=seconds)
+    status, reason, detail = Status.FAILED, None, f"{type(error).__name__}: {error}"
+    if isinstance(error, Reject):
+        status, reason, detail = Status.REJECTED, error.reason, error.detail
+    return Row(key=key, status=status, reason=reason, detail=detail[:4000], seconds=seconds, usage=usage)
 
 
 def settle_each(cases: Sequence[Case], work: Callable[[Case], R]) -> Iterator[Row[R]]:

@@ -16,7 +16,7 @@ from typing import Any, Generic, TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from schemas import Record, Row, Status
+from schemas import Record, Row, Status, Usage
 from schemas.arrow import arrow_schema, from_table, to_table
 from tasks.errors import InfrastructureError
 from tasks.files import Folder
@@ -63,6 +63,8 @@ class Totals:
     pending: int = 0
     """Keys of the upstream asked about that have no row; counted in the same look as the others."""
     seconds: float = 0.0
+    usage: Usage | None = None
+    """What models behind a server cost, over all rows."""
 
 
 class StageStore(Generic[R]):
@@ -81,6 +83,7 @@ class StageStore(Generic[R]):
         self._owners: dict[str, str] = {}
         self._failures: Counter[str] = Counter()
         self._seconds = 0.0
+        self._usage: Usage | None = None
         self.refresh()
 
     # reading
@@ -91,13 +94,13 @@ class StageStore(Generic[R]):
             names = [n for n in self.folder.names() if n.startswith((PART, FAIL)) and n.endswith(".parquet")]
             if self._seen - set(names):
                 self._seen, self._places, self._failures, self._seconds = set(), {}, Counter(), 0.0
-                self._owners = {}
+                self._owners, self._usage = {}, None
             for name in names:
                 if name not in self._seen:
                     self._take_in(name)
 
     def _take_in(self, name: str) -> None:
-        light = ["key", "status", "reason", "seconds"] + ([self.link.column] if self.link else [])
+        light = ["key", "status", "reason", "seconds", "usage"] + ([self.link.column] if self.link else [])
         try:
             with self.folder.open(name) as stream:
                 parts = pq.ParquetFile(stream)
@@ -111,6 +114,9 @@ class StageStore(Generic[R]):
         for g, columns in enumerate(groups):
             for r, key in enumerate(columns["key"]):
                 self._seconds += columns["seconds"][r]
+                if columns["usage"][r] is not None:
+                    spent = Usage(**columns["usage"][r])
+                    self._usage = spent if self._usage is None else self._usage + spent
                 if columns["status"][r] == Status.FAILED:
                     self._failures[key] += 1
                 elif key not in self._places:
@@ -187,7 +193,7 @@ class StageStore(Generic[R]):
         with self._lock:
             known = list(self._places.values() if upstream is None else map(self._places.get, upstream))
             places = [p for p in known if p is not None]
-            totals = Totals(pending=len(known) - len(places), seconds=self._seconds)
+            totals = Totals(pending=len(known) - len(places), seconds=self._seconds, usage=self._usage)
             totals.accepted = sum(p.accepted for p in places)
             totals.rejected.update(p.reason or "" for p in places if not p.accepted)
             return totals
