@@ -40,6 +40,7 @@ def as_table(lines: list[Tally]) -> list[dict[str, Any]]:
             "pending": line.pending,
             "seconds": round(line.seconds, 2),
             "per_second": round((line.arrived - line.pending) / line.seconds, 2) if line.seconds else None,
+            "usage": line.usage.model_dump() if line.usage else None,
         }
         for line in lines
     ]

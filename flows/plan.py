@@ -172,17 +172,23 @@ class Plan:
     @cached_property
     def listing(self) -> dict[str, Found]:
         """The files at the source now, by scan key, in name order. UserError where they would include a build's own."""
-        self._check_apart()
-        return {f.key: f for f in list_files(self.settings.source, self.settings.scan)}
-
-    def _check_apart(self) -> None:
         source = self.settings.source
         local = local_path(source if "://" in source else local_uri(source))
         if self.out.local and local and Path(self.out.root).resolve().is_relative_to(local.resolve()):
-            raise UserError(
-                f"the out folder {self.out.root} lies inside the source {source}, "
-                "and its clips would be taken for raw videos: give an --out elsewhere"
-            )
+            raise self._own_clips(f"lies inside the source {source}")
+        found = {f.key: f for f in list_files(source, self.settings.scan)}
+        if self.out.local and local:
+            work = Path(self.work.root).resolve()
+            folders = {path.parent for f in found.values() if (path := local_path(f.uri))}
+            if any(folder.resolve().is_relative_to(work) for folder in folders):
+                raise self._own_clips(f"is reached from the source {source}, by its name or by a link")
+        return found
+
+    def _own_clips(self, how: str) -> UserError:
+        return UserError(
+            f"the out folder {self.out.root} {how}, and its clips would be taken for raw videos: "
+            "give an --out elsewhere"
+        )
 
     @property
     def known_listing(self) -> dict[str, Found]:

@@ -20,7 +20,7 @@ def funnel_lines(lines: list[Tally]) -> list[str]:
             f"{t.stage:<8}{t.arrived:>8}{t.accepted:>10}{sum(t.rejected.values()):>10}{t.pending:>9}"
             f"{t.seconds:>10.1f}{rate}  {reasons}".rstrip()
         )
-    return text
+    return text + [f"{t.stage:<8} {t.usage.line()}" for t in lines if t.usage]
 
 
 def describe(plan: Plan, prefix: str) -> tuple[dict[str, Any], list[str]]:
@@ -66,6 +66,7 @@ def _text(case: Case, rows: dict[str, Row[Any]], sheet: str) -> list[str]:
     for stage, row in rows.items():
         end = "accepted" if row.reason is None else f"rejected: {row.reason}"
         text.append(f"{stage:<8} {end}  {row.seconds:.2f} s  {row.detail}".rstrip())
+        text += [f"  {row.usage.line()}"] if row.usage else []
     if case.captioned:
         for i in case.captioned.instances:
             text.append(f"  {i.id}: {i.noun} ({i.cls}). {i.app} {i.spatial}")

@@ -24,6 +24,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from matrix_train.config import Config
+from matrix_train.data.loader import StreamState
 from matrix_train.errors import UserError
 from matrix_train.trained import TRAINABLE_FILE
 
@@ -42,8 +43,8 @@ class State(BaseModel):
     step: int = Field(ge=0)
     seconds: float
     """Time trained so far, over all parts of the run."""
-    streams: list[dict[str, Any]]
-    """`BatchStream.state()` of every process, in the order of their ranks."""
+    streams: list[StreamState]
+    """Of every process, in the order of their ranks."""
     settings: dict[str, Any]
 
 

@@ -86,7 +86,8 @@ def verify(dataset: Folder, deep: bool = True) -> list[Problem]:
 
 
 def verify_store(work: Folder) -> list[Problem]:
-    """Problems of a stage store (`work/<stage>/<fingerprint>/*.parquet`): torn parts, stray and set-aside files."""
+    """Problems of a stage store (`work/<stage>/<fingerprint>/*.parquet`): torn parts, stray and set-aside files, and
+    normalised clips that are gone."""
     problems = []
     for name in _walk(work, ""):
         base = name.rsplit("/", 1)[-1]
@@ -120,8 +121,19 @@ def _part(work: Folder, name: str) -> Iterator[Problem]:
             parts = pq.ParquetFile(stream)
             for group in range(parts.num_row_groups):
                 parts.read_row_group(group)
+            if name.startswith("ingest/"):
+                yield from _clips(work, name, parts)
     except _DAMAGE as error:
         yield Problem(name, f"torn or no Parquet: {one_line(error)}")
+
+
+def _clips(work: Folder, name: str, parts: pq.ParquetFile) -> Iterator[Problem]:
+    """Clips that a part of ingest has on record and that are no longer there."""
+    for rows in parts.iter_batches(columns=["payload.clips.list.element.path"]):
+        for payload in rows.column("payload").to_pylist():
+            for clip in payload["clips"] if payload else ():
+                if not work.exists(clip["path"]):
+                    yield Problem(name, f"{clip['path']} is gone: delete this part, and the next build makes it again")
 
 
 def _strays(dataset: Folder, account: DatasetFile | None) -> Iterator[Problem]:

@@ -7,20 +7,22 @@ with open_stream(config.data, "train", tokenizer, grid, batch_size=1, seed=0, po
 import hashlib
 import multiprocessing
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerFast
+from typing_extensions import TypedDict  # pydantic does not take typing's before Python 3.12
 
 from matrix_train.data.batch import Batch, Collate
 from matrix_train.data.config import DataConfig, Split
 from matrix_train.data.dataset import GaveUp, MatrixDataset
-from matrix_train.data.entry import BadEntry
+from matrix_train.data.entry import BadEntry, BadReason
 from matrix_train.data.plan import Plan, Ref
 from matrix_train.errors import UserError
 
@@ -43,6 +45,21 @@ class _Positions:
         while True:
             yield self.plan.batch(position)
             position += 1
+
+
+class StreamState(TypedDict):
+    """A stream's part of a checkpoint, as plain data."""
+
+    position: Annotated[int, Field(ge=0)]
+    """Batches taken so far: where the next stream goes on."""
+    dataset: str
+    """Digest of the split's keys, which decide the order."""
+    samples: Annotated[int, Field(ge=0)]
+    skips: dict[str, int]
+    bad: list[tuple[str, str, BadReason, str]]
+    """The fields of every `BadEntry`."""
+    seen: Annotated[str, Field(pattern=r"^([0-9a-f]{2})*$")]
+    """One bit a key, packed, in hex."""
 
 
 class BatchStream(Iterator[Batch]):
@@ -94,21 +111,21 @@ class BatchStream(Iterator[Batch]):
             raise UserError(self._too_bad())
         return batch
 
-    def state(self) -> dict[str, Any]:
-        """Plain data for this rank's checkpoint: the position to go on from and the counters so far."""
+    def state(self) -> StreamState:
+        """For this rank's checkpoint: the position to go on from and the counters so far."""
         return {
             "position": self.position,
             "dataset": self._identity(),
             "samples": self.samples,
             "skips": dict(self.skips),
-            "bad": [[entry.key, entry.shard, entry.reason, entry.detail] for entry in self.bad.values()],
+            "bad": [(entry.key, entry.shard, entry.reason, entry.detail) for entry in self.bad.values()],
             "seen": np.packbits([key in self._seen for key in self.plan.keys]).tobytes().hex(),
         }
 
-    def restore(self, state: Mapping[str, Any]) -> None:
+    def restore(self, state: StreamState) -> None:
         """Takes over the counters of a stream that ended where this one begins.
 
-        UserError where the dataset has changed, for then the order is another. ValueError for another position.
+        UserError where the dataset has changed, for then the order is another, and for another position.
         """
         if state["dataset"] != self._identity():
             raise UserError(
@@ -116,9 +133,12 @@ class BatchStream(Iterator[Batch]):
                 "the run cannot go on exactly; start a new run"
             )
         if state["position"] != self.position:
-            raise ValueError(f"the state is of position {state['position']}, this stream stands at {self.position}")
+            raise UserError(
+                f"the checkpoint's data stands at batch {state['position']} and its step at {self.position}: it is "
+                "damaged, delete it to resume from the one before"
+            )
         self.samples, self.skips = state["samples"], Counter(state["skips"])
-        self.bad = {key: BadEntry(key, *rest) for key, *rest in state["bad"]}
+        self.bad = {entry[0]: BadEntry(*entry) for entry in state["bad"]}
         seen = np.unpackbits(np.frombuffer(bytes.fromhex(state["seen"]), np.uint8))
         self._seen = {key for key, bit in zip(self.plan.keys, seen, strict=False) if bit}
 

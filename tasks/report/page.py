@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from schemas import Usage
 from schemas.dataset import INDEX_FILE, DatasetFile, IndexRow
 from tasks.dataset import DatasetError, decode_index, read_dataset
 from tasks.files import Folder
@@ -40,6 +41,11 @@ class StageLine(Protocol):
     @property
     def seconds(self) -> float:
         """Work on record, summed over workers."""
+        ...
+
+    @property
+    def usage(self) -> Usage | None:
+        """Requests and tokens of models behind a server; None where none was asked."""
         ...
 
 

@@ -86,6 +86,15 @@ def test_an_out_folder_inside_the_source(matrix_data, tmp_path):
     assert list((tmp_path / "raw").iterdir()) == []
 
 
+def test_a_link_below_the_source_that_leads_to_the_out_folder(matrix_data, tmp_path):
+    clips = tmp_path / "out" / "work" / "ingest" / "abc" / "clips"
+    (tmp_path / "raw").mkdir()
+    clips.mkdir(parents=True)
+    (clips / "clip.mp4").write_bytes(b"one of ours")
+    (tmp_path / "raw" / "more").symlink_to(tmp_path / "out")
+    one_line(matrix_data("build", tmp_path / "raw", "--out", tmp_path / "out"), "by a link", "--out elsewhere")
+
+
 def test_a_protocol_that_is_not_installed(matrix_data, tmp_path):
     one_line(matrix_data("status", "foo://bucket"), "foo")
 

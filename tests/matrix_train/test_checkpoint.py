@@ -1,5 +1,6 @@
 """Checkpoints are whole or absent, old ones go, and what a continuation may change is told from what it may not."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -18,10 +19,12 @@ from matrix_train.config import load_config
 from matrix_train.errors import UserError
 from tests.matrix_train.fitting import TINY
 
+STREAM = {"position": 0, "dataset": "abc", "samples": 0, "skips": {}, "bad": [], "seen": "ff"}
+
 
 def state(step: int, worlds: int = 1, *sets: str) -> State:
     settings = binding_settings(load_config(TINY, list(sets)))
-    return State(step=step, seconds=1.5, streams=[{"position": step}] * worlds, settings=settings)
+    return State(step=step, seconds=1.5, streams=[STREAM | {"position": step}] * worlds, settings=settings)
 
 
 def write(run: Path, step: int, keep: int = 3) -> Path:
@@ -58,6 +61,16 @@ def test_a_checkpoint_left_half_written_does_not_stand_in_the_way(tmp_path: Path
 def test_damage_is_one_line(tmp_path: Path, name: str, content: bytes | None) -> None:
     path = write(tmp_path, 4)
     (path / name).unlink() if content is None else (path / name).write_bytes(content)
+    with pytest.raises(UserError, match="is damaged: delete it to resume from the one before"):
+        read_checkpoint(path)
+
+
+@pytest.mark.parametrize("edit", [{"position": "soon"}, {"seen": "xyz"}, {"bad": [["key"]]}, {"more": 1}])
+def test_a_place_in_the_data_that_was_edited_is_one_line(tmp_path: Path, edit: dict[str, object]) -> None:
+    path = write(tmp_path, 4)
+    held = json.loads((path / "state.json").read_text())
+    held["streams"][0] |= edit
+    (path / "state.json").write_text(json.dumps(held))
     with pytest.raises(UserError, match="is damaged: delete it to resume from the one before"):
         read_checkpoint(path)
 

@@ -11,7 +11,7 @@ import av
 import numpy as np
 import pytest
 
-from schemas import Sample
+from schemas import Sample, Usage
 from tasks.dataset import DatasetError, decode_index, read_dataset, read_parts, stream
 from tasks.files import Folder
 from tasks.report import ReportData, write_report
@@ -32,6 +32,7 @@ class Line:
     rejected: dict[str, int] = field(default_factory=dict)
     pending: int = 0
     seconds: float = 0.0
+    usage: Usage | None = None
 
 
 FUNNEL = [Line("scan", 10, 7, {"empty_file": 1, "unreadable": 2}, 0, 2.0), Line("caption", 7, 5, {}, 2, 0.0)]
@@ -196,3 +197,11 @@ def test_words_for_numbers() -> None:
         "been",
         "picks up",
     ]
+
+
+def test_tokens_and_costs_are_shown_where_a_server_was_asked() -> None:
+    spent = Usage(requests=1200, cached_requests=30, prompt_tokens=45678, completion_tokens=901, cost=0.5)
+    asked = Reader(render(ReportData([*FUNNEL, Line("ground", 5, 5, usage=spent)]))).text
+    for figure in ("1,200", "45,678", "901", "0.5"):
+        assert figure in asked
+    assert "prompt tokens" not in Reader(render(ReportData(FUNNEL))).text

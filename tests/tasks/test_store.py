@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from schemas import Deduped, Reason, Row, Status
+from schemas import Deduped, Reason, Row, Status, Usage
 from tasks.errors import InfrastructureError
 from tasks.files import Folder
 from tasks.store import COMPACT_ABOVE, PART, TORN, Link, StageStore
@@ -209,3 +209,15 @@ def test_a_kill_between_compaction_and_clean_up_doubles_nothing(work, tmp_path):
     again = open_store(work)
     assert again.totals().accepted == COMPACT_ABOVE + 1
     assert [p.distance for p in again.payloads(KEYS[:5])] == [0, 1, 2, 3, 4]
+
+
+def test_what_servers_cost_is_summed_over_all_rows(work):
+    store = open_store(work)
+    store.write([accepted(KEYS[0]).model_copy(update={"usage": Usage(requests=2, prompt_tokens=70, cost=0.5)})])
+    store.write(
+        [rejected(KEYS[1]).model_copy(update={"usage": Usage(requests=1, completion_tokens=9)}), accepted(KEYS[2])]
+    )
+    for seen in (store, open_store(work)):
+        assert seen.totals().usage == Usage(requests=3, prompt_tokens=70, completion_tokens=9, cost=0.5)
+    store.forget([KEYS[0], KEYS[1]])
+    assert store.totals().usage is None

@@ -15,11 +15,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from schemas import Ingested, Reason, Row, Status
 from schemas.dataset import DatasetFile, IndexRow
 from tasks.dataset import decode_index, encode_index, read_dataset, read_raw
 from tasks.files import Folder
 from tasks.idmap import decode_id_map, encode_id_map
 from tasks.shard import ShardSettings
+from tasks.store import StageStore
 from tasks.tar import TarWriter
 from tasks.verify import verify, verify_store
 from tests.builders import encode_mp4, make_case, make_dataset
@@ -275,6 +277,22 @@ def test_a_store(tmp_path: Path, original: Path) -> None:
         "ingest/abc/clips/.tmp-1-x.mp4",
     ]
     assert "torn or no Parquet" in lines[0]
+
+
+def test_normalised_clips_that_are_gone(tmp_path: Path) -> None:
+    work = Folder(str(tmp_path))
+    clips = [make_case(work, seed).clip for seed in range(3)]
+    made = Ingested(facts=clips[0].facts, clips=(clips[0], clips[1]))
+    store = StageStore(work, "ingest", "abc", Ingested)
+    store.write([
+        Row(key="0" * 16, status=Status.ACCEPTED, payload=made),
+        Row(key="1" * 16, status=Status.REJECTED, reason=Reason.TOO_SHORT),
+        Row(key="2" * 16, status=Status.ACCEPTED, payload=made.model_copy(update={"clips": (clips[2],)})),
+    ])  # fmt: skip
+    assert verify_store(work) == []
+    work.remove(clips[1].path)
+    (line,) = [str(p) for p in verify_store(work)]
+    assert clips[1].path in line and line.endswith("is gone: delete this part, and the next build makes it again")
 
 
 def test_a_folder_that_is_none(tmp_path: Path) -> None:

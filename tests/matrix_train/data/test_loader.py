@@ -144,7 +144,7 @@ def test_the_state_is_plain_data_and_comes_back(damaged, tokenizer) -> None:
         next(stream)
         assert stream.state() == want
     with open_stream(settings, "train", tokenizer, GRID, 2, seed=1, position=3) as stream:
-        with pytest.raises(ValueError, match="position 2"):
+        with pytest.raises(UserError, match="stands at batch 2 and its step at 3"):
             stream.restore(state)
     with open_stream(settings, "val", tokenizer, GRID, 2, seed=1, position=2) as stream:
         with pytest.raises(UserError, match="has changed since the checkpoint"):
