@@ -161,6 +161,28 @@ def gc(
 
 
 @app.command()
+def doctor(
+    profile: Annotated[str, typer.Option(help="Name in profiles/, or path of a .yaml file.")] = "local",
+    set_: Annotated[list[str], typer.Option("--set", help="One setting, a.b=c; may be repeated.")] = [],  # noqa: B006
+    as_json: Json = False,
+) -> None:
+    """Check that this machine can run a profile: packages, GPU, checkpoints, servers. Loads every model once."""
+    from flows.doctor import examine
+    from flows.settings import load_settings
+
+    settings = load_settings(profile, set_, source="none", out="none")
+    findings = []
+    for finding in examine(settings):
+        findings.append(finding)
+        if not as_json:
+            print(visible(finding.line()), flush=True)
+    ok = all(f.ok for f in findings)
+    emit({"ok": ok, "findings": [f.model_dump() for f in findings]}, as_json, [])
+    if not ok:
+        raise typer.Exit(NOTHING)
+
+
+@app.command()
 def demo(
     out: Annotated[Path, typer.Argument(help="Folder for everything the demo makes.")] = Path("build/demo"),
     videos: Annotated[int, typer.Option(min=1)] = 24,
