@@ -18,3 +18,10 @@ class Reject(Exception):
 
 class InfrastructureError(Exception):
     """The world around the clip failed (server down, out of memory, disk full): the clip stays pending."""
+
+
+class StopRun(InfrastructureError):
+    """Nothing that follows could end otherwise (a refused key, a server that stays down): the whole run stops now.
+
+    The message is one line and says what to do. All clips without a row stay pending.
+    """
