@@ -28,6 +28,8 @@ _NO_TREE = ("x264-params", "mbtree=0")
 """x264's macroblock tree reads memory that it has not written: the bytes would differ from run to run (decision 5)."""
 _X264 = (("preset", "ultrafast"), ("crf", "23"))
 _VPX = (("deadline", "realtime"), ("cpu-used", "8"), ("crf", "24"), ("b", "2500000"))
+_VP8 = (("deadline", "realtime"), ("cpu-used", "-8"), *_VPX[2:])
+"""Given a positive speed, VP8's encoder goes by the clock: a busy machine would write other bytes."""
 _MPEG4 = (("qscale", "3"), ("b", "4000000"))
 
 H264 = Format("mp4", "mp4", "libx264", options=_X264)
@@ -44,7 +46,7 @@ FORMATS: tuple[Format, ...] = (
     Format("mp4", "mp4", "mpeg4", options=_MPEG4),
     Format("avi", "avi", "mpeg4", options=_MPEG4),
     Format("webm", "webm", "libvpx-vp9", options=_VPX),
-    Format("webm", "webm", "libvpx", options=_VPX),
+    Format("webm", "webm", "libvpx", options=_VP8),
     Format("mkv", "matroska", "mpeg4", options=_MPEG4),
 )  # fmt: skip
 """What the good videos are mixed from; h264 most often."""

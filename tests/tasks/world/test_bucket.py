@@ -11,6 +11,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import numpy as np
 import pytest
 
 from schemas import Reason
@@ -18,6 +19,7 @@ from schemas.truth import VideoTruth
 from tasks.errors import UserError
 from tasks.media import decode_mask
 from tasks.world import load_truth, render_bucket
+from tasks.world.encode import FORMATS, Format, write_video
 from tasks.world.staging import make_scene
 
 ROOT = Path(__file__).parents[3]
@@ -53,6 +55,19 @@ def test_same_seed_same_bytes_in_other_processes(tmp_path: Path) -> None:
         told.append(digests(out))
     assert told[0] == told[1]
     assert len(told[0]) == 3
+
+
+@pytest.mark.parametrize("form", FORMATS, ids=lambda f: f"{f.muxer} {f.codec}")
+def test_no_encoder_goes_by_the_clock(tmp_path: Path, form: Format) -> None:
+    noise = np.random.default_rng(0).integers(0, 64, (240, 320, 3), dtype=np.uint8)
+    pictures = [np.roll(noise, 3 * t, 1) + np.linspace(0, 180, 320).astype(np.uint8)[None, :, None] for t in range(30)]
+    told = set()
+    for again in range(4):
+        file = tmp_path / f"{again}.{form.suffix}"
+        timed = ((p, Fraction(t, 24)) for t, p in enumerate(pictures))
+        write_video(file, timed, Fraction(24), form)
+        told.add(hashlib.sha256(file.read_bytes()).hexdigest())
+    assert len(told) == 1
 
 
 def test_every_file_has_truth_outside_the_bucket(bucket: Path, truth: dict[str, VideoTruth]) -> None:
