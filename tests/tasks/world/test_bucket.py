@@ -57,10 +57,12 @@ def test_same_seed_same_bytes_in_other_processes(tmp_path: Path) -> None:
     assert len(told[0]) == 3
 
 
-@pytest.mark.parametrize("form", FORMATS, ids=lambda f: f"{f.muxer} {f.codec}")
+@pytest.mark.parametrize("form", [f for f in FORMATS if "vpx" in f.codec], ids=lambda f: f.codec)
 def test_no_encoder_goes_by_the_clock(tmp_path: Path, form: Format) -> None:
-    noise = np.random.default_rng(0).integers(0, 64, (240, 320, 3), dtype=np.uint8)
-    pictures = [np.roll(noise, 3 * t, 1) + np.linspace(0, 180, 320).astype(np.uint8)[None, :, None] for t in range(30)]
+    """libvpx may: in four runs over pictures as heavy as these it then writes three or four different files."""
+    rng = np.random.default_rng(0)
+    ramp = np.linspace(0, 180, 640).astype(np.uint8)[None, :, None]
+    pictures = [np.roll(rng.integers(0, 64, (360, 640, 3), dtype=np.uint8) + ramp, 3 * t, 1) for t in range(60)]
     told = set()
     for again in range(4):
         file = tmp_path / f"{again}.{form.suffix}"
