@@ -60,6 +60,9 @@ VERSIONS = {
 CHAIN = ("caption", "ground", "track", "curate")
 """The stages that clips go through batch by batch, none waiting for all of another."""
 
+ENGINES = {"caption": ("language", "captioner"), "ground": ("detector", "verifier"), "track": ("tracker",)}
+"""Which engines a stage asks."""
+
 STAGES = ("scan", "select", "ingest", "dedupe", *CHAIN)
 
 FIELDS = {"caption": "captioned", "ground": "grounded", "track": "tracked", "curate": "curated"}
@@ -135,9 +138,9 @@ class Plan:
             "select": (Settings(), []),
             "ingest": (s.ingest, []),
             "dedupe": (s.dedupe, []),
-            "caption": (s.caption, [prompts_version(s.caption.prompts), *self._identities("language", "captioner")]),
-            "ground": (s.ground, self._identities("detector", "verifier")),
-            "track": (s.track, self._identities("tracker")),
+            "caption": (s.caption, [prompts_version(s.caption.prompts), *self._identities("caption")]),
+            "ground": (s.ground, self._identities("ground")),
+            "track": (s.track, self._identities("track")),
             "curate": (s.curate, []),
             "shard": (s.shard, []),
         }
@@ -147,9 +150,16 @@ class Plan:
             upstream = prints[stage] = fingerprint(stage, VERSIONS[stage], settings, engines, upstream)
         return prints
 
-    def _identities(self, *kinds: str) -> list[str]:
-        engines = [self.engine(kind) for kind in kinds]
+    def _identities(self, stage: str) -> list[str]:
+        engines = [self.engine(kind) for kind in ENGINES[stage]]
         return ["none" if e is None else str(e.identity) for e in engines]
+
+    def make_ready(self, stages: Sequence[str]) -> None:
+        """Load what the engines of these stages need, before a clip is touched. UserError says what is wrong."""
+        for kind in (kind for stage in stages for kind in ENGINES.get(stage, ())):
+            engine = self.engine(kind)
+            if hasattr(engine, "check"):
+                engine.check()
 
     def store(self, stage: str) -> StageStore[Any]:
         with self._lock:

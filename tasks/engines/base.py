@@ -2,7 +2,8 @@
 
 Every engine has an `identity` (name, version, model and revision), which goes into the stage's fingerprint: another
 identity means that the stage and all after it are done anew. An engine that cannot load raises UserError; a failure
-around it (server down, out of memory) raises InfrastructureError. Engines are shared by threads.
+around it (server down, out of memory) raises InfrastructureError. Engines are shared by threads. One that has something
+to load also has `check() -> str`, which loads it, runs once, and says in a line what it is.
 """
 
 from collections.abc import Sequence
