@@ -7,9 +7,13 @@ stands in the user message, as one JSON document; so no caption, whatever it hol
 import asyncio
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
 
 from schemas import Reason
 from tasks.engines.base import BadReply, LanguageModel, Message
@@ -32,6 +36,17 @@ class Question(Generic[R]):
     schema: type[R]
     check: Callable[[R], None]
     """Raises ValueError, with a message for the model, where a reply of the right form says something impossible."""
+    images: tuple[NDArray[np.uint8], ...] = ()
+    """RGB uint8 [H, W, 3], of the user message."""
+
+
+@runtime_checkable
+class Keeps(Protocol):
+    """A language model that keeps replies for the next run."""
+
+    async def forget(self, messages: Sequence[Message], schema: type[Any]) -> None:
+        """The reply to these messages was no good after all: ask anew next time."""
+        ...
 
 
 def make_nonce(clip_id: str, turn: str, attempt: int) -> str:
@@ -40,11 +55,52 @@ def make_nonce(clip_id: str, turn: str, attempt: int) -> str:
 
 
 def build_messages(
-    prompt: str, document: Mapping[str, Any], nonce: str, problem: Mapping[str, str] | None = None
+    prompt: str,
+    document: Mapping[str, Any],
+    nonce: str,
+    problem: Mapping[str, str] | None = None,
+    images: tuple[NDArray[np.uint8], ...] = (),
 ) -> tuple[Message, Message]:
     """System and user message. `problem` tells the model what was wrong with its last answer."""
     data = {"nonce": nonce, **document, **({"problem": problem} if problem else {})}
-    return Message("system", prompt), Message("user", json.dumps(data, ensure_ascii=False, indent=1))
+    return Message("system", prompt), Message("user", json.dumps(data, ensure_ascii=False, indent=1), images)
+
+
+async def ask_until_it_holds(
+    llm: LanguageModel,
+    question: Question[R],
+    max_asks: int,
+    nonce_of: Callable[[int], str],
+    gate: AbstractAsyncContextManager[Any] | None = None,
+) -> R:
+    """The first answer that holds; BadReply with the last problem after `max_asks` that do not.
+
+    nonce_of: the nonce of an attempt, counted from 0. InfrastructureError passes through: it is no answer.
+    """
+    problem: dict[str, str] | None = None
+    for attempt in range(max_asks):
+        nonce = nonce_of(attempt)
+        messages = build_messages(question.prompt, question.document, nonce, problem, question.images)
+        async with gate or nullcontext():
+            try:
+                reply = await llm.ask(messages, question.schema)
+            except BadReply as bad:
+                problem = _problem(bad, bad.raw)
+                continue
+        if reply.nonce != nonce:
+            # It may be the answer to another clip's question: none of it is repeated or used.
+            problem = {"error": "the reply does not echo the nonce of this request"}
+        else:
+            try:
+                question.check(reply)
+            except ValueError as bad:
+                problem = _problem(bad, reply.model_dump_json())
+            else:
+                return reply
+        if isinstance(llm, Keeps):
+            await llm.forget(messages, question.schema)
+    assert problem is not None
+    raise BadReply(problem["error"], problem.get("your_reply", ""))
 
 
 class Asker:
@@ -54,32 +110,15 @@ class Asker:
         self.llm, self.gate, self.clip_id, self.max_asks = llm, gate, clip_id, max_asks
 
     async def put(self, question: Question[R]) -> R:
-        """The first answer that holds. Raises Reject(BAD_REPLY) after `max_asks` answers that do not.
+        """The first answer that holds. Raises Reject(BAD_REPLY) after `max_asks` answers that do not."""
 
-        InfrastructureError passes through: that is the server's fault and no answer.
-        """
-        problem: dict[str, str] | None = None
-        for attempt in range(self.max_asks):
-            nonce = make_nonce(self.clip_id, question.turn, attempt)
-            messages = build_messages(question.prompt, question.document, nonce, problem)
-            async with self.gate:
-                try:
-                    reply = await self.llm.ask(messages, question.schema)
-                except BadReply as bad:
-                    problem = _problem(bad, bad.raw)
-                    continue
-            if reply.nonce != nonce:
-                # It may be the answer to another clip's question: none of it is repeated or used.
-                problem = {"error": "the reply does not echo the nonce of this request"}
-                continue
-            try:
-                question.check(reply)
-            except ValueError as bad:
-                problem = _problem(bad, reply.model_dump_json())
-                continue
-            return reply
-        assert problem is not None
-        raise Reject(Reason.BAD_REPLY, f"{question.turn}: {problem['error']} ({self.max_asks} answers)")
+        def nonce_of(attempt: int) -> str:
+            return make_nonce(self.clip_id, question.turn, attempt)
+
+        try:
+            return await ask_until_it_holds(self.llm, question, self.max_asks, nonce_of, self.gate)
+        except BadReply as bad:
+            raise Reject(Reason.BAD_REPLY, f"{question.turn}: {bad} ({self.max_asks} answers)") from None
 
 
 def _problem(error: Exception, reply: str) -> dict[str, str]:

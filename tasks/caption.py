@@ -16,7 +16,7 @@ from schemas.settings import Settings
 from tasks.asking import Asker
 from tasks.case import Case, settle_async
 from tasks.engines.base import BadReply, Captioner, Frames, LanguageModel
-from tasks.errors import Reject
+from tasks.errors import Reject, gravest
 from tasks.prompts import Prompts, load_prompts
 from tasks.replies import Descriptor, ScoreReply, Triplet
 from tasks.spans import Roles, locate
@@ -63,9 +63,8 @@ def caption(
     stage = _Stage(llm, captioner, settings, prompts, frames_of)
     ends = asyncio.run(stage.run(cases))
     yield from (end for end in ends if isinstance(end, Row))
-    for end in ends:
-        if isinstance(end, BaseException):
-            raise end
+    if errors := [end for end in ends if isinstance(end, BaseException)]:
+        raise gravest(errors)
 
 
 class _Stage:
@@ -194,9 +193,9 @@ class _Stage:
 
 
 async def _all_or_first_error(work: Sequence[Awaitable[T]]) -> list[T]:
-    """All results. Where some failed, a rejection wins (it is final), then the first by position: never by timing."""
+    """All results. Where some failed, a rejection wins (it is final), then `gravest`: never the first by timing."""
     ends = await asyncio.gather(*work, return_exceptions=True)
     errors = [e for e in ends if isinstance(e, BaseException)]
-    for error in [e for e in errors if isinstance(e, Reject)] + errors:
-        raise error
+    if errors:
+        raise next((e for e in errors if isinstance(e, Reject)), gravest(errors))
     return [e for e in ends if not isinstance(e, BaseException)]

@@ -1,5 +1,7 @@
 """The three ways out of a stage that are not a result, and the one-line error for users."""
 
+from collections.abc import Sequence
+
 from schemas.row import Reason
 
 
@@ -25,3 +27,8 @@ class StopRun(InfrastructureError):
 
     The message is one line and says what to do. All clips without a row stay pending.
     """
+
+
+def gravest(errors: Sequence[BaseException]) -> BaseException:
+    """Of several that ended a batch, the one to raise: what stops the run, else the first."""
+    return next((error for error in errors if isinstance(error, StopRun)), errors[0])

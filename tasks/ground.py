@@ -18,7 +18,7 @@ from schemas import Anchor, Box, Candidate, Captioned, Dropped, Grounded, Instan
 from schemas.settings import Settings
 from tasks.case import Case, settle_async
 from tasks.engines.base import BadReply, Detector, Frames, Verifier, VerifyRequest
-from tasks.errors import Reject
+from tasks.errors import Reject, gravest
 
 
 class GroundSettings(Settings):
@@ -81,7 +81,7 @@ def ground(
         finally:
             runner.run(_stop(tasks))
     if failures:
-        raise failures[0]
+        raise gravest(failures)
 
 
 async def _result(task: "asyncio.Task[Row[Grounded]]") -> Row[Grounded]:

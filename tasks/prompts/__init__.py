@@ -1,4 +1,4 @@
-"""The caption stage's instructions: plain files in a folder per version, read once, never filled in with data."""
+"""Instructions for models: plain files in a folder per version, never filled in with data."""
 
 import hashlib
 import re
@@ -19,12 +19,17 @@ class Prompts:
 
 
 def load_prompts(folder: str) -> Prompts:
-    """The prompt files of `tasks/prompts/<folder>`. Raises UserError where there is no such folder."""
-    if not re.fullmatch(r"v[0-9]{1,4}", folder):
-        raise UserError(f"caption.prompts must name a prompt folder such as 'v1', not {folder!r}")
-    root = files(__name__) / folder
-    if not root.is_dir():
-        raise UserError(f"there is no prompt folder {folder!r}: set caption.prompts to one below tasks/prompts")
-    texts = {turn: (root / f"{turn}.md").read_text(encoding="utf-8") for turn in TURNS}
+    """The files of the four turns in `tasks/prompts/<folder>`. Raises UserError where there is no such folder."""
+    texts = {turn: load_prompt(folder, turn) for turn in TURNS}
     digest = hashlib.sha256("\0".join(f"{turn}\0{texts[turn]}" for turn in TURNS).encode()).hexdigest()
     return Prompts(version=f"{folder}-{digest[:12]}", texts=texts)
+
+
+def load_prompt(folder: str, name: str) -> str:
+    """One prompt file of `tasks/prompts/<folder>`. Raises UserError where there is none."""
+    if not re.fullmatch(r"v[0-9]{1,4}", folder):
+        raise UserError(f"`prompts` must name a prompt folder such as 'v1', not {folder!r}")
+    file = files(__name__) / folder / f"{name}.md"
+    if not file.is_file():
+        raise UserError(f"there is no {name}.md in the prompt folder {folder!r}: set `prompts` to one that has it")
+    return file.read_text(encoding="utf-8")

@@ -1,0 +1,60 @@
+"""Dense captions from sampled frames, for videos that bring none."""
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+from pydantic import BaseModel, Field
+
+from schemas import Reason
+from tasks.asking import Question, ask_until_it_holds, build_messages, make_nonce
+from tasks.engines.base import BadReply, Frames, Message
+from tasks.engines.served.images import bounded
+from tasks.engines.served.options import CaptionerOptions
+from tasks.engines.served.served import Served
+from tasks.errors import Reject
+from tasks.files import Folder
+from tasks.prompts import load_prompt
+from tasks.replies import TurnReply
+
+
+class CaptionReply(TurnReply):
+    """What the model saw."""
+
+    caption: str = Field(min_length=1, max_length=20_000, description="one paragraph of prose")
+
+
+class ServedCaptioner(Served):
+    """A `Captioner` behind an OpenAI-compatible server."""
+
+    kind = "captioner"
+    Options = CaptionerOptions
+
+    def __init__(self, options: CaptionerOptions, home: Folder) -> None:
+        self.settings, self.prompt = options, load_prompt(options.prompts, "captioner")
+        super().__init__(options, home, self.prompt)
+
+    async def describe(self, frames: Frames) -> str:
+        """A caption of the frames [T, H, W, 3]. Reject(BAD_REPLY) after `max_asks` answers that do not hold."""
+        digest = hashlib.sha256(repr(frames.shape).encode() + frames.tobytes()).hexdigest()
+
+        def nonce_of(attempt: int) -> str:
+            return make_nonce(digest, "caption", attempt)
+
+        try:
+            reply = await ask_until_it_holds(self, self._question(frames), self.settings.max_asks, nonce_of)
+        except BadReply as bad:
+            raise Reject(Reason.BAD_REPLY, f"captioner: {bad} ({self.settings.max_asks} answers)") from None
+        return reply.caption.strip()
+
+    def _question(self, frames: Frames) -> Question[CaptionReply]:
+        def check(reply: CaptionReply) -> None:
+            if not reply.caption.strip():
+                raise ValueError("the caption is blank")
+
+        images = tuple(bounded(frame, self.settings.frame_side) for frame in frames)
+        return Question("caption", self.prompt, {"frames": len(images)}, CaptionReply, check, images)
+
+    def _probe(self) -> tuple[Sequence[Message], type[BaseModel]]:
+        q = self._question(np.full((2, 96, 128, 3), 128, np.uint8))
+        return build_messages(q.prompt, q.document, "0123456789abcdef", images=q.images), q.schema

@@ -1,0 +1,129 @@
+"""Settings of the engines behind a server. Secrets are named here, never held."""
+
+import re
+from typing import Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field, JsonValue, field_validator, model_validator
+
+from schemas.settings import Settings
+
+OURS = frozenset({"model", "messages", "response_format", "temperature", "seed", "max_tokens", "stream", "n"})
+"""Fields of a request that `extra_body` may not set."""
+
+_SECRET_NAME = re.compile(r"api.?key|authorization|password|secret|^token$|auth.?token|bearer", re.IGNORECASE)
+
+
+class ServedOptions(Settings):
+    """What the three engines share: which server, how it is asked, and how long it may take."""
+
+    base_url: str = Field(
+        default="http://127.0.0.1:8000/v1", description="address of the API, up to and with /v1; never with a password"
+    )
+    model: str | None = Field(
+        default=None, min_length=1, description="name the server must serve; null takes the only one it serves"
+    )
+    api_key_env: str | None = Field(
+        default=None, min_length=1, description="name of the environment variable that holds the key, if one is needed"
+    )
+    api_key_block: str | None = Field(
+        default=None, min_length=1, description="name of the Prefect Secret block that holds the key, instead"
+    )
+    temperature: float | None = Field(default=0.0, ge=0, le=2, description="0 is greedy; null leaves it to the server")
+    seed: int | None = Field(default=0, ge=0, lt=2**31, description="of the server's sampling; null sends none")
+    max_tokens: int | None = Field(
+        default=4096, ge=1, description="longest reply, reasoning included; null leaves it to the server"
+    )
+    structured: Literal["json_schema", "json_object", "none"] = Field(
+        default="json_schema",
+        description="what holds the model to JSON on the server; every reply is validated here all the same",
+    )
+    extra_body: dict[str, JsonValue] = Field(
+        default={}, description="more fields of the request, such as chat_template_kwargs of vLLM; never secrets"
+    )
+    concurrency: int = Field(
+        default=64, ge=1, le=4096, description="requests in flight at this server at once, over the whole process"
+    )
+    connect_timeout_s: float = Field(default=10.0, gt=0, le=600, description="wait for a connection, in seconds")
+    timeout_s: float = Field(
+        default=180.0, gt=0, le=3600, description="longest time for one whole reply, however it trickles, in seconds"
+    )
+    max_reply_bytes: int = Field(
+        default=524_288, ge=1024, le=2**26, description="a reply that grows beyond this is cut off unread"
+    )
+    retries: int = Field(default=4, ge=0, le=20, description="further tries of a request that the server failed")
+    max_wait_s: float = Field(
+        default=60.0, gt=0, le=3600, description="longest pause before a try, whatever Retry-After asks, in seconds"
+    )
+    breaker_after: int = Field(
+        default=5, ge=1, description="requests lost in a row, each after its retries, that stop the run"
+    )
+    price_per_million_prompt: float = Field(default=0.0, ge=0, description="price of a million tokens sent")
+    price_per_million_completion: float = Field(default=0.0, ge=0, description="price of a million tokens answered")
+
+    @field_validator("base_url")
+    @classmethod
+    def _plain_address(cls, value: str) -> str:
+        # The value itself is not repeated: it may hold a password.
+        parts = urlsplit(value)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("must be an address such as http://127.0.0.1:8000/v1")
+        if parts.username is not None or parts.password is not None:
+            raise ValueError("must not hold a user or password: put the key into an environment variable (api_key_env)")
+        if parts.query or parts.fragment:
+            raise ValueError("must end with the path, such as /v1, without '?' or '#'")
+        return value.rstrip("/")
+
+    @field_validator("extra_body")
+    @classmethod
+    def _nothing_of_ours(cls, value: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        if taken := sorted(OURS & set(value)):
+            raise ValueError(f"{taken[0]} is set by us: use the option of that name, if there is one")
+        if secret := sorted(name for name in value if _SECRET_NAME.search(name)):
+            raise ValueError(f"{secret[0]} looks like a secret: put the key into an environment variable (api_key_env)")
+        return value
+
+    @model_validator(mode="after")
+    def _one_key(self) -> "ServedOptions":
+        if self.api_key_env and self.api_key_block:
+            raise ValueError("api_key_env and api_key_block: give one of them")
+        return self
+
+    def sampling(self) -> dict[str, JsonValue]:
+        """The settings that may change what is answered, for identity and cache."""
+        names = ("temperature", "seed", "max_tokens", "structured", "extra_body")
+        return {name: getattr(self, name) for name in names}
+
+
+class LanguageOptions(ServedOptions):
+    """`engines.language` named `openai`."""
+
+
+class ImageOptions(ServedOptions):
+    """Settings of the engines that send images."""
+
+    prompts: str = Field(default="v1", description="folder below tasks/prompts with the engine's instructions")
+    max_asks: int = Field(default=3, ge=1, le=10, description="answers to one question before it is given up")
+    frame_side: int = Field(default=768, ge=64, le=4096, description="longer side of a frame as sent, in pixels")
+    jpeg_quality: int = Field(default=90, ge=30, le=100, description="of the images sent")
+
+    def sampling(self) -> dict[str, JsonValue]:
+        return {**super().sampling(), **{n: getattr(self, n) for n in ("max_asks", "frame_side", "jpeg_quality")}}
+
+
+class CaptionerOptions(ImageOptions):
+    """`engines.captioner` named `openai`."""
+
+    frame_side: int = Field(default=512, ge=64, le=4096, description="longer side of a frame as sent, in pixels")
+
+
+class VerifierOptions(ImageOptions):
+    """`engines.verifier` named `openai`."""
+
+    crop_side: int = Field(default=448, ge=64, le=4096, description="longer side of the crop as sent, in pixels")
+    mark_box: bool = Field(
+        default=True, description="draw the candidate's box into the frame; the crop is never drawn on"
+    )
+
+    def sampling(self) -> dict[str, JsonValue]:
+        return {**super().sampling(), "crop_side": self.crop_side, "mark_box": self.mark_box}
