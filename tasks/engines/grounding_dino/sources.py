@@ -1,0 +1,127 @@
+"""What a profile names, checked and told apart without loading a weight: files, model folders, hub names."""
+
+import importlib.metadata
+import importlib.util
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+
+from tasks.engines.grounding_dino.options import DinoOptions
+from tasks.engines.weights import digest_of, read_json
+from tasks.errors import UserError
+
+WHAT = "detector grounding_dino"
+"""How errors name this engine."""
+
+BERT = "bert-base-uncased"
+_PACKAGES = {"groundingdino": "groundingdino-py", "transformers": "transformers"}
+_TOKENIZER = ("tokenizer.json", "vocab.txt", "tokenizer_config.json", "special_tokens_map.json")
+
+
+def local_folder(name: str) -> Path | None:
+    """The folder of that name, or None for what can only be a hub name. UserError for a path where nothing is."""
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return path
+    if path.exists():
+        raise UserError(f"{WHAT}: {name} is a file: name the folder it lies in")
+    if name.startswith(("/", ".", "~")) or name.count("/") > 1 or "\\" in name:
+        raise UserError(f"{WHAT}: there is no folder {name}: correct the path in the profile")
+    return None
+
+
+def package_version(implementation: str) -> str:
+    """Version of the package behind `implementation`. UserError where it is not installed."""
+    if importlib.util.find_spec(implementation) is None:
+        raise UserError(
+            f"{WHAT}: implementation {implementation!r} needs the package {_PACKAGES[implementation]}: "
+            "install with the extra `models` (docs/engines/README.md)"
+        )
+    return importlib.metadata.version(_PACKAGES[implementation])
+
+
+def tokenizer_name(options: DinoOptions) -> tuple[str, str | None]:
+    """Where config.json and tokenizer of the text encoder come from: folder or hub name, and revision."""
+    if options.text_encoder is None and options.implementation == "transformers":
+        return options.checkpoint, options.revision
+    return options.text_encoder or BERT, options.text_encoder_revision
+
+
+def check_files(options: DinoOptions) -> None:
+    """UserError where local files are absent, damaged at first sight, or of another kind of model."""
+    if options.implementation == "groundingdino":
+        _check_checkpoint(Path(options.checkpoint).expanduser())
+    else:
+        folder = local_folder(options.checkpoint)
+        if folder is not None:
+            _check_model_folder(folder)
+    name, _ = tokenizer_name(options)
+    folder = local_folder(name)
+    if folder is None:
+        return
+    if not any((folder / file).is_file() for file in _TOKENIZER[:2]):
+        raise UserError(f"{WHAT}: text encoder {name} has neither tokenizer.json nor vocab.txt: put BERT's there")
+    if options.implementation == "groundingdino":
+        kind = read_json(folder / "config.json", WHAT).get("model_type")
+        if kind != "bert":
+            raise UserError(f"{WHAT}: text encoder {name} is of type {kind!r}: GroundingDINO needs BERT")
+
+
+def digest(options: DinoOptions) -> tuple[str, str]:
+    """Identities of weights and of text encoder: a digest of local content, else hub name and revision."""
+    if options.implementation == "groundingdino":
+        weights = digest_of(Path(options.checkpoint).expanduser())
+    else:
+        folder = local_folder(options.checkpoint)
+        weights = (
+            digest_of(folder / "config.json", *sorted(folder.glob("*.safetensors")))
+            if folder
+            else f"{options.checkpoint}@{options.revision or 'newest'}"
+        )
+    name, revision = tokenizer_name(options)
+    folder = local_folder(name)
+    if folder is None:
+        return weights, f"{name}@{revision or 'newest'}"
+    present = [folder / file for file in ("config.json", *_TOKENIZER) if (folder / file).is_file()]
+    return weights, digest_of(*present)
+
+
+def _check_checkpoint(path: Path) -> None:
+    if path.is_dir():
+        raise UserError(
+            f"{WHAT}: {path} is a folder: name the .safetensors or .pth file, or set implementation: transformers"
+        )
+    if not path.is_file():
+        raise UserError(f"{WHAT}: no checkpoint at {path}: download it, or correct the path in the profile")
+    if path.suffix not in (".safetensors", ".pth", ".pt", ".bin"):
+        raise UserError(f"{WHAT}: {path} is no checkpoint: it must end in .safetensors or .pth")
+    if path.suffix == ".safetensors":
+        names = {name.removeprefix("module.") for name in _names(path)}
+        if "transformer.level_embed" not in names:
+            other = ": it looks like transformers', set implementation: transformers and name its folder"
+            raise UserError(
+                f"{WHAT}: {path} is no checkpoint of groundingdino-py{other if 'model.level_embed' in names else ''}"
+            )
+
+
+def _check_model_folder(folder: Path) -> None:
+    kind = read_json(folder / "config.json", WHAT).get("model_type")
+    if kind != "grounding-dino":
+        raise UserError(f"{WHAT}: {folder} holds a model of type {kind!r}, not grounding-dino")
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        pickled = any(folder.glob("*.bin")) or any(folder.glob("*.pth")) or any(folder.glob("*.pt"))
+        why = "only pickled weights, which are not loaded" if pickled else "no weights"
+        raise UserError(f"{WHAT}: {folder} has {why}: put the model.safetensors of the checkpoint there")
+    for file in files:
+        _names(file)
+
+
+def _names(path: Path) -> list[str]:
+    """Tensor names of a safetensors file. Its header and its length are checked, its tensors are not read."""
+    try:
+        with safe_open(path, "pt") as file:
+            return list(file.keys())
+    except (SafetensorError, OSError, ValueError) as error:
+        line = (str(error).splitlines() or [""])[0][:200]
+        raise UserError(f"{WHAT}: {path} is damaged, download it again: {line}") from None
