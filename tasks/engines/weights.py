@@ -3,6 +3,7 @@
 import hashlib
 import json
 import pickle
+import warnings
 import zipfile
 from functools import lru_cache
 from pathlib import Path
@@ -29,7 +30,10 @@ def load_weights(path: Path, what: str) -> Weights:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        found: Any = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            # A foreign pickle is refused below, in one line.
+            warnings.filterwarnings("ignore", "Detected pickle protocol", UserWarning)
+            found: Any = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise UserError(
             f"{what}: {path} holds pickled objects that could run code, or is damaged: use a .safetensors file, "
