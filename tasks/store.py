@@ -6,6 +6,7 @@ one batch write the same part. Attempts that broke in their own way lie beside t
 """
 
 import hashlib
+import sys
 import threading
 import uuid
 from collections import Counter
@@ -34,14 +35,13 @@ PART, FAIL, TORN = "part-", "fail-", "torn-"
 
 @dataclass(slots=True)
 class Place:
-    """Where a clip's row is, how it ended, and which keys of the next stage it leads to."""
+    """Where a clip's row is, and how it ended. There is one for every clip and stage on record, so it is small."""
 
-    accepted: bool
-    reason: str | None
     part: str
     group: int
     row: int
-    links: tuple[str, ...]
+    reason: str | None
+    """None: accepted."""
 
 
 @dataclass(frozen=True)
@@ -78,9 +78,11 @@ class StageStore(Generic[R]):
         self.row_type: type[Row[R]] = Row[payload]  # type: ignore[valid-type]
         self.torn: list[str] = []
         self._lock = threading.RLock()
-        self._seen: set[str] = set()
+        self._seen: dict[str, None] = {}
+        """Parts taken in, in that order."""
         self._places: dict[str, Place] = {}
         self._owners: dict[str, str] = {}
+        """Keys of the next stage and the row that leads to each, where the stage has a link."""
         self._failures: Counter[str] = Counter()
         self._seconds = 0.0
         self._usage: Usage | None = None
@@ -92,8 +94,8 @@ class StageStore(Generic[R]):
         """Take in parts added or removed since the last look. A torn part is set aside, and its clips are pending."""
         with self._lock:
             names = [n for n in self.folder.names() if n.startswith((PART, FAIL)) and n.endswith(".parquet")]
-            if self._seen - set(names):
-                self._seen, self._places, self._failures, self._seconds = set(), {}, Counter(), 0.0
+            if self._seen.keys() - set(names):
+                self._seen, self._places, self._failures, self._seconds = {}, {}, Counter(), 0.0
                 self._owners, self._usage = {}, None
             for name in names:
                 if name not in self._seen:
@@ -106,13 +108,17 @@ class StageStore(Generic[R]):
                 parts = pq.ParquetFile(stream)
                 if not parts.schema_arrow.equals(arrow_schema(self.row_type)):
                     raise pa.ArrowInvalid("has other columns than this version writes")
-                groups = [parts.read_row_group(g, columns=light).to_pydict() for g in range(parts.num_row_groups)]
+                groups = [
+                    parts.read_row_group(g, columns=light, use_threads=False).to_pydict()
+                    for g in range(parts.num_row_groups)
+                ]
         except (pa.ArrowException, OSError) as error:
             self._set_aside(name, error)
             return
-        self._seen.add(name)
+        self._seen[name] = None
         for g, columns in enumerate(groups):
-            for r, key in enumerate(columns["key"]):
+            # A clip has the same key at every stage: one string for all.
+            for r, key in enumerate(map(sys.intern, columns["key"])):
                 self._seconds += columns["seconds"][r]
                 if columns["usage"][r] is not None:
                     spent = Usage(**columns["usage"][r])
@@ -121,11 +127,11 @@ class StageStore(Generic[R]):
                     self._failures[key] += 1
                 elif key not in self._places:
                     accepted = columns["status"][r] == Status.ACCEPTED
-                    links = tuple(self.link.of(columns["payload"][r])) if self.link and accepted else (key,)
-                    self._places[key] = Place(accepted, columns["reason"][r], name, g, r, links)
-                    if accepted:
+                    reason = None if accepted else sys.intern(columns["reason"][r] or "")
+                    self._places[key] = Place(name, g, r, reason)
+                    for link in self.link.of(columns["payload"][r]) if self.link and accepted else ():
                         # Of several rows that lead to one key the same one wins in any order of parts.
-                        self._owners |= {link: max(key, self._owners.get(link, key)) for link in links}
+                        self._owners[sys.intern(link)] = max(key, self._owners.get(link, key))
 
     def _set_aside(self, name: str, error: Exception) -> None:
         if isinstance(error, OSError) and error.errno is not None:  # the disk's; what Arrow finds has no number
@@ -143,7 +149,7 @@ class StageStore(Generic[R]):
     def accepted(self) -> list[str]:
         """Sorted keys of the accepted rows."""
         with self._lock:
-            return sorted(k for k, p in self._places.items() if p.accepted)
+            return sorted(k for k, p in self._places.items() if p.reason is None)
 
     def links(self) -> dict[str, str]:
         """Keys of the next stage and the accepted row that leads to each, sorted by key."""
@@ -168,12 +174,12 @@ class StageStore(Generic[R]):
     def rejected(self) -> dict[str, str]:
         """Reason code by key."""
         with self._lock:
-            return {k: p.reason or "" for k, p in sorted(self._places.items()) if not p.accepted}
+            return {k: p.reason for k, p in sorted(self._places.items()) if p.reason is not None}
 
     def reason_of(self, key: str) -> str | None:
         """Why `key` was rejected; None when it was not, or has no row."""
         place = self._places.get(key)
-        return None if place is None or place.accepted else place.reason
+        return None if place is None else place.reason
 
     def pending(self, upstream: Iterable[str]) -> list[str]:
         """Keys of `upstream` that have no row yet, in its order."""
@@ -182,7 +188,7 @@ class StageStore(Generic[R]):
     def accepted_of(self, keys: Iterable[str]) -> list[str]:
         """Those of `keys` that were accepted, in their order."""
         with self._lock:
-            return [k for k in keys if k in self._places and self._places[k].accepted]
+            return [k for k in keys if (place := self._places.get(k)) and place.reason is None]
 
     def failures(self, key: str) -> int:
         """Attempts on record that broke in their own way."""
@@ -192,11 +198,14 @@ class StageStore(Generic[R]):
         """Counts over all rows, or over those whose key is in `upstream`."""
         with self._lock:
             known = list(self._places.values() if upstream is None else map(self._places.get, upstream))
-            places = [p for p in known if p is not None]
-            totals = Totals(pending=len(known) - len(places), seconds=self._seconds, usage=self._usage)
-            totals.accepted = sum(p.accepted for p in places)
-            totals.rejected.update(p.reason or "" for p in places if not p.accepted)
-            return totals
+            ends = Counter(p.reason for p in known if p is not None)
+            return Totals(
+                accepted=ends.pop(None, 0),
+                rejected=Counter({reason: n for reason, n in ends.items() if reason is not None}),
+                pending=sum(p is None for p in known),
+                seconds=self._seconds,
+                usage=self._usage,
+            )
 
     def read(self, keys: Sequence[str]) -> list[Row[R]]:
         """The rows of `keys`, in their order. KeyError for one without a row."""
@@ -209,7 +218,7 @@ class StageStore(Generic[R]):
         for part, groups in sorted(wanted.items()):
             for g, table in self._read_groups(part, set(groups)):
                 # All of a group's rows at once: converting them one by one costs several times as much.
-                rows = from_table(table.take(groups[g]), self.row_type)
+                rows = from_table(_rows_of(table, groups[g]), self.row_type)
                 found |= {(part, g, r): row for r, row in zip(groups[g], rows, strict=True)}
         return [found[place.part, place.group, place.row] for place in places]
 
@@ -220,7 +229,8 @@ class StageStore(Generic[R]):
                 with self.folder.open(part) as stream:
                     parts = pq.ParquetFile(stream)
                     for g in sorted(groups):
-                        yield g, parts.read_row_group(g)
+                        # Batches run side by side: more threads for one cost processor time and bring nothing.
+                        yield g, parts.read_row_group(g, use_threads=False)
                 return
         except (pa.ArrowException, OSError) as error:
             self._set_aside(part, error)
@@ -235,12 +245,21 @@ class StageStore(Generic[R]):
             records.append(row.payload)
         return records
 
-    def scan(self, batch: int = ROW_GROUP) -> Iterator[list[Row[R]]]:
-        """All rows in key order, a bounded number at a time."""
+    def scan(self) -> Iterator[list[Row[R]]]:
+        """All rows, each clip once, a row group at a time. In the order of the parts: any other reads them often."""
+        for table in self._tables():
+            yield from_table(table, self.row_type)
+
+    def _tables(self) -> Iterator[pa.Table]:
+        wanted: dict[str, dict[int, list[int]]] = {}
         with self._lock:
-            keys = sorted(self._places)
-        for i in range(0, len(keys), batch):
-            yield self.read(keys[i : i + batch])
+            for name in self._seen:
+                wanted[name] = {}
+            for place in self._places.values():
+                wanted[place.part].setdefault(place.group, []).append(place.row)
+        for part, groups in wanted.items():
+            for g, table in self._read_groups(part, set(groups)):
+                yield _rows_of(table, sorted(groups[g]))
 
     # writing
 
@@ -284,17 +303,38 @@ class StageStore(Generic[R]):
             return len(gone)
 
     def compact(self) -> None:
-        """Merge many small parts into one sorted by key, a row group in memory at a time. Only under the build lock."""
+        """Merge many small parts into one, a row group in memory at a time. Only under the build lock.
+
+        Rows stay beside those of their batch: the batches of a later run read them together again.
+        """
         with self._lock:
-            old = sorted(n for n in self._seen if n.startswith(PART))
+            old = [n for n in self._seen if n.startswith(PART)]
             if len(old) <= COMPACT_ABOVE:
                 return
-            digest = hashlib.sha256("\n".join(old).encode()).hexdigest()[:16]
+            digest = hashlib.sha256("\n".join(sorted(old)).encode()).hexdigest()[:16]
             with self.folder.create(f"{PART}{digest}.parquet") as stream:
                 with pq.ParquetWriter(stream, arrow_schema(self.row_type), compression="zstd") as writer:
-                    for rows in self.scan():
-                        writer.write_table(to_table(rows, self.row_type), row_group_size=ROW_GROUP)
+                    for table in _in_groups(self._tables()):
+                        writer.write_table(table, row_group_size=ROW_GROUP)
             # A kill here leaves doubles of equal rows, which readers drop.
             for name in old:
                 self.folder.remove(name)
             self.refresh()
+
+
+def _rows_of(table: pa.Table, rows: list[int]) -> pa.Table:
+    """Some rows of a table; the table itself where it is all of them in order, for taking copies every mask."""
+    return table if rows == list(range(len(table))) else table.take(rows)
+
+
+def _in_groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """The rows of the tables, cut anew into tables of ROW_GROUP rows and one of what is left."""
+    held: list[pa.Table] = []
+    for table in tables:
+        held.append(table)
+        rows = pa.concat_tables(held)
+        whole = len(rows) - len(rows) % ROW_GROUP
+        if whole:
+            yield rows[:whole]
+        held = [rows[whole:]]
+    yield from (rows for rows in held if len(rows))
