@@ -5,6 +5,7 @@ that boxes overlap, and that the text matters.
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -26,27 +27,35 @@ SIZES = Architecture(
 WORDS = ("man", "woman", "person", "dog", "cat", "ball", "box", "cup", "polar", "bear", "tennis", "snow", "##board")
 
 
+TEXT = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+
+
 def save_tiny(folder: Path, implementation: str, seed: int) -> dict[str, JsonValue]:
     """Write checkpoint, sizes and text encoder under `folder`; the engine's options for them.
 
     The same seed gives the same weights for both implementations.
     """
-    text = save_text_encoder(folder / "text")
+    return save_random(folder, implementation, seed, SIZES, TEXT) | {"shorter": 64, "longer": 128, "batch": 4}
+
+
+def save_random(
+    folder: Path, implementation: str, seed: int, sizes: Architecture, text_sizes: Mapping[str, int]
+) -> dict[str, JsonValue]:
+    """The same for any size; text_sizes: terms of BertConfig."""
+    text = save_text_encoder(folder / "text", text_sizes)
     tokenizer = BertTokenizer.from_pretrained(folder / "text")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = build(SIZES, text, tokenizer)
+        model = build(sizes, text, tokenizer)
         spread(model)
-    options: dict[str, JsonValue] = {"implementation": implementation, "shorter": 64, "longer": 128, "batch": 4}
     if implementation == "groundingdino":
-        weights = unshared(model.state_dict())
-        save_file(weights, folder / "dino.safetensors")
-        (folder / "sizes.json").write_text(json.dumps(SIZES.model_dump(mode="json")))
+        save_file(unshared(model.state_dict()), folder / "dino.safetensors")
+        (folder / "sizes.json").write_text(json.dumps(sizes.model_dump(mode="json")))
         named = {"checkpoint": "dino.safetensors", "config": "sizes.json", "text_encoder": "text"}
-        return options | {key: str(folder / name) for key, name in named.items()}
-    ported_model(model.state_dict(), SIZES, text).save_pretrained(folder / "model")
+        return {"implementation": implementation, **{key: str(folder / name) for key, name in named.items()}}
+    ported_model(model.state_dict(), sizes, text).save_pretrained(folder / "model")
     tokenizer.save_pretrained(folder / "model")
-    return options | {"checkpoint": str(folder / "model")}
+    return {"implementation": implementation, "checkpoint": str(folder / "model")}
 
 
 def spread(model: torch.nn.Module) -> None:
@@ -82,8 +91,8 @@ def unshared(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {name: weights[name].contiguous() for name in first.values()}
 
 
-def save_text_encoder(folder: Path) -> BertConfig:
-    """A BERT of two small layers with a vocabulary of few words and all letters, numbered as GroundingDINO expects."""
+def save_text_encoder(folder: Path, sizes: Mapping[str, int]) -> BertConfig:
+    """config.json and a tokenizer of few words and all letters, numbered as GroundingDINO expects."""
     folder.mkdir(parents=True, exist_ok=True)
     vocabulary = [f"[unused{k}]" for k in range(1100)]
     fixed = {0: "[PAD]", 100: "[UNK]", 101: "[CLS]", 102: "[SEP]", 103: "[MASK]", 1012: ".", 1029: "?", 1010: "-"}
@@ -94,8 +103,6 @@ def save_text_encoder(folder: Path) -> BertConfig:
         vocabulary[place] = token
     (folder / "vocab.txt").write_text("\n".join(vocabulary) + "\n")
     BertTokenizer(vocab={token: place for place, token in enumerate(vocabulary)}).save_pretrained(folder)
-    text = BertConfig(
-        vocab_size=len(vocabulary), hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64
-    )
+    text = BertConfig(vocab_size=len(vocabulary), **sizes)
     text.save_pretrained(folder)
     return text
