@@ -1,9 +1,13 @@
 """Profiles, `--set` and the command line become one, and what is wrong is named."""
 
+import importlib
+
 import pytest
 import yaml
 
 from flows.settings import PROFILES, BuildSettings, load_settings
+from schemas.settings import validate
+from tasks.engines.registry import ENGINES
 from tasks.errors import UserError
 
 
@@ -14,6 +18,17 @@ def test_the_local_profile_is_the_defaults_with_every_key_written_out():
     assert set(written) | {"source", "out", "captions"} == set(BuildSettings.model_fields)
     for name, section in written.items():
         assert set(section) == set(type(getattr(settings, name)).model_fields), name
+
+
+def test_the_gpu_profile_names_real_engines_and_settings_that_they_have():
+    engines = load_settings("gpu", [], source="raw", out="out").engines
+    for kind in type(engines).model_fields:
+        spec = getattr(engines, kind)
+        module, _, name = ENGINES[kind][spec.name].partition(":")
+        options = validate(getattr(importlib.import_module(module), name).Options, dict(spec.options))
+        assert getattr(options, "box_threshold", 0.35) == 0.35  # the authors', as is the next
+        assert getattr(options, "text_threshold", 0.25) == 0.25
+    assert {getattr(engines, kind).name for kind in type(engines).model_fields} == {"openai", "grounding_dino", "sam2"}
 
 
 def test_set_goes_over_the_profile_and_the_command_line_over_both(tmp_path):
