@@ -1,0 +1,163 @@
+"""`Sam2Tracker`: the tracker of the GPU profile. Loaded once, with the first clip; one clip at a time, all its IDs."""
+
+import importlib.metadata
+import logging
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+
+from schemas import Anchor, Box, Track
+from schemas.tracks import Rle
+from tasks.engines.base import Frames
+from tasks.engines.devices import in_parts, pick_device, pick_dtype
+from tasks.engines.sam2 import build
+from tasks.engines.sam2.memory import Model
+from tasks.engines.sam2.options import DEFAULT_CONFIG, Sam2Options
+from tasks.engines.sam2.original import Original, compile_parts
+from tasks.engines.sam2.sweep import Windows, track
+from tasks.engines.weights import digest_of, fit_weights, load_weights
+from tasks.errors import UserError
+from tasks.files import Folder
+
+VERSION = 1
+"""Raised whenever the same weights and settings give other masks than before."""
+
+log = logging.getLogger(__name__)
+
+
+class Sam2Tracker:
+    """Masks of every ID over the whole clip, from its anchor box both ways. Overlaps are kept.
+
+    Making one reads no weights; it raises UserError for whatever can be known without them.
+    """
+
+    Options = Sam2Options
+
+    def __init__(self, options: Sam2Options, home: Folder) -> None:  # noqa: ARG002 a tracker keeps nothing between runs
+        self.options = options
+        self.device = pick_device(options.device, "sam2")
+        self.dtype = pick_dtype(options.precision, self.device)
+        if options.vos_optimized and self.device.type != "cuda":
+            raise UserError("sam2: vos_optimized needs CUDA: set it to false, or device to cuda")
+        if options.implementation == "sam2":
+            self.architecture = build.read_config(options.config, options.image_size)
+            _check_file(Path(options.checkpoint))
+        elif _is_local(options.checkpoint):
+            from tasks.engines.sam2 import ported
+
+            ported.check_folder(Path(options.checkpoint))
+        self.windows = Windows(
+            options.window, options.overlap, torch.device("cpu") if options.offload_features else None
+        )
+        self._at_once = options.max_objects
+        self._lock = threading.Lock()
+        self._model: Model | None = None
+
+    @property
+    def identity(self) -> str:
+        """All that decides about masks: code, weights by content, architecture, precision, image size and windows."""
+        o = self.options
+        package = importlib.metadata.version(o.implementation)
+        if o.implementation == "sam2":
+            named = o.config if o.config in build.NAMES else None
+            config = named or (DEFAULT_CONFIG if o.config is None else digest_of(Path(o.config)))
+            weights = f"{config}:{digest_of(Path(o.checkpoint))}"
+        elif _is_local(o.checkpoint):
+            folder = Path(o.checkpoint)
+            weights = digest_of(folder / "config.json", *sorted(folder.glob("*.safetensors")))
+        else:
+            weights = f"{o.checkpoint}@{o.revision or 'main'}"
+        precision = str(self.dtype).removeprefix("torch.")
+        size = o.image_size or "own"
+        return f"sam2/{VERSION} {o.implementation}-{package} {weights} {precision} {size} {o.window}/{o.overlap}"
+
+    def propagate(self, frames: Frames, anchors: Sequence[Anchor]) -> list[Track]:
+        """One track per anchor, in their order. frames: RGB uint8 [T, H, W, 3]; masks [H, W] may overlap.
+
+        An anchor's box is cut to the frame; one wholly outside of it has an empty track. Raises UserError when the
+        weights are wrong, InfrastructureError when CUDA's memory does not hold a single ID, ValueError when an anchor's
+        frame is not in the clip.
+        """
+        length, height, width = frames.shape[:3]
+        for a in anchors:
+            if a.frame >= length:
+                raise ValueError(f"the anchor of {a.id} is on frame {a.frame} of a clip of {length}")
+        boxes = [_within(a.box, height, width) for a in anchors]
+        given = [(k, a.frame, b) for k, (a, b) in enumerate(zip(anchors, boxes, strict=True)) if b is not None]
+        found: dict[int, list[Rle | None]] = {}
+        with self._lock:
+            model = self._loaded()
+
+            def run(part: Sequence[tuple[int, int, NDArray[np.float32]]]) -> list[list[Rle | None]]:
+                try:
+                    with torch.inference_mode(), self._autocast():
+                        return track(model, frames, [(at, box) for _, at, box in part], self.windows)
+                except torch.cuda.OutOfMemoryError:
+                    self._at_once = max(1, len(part) // 2)  # later clips begin with what fits
+                    raise
+
+            for (k, _, _), masks in zip(given, in_parts(given, run, self._at_once, "sam2"), strict=True):
+                found[k] = masks
+        return [Track(id=a.id, masks=tuple(found.get(k, [None] * length))) for k, a in enumerate(anchors)]
+
+    def check(self) -> str:
+        """Load everything and track one box through two frames. One line for people; UserError says what to do."""
+        frames = np.random.default_rng(0).integers(0, 256, (2, 64, 96, 3), dtype=np.uint8)
+        box = Box(x0=20, y0=10, x1=60, y1=50)
+        self.propagate(frames, [Anchor(id="id1", frame=0, box=box, score=1.0, confidence=1.0)])
+        network = self._loaded().network
+        parameters = sum(p.numel() for p in network.parameters()) / 1e6
+        precision = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}[self.dtype]
+        name = Path(self.options.checkpoint).name
+        return f"{self.options.implementation} {name}, {self.device}, {precision}, {parameters:.1f} M parameters"
+
+    def _loaded(self) -> Model:
+        if self._model is None:
+            self._model = self._load()
+        return self._model
+
+    def _load(self) -> Model:
+        o = self.options
+        if o.implementation == "transformers":
+            from tasks.engines.sam2 import ported
+
+            return ported.Ported(ported.load(o.checkpoint, o.revision, o.image_size, self.dtype), self.device)
+        network = build.build(self.architecture)
+        fit_weights(network, load_weights(Path(o.checkpoint), "sam2"), "sam2")
+        model = Original(network, self.device, in_powers_of_two=o.vos_optimized)
+        if o.vos_optimized:
+            compile_parts(network, image_encoder=o.config != "sam2.1_hiera_t")
+        return model
+
+    def _autocast(self) -> torch.autocast:
+        """The sam2 package keeps its weights in fp32 and is run under autocast; transformers' are cast on loading."""
+        on = self.dtype != torch.float32 and self.options.implementation == "sam2"
+        return torch.autocast(self.device.type, dtype=self.dtype, enabled=on)
+
+
+def _within(box: Box, height: int, width: int) -> NDArray[np.float32] | None:
+    """The box [4] cut to the frame; None where nothing is left."""
+    x0, x1 = np.clip([box.x0, box.x1], 0, width)
+    y0, y1 = np.clip([box.y0, box.y1], 0, height)
+    return None if x1 <= x0 or y1 <= y0 else np.array([x0, y0, x1, y1], dtype=np.float32)
+
+
+def _is_local(checkpoint: str) -> bool:
+    """A folder that is there, or that cannot be anything but a path; else it is a name on the hub."""
+    return Path(checkpoint).exists() or checkpoint.startswith((".", "/", "~")) or checkpoint.count("/") != 1
+
+
+def _check_file(file: Path) -> None:
+    if not file.is_file():
+        raise UserError(f"sam2: no weights at {file}: download the checkpoint, or correct `checkpoint` in the profile")
+    if file.suffix == ".safetensors":
+        try:
+            with safe_open(file, framework="pt") as opened:
+                opened.keys()
+        except (SafetensorError, OSError) as error:
+            raise UserError(f"sam2: {file} cannot be read, download it again: {str(error).splitlines()[0]}") from None

@@ -1,0 +1,39 @@
+"""Frames as the image encoder wants them, and masks as the clip wants them."""
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812 the usual name
+from numpy.typing import NDArray
+
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+
+
+def to_input(frame: NDArray[np.uint8], size: int, device: torch.device, mode: str) -> torch.Tensor:
+    """An RGB frame uint8 [H, W, 3] → float32 [1, 3, size, size], normalised as SAM2 was trained.
+
+    mode: `bicubic` gives what PIL's resize gives in the sam2 package, to one step of 255; `bilinear` is transformers'.
+    The frame travels as bytes and is resized where the model runs, so that the host keeps nothing but the clip.
+    """
+    pixels = torch.from_numpy(np.ascontiguousarray(frame)).to(device).permute(2, 0, 1)[None].float()
+    if pixels.shape[-2:] != (size, size):
+        pixels = F.interpolate(pixels, size=(size, size), mode=mode, align_corners=False, antialias=True)
+        pixels = pixels.round().clamp(0, 255)
+    mean, std = (torch.tensor(x, device=device)[None, :, None, None] for x in (MEAN, STD))
+    return (pixels / 255 - mean) / std
+
+
+def to_masks(logits: torch.Tensor, shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """Mask logits [K, h, w] → binary masks [K, H, W] at the clip's size: resized first, cut at 0 after."""
+    full = F.interpolate(logits[:, None].float(), size=shape, mode="bilinear", align_corners=False)[:, 0]
+    masks: NDArray[np.bool_] = (full > 0).cpu().numpy()
+    return masks
+
+
+def to_mask_input(mask: NDArray[np.bool_], size: int, device: torch.device) -> torch.Tensor:
+    """A mask [H, W] as a prompt: float32 0 or 1, [1, 1, size, size]."""
+    pixels = torch.from_numpy(np.ascontiguousarray(mask)).to(device)[None, None].float()
+    if pixels.shape[-2:] == (size, size):
+        return pixels
+    resized = F.interpolate(pixels, size=(size, size), mode="bilinear", align_corners=False, antialias=True)
+    return (resized >= 0.5).float()
