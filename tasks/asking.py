@@ -85,7 +85,8 @@ async def ask_until_it_holds(
             try:
                 reply = await llm.ask(messages, question.schema)
             except BadReply as bad:
-                problem = _problem(bad, bad.raw)
+                # Without the nonce it may be another clip's reply, to another turn: none of it is repeated.
+                problem = _problem(bad, bad.raw) if nonce in bad.raw else {"error": str(bad)[:1000]}
                 continue
         if reply.nonce != nonce:
             # It may be the answer to another clip's question: none of it is repeated or used.

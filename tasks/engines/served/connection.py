@@ -7,6 +7,7 @@ and no further, redirects are not followed, compressed bodies are refused (a sma
 
 import asyncio
 import os
+import ssl
 from collections.abc import AsyncIterator
 
 import httpx2
@@ -44,8 +45,10 @@ class _Bounded(httpx2.AsyncByteStream):
 
 
 class _Transport(httpx2.AsyncHTTPTransport):
-    def __init__(self, key: SecretStr | None, limit: int, connections: int) -> None:
-        super().__init__(limits=httpx2.Limits(max_connections=connections, max_keepalive_connections=connections))
+    def __init__(self, key: SecretStr | None, limit: int, connections: int, encrypted: bool) -> None:
+        limits = httpx2.Limits(max_connections=connections, max_keepalive_connections=connections)
+        # Reading the certificates of the world takes longer than a request; plain HTTP never asks for one.
+        super().__init__(limits=limits, verify=True if encrypted else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
         self.key, self.limit = key, limit
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
@@ -68,7 +71,8 @@ class _Transport(httpx2.AsyncHTTPTransport):
 def connect(options: ServedOptions, key: SecretStr | None) -> AsyncOpenAI:
     """A client for one server. Use and close it in one event loop; retries are not its business."""
     timeout = httpx2.Timeout(options.timeout_s, connect=options.connect_timeout_s, pool=None)
-    transport = _Transport(key, options.max_reply_bytes, options.concurrency)
+    encrypted = options.base_url.startswith("https:")
+    transport = _Transport(key, options.max_reply_bytes, options.concurrency, encrypted)
     http = httpx2.AsyncClient(transport=transport, timeout=timeout, follow_redirects=False)
     return AsyncOpenAI(
         base_url=options.base_url, api_key="set-by-the-transport", http_client=http, max_retries=0, timeout=timeout
