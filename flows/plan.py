@@ -164,8 +164,14 @@ class Plan:
     def store(self, stage: str) -> StageStore[Any]:
         with self._lock:
             if stage not in self._stores:
+                run = self.settings.run
                 self._stores[stage] = StageStore(
-                    self.work, stage, self.fingerprints[stage], PAYLOADS[stage], LINKS.get(stage)
+                    self.work,
+                    stage,
+                    self.fingerprints[stage],
+                    PAYLOADS[stage],
+                    LINKS.get(stage),
+                    at_hand=run.workers * run.batch,
                 )
             return self._stores[stage]
 
@@ -251,8 +257,7 @@ class Plan:
             return hash_files([self.listing[k] for k in keys], s.scan)
         if stage == "ingest":
             select = self.store("select")
-            links = select.links()
-            sources = select.payloads([links[k] for k in keys])
+            sources = select.payloads(select.leading_to(keys))
             return ingest(sources, self.work, self.media, s.ingest)
         cases = self.cases(keys, stage)
         if stage == "caption":

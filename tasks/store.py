@@ -70,9 +70,13 @@ class Totals:
 class StageStore(Generic[R]):
     """The rows of one stage under one fingerprint. Safe for threads; an instance sees others' parts after `refresh`."""
 
-    def __init__(self, work: Folder, stage: str, fingerprint: str, payload: type[R], link: Link | None = None) -> None:
+    def __init__(
+        self, work: Folder, stage: str, fingerprint: str, payload: type[R], link: Link | None = None, at_hand: int = 0
+    ) -> None:
+        """at_hand: how many rows, those last written or read, stay in memory; what the batches under way go through."""
         self.stage = stage
         self.link = link
+        self.at_hand = at_hand
         self.fingerprint = fingerprint
         self.folder = work.below(f"{stage}/{fingerprint}")
         self.row_type: type[Row[R]] = Row[payload]  # type: ignore[valid-type]
@@ -81,6 +85,7 @@ class StageStore(Generic[R]):
         self._seen: dict[str, None] = {}
         """Parts taken in, in that order."""
         self._places: dict[str, Place] = {}
+        self._recent: dict[str, Row[R]] = {}
         self._owners: dict[str, str] = {}
         """Keys of the next stage and the row that leads to each, where the stage has a link."""
         self._failures: Counter[str] = Counter()
@@ -96,7 +101,7 @@ class StageStore(Generic[R]):
             names = [n for n in self.folder.names() if n.startswith((PART, FAIL)) and n.endswith(".parquet")]
             if self._seen.keys() - set(names):
                 self._seen, self._places, self._failures, self._seconds = {}, {}, Counter(), 0.0
-                self._owners, self._usage = {}, None
+                self._owners, self._usage, self._recent = {}, None, {}
             for name in names:
                 if name not in self._seen:
                     self._take_in(name)
@@ -139,6 +144,7 @@ class StageStore(Generic[R]):
         self.folder.write(f"{TORN}{name}", self.folder.read(name))
         self.folder.remove(name)
         self.torn.append(name)
+        self._recent = {}
 
     def __contains__(self, key: str) -> bool:
         return key in self._places
@@ -210,17 +216,25 @@ class StageStore(Generic[R]):
     def read(self, keys: Sequence[str]) -> list[Row[R]]:
         """The rows of `keys`, in their order. KeyError for one without a row."""
         with self._lock:
-            places = [self._places[k] for k in keys]
-        wanted: dict[str, dict[int, list[int]]] = {}
-        for place in places:
-            wanted.setdefault(place.part, {}).setdefault(place.group, []).append(place.row)
-        found: dict[tuple[str, int, int], Row[R]] = {}
+            places = {k: self._places[k] for k in keys}
+            found = {k: self._recent[k] for k in places if k in self._recent}
+        wanted: dict[str, dict[int, dict[int, str]]] = {}
+        for key, place in places.items():
+            if key not in found:
+                wanted.setdefault(place.part, {}).setdefault(place.group, {})[place.row] = key
         for part, groups in sorted(wanted.items()):
             for g, table in self._read_groups(part, set(groups)):
                 # All of a group's rows at once: converting them one by one costs several times as much.
-                rows = from_table(_rows_of(table, groups[g]), self.row_type)
-                found |= {(part, g, r): row for r, row in zip(groups[g], rows, strict=True)}
-        return [found[place.part, place.group, place.row] for place in places]
+                rows = from_table(_rows_of(table, list(groups[g])), self.row_type)
+                self._keep(rows)
+                found |= {row.key: row for row in rows}
+        return [found[k] for k in keys]
+
+    def _keep(self, rows: Iterable[Row[R]]) -> None:
+        with self._lock:
+            self._recent |= {row.key: row for row in rows} if self.at_hand else {}
+            for key in list(self._recent)[: -self.at_hand]:
+                del self._recent[key]
 
     def _read_groups(self, part: str, groups: set[int]) -> Iterator[tuple[int, pa.Table]]:
         """Row groups of a part. One damaged where an index does not look is set aside, as InfrastructureError."""
@@ -279,6 +293,8 @@ class StageStore(Generic[R]):
         with self._lock:
             if name not in self._seen:
                 self._take_in(name)
+            # A clip that has a row elsewhere keeps that one.
+            self._keep(r for r in rows if (place := self._places.get(r.key)) and place.part == name)
 
     def forget(self, keys: Iterable[str]) -> int:
         """Take rows off the record, so that their clips are pending again. Only under the build lock."""

@@ -89,6 +89,37 @@ def test_links_lead_back_whatever_the_order_of_parts(work):
     assert sorted(ordered) == KEYS[8:13]
 
 
+def test_rows_of_batches_under_way_are_at_hand_and_no_more_than_those(work, opened):
+    store = StageStore(work, "dedupe", "abc123", Deduped, at_hand=3)
+    store.write([accepted(KEYS[0], 0), accepted(KEYS[1], 1)])
+    store.write([accepted(KEYS[2], 2), accepted(KEYS[3], 3)])
+    opened.clear()
+    assert [p.distance for p in store.payloads([KEYS[3], KEYS[1]])] == [3, 1]
+    assert opened == []
+    assert [p.distance for p in store.payloads([KEYS[0], KEYS[3]])] == [0, 3]
+    assert len(opened) == 1
+    assert store.payloads([KEYS[0]])[0].distance == 0
+    assert len(opened) == 1, "what was read is at hand too"
+
+
+def test_a_row_at_hand_is_gone_when_its_part_is(work):
+    store = StageStore(work, "dedupe", "abc123", Deduped, at_hand=3)
+    store.write([accepted(KEYS[0], 1)])
+    other = open_store(work)
+    other.forget(KEYS[:1])
+    other.write([accepted(KEYS[0], 2), accepted(KEYS[1], 2)])
+    store.refresh()
+    assert [p.distance for p in store.payloads(KEYS[:2])] == [2, 2]
+
+
+def test_the_row_on_record_is_the_one_at_hand(work):
+    one, two = open_store(work), StageStore(work, "dedupe", "abc123", Deduped, at_hand=3)
+    one.write([accepted(KEYS[0], 1)])
+    two.refresh()
+    two.write([accepted(KEYS[0], 2), accepted(KEYS[1], 2)])
+    assert [p.distance for p in two.payloads(KEYS[:2])] == [1, 2]
+
+
 def test_payloads_of_a_rejected_clip_is_an_error(work):
     store = open_store(work)
     store.write([rejected(KEYS[0])])
@@ -197,19 +228,26 @@ def test_compact_keeps_every_row(work):
         assert len(view) == 2 * parts
 
 
-def test_compaction_reads_each_part_once_and_leaves_a_batch_together(work, monkeypatch):
+@pytest.fixture
+def opened(monkeypatch):
+    """Names of the files opened for reading, as they are."""
+    names: list[str] = []
+    real = Folder.open
+
+    def open_and_tell(folder: Folder, name: str):
+        names.append(name)
+        return real(folder, name)
+
+    monkeypatch.setattr(Folder, "open", open_and_tell)
+    return names
+
+
+def test_compaction_reads_each_part_once_and_leaves_a_batch_together(work, opened):
     store = open_store(work)
     batches = [KEYS[i :: COMPACT_ABOVE + 1] for i in range(COMPACT_ABOVE + 1)]
     for batch in batches:
         store.write([accepted(key) for key in batch])
-    opened: list[str] = []
-    real = Folder.open
-
-    def open_and_tell(folder: Folder, name: str):
-        opened.append(name)
-        return real(folder, name)
-
-    monkeypatch.setattr(Folder, "open", open_and_tell)
+    opened.clear()
     store.compact()
     (whole,) = store.folder.names()
     assert len(opened) == len(set(opened)) == len(batches) + 1
