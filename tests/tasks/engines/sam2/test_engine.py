@@ -8,8 +8,9 @@ import torch
 from safetensors.torch import save_file
 
 from schemas.row import Status
-from tasks.engines.registry import EngineSpec, load_engine
+from schemas.settings import validate
 from tasks.engines.sam2 import engine as module
+from tasks.engines.sam2.options import Sam2Options
 from tasks.errors import InfrastructureError
 from tasks.files import Folder
 from tasks.track import TrackSettings, track
@@ -198,8 +199,9 @@ def test_identity_is_known_without_weights_and_names_all_that_changes_masks(tmp_
 
 def test_identity_of_a_name_on_the_hub():
     options = {"implementation": "transformers", "checkpoint": "facebook/sam2.1-hiera-large", "device": "cpu"}
-    named = load_engine("tracker", EngineSpec(name="sam2", options=options), Folder("/nowhere"))
-    assert "facebook/sam2.1-hiera-large@main" in named.identity
+    named = module.Sam2Tracker(validate(Sam2Options, options), Folder("/nowhere"))
+    pinned = module.Sam2Tracker(validate(Sam2Options, options | {"revision": "abc"}), Folder("/nowhere"))
+    assert "facebook/sam2.1-hiera-large@main" in named.identity and "-large@abc" in pinned.identity
 
 
 def test_another_image_size_for_the_same_weights(tmp_path, either):
