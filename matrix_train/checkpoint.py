@@ -45,6 +45,8 @@ class State(BaseModel):
     """Time trained so far, over all parts of the run."""
     streams: list[StreamState]
     """Of every process, in the order of their ranks."""
+    nonfinite: int = Field(default=0, ge=0)
+    """Steps whose gradient was put aside (`guard.py`)."""
     settings: dict[str, Any]
 
 
@@ -66,26 +68,35 @@ def write_checkpoint(
     metadata: dict[str, str],
     keep: int,
 ) -> Path:
-    """Writes under a temporary name, flushes, renames; then removes all but the newest `keep`."""
-    folder = run / FOLDER
-    folder.mkdir(parents=True, exist_ok=True)
-    target, temporary = folder / f"step-{state.step:08d}", folder / f".step-{state.step:08d}.part"
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
+    """Writes under a temporary name, flushes, renames; then removes all but the newest `keep`.
+
+    UserError where it cannot be written, as on a full disk; what is half written is removed.
+    """
     flat = {f"{part}/{name}": value for name, parts in optimizer.items() for part, value in parts.items()}
     contents = {
         TRAINABLE_FILE: save(_plain(trainable), metadata=metadata),
         OPTIMIZER: save(_plain(flat)),
         STATE: (state.model_dump_json(indent=2) + "\n").encode(),
     }
-    for name, content in contents.items():
-        with (temporary / name).open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-    shutil.rmtree(target, ignore_errors=True)
-    temporary.rename(target)
-    _flush_folder(folder)
+    folder = run / FOLDER
+    target, temporary = folder / f"step-{state.step:08d}", folder / f".step-{state.step:08d}.part"
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        for name, content in contents.items():
+            with (temporary / name).open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        shutil.rmtree(target, ignore_errors=True)
+        temporary.rename(target)
+        _flush_folder(folder)
+    except OSError as error:
+        shutil.rmtree(temporary, ignore_errors=True)  # half a checkpoint would keep a full disk full
+        raise UserError(
+            f"cannot write {target}: {error.strerror or error}; checkpoints before it are whole: "
+            "mend it and go on with --resume auto"
+        ) from None
     for old in checkpoints(run)[:-keep]:
         shutil.rmtree(old)
     return target

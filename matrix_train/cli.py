@@ -1,6 +1,7 @@
 """`matrix_train`: the trainer's command line. Each command is a few lines here and its work elsewhere.
 
-Exit codes: 0 done · 2 a mistake of the user's, said in one line.
+Exit codes: 0 done · 2 a mistake of the user's, said in one line · 130 and 143 a run stopped by Ctrl-C and SIGTERM, its
+checkpoint written.
 """
 
 import json
@@ -13,6 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from matrix_train.errors import UserError
+from matrix_train.stop import Stopped
 from schemas.text import one_line
 
 app = typer.Typer(
@@ -105,16 +107,19 @@ def main() -> None:
     """Entry point."""
     try:
         app()
+    except Stopped as error:
+        fail(str(error), error.code)
     except UserError as error:
         fail(str(error))
     except OSError as error:
         fail((error.strerror or str(error)) + (f": {error.filename}" if error.filename else ""))
 
 
-def fail(message: str) -> NoReturn:
-    """One line on stderr, whatever the message holds, and exit code 2."""
-    console.print(Text.assemble(("error", "red"), " ", one_line(message, 2000)), soft_wrap=True, highlight=False)
-    sys.exit(2)
+def fail(message: str, code: int = 2) -> NoReturn:
+    """One line on stderr, whatever the message holds, and the exit code."""
+    word = ("error ", "red") if code == 2 else ""
+    console.print(Text.assemble(word, one_line(message, 2000)), soft_wrap=True, highlight=False)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

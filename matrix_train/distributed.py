@@ -40,6 +40,25 @@ def make_accelerator(config: Config) -> Accelerator:
     return Accelerator(kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=False)])
 
 
+class AnyProcess:
+    """What any of the processes says, known to all of them: they must stop, and save, at the same step.
+
+    Over a group of its own on the CPU, so that no step waits for the GPU to know it.
+    """
+
+    def __init__(self, processes: int) -> None:
+        self._group: Any = torch.distributed.new_group(backend="gloo") if processes > 1 else None
+
+    def __call__(self, *numbers: int) -> list[int]:
+        """The largest of each number. Every process must call it."""
+        if self._group is None:
+            return list(numbers)
+        held = torch.tensor(numbers)
+        torch.distributed.all_reduce(held, torch.distributed.ReduceOp.MAX, self._group)
+        found: list[int] = held.tolist()
+        return found
+
+
 def gather_states(model: Any, optimizer: Any) -> States:
     """Whole tensors on the CPU. Every process must call it; under FSDP only the first gets them."""
     inner = _optimizer(optimizer)

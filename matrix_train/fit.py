@@ -4,7 +4,7 @@
     accelerate launch --num_processes 8 -m matrix_train fit ...
 
 Everything written lies in `train.out`: config.yaml, versions.json, metrics.jsonl, checkpoints/, samples/ and the
-logger's files.
+logger's files. SIGTERM and Ctrl-C end the run after the step at hand, with a checkpoint.
 """
 
 from collections import Counter
@@ -26,14 +26,16 @@ from matrix_train.cache import LatentCache
 from matrix_train.checkpoint import State, binding_settings, check_resumable, read_checkpoint
 from matrix_train.config import Config
 from matrix_train.data import Batch, BatchStream, Split, open_stream
-from matrix_train.distributed import gather_states, restore_states, save_states
+from matrix_train.distributed import AnyProcess, gather_states, restore_states, save_states
+from matrix_train.guard import FiniteGuard
 from matrix_train.inputs import Draw, prepare
 from matrix_train.logs import RunLog
 from matrix_train.meter import Meter
 from matrix_train.precompute import cache_key
-from matrix_train.rundir import open_run
+from matrix_train.rundir import RunFolder
 from matrix_train.samples import write_samples
 from matrix_train.schedule import cosine_with_warmup
+from matrix_train.stop import Stopped, StopSignals
 from matrix_train.validate import Validator
 
 
@@ -59,13 +61,22 @@ class Run:
         self.config, self.accelerator, self.console = config, accelerator, console
         self.path = Path(config.train.out)
         self.main = accelerator.is_main_process
+        self.any_process = AnyProcess(accelerator.num_processes)
         self.step, self.seconds = 0, 0.0
 
     def start(self, resume: bool) -> "Run":
         """Builds everything, and goes to the newest checkpoint where `resume` says so."""
+        self.folder = RunFolder(self.path, resume) if self.main else None
+        try:
+            self._build()
+        except BaseException:
+            self._release()
+            raise
+        return self
+
+    def _build(self) -> None:
         config, accelerator = self.config, self.accelerator
-        found = [open_run(self.path, config, resume) if self.main else None]
-        latest: Path | None = broadcast_object_list(found)[0]
+        latest: Path | None = broadcast_object_list([self.folder and self.folder.latest])[0]
         self.parts = assemble(config, accelerator.device)
         trainable = self.parts.trainable()
         optimizer = torch.optim.AdamW(
@@ -81,42 +92,66 @@ class Run:
             check_resumable(checkpoint.state, config, accelerator.num_processes)
             restore_states(self.model, self.optimizer, checkpoint)
             self.step, self.seconds = checkpoint.state.step, checkpoint.state.seconds
+        self.guard = FiniteGuard(accelerator.device, checkpoint.state.nonfinite if checkpoint else 0)
         self.stream = self._open_stream("train")
         if checkpoint is not None:
             self.stream.restore(checkpoint.state.streams[accelerator.process_index])
             if self.main:
                 self.console.print(f"resumed at step {self.step} from {latest}")
-        return self
+        if self.folder is not None:
+            self.folder.write_settings(config)
+
+    def _release(self) -> None:
+        if self.folder is not None:
+            self.folder.release()
 
     def train(self) -> FitResult:
-        """The loop."""
+        """The loop. Stopped where a signal ended it before its last step."""
+        try:
+            return self._train()
+        finally:
+            self.stream.close()
+            self._release()
+
+    def _train(self) -> FitResult:
         config = self.config
         logs: dict[str, float] = {}
         validation: dict[str, float] = {}
         validator = self._validator()
         meter = Meter(config, self.parts, self.accelerator.device)
-        with RunLog(self.path, config, self.step, self.console) if self.main else nullcontext() as log:
+        before = self.seconds
+        with (
+            RunLog(self.path, config, self.step, self.console) if self.main else nullcontext() as log,
+            StopSignals() as stop,
+        ):
             if self.step == 0:
                 validation = self._validate(validator, log)
             while self.step < config.train.steps:
                 meter.begin()
                 parts, norm = self._one_step(meter)
                 self.step += 1
-                self.seconds += meter.end()
                 last = self.step == config.train.steps
                 if last or self.step % config.log.every == 0:
                     logs = self._means(parts, norm) | meter.read()
                     if log is not None:
                         log.write(self.step, logs)
                         log.advance(self.step, meter.line(logs))
-                if last or (config.validation.every and self.step % config.validation.every == 0):
-                    validation = self._validate(validator, log) or validation
-                if last or self._checkpoint_due(meter):
+                stopped, late = self.any_process(stop.asked, self._late(meter))
+                validates = config.validation.every and self.step % config.validation.every == 0
+                saves = last or stopped or late or self._checkpoint_due()
+                if validates or saves:
+                    meter.pause()
+                    self.seconds = before + meter.spent
+                # First of all: a machine that is taken away during a long validation takes no step with it.
+                if saves:
                     if log is not None:
                         log.sync()
                     self._save()
                     meter.saved()
-        self.stream.close()
+                if stopped and not last:
+                    raise Stopped(self.step, stopped)
+                if last or validates:
+                    validation = self._validate(validator, log) or validation
         return FitResult(self.path, self.step, logs, validation)
 
     def _one_step(self, meter: Meter) -> tuple[dict[str, Tensor], Tensor]:
@@ -141,9 +176,10 @@ class Run:
             for name, value in parts.items():
                 sums[name] = sums.get(name, torch.zeros_like(value)) + value / config.train.accumulate
         norm = accelerator.clip_grad_norm_(self.model.parameters(), config.optim.clip)
+        assert isinstance(norm, Tensor)
+        norm = self.guard.watch(norm, self.model.parameters())
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        assert isinstance(norm, Tensor)
         return sums, norm
 
     def _means(self, parts: dict[str, Tensor], norm: Tensor) -> dict[str, float]:
@@ -154,6 +190,8 @@ class Run:
         bad = Counter(entry.reason for entry in self.stream.bad.values())
         counts = {f"skipped.{reason}": float(n) for reason, n in self.stream.skips.items()}
         counts |= {f"bad.{reason}": float(n) for reason, n in bad.items()}
+        if put_aside := self.guard.read(self.step):
+            counts["skipped.nonfinite_gradient"] = float(put_aside)
         lr = self.optimizer.param_groups[0]["lr"]
         return dict(zip(names, values, strict=True)) | {"norm": float(norm), "lr": lr} | counts
 
@@ -181,22 +219,22 @@ class Run:
         self.accelerator.wait_for_everyone()
         return values
 
-    def _checkpoint_due(self, meter: Meter) -> bool:
-        """The same answer on every process, since gathering the weights takes all of them."""
-        settings = self.config.checkpoint
-        if settings.every and self.step % settings.every == 0:
-            return True
-        if not settings.minutes or self.step % self.config.log.every:
-            return False
-        late = torch.tensor(float(meter.since_saved() > 60 * settings.minutes), device=self.accelerator.device)
-        return bool(self.accelerator.reduce(late, "sum") > 0)
+    def _checkpoint_due(self) -> bool:
+        every = self.config.checkpoint.every
+        return bool(every) and self.step % every == 0
+
+    def _late(self, meter: Meter) -> bool:
+        minutes = self.config.checkpoint.minutes
+        return bool(minutes) and meter.since_saved() > 60 * minutes
 
     def _save(self) -> None:
+        nonfinite = self.guard.read(self.step)
         trainable, moments = gather_states(self.model, self.optimizer)
         streams = gather_object([self.stream.state()])
         if self.main:
             state = State(
-                step=self.step, seconds=self.seconds, streams=streams, settings=binding_settings(self.config)
+                step=self.step, seconds=self.seconds, streams=streams, nonfinite=nonfinite,
+                settings=binding_settings(self.config),
             )  # fmt: skip
             save_states(self.path, self.config, state, trainable, moments)
         self.accelerator.wait_for_everyone()

@@ -36,15 +36,16 @@ def matmul_rate(device: torch.device, dtype: torch.dtype, clock: Callable[[], fl
     product = a @ b
     best = 0.0
     for _ in range(rounds):
-        _wait(device)
+        wait_for(device)
         began = clock()
         torch.matmul(a, b, out=product)
-        _wait(device)
+        wait_for(device)
         best = max(best, 2 * size**3 / (clock() - began))
     return best
 
 
-def _wait(device: torch.device) -> None:
+def wait_for(device: torch.device) -> None:
+    """Until the device has done what it was given."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 

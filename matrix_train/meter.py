@@ -9,29 +9,41 @@ import torch
 
 from matrix_train.assembly import DTYPES, Assembly
 from matrix_train.config import Config
-from matrix_train.flops import matmul_rate
+from matrix_train.flops import matmul_rate, wait_for
 from matrix_train.plan import planned_step_flops
 
 
 class Meter:
-    """Times are summed between two readings, so that no step waits for the device only to be timed."""
+    """A clock that runs from `begin` to `pause` over as many steps as lie between.
+
+    A GPU works long after a step's Python has returned, so a clock that stopped at the end of each step would miss most
+    of it, and one that waited for the device there would slow the run down.
+    """
 
     def __init__(self, config: Config, parts: Assembly, device: torch.device) -> None:
         self.device = device
         self.flops = planned_step_flops(config, parts.backbone) * config.train.batch_size * config.train.accumulate
         self.rate = matmul_rate(device, DTYPES[config.model.precision])
+        self.spent = 0.0
+        """Seconds that the clock ran in all."""
         self._last_saved = time.perf_counter()
+        self._began: float | None = None
         self._clear()
 
     def begin(self) -> None:
-        self._began = time.perf_counter()
-
-    def end(self) -> float:
-        """Seconds since `begin`."""
-        seconds = time.perf_counter() - self._began
-        self._seconds += seconds
+        """A step begins; the clock starts where it stands."""
+        if self._began is None:
+            self._began = time.perf_counter()
         self._steps += 1
-        return seconds
+
+    def pause(self) -> None:
+        """Waits for the device and stops the clock: what follows is not training."""
+        if self._began is not None:
+            wait_for(self.device)
+            seconds = time.perf_counter() - self._began
+            self._seconds += seconds
+            self.spent += seconds
+            self._began = None
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
@@ -41,7 +53,8 @@ class Meter:
         self._waited += time.perf_counter() - before
 
     def read(self) -> dict[str, float]:
-        """Means since the last reading, after the losses were read, which has waited for the device."""
+        """Means since the last reading. Pauses."""
+        self.pause()
         seconds = self._seconds / self._steps
         found = {
             "seconds_per_step": seconds,

@@ -25,6 +25,7 @@ from matrix_train.data.dataset import GaveUp, MatrixDataset
 from matrix_train.data.entry import BadEntry, BadReason
 from matrix_train.data.plan import Plan, Ref
 from matrix_train.errors import UserError
+from matrix_train.stop import let_one_pass
 
 if TYPE_CHECKING:  # importing it loads every backbone's libraries, in every worker
     from matrix_train.backbones.base import Grid
@@ -85,6 +86,7 @@ class BatchStream(Iterator[Batch]):
             collate_fn=Collate(grid.frames, grid.height, grid.width),
             # A forked copy of a process with threads (OpenMP, CUDA, tokenizers) may hang; the fork server has none.
             multiprocessing_context=_fork_server() if workers else None,
+            worker_init_fn=let_one_pass if workers else None,
             pin_memory=pin,
             # The loader draws a seed for its workers: not from the generator that training draws from.
             generator=torch.Generator(),

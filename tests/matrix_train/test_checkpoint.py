@@ -1,6 +1,8 @@
 """Checkpoints are whole or absent, old ones go, and what a continuation may change is told from what it may not."""
 
+import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -54,6 +56,20 @@ def test_a_checkpoint_left_half_written_does_not_stand_in_the_way(tmp_path: Path
     left.mkdir(parents=True)
     (left / "state.json").write_text("cut")
     assert read_checkpoint(write(tmp_path, 4)).state.step == 4
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, 2)
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(UserError, match=r"cannot write .*step-00000004: No space left on device; checkpoints before"):
+        write(tmp_path, 4)
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-00000002"]
 
 
 @pytest.mark.parametrize("name", ["state.json", "optimizer.safetensors", "trainable.safetensors"])

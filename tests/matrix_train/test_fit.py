@@ -121,8 +121,10 @@ def test_a_run_is_not_overwritten(dataset: Path, tmp_path: Path) -> None:
 def test_a_continuation_with_other_settings_is_refused(dataset: Path, tmp_path: Path) -> None:
     start(small_config(dataset, tmp_path / "run", "train.steps=2")).train()
     other = small_config(dataset, tmp_path / "run", "train.steps=2", "optim.lr=0.5", "log.every=7")
+    before = (tmp_path / "run/config.yaml").read_text()
     with pytest.raises(UserError, match=r"cannot resume: optim\.lr was 0\.002, is 0\.5: set it back"):
         start(other, resume=True)
+    assert (tmp_path / "run/config.yaml").read_text() == before
 
 
 def test_a_damaged_checkpoint_is_named(dataset: Path, tmp_path: Path) -> None:

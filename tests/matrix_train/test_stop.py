@@ -1,0 +1,99 @@
+"""A run that is asked to stop writes its checkpoint, says so, and goes on as if it had not been."""
+
+import signal
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from matrix_train import cli
+from matrix_train.checkpoint import checkpoints
+from matrix_train.errors import UserError
+from matrix_train.fit import Run
+from matrix_train.stop import Stopped, StopSignals
+from tests.matrix_train.fitting import launch, metrics, sets, settings, small_config, start
+from tests.matrix_train.test_resume import finish, free_port
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_step_is_finished_and_saved(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    common = ("train.steps=4", "checkpoint.every=0", "validation.every=2", "validation.videos=0", "validation.clips=1")
+    start(small_config(dataset, tmp_path / "calm", *common)).train()
+    plain, handler = Run._one_step, signal.getsignal(number)
+
+    def struck(self, meter):
+        if self.step == 2:
+            signal.raise_signal(number)
+        return plain(self, meter)
+
+    config = small_config(dataset, tmp_path / "run", *common)
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "_one_step", struck)
+        with pytest.raises(Stopped, match=f"stopped after step 3 by {number.name}; .* go on with --resume auto") as it:
+            start(config).train()
+    assert it.value.code == 128 + number
+    assert signal.getsignal(number) == handler
+    assert [path.name for path in checkpoints(tmp_path / "run")] == ["step-00000003"]
+    start(config, resume=True).train()
+    assert metrics(tmp_path / "run") == metrics(tmp_path / "calm")
+
+
+def test_a_second_signal_acts_as_ever() -> None:
+    with StopSignals() as stop:
+        signal.raise_signal(signal.SIGINT)
+        assert stop.asked == signal.SIGINT
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+
+
+def test_the_command_says_it_and_returns_what_shells_expect(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def app() -> None:
+        raise Stopped(7, signal.SIGTERM)
+
+    monkeypatch.setattr(cli, "app", app)
+    with pytest.raises(SystemExit) as exit_:
+        cli.main()
+    assert exit_.value.code == 143
+    assert capsys.readouterr().err.startswith("stopped after step 7 by SIGTERM; its checkpoint is written")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_scheduler_takes_the_machine(dataset: Path, tmp_path: Path, processes: int) -> None:
+    """SIGTERM to every process there is, data workers and fork server too, as schedulers send it."""
+    common = ("train.steps=40", "checkpoint.every=0", "data.workers=1")
+    small_config(dataset, tmp_path / "none", *common)
+    words = sets(settings(dataset, tmp_path / "run", *common))
+    process = launch(processes, free_port(), *words)
+    try:
+        while not (tmp_path / "run/metrics.jsonl").exists() or len(metrics(tmp_path / "run")) < 3:
+            assert process.poll() is None, process.communicate()[0]
+            time.sleep(0.05)
+        targets = [process] if processes > 1 else [*psutil.Process(process.pid).children(recursive=True), process]
+        for target in targets:
+            target.send_signal(signal.SIGTERM)
+        said, _ = process.communicate(timeout=120)
+    finally:
+        if process.poll() is None:
+            process.kill()
+    assert "stopped after step" in said
+    assert process.returncode == 143 if processes == 1 else process.returncode != 0
+    [saved] = checkpoints(tmp_path / "run")
+    assert int(saved.name.removeprefix("step-")) == metrics(tmp_path / "run")[-1]["step"] < 40
+    finish(processes, [*words, "--set", "train.steps=40", "--resume", "auto"])
+    assert [line["step"] for line in metrics(tmp_path / "run")] == list(range(1, 41))
+
+
+def test_two_processes_do_not_train_in_one_folder(dataset: Path, tmp_path: Path) -> None:
+    config = small_config(dataset, tmp_path / "run", "train.steps=1")
+    first = start(config)
+    with pytest.raises(UserError, match=r"another process trains in .*run: wait for it, or set another train\.out"):
+        start(config, resume=True)
+    first.train()
+    start(config, resume=True)
