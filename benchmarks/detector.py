@@ -1,7 +1,7 @@
 """The detector engine against bare batched forwards of the same network: frames a second, and their ratio.
 
-    python -m benchmarks.detector                        # a reduced Swin-T on the CPU; last line: one JSON object
-    python -m benchmarks.detector --full                 # Swin-B with BERT-base, as published: for a GPU
+    python -m benchmarks.detector                        # a reduced Swin-T for a CPU; last line: one JSON object
+    python -m benchmarks.detector --full --frames 32 --batch 8     # Swin-B with BERT-base, as published: for a GPU
 
 Bare: the network on pixels that lie resized and normalised on the device, in the same batches, precision and text.
 The engine starts from uint8 frames of 480 × 720 and ends with boxes per noun. Weights are random, saved and loaded by
@@ -76,8 +76,8 @@ def main(
     implementation: str = "groundingdino",
     device: str = "auto",
     precision: str = "auto",
-    frames: int = 8,
-    batch: int = 4,
+    frames: int = 4,
+    batch: int = 2,
     shorter: int = 0,
     rounds: int = 5,
     threads: int = 1,
@@ -90,8 +90,8 @@ def main(
     )
     with tempfile.TemporaryDirectory() as name:
         options: dict[str, Any] = save_random(Path(name), implementation, 0, sizes, text)
-        # A CPU takes ten seconds a frame at 800: the reduced run looks at half of it.
-        options |= {"shorter": shorter or (800 if full else 400), "longer": 1333, "batch": batch}
+        # A CPU takes many seconds a frame at 800: the reduced run looks at a third of it.
+        options |= {"shorter": shorter or (800 if full else 256), "longer": 1333, "batch": batch}
         options |= {"device": device, "precision": precision}
         engine = GroundingDino(validate(GroundingDino.Options, options), Folder(name))
         print(engine.check())
