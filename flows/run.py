@@ -1,9 +1,12 @@
 """Runs the build flow from the command line, with progress bars. Importing this imports Prefect."""
 
+import errno
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import httpx
+from prefect.client.orchestration import get_client
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
@@ -15,18 +18,35 @@ from flows.plan import STAGES, Tally
 from flows.settings import BuildSettings
 from tasks.errors import InfrastructureError, UserError
 
+AGAIN = "nothing done is lost: mend it and run the same command again"
+
+DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
+
 
 def run_build(settings: BuildSettings, console: Console) -> Result:
     """Run the flow in this process. UserError where the world around it failed for good."""
-    again = "nothing done is lost: mend it and run the same command again"
+    try:
+        with get_client(sync_client=True) as server:  # starts Prefect's own where none is set
+            server.raise_for_api_version_mismatch()
+    except (RuntimeError, httpx.HTTPError) as error:
+        raise UserError(f"no Prefect server to run under: {one_line(error)}; {AGAIN}") from error
     try:
         with bars(console):
             return build(settings)
-    except GaveUpError as error:
-        lost = f"stopped after {settings.run.give_up_after} batches in a row were lost"
-        raise UserError(f"{lost}: {one_line(error)}; {again}") from error
-    except (InfrastructureError, OSError) as error:
-        raise UserError(f"{one_line(error)}; {again}") from error
+    except (GaveUpError, InfrastructureError, OSError, httpx.HTTPError) as error:
+        raise UserError(f"{explain(error, settings.run.give_up_after)}; {AGAIN}") from error
+
+
+def explain(error: Exception, give_up_after: int) -> str:
+    """One line on what failed first. On a full disk, say, Prefect's server fails too and its error comes on top."""
+    failed: BaseException | None = error
+    while failed is not None:
+        if isinstance(failed, GaveUpError):
+            return f"stopped after {give_up_after} batches in a row were lost: {one_line(failed)}"
+        if isinstance(failed, InfrastructureError) or (isinstance(failed, OSError) and failed.errno in DISK):
+            return one_line(failed)
+        failed = failed.__cause__ or failed.__context__
+    return f"Prefect's server failed: {one_line(error)}" if isinstance(error, httpx.HTTPError) else one_line(error)
 
 
 def one_line(error: Exception) -> str:

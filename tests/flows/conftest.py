@@ -11,6 +11,7 @@ import pytest
 
 from benchmarks.prefect_server import prefect_server
 from tasks.world import render_bucket
+from tests import permissions
 from tests.flows.building import QUICK, sidecar
 
 
@@ -62,6 +63,20 @@ def matrix_data(server):
             text=True,
             timeout=280,
         )
+        return Ended(done.returncode, done.stdout, done.stderr)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def matrix_data_obeying(server):
+    """The same for a user who is bound by file permissions."""
+
+    def run(*arguments: object) -> Ended:
+        command = [sys.executable, permissions.__file__, sys.executable, "-m", "flows.cli", *map(str, arguments)]
+        done = subprocess.run(command, env=server, capture_output=True, text=True, timeout=280)
+        if done.returncode == permissions.UNABLE:
+            pytest.skip("this machine does not let root give powers away")
         return Ended(done.returncode, done.stdout, done.stderr)
 
     return run

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from flows import cli
-from tests.flows.building import sidecar
+from tests.flows.building import QUICK, sidecar
 
 
 def one_line(ended, *words):
@@ -95,6 +95,53 @@ def test_a_link_below_the_source_that_leads_to_the_out_folder(matrix_data, tmp_p
     one_line(matrix_data("build", tmp_path / "raw", "--out", tmp_path / "out"), "by a link", "--out elsewhere")
 
 
+def test_a_source_a_table_and_an_out_folder_without_permission(matrix_data_obeying, tmp_path):
+    closed, raw, out = tmp_path / "closed", tmp_path / "raw", tmp_path / "out"
+    for folder in (closed, raw, out):
+        folder.mkdir()
+        (folder / "a.mp4").write_bytes(b"no video")
+    table = tmp_path / "captions.csv"
+    table.write_text("video,caption\na.mp4,A man pushes a box.\n")
+    closed.chmod(0)
+    out.chmod(0o555)
+    try:
+        one_line(matrix_data_obeying("build", closed, "--out", tmp_path / "new"), "no permission to list", "closed")
+        told = matrix_data_obeying("build", raw, "--captions", table, "--out", out)
+        one_line(told, "cannot write to", "Permission denied", "another --out")
+        table.chmod(0)
+        one_line(matrix_data_obeying("build", raw, "--captions", table, "--out", tmp_path / "new"), "no permission to")
+    finally:
+        closed.chmod(0o700)
+        out.chmod(0o700)
+    assert [p.name for p in out.iterdir()] == ["a.mp4"]
+
+
+@pytest.mark.slow
+def test_a_video_without_permission_is_a_rejected_row_until_it_is_mended(matrix_data_obeying, tmp_path):
+    """With `no_caption` as the end of the others, so that no clip has to be made."""
+    raw, out = tmp_path / "raw", tmp_path / "out"
+    raw.mkdir()
+    for name in ("a.mp4", "b.mp4"):
+        (raw / name).write_text(name)
+    (raw / "a.mp4").chmod(0)
+    found = matrix_data_obeying("build", raw, "--out", out, "--json")
+    assert found.code == 4 and found.json["dataset"] is None
+    assert found.json["funnel"]["scan"] == {"in": 2, "accepted": 1, "rejected": {"unreadable": 1}, "pending": 0}
+    (raw / "a.mp4").chmod(0o600)
+    assert matrix_data_obeying("retry", out, "--rejected", "unreadable", "--json").json == {"forgotten": {"scan": 1}}
+    found = matrix_data_obeying("build", raw, "--out", out, "--json")
+    assert found.json["funnel"]["scan"]["accepted"] == 2
+    assert found.json["funnel"]["select"]["rejected"] == {"no_caption": 2}
+
+
+def test_a_prefect_server_that_is_not_there(matrix_data, tmp_path):
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw" / "a.mp4").write_bytes(b"no video")
+    nowhere = "http://127.0.0.1:1/api"
+    ended = matrix_data("build", tmp_path / "raw", "--out", tmp_path / "out", PREFECT_API_URL=nowhere)
+    one_line(ended, "no Prefect server", nowhere)
+
+
 def test_a_protocol_that_is_not_installed(matrix_data, tmp_path):
     one_line(matrix_data("status", "foo://bucket"), "foo")
 
@@ -129,10 +176,11 @@ def test_ctrl_c_says_that_nothing_is_lost(tmp_path, monkeypatch, capsys):
 def test_a_full_disk_and_a_read_only_folder(matrix_data, world, tmp_path):
     small = tmp_path / "small"
     small.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", small], capture_output=True).returncode:
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", small], capture_output=True).returncode:
         pytest.skip("this machine does not let root mount a tmpfs")
     out = small / "out"
-    arguments = ("build", world / "raw", "--captions", sidecar(world), "--out", out, "--set", "run.retry_delay_s=0")
+    arguments = ("build", world / "raw", "--captions", sidecar(world), "--out", out, *QUICK)
+    arguments += ("--set", "run.retry_delay_s=0")
     try:
         one_line(matrix_data(*arguments), "No space left")
         subprocess.run(["mount", "-o", "remount,ro", small], check=True)
