@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
+from flows.finish import resume_command
 from flows.funnel import funnel
 from flows.local import use_local_prefect
 from flows.plan import plan_of
@@ -45,7 +46,6 @@ def run_demo(folder: Path, videos: int, console: Console) -> tuple[dict[str, Any
 
     result = run_build(settings, console)
     score = score_build(out, world)
-    again = f"matrix_data build {raw} --captions {captions} --out {out} --set shard.val_share={VAL_SHARE}"
     fitted = time.perf_counter()
     training, losses = fit_tiny(Path(result.dataset), folder / "train", console) if result.dataset else ([], {})
     seconds = {
@@ -67,7 +67,7 @@ def run_demo(folder: Path, videos: int, console: Console) -> tuple[dict[str, Any
         "",
         f"shards   {result.dataset}",
         f"report   {result.report}",
-        f"resume   {again}",
+        f"resume   {resume_command(settings)}",
         "",
         *training,
         "",

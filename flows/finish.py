@@ -1,7 +1,10 @@
 """The end of a build: shards, report, and the result that the command line prints."""
 
+import json
 import shlex
 import time
+from collections.abc import Iterator
+from typing import Any
 
 from pydantic import Field
 
@@ -72,10 +75,24 @@ def run_report(plan: Plan) -> None:
 
 
 def resume_command(settings: BuildSettings) -> str:
-    """The command that goes on with a build, without secrets."""
+    """The command that goes on with a build, without secrets: every setting that is not the default stands in it."""
     words = ["matrix_data", "build", without_credentials(settings.source)]
     words += ["--captions", without_credentials(settings.captions)] if settings.captions else []
-    return shlex.join([*words, "--out", settings.out])
+    words += ["--out", settings.out]
+    given = {"source", "captions", "out"}
+    plain = BuildSettings(source=settings.source, out=settings.out).model_dump(mode="json", exclude=given)
+    for name, value in _changed(settings.model_dump(mode="json", exclude=given), plain):
+        words += ["--set", f"{name}={json.dumps(value)}"]
+    return shlex.join(words)
+
+
+def _changed(now: dict[str, Any], before: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Settings that differ, as (dotted name, value)."""
+    for name, value in now.items():
+        if isinstance(value, dict) and isinstance(old := before.get(name), dict) and set(value) == set(old) != set():
+            yield from ((f"{name}.{below}", what) for below, what in _changed(value, old))
+        elif name not in before or value != before[name]:
+            yield name, value
 
 
 def finish(plan: Plan, began: float) -> Result:
