@@ -6,8 +6,11 @@ import pytest
 
 from schemas import Reason, Status
 from tasks.caption import CaptionSettings, caption
+from tasks.engines.base import Message
+from tasks.engines.embedded.language import EmbeddedLanguage
 from tasks.errors import InfrastructureError, StopRun
-from tests.tasks.captioning import CAPTION, good_answer, make_case
+from tasks.replies import CountReply, DescribeReply, ScoreReply, TripletsReply
+from tests.tasks.captioning import CAPTION, good_answer, make_case, world_truth
 from tests.tasks.engines.served.fault_server import failed, good, said
 
 
@@ -77,6 +80,26 @@ def test_a_lie_that_is_mended_when_asked_again_is_forgiven(serve, engine):
 
     (row,) = caption([make_case(1, CAPTION)], engine(serve(answer)), None, CaptionSettings())
     assert row.status is Status.ACCEPTED and row.usage.requests == 7
+
+
+def test_over_http_a_model_answers_as_in_the_process(serve, engine):
+    """The embedded model behind a server: messages, schemas and replies survive the way there and back."""
+    forms = {f.__name__: f for f in (CountReply, TripletsReply, ScoreReply, DescribeReply)}
+
+    async def answer(asked):
+        messages = [Message(m["role"], m["content"]) for m in asked.body["messages"]]
+        form = forms[asked.body["response_format"]["json_schema"]["name"]]
+        return said((await EmbeddedLanguage().ask(messages, form)).model_dump_json())
+
+    cases = [make_case(n, world_truth(n).caption) for n in range(1, 25)]
+    llm = engine(serve(answer))
+    served = list(caption(cases, llm, None, CaptionSettings()))
+    direct = list(caption(cases, EmbeddedLanguage(), None, CaptionSettings()))
+    assert sum(row.status is Status.ACCEPTED for row in direct) > 15
+    for there, here in zip(served, direct, strict=True):
+        assert (there.status, there.reason, there.detail) == (here.status, here.reason, here.detail)
+        if here.payload:
+            assert there.payload == here.payload.model_copy(update={"model": llm.identity})
 
 
 def test_clips_that_the_server_failed_are_pending_and_the_others_on_record(serve, engine):
