@@ -4,9 +4,12 @@ Both decide in a fixed order over all that is new, so that a build that was kill
 """
 
 import hashlib
+import time
+from collections.abc import Sequence
+from typing import Any
 
 from flows.plan import Plan
-from schemas import Reason
+from schemas import Reason, Row
 from tasks.dedupe import dedupe
 from tasks.select import select
 from tasks.sidecar import Captions, load_captions
@@ -27,7 +30,7 @@ def captions_of(plan: Plan) -> Captions:
 
 def run_select(plan: Plan) -> None:
     """Decide on all hashed files that have no row yet, and on captions without a video."""
-    scan, store = plan.store("scan"), plan.store("select")
+    scan, store, began = plan.store("scan"), plan.store("select"), time.perf_counter()
     captions = captions_of(plan)
     digest = hashlib.sha256(repr(captions).encode("utf-8", "surrogatepass")).hexdigest().encode()
     changed = not store.folder.exists(SEEN) or store.folder.read(SEEN) != digest
@@ -42,13 +45,13 @@ def run_select(plan: Plan) -> None:
     now = {row.key for row in rows}
     # A video has come for these captions since.
     store.forget([k for k, reason in store.rejected().items() if reason == Reason.NO_VIDEO and k not in now])
-    store.write([row for row in rows if row.key not in store])
+    store.write(_timed([row for row in rows if row.key not in store], began))
     store.folder.write(SEEN, digest)
 
 
 def run_dedupe(plan: Plan) -> None:
     """Compare all new clips with those accepted before and with each other."""
-    store = plan.store("dedupe")
+    store, began = plan.store("dedupe"), time.perf_counter()
     pending = set(store.pending(plan.upstream("dedupe")))
     if not pending:
         return
@@ -61,4 +64,10 @@ def run_dedupe(plan: Plan) -> None:
                     new.append(clip)
                 elif clip.clip_id in accepted:
                     known.append(clip)
-    store.write(dedupe(new, known, plan.settings.dedupe))
+    store.write(_timed(dedupe(new, known, plan.settings.dedupe), began))
+
+
+def _timed(rows: Sequence[Row[Any]], began: float) -> list[Row[Any]]:
+    """The rows with an equal share each of the time since `began`: no row of these steps is made on its own."""
+    seconds = (time.perf_counter() - began) / max(len(rows), 1)
+    return [row.model_copy(update={"seconds": seconds}) for row in rows]

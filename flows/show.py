@@ -3,7 +3,7 @@
 from typing import Any
 
 from flows.plan import CHAIN, FIELDS, Plan, Tally
-from schemas import Row
+from schemas import Box, Grounded, Row
 from tasks.case import Case
 from tasks.errors import UserError
 from tasks.overlay import contact_sheet
@@ -56,10 +56,12 @@ def _rows(plan: Plan, clip_id: str) -> dict[str, Row[Any]]:
 
 def _text(case: Case, rows: dict[str, Row[Any]], sheet: str) -> list[str]:
     clip = case.clip
-    window = clip.window
+    window, facts = clip.window, clip.facts
     text = [
         f"clip     {clip.clip_id}  {clip.width}×{clip.height}, {clip.frames} frames at {clip.fps:g}/s",
         f"source   {', '.join(clip.source.uris)}  {window.start_s:.2f}–{window.end_s:.2f} s, scene {window.scene}",
+        f"         {facts.width}×{facts.height}, {facts.fps:.4g}/s, {facts.duration_s:.2f} s, {facts.codec} "
+        f"{facts.pixel_format} in {facts.container}",
         f"licence  {clip.source.license or 'not stated'}   dataset {clip.source.dataset}",
         f"caption  {clip.source.caption}",
     ]
@@ -73,12 +75,34 @@ def _text(case: Case, rows: dict[str, Row[Any]], sheet: str) -> list[str]:
         for act in case.captioned.interactions:
             r = act.rating
             text.append(f"  {act.text}  contact {r.contact}, dynamism {r.dynamism}, confidence {r.confidence:.2f}")
+    text += _boxes(case.grounded) if case.grounded else []
+    for n in case.curated.numbers if case.curated else ():
+        text.append(
+            f"  {n.id}: visible {n.visible_share:.0%}, longest gap {n.longest_gap}, anchor IoU {n.anchor_iou:.2f}, "
+            f"area jump {n.area_jump:.2f}, fragments {n.fragments:.2f}, side {n.side:.3f}, "
+            f"likeness {n.likeness:.2f}, same-class IoU {n.same_class_iou:.2f}"
+        )
     for what, record in (("caption", case.captioned), ("ground", case.grounded), ("curate", case.curated)):
         text += [
             f"  dropped at {what}: {d.what}: {d.reason} {d.detail}".rstrip() for d in (record.dropped if record else ())
         ]
-    for n in case.curated.numbers if case.curated else ():
-        text.append(
-            f"  {n.id}: visible {n.visible_share:.0%}, longest gap {n.longest_gap}, anchor IoU {n.anchor_iou:.2f}"
-        )
     return [*text, f"sheet    {sheet}"]
+
+
+def _boxes(grounded: Grounded) -> list[str]:
+    """Anchors, then what the verifier said of every box that was tried and is on record."""
+    text = [
+        f"  {a.id}: anchor at frame {a.frame}, {_box(a.box)}, detector {a.score:.2f}, verifier {a.confidence:.2f}"
+        for a in grounded.anchors
+    ]
+    for v in grounded.verdicts:
+        c = v.candidate
+        text.append(
+            f"  tried for {v.asked}: {c.noun} at frame {c.frame}, {_box(c.box)}, detector {c.score:.2f} → "
+            f"{v.assigned_id or 'none'} {v.confidence:.2f}: {v.rationale}"
+        )
+    return text
+
+
+def _box(box: Box) -> str:
+    return f"box {box.x0:.0f},{box.y0:.0f}–{box.x1:.0f},{box.y1:.0f}"

@@ -36,6 +36,8 @@ def test_every_file_is_accounted_for_with_the_reason_the_world_expects(matrix_da
     for line in found["funnel"]:
         assert line["in"] == line["accepted"] + sum(line["rejected"].values()) + line["pending"]
         assert line["pending"] == 0
+        assert line["seconds"] >= 0 and line["per_second"] > 0, "work is on record at every stage"
+    assert found["poison"] == {}
     score = matrix_data("score", built, "--truth", world, "--json").json
     assert score["mismatches"] == []
     assert score["reasons_right"] == 1.0
@@ -62,6 +64,12 @@ def test_show_tells_everything_and_draws_a_sheet(matrix_data, copy):
     assert (copy / "show" / f"{clip}.png").read_bytes().startswith(b"\x89PNG")
     text = matrix_data("show", copy, clip).out
     assert "contact" in text and clip in text
+    # Where each ID was found, what the verifier said of it, and the numbers of its track.
+    (case,) = plan_of(str(copy)).cases([clip], "shard")
+    for anchor in case.grounded.anchors:
+        assert f"{anchor.id}: anchor at frame {anchor.frame}" in text
+    assert all(v.rationale in text for v in case.grounded.verdicts) and case.grounded.verdicts
+    assert text.count("likeness") == len(case.curated.numbers) >= 2
 
 
 def test_a_second_build_does_nothing(matrix_data, copy, world):
