@@ -47,13 +47,18 @@ def values(annotation: Any, limits: list[Any]) -> st.SearchStrategy[Any]:
         return values(get_args(annotation)[0], [*inner, *limits])
     origin, args = get_origin(annotation), get_args(annotation)
     if origin in (Union, types.UnionType):
-        return st.none() | st.one_of(values(a, limits) for a in args if a is not type(None))
+        some = st.one_of(values(a, limits) for a in args if a is not type(None))
+        return st.none() | some if type(None) in args else some
     if origin is Literal:
         return st.sampled_from(args)
     least = _limit(limits, MinLen, "min_length", 0)
     most = _limit(limits, MaxLen, "max_length", None)
     if origin is tuple and args[1:] == (Ellipsis,):
         return st.lists(values(args[0], []), min_size=least, max_size=max(SMALL, least)).map(tuple)
+    if origin is tuple:
+        return st.tuples(*(values(a, []) for a in args))
+    if origin is dict:
+        return st.dictionaries(values(args[0], []), values(args[1], []), max_size=SMALL)
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return records(annotation)
     if isinstance(annotation, type) and issubclass(annotation, Enum):

@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import schemas
-from schemas import Captioned, Curated, Grounded, Ingested, MaskRle, Record, Row, Sample, Tracked, TrackFile
+from flows.plan import PAYLOADS
+from schemas import Captioned, Curated, MaskRle, Record, Row, Sample, TrackFile
 from schemas.arrow import arrow_schema, from_table, to_table
 from schemas.dataset import DatasetFile, IndexRow
 from schemas.truth import VideoTruth
@@ -24,7 +25,7 @@ PLAIN = sorted(
     - {Record, Row, *JSON_ONLY},
     key=lambda r: r.__name__,
 )
-ROWS = [Row[Ingested], Row[Captioned], Row[Grounded], Row[Tracked], Row[Curated]]
+ROWS = [Row[payload] for payload in PAYLOADS.values()]  # type: ignore[valid-type]
 
 quick = settings(
     max_examples=12, deadline=None, derandomize=True, database=None,
@@ -44,6 +45,19 @@ def test_round_trip(model: type[Record], data: st.DataObject) -> None:
     pq.write_table(table, buffer)
     assert from_table(pq.read_table(io.BytesIO(buffer.getvalue())), model) == given_records
     assert [model.model_validate_json(r.model_dump_json()) for r in given_records] == given_records
+
+
+@pytest.mark.parametrize("model", sorted(JSON_ONLY, key=lambda m: m.__name__), ids=lambda m: m.__name__)
+@quick
+@given(data=st.data())
+def test_round_trip_of_what_lives_in_json(model: type[Record], data: st.DataObject) -> None:
+    record = data.draw(records(model))
+    assert model.model_validate_json(record.model_dump_json()) == record
+
+
+@pytest.mark.parametrize("model", [*PLAIN, *sorted(JSON_ONLY, key=lambda m: m.__name__)], ids=lambda m: m.__name__)
+def test_records_are_frozen_and_closed(model: type[Record]) -> None:
+    assert (model.model_config["frozen"], model.model_config["extra"]) == (True, "forbid")
 
 
 @quick

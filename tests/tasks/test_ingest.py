@@ -13,6 +13,7 @@ import pytest
 from schemas import Reason, SourceVideo, Status
 from tasks import ingest as stage
 from tasks import sandbox
+from tasks.decode import Decoder
 from tasks.errors import InfrastructureError
 from tasks.files import Folder
 from tasks.ingest import IngestSettings, ingest, name_clip
@@ -147,6 +148,31 @@ def test_windows_follow_one_another_and_never_cross_a_cut(tmp_path):
     assert spans == [(0, 0, 24), (1, 40, 64), (2, 70, 94), (2, 97, 121)]
     for clip in row.payload.clips:
         assert numbers(tmp_path, clip) == list(clip.window.source_frames)
+
+
+def test_each_source_is_opened_and_decoded_once(tmp_path, monkeypatch):
+    """Facts, cuts, two clips and their hashes, out of one pass."""
+    opened, decoded = [], []
+
+    class Counting(Decoder):
+        def __init__(self, path: str) -> None:
+            opened.append(path)
+            super().__init__(path)
+
+        def _decode(self, packet):
+            frames = super()._decode(packet)
+            decoded.extend(f.pts for f in frames)
+            return frames
+
+    monkeypatch.setattr("tasks.ingest_child.Decoder", Counting)
+    path = write(tmp_path / "a.mp4", [picture(i) for i in range(60)])
+    order = stage.Order(path=str(path), digest=source_of(path).digest, settings=SMALL).model_dump_json().encode()
+    reply = cut(order)
+    (length,) = stage.HEADER.unpack_from(reply)
+    report = stage.Report.model_validate_json(reply[stage.HEADER.size : stage.HEADER.size + length])
+    assert len(report.pieces) == 2 and report.facts.frames == 60
+    assert len(opened) == 1
+    assert len(decoded) == len(set(decoded)) == 60
 
 
 def test_limits_on_windows_hold(tmp_path):

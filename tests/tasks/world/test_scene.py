@@ -1,5 +1,7 @@
 """Scenes: what is drawn moves as its verb says, and the masks are where the figures are."""
 
+import itertools
+from collections import Counter
 from fractions import Fraction
 from functools import cache
 
@@ -151,6 +153,44 @@ def test_the_action_stays_in_the_window_and_in_the_crop(level: Level) -> None:
                 for key in (act.subject, act.object):
                     inside = [abs(shot.stage.position(key, t)[0]) < 0.75 for t in times]
                     assert np.mean(inside) >= 0.4, (seed, key)
+
+
+def test_plain_shows_what_makes_tracking_hard() -> None:
+    """Crossings, overlap, things half hidden, exit and re-entry, first seen late: all in `plain`, and in few videos."""
+    seen: Counter[str] = Counter()
+    for seed in range(30):
+        scene = make_scene(seed, "plain", size=(180, 120), rate=Fraction(3), cut=False)
+        labels, stage = labels_of(scene), scene.shots[0].stage
+        spots = np.array([[stage.position(k, n / 3)[0] for n in range(len(labels))] for k in scene.order])
+        areas = np.stack([(labels == i + 1).sum((1, 2)) for i in range(len(scene.order))])
+        visible = areas > 0
+        kinds = set()
+        for x, area, there in zip(spots, areas, visible, strict=True):
+            if not there.any():
+                continue
+            when = np.flatnonzero(there)
+            gone = ~there[when[0] : when[-1]] & (np.abs(x[when[0] : when[-1]]) > stage.edge)
+            well_inside = np.abs(x) < stage.edge - 0.15
+            kinds |= {"seen late"} if when[0] >= 3 else set()
+            kinds |= {"exit and re-entry"} if gone.any() else set()
+            kinds |= {"half hidden"} if (well_inside & (area < 0.5 * np.median(area[there]))).any() else set()
+        for i, j in itertools.combinations(range(len(scene.order)), 2):
+            both = visible[i] & visible[j]
+            apart = (spots[i] - spots[j])[both]
+            kinds |= {"crossing"} if (apart[1:] * apart[:-1] < 0).any() else set()
+            frames = np.flatnonzero(both)
+            kinds |= {"overlap"} if any(_boxes_meet(labels[n] == i + 1, labels[n] == j + 1) for n in frames) else set()
+        seen.update(kinds)
+    for kind in ("seen late", "exit and re-entry", "half hidden", "crossing", "overlap"):
+        assert seen[kind] >= 3, seen
+
+
+def _boxes_meet(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> bool:
+    return all(
+        np.flatnonzero(a.any(axis))[0] <= np.flatnonzero(b.any(axis))[-1]
+        and np.flatnonzero(b.any(axis))[0] <= np.flatnonzero(a.any(axis))[-1]
+        for axis in (0, 1)
+    )
 
 
 def test_plain_tells_its_cast_apart() -> None:
