@@ -21,7 +21,10 @@ class Part(BaseModel):
 class TurnReply(Part):
     """Base of the four replies."""
 
-    nonce: str = Field(max_length=64, description="copied from the question")
+    # The pattern is for servers that hold a model to the schema. Another nonce is no fault of form: `asking` tells it.
+    nonce: str = Field(
+        max_length=64, description="copied from the question", json_schema_extra={"pattern": "^[0-9a-f]{16}$"}
+    )
 
 
 class CountReply(TurnReply):
