@@ -12,15 +12,27 @@ STD = (0.229, 0.224, 0.225)
 def to_input(frame: NDArray[np.uint8], size: int, device: torch.device, mode: str) -> torch.Tensor:
     """An RGB frame uint8 [H, W, 3] → float32 [1, 3, size, size], normalised as SAM2 was trained.
 
-    mode: `bicubic` gives what PIL's resize gives in the sam2 package, to one step of 255; `bilinear` is transformers'.
-    The frame travels as bytes and is resized where the model runs, so that the host keeps nothing but the clip.
+    mode: `bicubic` is PIL's, as in the sam2 package; `bilinear` is transformers'. The frame travels as bytes and is
+    resized where the model runs, so that the host keeps nothing but the clip.
     """
-    pixels = torch.from_numpy(np.ascontiguousarray(frame)).to(device).permute(2, 0, 1)[None].float()
+    pixels = torch.from_numpy(np.ascontiguousarray(frame)).to(device).permute(2, 0, 1)[None]
     if pixels.shape[-2:] != (size, size):
-        pixels = F.interpolate(pixels, size=(size, size), mode=mode, align_corners=False, antialias=True)
-        pixels = pixels.round().clamp(0, 255)
+        pixels = _in_bytes(pixels, size, mode) if device.type == "cpu" else in_steps(pixels, size, mode)
     mean, std = (torch.tensor(x, device=device)[None, :, None, None] for x in (MEAN, STD))
-    return (pixels / 255 - mean) / std
+    return (pixels.float() / 255 - mean) / std
+
+
+def _in_bytes(pixels: torch.Tensor, size: int, mode: str) -> torch.Tensor:
+    """Torch's integer resize, for CPUs: seven times as fast as floats."""
+    return F.interpolate(pixels, size=(size, size), mode=mode, align_corners=False, antialias=True)
+
+
+def in_steps(pixels: torch.Tensor, size: int, mode: str) -> torch.Tensor:
+    """The same for GPUs, which have none: rows first, then columns, brought back to bytes after each as PIL does."""
+    for shape in ((pixels.shape[-2], size), (size, size)):
+        pixels = F.interpolate(pixels.float(), size=shape, mode=mode, align_corners=False, antialias=True)
+        pixels = pixels.round().clamp(0, 255)
+    return pixels
 
 
 def to_masks(logits: torch.Tensor, shape: tuple[int, int]) -> NDArray[np.bool_]:
