@@ -52,7 +52,7 @@ VERSIONS = {
     "caption": 1,
     "ground": 1,
     "track": 2,
-    "curate": 2,
+    "curate": 3,
     "shard": 1,
 }
 """Code version per stage: raise one when its code writes other rows for the same input."""

@@ -30,6 +30,13 @@ class TrackNumbers(Record):
         ge=0,
         description="log2 of the largest median area of five consecutive visible frames over the anchor frame's area",
     )
+    area_step: float = Field(
+        default=0.0,
+        ge=0,
+        description="largest change of log2(area) between two neighbouring frames that lasts: the lesser of the change "
+        "itself and of the change of the median over eight visible frames before and after; what area_jump leaves out "
+        "is left out here",
+    )
     likeness: Share = Field(
         default=1.0, description="lowest median of `Track.likeness` over five consecutive visible frames"
     )

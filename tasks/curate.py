@@ -24,6 +24,9 @@ from tasks.media import decode_mask
 SUSTAINED = 5
 """Visible frames in a row whose median must be bad before growth or unlikeness counts: one odd frame is no drift."""
 
+LASTING = 8
+"""Visible frames on each side whose medians must differ before a step of the area counts; of fewer, at least three."""
+
 SAMPLED = 16
 """Masks decoded to judge fragmentation, evenly spaced over the visible frames."""
 
@@ -37,6 +40,9 @@ class CurateSettings(Settings):
     min_visible_share: float = Field(default=0.2, ge=0, le=1, description="least share of frames with a mask")
     max_gap_share: float = Field(default=0.6, ge=0, le=1, description="longest gap, as a share of the clip's frames")
     max_area_jump: float = Field(default=2.0, ge=0, description="largest |log2| change of area from frame to frame")
+    max_area_step: float = Field(
+        default=1.0, ge=0, description="largest lasting |log2| change of area from one frame to the next"
+    )
     max_growth: float = Field(default=1.6, ge=0, description="largest lasting growth since the anchor frame, in log2")
     max_fragments: float = Field(default=0.5, ge=0, le=1, description="share of the mask outside its biggest part")
     min_anchor_iou: float = Field(default=0.5, ge=0, le=1, description="IoU of the mask's box with the anchor box")
@@ -106,7 +112,7 @@ def measure(track: Track, anchor: Anchor, size: tuple[int, int], same_class_iou:
     if not visible.any():
         return TrackNumbers(
             id=track.id, visible_share=0, longest_gap=0, area_jump=0, fragments=1, anchor_iou=0, side=0,
-            same_class_iou=0, growth=0, likeness=0, least_likeness=0,
+            same_class_iou=0, growth=0, area_step=0, likeness=0, least_likeness=0,
         )  # fmt: skip
     seen = np.flatnonzero(visible)
     rles = [{"size": [height, width], "counts": track.masks[t]} for t in seen]
@@ -114,33 +120,47 @@ def measure(track: Track, anchor: Anchor, size: tuple[int, int], same_class_iou:
     boxes = np.asarray(coco.toBbox(rles), dtype=np.float64)
     at_anchor = int(np.argmin(np.abs(seen - anchor.frame)))
     base = areas[at_anchor]
+    pairs = _whole_pairs(seen, areas, boxes, base, size)
     # Where the stage before left no likeness on record, nothing speaks against the track.
     likeness = np.array([v for v in track.likeness if v is not None] or [1.0])
     return TrackNumbers(
         id=track.id,
         visible_share=float(visible.mean()),
         longest_gap=int(max(np.diff(seen) - 1, default=0)),
-        area_jump=_area_jump(seen, areas, boxes, base, size),
+        area_jump=float(np.abs(np.diff(np.log2(areas)))[pairs].max(initial=0.0)),
         fragments=_fragments(track, seen, boxes, size),
         anchor_iou=_anchor_iou(boxes[at_anchor], anchor) if seen[at_anchor] == anchor.frame else 0.0,
         side=float(np.median(np.sqrt(areas)) / min(size)),
         same_class_iou=same_class_iou,
         growth=max(0.0, float(np.log2(_running_median(areas).max() / base))),
+        area_step=max((_lasting(np.log2(areas), i) for i in np.flatnonzero(pairs).tolist()), default=0.0),
         likeness=float(_running_median(likeness).min()),
         least_likeness=float(likeness.min()),
     )
 
 
-def _area_jump(
+def _whole_pairs(
     seen: NDArray[np.int64], areas: NDArray[np.float64], boxes: NDArray[np.float64], base: float, size: tuple[int, int]
-) -> float:
-    """Largest |log2 ratio| between consecutive frames that both show the thing whole; see `TrackNumbers.area_jump`."""
+) -> NDArray[np.bool_]:
+    """Per visible frame but the last: it and the next follow on each other, and both show the thing whole.
+
+    Whole is a mask that the image border does not cut and that is not much smaller than at the anchor.
+    """
     height, width = size
     x, y, w, h = boxes.T
     inside = (x > 0) & (y > 0) & (x + w < width) & (y + h < height)
     whole = inside & (areas >= MIN_GROWTH_BASE * base)
-    pairs = (np.diff(seen) == 1) & whole[1:] & whole[:-1]
-    return float(np.abs(np.diff(np.log2(areas)))[pairs].max(initial=0.0))
+    pairs: NDArray[np.bool_] = (np.diff(seen) == 1) & whole[1:] & whole[:-1]
+    return pairs
+
+
+def _lasting(logs: NDArray[np.float64], i: int) -> float:
+    """How much of the change of log2(area) from visible frame i to the next stays; 0 near the ends of the track."""
+    before, after = logs[max(0, i + 1 - LASTING) : i + 1], logs[i + 1 : i + 1 + LASTING]
+    if min(len(before), len(after)) < 3:
+        return 0.0
+    once, stays = logs[i + 1] - logs[i], np.median(after) - np.median(before)
+    return float(min(abs(once), abs(stays))) if once * stays > 0 else 0.0
 
 
 def _fragments(track: Track, seen: NDArray[np.int64], boxes: NDArray[np.float64], size: tuple[int, int]) -> float:
@@ -201,6 +221,7 @@ def _fault(n: TrackNumbers, frames: int, s: CurateSettings) -> Dropped | None:
         ("tiny", n.side < s.min_side, f"median side {n.side:.3f}"),
         ("off_anchor", n.anchor_iou < s.min_anchor_iou, f"IoU {n.anchor_iou:.2f} with the anchor"),
         ("area_jump", n.area_jump > s.max_area_jump, f"area changes by 2^{n.area_jump:.1f} in one frame"),
+        ("area_step", n.area_step > s.max_area_step, f"area changes by 2^{n.area_step:.1f} at once and stays so"),
         ("growth", n.growth > s.max_growth, f"area grows by 2^{n.growth:.1f} since the anchor"),
         ("fragmented", n.fragments > s.max_fragments, f"{n.fragments:.2f} of the mask outside its biggest part"),
         ("unlike_anchor", n.likeness < s.min_likeness, f"colour likeness falls to {n.likeness:.2f}"),

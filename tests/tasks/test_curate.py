@@ -153,6 +153,37 @@ def test_numbers_of_growth_and_jump() -> None:
     assert n.area_jump == pytest.approx(2) and n.growth == 0
 
 
+def halved(t0: int, t1: int) -> Masks:
+    """A square that shows its upper half only in the frames t0 … t1-1."""
+    masks = block(lambda t: 10 + t)
+    masks[t0:t1, 38:] = False
+    return masks
+
+
+@pytest.mark.parametrize(
+    ("masks", "step"),
+    [
+        (halved(9, T), 1.0),  # one halving that stays
+        (halved(0, 9), 1.0),  # and one backwards in time
+        (halved(9, 12), 0.0),  # hidden for three frames
+        (halved(T - 2, T), 0.0),  # too near the end to say
+        (block(lambda t: 16 * t - 16 * T // 2, seen=lambda t: t != 12), 0.0),  # enters, is away, leaves
+    ],
+)
+def test_numbers_of_a_step_that_lasts(masks: Masks, step: float) -> None:
+    track = Track(id="id1", masks=tuple(encode_mask(m) for m in masks))
+    n = measure(track, anchor("id1", 10, (0, 0, 9, 9)), (H, W), 0)
+    assert n.area_step == pytest.approx(step)
+
+
+def test_a_slow_loss_is_no_step() -> None:
+    masks = block(lambda _: 10, side=32)
+    for t in range(T):
+        masks[t, 62 - t :] = False
+    n = measure(Track(id="id1", masks=tuple(encode_mask(m) for m in masks)), anchor("id1", 2, (0, 0, 9, 9)), (H, W), 0)
+    assert 0 < n.area_step < 0.1
+
+
 def test_numbers_of_fragments() -> None:
     masks = np.zeros((T, H, W), dtype=bool)
     masks[:, 10:20, 10:20] = True
@@ -180,6 +211,8 @@ def test_honest_tracks_pass() -> None:
 def bad_tracks() -> dict[str, tuple[Masks, Anchor | None, tuple[float | None, ...]]]:
     jumps = block(lambda _: 10)
     jumps[8:, 20:90, 10:90] = True
+    parted = block(lambda _: 10)
+    parted[9:, 36:] = False  # three eighths stay: 2^-1.4
     creeps = block(lambda _: 10)
     for t in range(T):
         creeps[t, 30 : 46 + 2 * t, 10 : 26 + 3 * t] = True
@@ -193,6 +226,7 @@ def bad_tracks() -> dict[str, tuple[Masks, Anchor | None, tuple[float | None, ..
         "tiny": (block(lambda _: 10, side=2), None, ()),
         "off_anchor": (block(lambda t: 10 + t), anchor("id2", 10, (10, 30, 26, 46)), ()),
         "area_jump": (jumps, None, ()),
+        "area_step": (parted, None, ()),
         "growth": (creeps, None, ()),
         "fragmented": (dust, None, ()),
         "unlike_anchor": (block(lambda t: 10 + t), None, tuple(1 - t / T for t in range(T))),
