@@ -258,7 +258,7 @@ class Plan:
         if stage == "ingest":
             select = self.store("select")
             sources = select.payloads(select.leading_to(keys))
-            return ingest(sources, self.work, self.media, s.ingest)
+            return ingest(sources, self.work, self.media, s.ingest, s.scan.storage_options)
         cases = self.cases(keys, stage)
         if stage == "caption":
             return caption(cases, self.engine("language"), self.engine("captioner"), s.caption, self.frames)
