@@ -1,0 +1,101 @@
+"""A whole build with every real engine at tiny random size, by the command line: every clip ends, with a reason or not.
+
+Detector and tracker are the real classes with small random weights, loaded by path as a user's are. The language model
+and the verifier are the clients of a server on loopback, which reads captions as the embedded language model does and
+takes two of three boxes, so that clips come as far as the tracker.
+"""
+
+import asyncio
+import hashlib
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import yaml
+
+from flows.cli import NOTHING
+from flows.plan import plan_of
+from tasks.engines.base import Message
+from tasks.engines.embedded.language import EmbeddedLanguage
+from tasks.replies import CountReply, DescribeReply, ScoreReply, TripletsReply
+from tasks.world import render_bucket
+from tests.flows.building import sidecar
+from tests.tasks.engines import tiny_dino, tiny_sam2
+from tests.tasks.engines.served.fault_server import Asked, FaultServer, Told, said
+
+pytestmark = pytest.mark.slow
+
+REPLIES = {"count": CountReply, "triplets": TripletsReply, "score": ScoreReply, "describe": DescribeReply}
+
+REASONS = {
+    "scan": {"empty_file"},
+    "caption": {"no_interaction", "filtered"},
+    "ground": {"ungrounded"},
+    "track": {"lost"},
+    "curate": {"bad_tracks"},
+}
+"""How files and clips of the bucket may end, whatever the weights; elsewhere all must pass."""
+
+CLIPS = {"height": 128, "width": 192, "frames": 9, "fps": 3.0}
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory) -> Path:
+    """Three plain videos and a file without a byte."""
+    folder = tmp_path_factory.mktemp("few") / "world"
+    render_bucket(folder, videos=3, seed=4, level="plain", broken=False)
+    (folder / "raw" / "nothing.mp4").touch()
+    return folder
+
+
+def answer(asked: Asked) -> Told:
+    document = asked.document
+    if asked.turn not in REPLIES:  # the verifier
+        refused = hashlib.sha256(json.dumps(document, sort_keys=True).encode()).digest()[0] % 3 == 0
+        who = None if refused else document["candidates"][0]["id"]
+        reply = {"assigned_id": who, "confidence": 0.9, "rationale": "Scripted.", "nonce": document["nonce"]}
+        return said(json.dumps(reply))
+    message = Message("user", json.dumps(document))
+    return said(asyncio.run(EmbeddedLanguage().ask([message], REPLIES[asked.turn])).model_dump_json())
+
+
+@pytest.mark.parametrize(("detector", "tracker"), [("groundingdino", "sam2"), ("transformers", "transformers")])
+def test_a_build_with_tiny_real_engines_accounts_for_every_clip(matrix_data, few, tmp_path, detector, tracker):
+    dino = tiny_dino.save_tiny(tmp_path / "dino", detector, 1)
+    with FaultServer(lambda asked: asyncio.to_thread(answer, asked)) as server:
+        served = {"name": "openai", "options": {"base_url": server.url}}
+        engines = {
+            "language": served,
+            "verifier": served,
+            # Random weights are sure of nothing.
+            "detector": {"name": "grounding_dino", "options": dino | {"box_threshold": 0.2, "text_threshold": 0.1}},
+            "tracker": {"name": "sam2", "options": tiny_sam2.save_tiny(tmp_path / "sam2", tracker, 1)},
+        }
+        profile, out = tmp_path / "tiny.yaml", tmp_path / "out"
+        profile.write_text(yaml.safe_dump({"ingest": CLIPS, "engines": engines}))
+        ended = matrix_data(
+            "build", few / "raw", "--captions", sidecar(few), "--out", out, "--profile", profile, "--json"
+        )
+        turns = Counter(asked.turn for asked in server.asked)
+
+    assert ended.code in (0, NOTHING), ended.errors
+    result = ended.json
+    assert (result["dataset"] is None) == (ended.code == NOTHING)
+    assert result["pending"] == 0
+    funnel = result["funnel"]
+    assert funnel["scan"]["in"] == 4
+    for stage, line in funnel.items():
+        assert line["in"] == line["accepted"] + sum(line["rejected"].values()), stage
+        assert set(line["rejected"]) <= REASONS.get(stage, set()), (stage, line)
+    # The real models were asked, and every answer was told to be what it is.
+    assert turns["count"] == funnel["caption"]["in"] >= 3
+    assert sum(n for turn, n in turns.items() if turn not in REPLIES) > 0
+    assert funnel["track"]["in"] == funnel["ground"]["accepted"] >= 1
+
+    plan = plan_of(str(out))
+    assert {stage: plan.tally(stage).usage is not None for stage in ("caption", "ground", "track")} == {
+        "caption": True, "ground": True, "track": False,
+    }  # fmt: skip
+    for store in map(plan.store, ("ground", "track", "curate")):
+        assert all(row.detail for row in store.read(list(store.rejected())))
