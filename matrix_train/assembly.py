@@ -40,6 +40,8 @@ class Assembly:
 def assemble(config: Config, device: torch.device) -> Assembly:
     """The parts on the device, weights drawn from train.seed. UserError where model and settings do not fit."""
     dtype = DTYPES[config.model.precision]
+    if dtype == torch.bfloat16:
+        allow_tf32(device)
     torch.manual_seed(config.train.seed)
     encoders = Encoders.load(config.model.path, dtype, config.model.revision)
     backbone = load_backbone(config, dtype)
@@ -52,18 +54,31 @@ def assemble(config: Config, device: torch.device) -> Assembly:
     return made
 
 
+def allow_tf32(device: torch.device) -> None:
+    """On a GPU: float32 products of LoRA take tensor cores, at 10 bits where what they read has bfloat16's 7."""
+    if device.type == "cuda":
+        torch.set_float32_matmul_precision("high")
+
+
 def load_backbone(config: Config, dtype: torch.dtype) -> CogVideoX:
     """The backbone with adapters, taps and checkpointing as configured."""
     backbone = CogVideoX.load(config.model.path, dtype, config.model.revision)
-    check_prompt_length(config, backbone)
+    check_data(config, backbone)
     return prepare_backbone(config, backbone)
 
 
-def check_prompt_length(config: Config, backbone: CogVideoX) -> None:
-    """UserError where prompts are not as long as the model takes them."""
-    text = backbone.model.config.max_text_seq_length
-    if text != config.data.max_tokens:
-        raise UserError(f"data.max_tokens is {config.data.max_tokens}, but this model takes prompts of {text} tokens")
+def check_data(config: Config, backbone: CogVideoX) -> None:
+    """UserError where prompts or clips are not as long as the model takes them, or as masks can be compared with."""
+    text, data = backbone.model.config.max_text_seq_length, config.data
+    if text != data.max_tokens:
+        raise UserError(f"data.max_tokens is {data.max_tokens}, but this model takes prompts of {text} tokens")
+    grid = backbone.grid(data.frames, data.height, data.width)
+    if 1 + grid.time_factor * (grid.frames - 1) != data.frames:
+        # Its first token would stand for five frames then, and no frame but the first for one.
+        raise UserError(
+            f"data.frames is {data.frames}, but a token of this model spans {grid.time_factor} frames after the first: "
+            f"give 1 more than a multiple of {grid.time_factor}"
+        )
 
 
 def prepare_backbone(config: Config, backbone: CogVideoX) -> CogVideoX:

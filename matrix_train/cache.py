@@ -22,6 +22,7 @@ from torch import Tensor
 
 from matrix_train.data import Batch
 from matrix_train.errors import UserError
+from matrix_train.noise import send
 from schemas.settings import Settings
 
 CACHE_FILE, EMPTY_FILE = "cache.json", "empty.safetensors"
@@ -46,6 +47,7 @@ class LatentCache:
     def __init__(self, folder: Path, key: CacheKey) -> None:
         """Opens a cache that `create` made. UserError where there is none, or it was made for something else."""
         self.folder = folder
+        self._empty: Tensor | None = None
         try:
             found = CacheKey.model_validate_json((folder / CACHE_FILE).read_bytes())
         except FileNotFoundError:
@@ -82,11 +84,13 @@ class LatentCache:
         UserError for a clip that is not in the cache, or was made from something else than the batch holds.
         """
         entries = [self._read(name, sources(batch, i)) for i, name in enumerate(batch.keys)]
-        return {part: torch.stack([e[part] for e in entries]).to(device, non_blocking=True) for part in entries[0]}
+        return {part: send(torch.stack([e[part] for e in entries]), device) for part in entries[0]}
 
     def empty(self, device: torch.device) -> Tensor:
         """Text embeddings [1, L, width] of the empty caption."""
-        return self._read("empty", {})["prompt"].to(device)[None]
+        if self._empty is None:
+            self._empty = self._read("empty", {})["prompt"].to(device)[None]
+        return self._empty
 
     def _path(self, name: str) -> Path:
         return self.folder / f"{name}.safetensors"

@@ -76,12 +76,13 @@ def bench(
     stride: Annotated[int | None, typer.Option(help="Pixels between supervised points: 1, 2, 4 or 8.")] = None,
     dense: Annotated[bool, typer.Option("--dense/--no-dense", help="Also the authors' way, as a yardstick.")] = True,
     ladder: Annotated[bool, typer.Option("--ladder", help="Which technique gives what, rung by rung.")] = False,
+    rung: Annotated[list[int], typer.Option(help="Only this rung of the ladder, from 1 on; may be repeated.")] = [],  # noqa: B006
     as_json: Json = False,
 ) -> None:
     """Time, memory and FLOPs that alignment adds to a step, on random weights; minutes on a CPU."""
     from matrix_train.commands import bench_command
 
-    emit(bench_command(device, mode, rounds, blocks, heads, stride, dense, ladder, console), as_json)
+    emit(bench_command(device, mode, rounds, blocks, heads, stride, dense, ladder, rung, console), as_json)
 
 
 @app.command()

@@ -1,10 +1,13 @@
 """What the commands of `matrix_train` do, in the order they do it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import diffusers
+import torch
 import transformers
 from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
@@ -45,8 +48,18 @@ def fit_command(
         for line in lines(plan):
             console.print(line, highlight=False)
         return asdict(plan) | {"memory_bytes": plan.memory_bytes}
-    result = Run(config, accelerator, console).start(resume).train()
+    with told_when_full("set model.checkpointing=full, train.cache or a lower train.batch_size; see --dry-run"):
+        result = Run(config, accelerator, console).start(resume).train()
     return {"run": str(result.run), "step": result.step, "losses": result.losses, "validation": result.validation}
+
+
+@contextmanager
+def told_when_full(advice: str) -> Iterator[None]:
+    """A GPU out of memory as one line."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise UserError(f"{str(error).split('. ')[0]}: {advice}") from None
 
 
 def quieten_libraries() -> None:
@@ -79,9 +92,10 @@ def bench_command(
     stride: int | None,
     dense: bool,
     ladder: bool,
+    rungs: list[int],
     console: Console,
 ) -> dict[str, Any]:
-    """`bench`, and its ladder of techniques."""
+    """`bench`, and its ladder of techniques, each rung told when it is done."""
     try:
         options = TypeAdapter(BenchOptions).validate_python(
             {"device": device, "mode": mode, "rounds": rounds, "blocks": blocks, "heads": heads,
@@ -90,13 +104,14 @@ def bench_command(
     except ValidationError as error:
         first = error.errors()[0]
         raise UserError(f"bench: {first['loc'][0]}: {first['msg']}") from None
-    if ladder:
-        rungs = []
-        for rung in climb(options):
-            console.print(str(rung), highlight=False)
-            rungs.append(asdict(rung))
-        return {"ladder": rungs}
-    result = bench(options)
+    if ladder or rungs:
+        found = []
+        for rung in climb(options, rungs):
+            console.print(str(rung), highlight=False, soft_wrap=True)
+            found.append(asdict(rung))
+        return {"ladder": found}
+    with told_when_full("the whole 5B does not fit here: give fewer --blocks or --heads"):
+        result = bench(options)
     console.print(describe(result), highlight=False)
     return asdict(result)
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast, T5EncoderModel, T5Tokenizer
 
 from matrix_train.errors import UserError
-from matrix_train.pretrained import read_config, read_tokenizer_of, read_weights
+from matrix_train.pretrained import read_config, read_tokenizer_of, read_transformers_config, read_weights
 
 # diffusers is typed in part only.
 _vae_class: Any = AutoencoderKLCogVideoX
@@ -47,13 +47,11 @@ class Encoders:
         self._empty: dict[int, Tensor] = {}
         for module in (vae, text_encoder):
             module.eval().requires_grad_(False)
-        if scheduler.config.prediction_type != "v_prediction":
-            raise UserError(f"this schedule predicts {scheduler.config.prediction_type!r}; CogVideoX is trained on v")
 
     @classmethod
     def load(cls, name_or_path: str, dtype: torch.dtype = torch.float32, revision: str | None = None) -> "Encoders":
         """UserError where a part is missing or cannot be read."""
-        tokenizer, scheduler = read_tokenizer(name_or_path, revision), _scheduler(name_or_path, revision)
+        tokenizer, scheduler = read_tokenizer(name_or_path, revision), read_scheduler(name_or_path, revision)
         vae = read_weights(_vae_class, name_or_path, "vae", revision, torch_dtype=dtype)
         text = read_weights(_text_class, name_or_path, "text_encoder", revision, dtype=dtype)
         return cls(vae, text, tokenizer, scheduler)
@@ -62,6 +60,10 @@ class Encoders:
         self.vae.to(device)
         self.text_encoder.to(device)
         return self
+
+    def rest_text(self) -> None:
+        """T5 to the CPU, where it still answers: with cached prompts a step has no use for its 9.5 GB."""
+        self.text_encoder.to("cpu")
 
     @torch.no_grad()
     def video(self, frames: Tensor) -> Posterior:
@@ -85,14 +87,14 @@ class Encoders:
     @torch.no_grad()
     def prompt(self, input_ids: Tensor) -> Tensor:
         """Text embeddings [B, L, text width] of padded ids [B, L]; padding is not masked, as CogVideoX was trained."""
-        embeddings: Tensor = self.text_encoder(input_ids)[0]
-        return embeddings
+        embeddings: Tensor = self.text_encoder(input_ids.to(self.text_encoder.device))[0]
+        return embeddings.to(input_ids.device)
 
     def empty(self, length: int) -> Tensor:
         """Embeddings [1, L, text width] of the empty caption, for caption dropout and guidance."""
         if length not in self._empty:
             ids = self.tokenizer("", padding="max_length", max_length=length)["input_ids"]
-            self._empty[length] = self.prompt(torch.tensor([ids], device=self.text_encoder.device))
+            self._empty[length] = self.prompt(torch.tensor([ids], device=self.vae.device))
         return self._empty[length]
 
     def _encode(self, frames: Tensor, scale: float) -> Posterior:
@@ -111,16 +113,29 @@ def read_tokenizer(name_or_path: str, revision: str | None = None) -> PreTrained
     return found
 
 
-def _scheduler(name_or_path: str, revision: str | None) -> Any:
+def read_scheduler(name_or_path: str, revision: str | None = None) -> Any:
+    """The pipeline's noise schedule. UserError where it cannot be read, or is not one that CogVideoX is trained on."""
     config = read_config(_schedulers["CogVideoXDPMScheduler"], name_or_path, "scheduler", revision)
     name = config.get("_class_name")
     known = _schedulers.get(name) if isinstance(name, str) else None
     if known is None:
         raise UserError(f"model.path {name_or_path}: schedule {name} is not one of CogVideoX's")
     try:
-        return known.from_config(config)
+        scheduler = known.from_config(config)
     except (TypeError, ValueError, RuntimeError) as error:
         raise UserError(f"model.path {name_or_path}: its schedule has unusable settings: {error}") from None
+    if scheduler.config.prediction_type != "v_prediction":
+        raise UserError(f"this schedule predicts {scheduler.config.prediction_type!r}; CogVideoX is trained on v")
+    return scheduler
+
+
+def count_parameters(name_or_path: str, revision: str | None = None) -> dict[Part, int]:
+    """Of VAE and text encoder, from their configurations alone: no weights are read. UserError."""
+    vae = read_config(_vae_class, name_or_path, "vae", revision)
+    text = read_transformers_config(_text_class, name_or_path, "text_encoder", revision)
+    with torch.device("meta"):
+        made: dict[Part, Any] = {"vae": _vae_class.from_config(vae), "text_encoder": _text_class(text)}
+    return {part: sum(p.numel() for p in model.parameters()) for part, model in made.items()}
 
 
 def identity(name_or_path: str, part: Part, revision: str | None) -> str:

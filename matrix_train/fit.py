@@ -118,6 +118,8 @@ class Run:
         logs: dict[str, float] = {}
         validation: dict[str, float] = {}
         validator = self._validator()
+        if self.cache is not None:
+            self.parts.encoders.rest_text()
         meter = Meter(config, self.parts, self.accelerator.device)
         before = self.seconds
         with (

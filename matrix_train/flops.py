@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils import flop_counter
 
 from matrix_train.backbones.cogvideox import CogVideoX
 from matrix_train.decoder import MapDecoder
@@ -20,10 +20,20 @@ from matrix_train.losses import FAMILY_ROLES, Family, LossWeights, alignment_los
 from matrix_train.roles import ROLES, RoleWeights
 from matrix_train.step import by_family
 
+_counter: Any = flop_counter  # typed in part only
+_aten = torch.ops.aten
+_CPU_KERNELS: dict[Any, Callable[..., int]] = {
+    _aten._scaled_dot_product_flash_attention_for_cpu:
+        lambda q, k, v, *_, **__: _counter.sdpa_flop_count(q, k, v),
+    _aten._scaled_dot_product_flash_attention_for_cpu_backward:
+        lambda grad, q, k, v, *_, **__: _counter.sdpa_backward_flop_count(grad, q, k, v),
+}  # fmt: skip
+"""The operators that stand for attention on the meta device: PyTorch 2.11's counter does not know them."""
+
 
 def count_flops(run: Callable[[], object]) -> int:
     """FLOPs of `run`: matrix products, convolutions and attention; recomputed ones count again."""
-    counter = FlopCounterMode(display=False)
+    counter = _counter.FlopCounterMode(display=False, custom_mapping=_CPU_KERNELS)
     with counter, _fused_attention():
         run()
     return int(counter.get_total_flops())

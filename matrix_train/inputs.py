@@ -11,7 +11,7 @@ from matrix_train.data import Batch
 from matrix_train.encoders import Encoders, Posterior
 from matrix_train.losses import Family, role_masks
 from matrix_train.metrics import latent_masks
-from matrix_train.noise import generator, normal, uniform
+from matrix_train.noise import generator, normal, send, uniform
 from matrix_train.roles import RoleWeights
 
 TRAIN_TIMESTEPS = 1000
@@ -82,12 +82,12 @@ def prepare(
     conditions = torch.cat(
         [conditions, conditions.new_zeros(len(batch.keys), video.mean.shape[1] - 1, *conditions.shape[2:])], 1
     )
-    dropped = (uniform(named("dropout")) < draw.caption_dropout).to(device)
+    dropped = send(uniform(named("dropout")) < draw.caption_dropout, device)
     if draw.caption_dropout:
         empty = encoders.empty(batch.input_ids.shape[1]) if cache is None else cache.empty(device)
         prompt = torch.where(dropped[:, None, None], empty, prompt)
     if draw.timestep is None:
-        timesteps = (uniform(named("timestep")) * TRAIN_TIMESTEPS).long().to(device)
+        timesteps = send((uniform(named("timestep")) * TRAIN_TIMESTEPS).long(), device)
     else:
         timesteps = torch.full((len(batch.keys),), draw.timestep, dtype=torch.long, device=device)
     used = (batch.aligned & ~dropped)[:, None]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -44,9 +45,14 @@ class _Wandb:
             import wandb
         except ImportError:
             raise UserError("log.to names wandb, which is not installed: pip install wandb, or leave it out") from None
+        # Two runs may have folders of one name; wandb would take the second for the first one's continuation.
+        identity = run / "wandb_id"
+        if not identity.exists():
+            identity.write_text(secrets.token_hex(8) + "\n", encoding="ascii")
         self.run: Any = wandb.init(
-            project="matrix", name=run.name, id=run.name, dir=str(run), resume="allow", config=config.model_dump()
-        )
+            project="matrix", name=run.name, id=identity.read_text(encoding="ascii").strip(), dir=str(run),
+            resume="allow", config=config.model_dump(),
+        )  # fmt: skip
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
         self.run.log(dict(values), step=step)
@@ -62,16 +68,18 @@ class RunLog:
         """start: steps done. Lines of metrics.jsonl from later steps, which a killed run left, are cut off."""
         path = run / METRICS_FILE
         _cut(path, start)
-        self._file = path.open("a", encoding="utf-8")
         self._loggers: list[Logger] = []
         if "tensorboard" in config.log.to:
             self._loggers.append(_TensorBoard(run, start))
         if "wandb" in config.log.to:
             self._loggers.append(_Wandb(run, config))
+        self._file = path.open("a", encoding="utf-8")
+        self._console, self._steps = console, config.train.steps
         self._progress = Progress(
             TextColumn("{task.completed:.0f}/{task.total:.0f}"), BarColumn(bar_width=20),
             TextColumn("{task.fields[say]}"),
             TimeElapsedColumn(), TimeRemainingColumn(), console=console, refresh_per_second=2,
+            disable=not console.is_terminal,
         )  # fmt: skip
         self._task: TaskID = self._progress.add_task("fit", total=config.train.steps, completed=start, say="")
 
@@ -84,8 +92,10 @@ class RunLog:
             logger.scalars(values, step)
 
     def advance(self, step: int, say: str) -> None:
-        """The line on the terminal."""
+        """The line on the terminal; where output goes to a file, a line of it."""
         self._progress.update(self._task, completed=step, say=say)
+        if not self._console.is_terminal:
+            self._console.print(f"{step}/{self._steps} {say}", highlight=False, soft_wrap=True)
 
     def sync(self) -> None:
         """Before a checkpoint: what is logged up to it must not be lost with the machine."""

@@ -23,9 +23,14 @@ def normal(generators: Sequence[torch.Generator], shape: Sequence[int], like: Te
     Drawn on the CPU in float32, so that every device gets the same numbers.
     """
     drawn = torch.stack([torch.randn(tuple(shape), generator=g) for g in generators])
-    return drawn.to(like.device, like.dtype, non_blocking=True)
+    return send(drawn, like.device).to(like.dtype)
 
 
 def uniform(generators: Sequence[torch.Generator]) -> Tensor:
     """Uniform in 0 … 1, [B] on the CPU."""
     return torch.cat([torch.rand(1, generator=g) for g in generators])
+
+
+def send(tensor: Tensor, device: torch.device) -> Tensor:
+    """From the CPU to the device. A GPU's driver waits for all work before it copies from memory that is not pinned."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)

@@ -9,13 +9,13 @@ from typing import Any
 
 import torch
 
-from matrix_train.assembly import DTYPES, check_prompt_length, kind_of, prepare_backbone
+from matrix_train.assembly import DTYPES, check_data, kind_of, prepare_backbone
 from matrix_train.backbones import CogVideoX
 from matrix_train.backbones.cogvideox import VAE_SPACE
 from matrix_train.backbones.input_projection import LATENT_CHANNELS
 from matrix_train.config import Config
 from matrix_train.data import open_stream
-from matrix_train.encoders import Encoders
+from matrix_train.encoders import count_parameters, read_scheduler, read_tokenizer
 from matrix_train.flops import costly_roles, count_flops, matmul_rate, training_step
 from matrix_train.memory import PeakBytes
 from matrix_train.step import AlignedModel
@@ -63,17 +63,20 @@ class RunPlan:
 
 
 def plan_run(config: Config, device: torch.device) -> RunPlan:
-    """The plan of a run on this device; nothing is trained, and no weights are loaded but the encoders'.
+    """The plan of a run on this device; nothing is trained, and no weights are read.
 
     Activations are those of one forward and backward pass, counted tensor by tensor; workspaces of kernels come on top.
     The time is what the matrix products alone take at the device's measured rate: a lower bound. UserError as for a
     run that would start.
     """
     dtype = DTYPES[config.model.precision]
-    encoders = Encoders.load(config.model.path, dtype, config.model.revision)
+    where = (config.model.path, config.model.revision)
+    encoders, tokenizer = count_parameters(*where), read_tokenizer(*where)
+    if config.train.cache is not None:
+        del encoders["text_encoder"]  # it rests on the CPU
     backbone = plan_backbone(config)
     grid = backbone.grid(config.data.frames, config.data.height, config.data.width)
-    model = AlignedModel(backbone, grid, config.align, encoders.scheduler)
+    model = AlignedModel(backbone, grid, config.align, read_scheduler(*where))
     trainable: Counter[str] = Counter()
     frozen = 0
     for name, parameter in model.named_parameters():
@@ -89,9 +92,8 @@ def plan_run(config: Config, device: torch.device) -> RunPlan:
     alignment = flops - planned_step_flops(plain, backbone) * config.train.batch_size * passes
     rate = matmul_rate(device, dtype)
     size = torch.finfo(dtype).bits // 8
-    others = sum(p.numel() * p.element_size() for m in (encoders.vae, encoders.text_encoder) for p in m.parameters())
     with open_stream(
-        config.data.model_copy(update={"workers": 0}), "train", encoders.tokenizer, grid, config.train.batch_size,
+        config.data.model_copy(update={"workers": 0}), "train", tokenizer, grid, config.train.batch_size,
         config.train.seed,
     ) as stream:  # fmt: skip
         batch = next(stream)
@@ -100,7 +102,7 @@ def plan_run(config: Config, device: torch.device) -> RunPlan:
     shapes["latents"] = [config.train.batch_size, grid.latent_frames, LATENT_CHANNELS, *latent]
     return RunPlan(
         trainable=dict(trainable), frozen=frozen, step_flops=flops, alignment_flops=alignment,
-        weight_bytes=frozen * size + others,
+        weight_bytes=(frozen + sum(encoders.values())) * size,
         # Parameter, gradient and AdamW's two moments, all float32.
         state_bytes=16 * sum(trainable.values()),
         activation_bytes=memory.peak * config.train.batch_size,
@@ -112,7 +114,7 @@ def plan_backbone(config: Config) -> CogVideoX:
     """The configured backbone on the meta device: its configuration is read, its weights are not."""
     arguments = CogVideoX.read_config(config.model.path, config.model.revision)
     backbone = CogVideoX.from_config(arguments, DTYPES[config.model.precision], "meta")
-    check_prompt_length(config, backbone)
+    check_data(config, backbone)
     return prepare_backbone(config, backbone)
 
 

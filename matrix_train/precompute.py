@@ -7,13 +7,13 @@ from rich.console import Console
 from rich.progress import track
 
 from matrix_train.assembly import DTYPES
-from matrix_train.backbones import CogVideoX
 from matrix_train.cache import CacheKey, LatentCache, sources
 from matrix_train.config import Config
 from matrix_train.data import Collate, GaveUp, MatrixDataset, Ref, Split
 from matrix_train.encoders import Encoders, identity
 from matrix_train.errors import UserError
 from matrix_train.inputs import encode
+from matrix_train.plan import plan_backbone
 
 
 def cache_key(config: Config) -> CacheKey:
@@ -42,8 +42,7 @@ def precompute(config: Config, accelerator: Accelerator, console: Console) -> in
     dtype = DTYPES[config.model.precision]
     encoders = Encoders.load(config.model.path, dtype, config.model.revision).to(accelerator.device)
     cache.write("empty", {"prompt": encoders.empty(config.data.max_tokens)[0]}, {})
-    backbone = CogVideoX.load(config.model.path, dtype, config.model.revision)
-    grid = backbone.grid(config.data.frames, config.data.height, config.data.width)
+    grid = plan_backbone(config).grid(config.data.frames, config.data.height, config.data.width)
     together = Collate(grid.frames, grid.height, grid.width)
     done = 0
     splits: tuple[Split, ...] = ("train", "val")

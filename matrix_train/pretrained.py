@@ -56,6 +56,14 @@ def read_config(kind: Any, name_or_path: str, part: str, revision: str | None) -
     return found
 
 
+def read_transformers_config(kind: Any, name_or_path: str, part: str, revision: str | None) -> Any:
+    """The same of a model of transformers, as its configuration object."""
+    try:
+        return kind.config_class.from_pretrained(name_or_path, subfolder=part, revision=revision)
+    except Exception as error:  # as above
+        raise _unreadable(name_or_path, part, error) from None
+
+
 def _unreadable(name_or_path: str, part: str, error: Exception) -> UserError:
     text = one_line(error, 300) or type(error).__name__
     return UserError(f"model.path {name_or_path}: {part} cannot be read: {text}")

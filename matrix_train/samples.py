@@ -28,7 +28,8 @@ def write_samples(
     """
     encoders, settings = parts.encoders, config.validation
     pipeline = _pipeline_class(
-        tokenizer=encoders.tokenizer, text_encoder=encoders.text_encoder, vae=encoders.vae,
+        # Embeddings are given, and diffusers would run on the device of a text encoder that rests on the CPU.
+        tokenizer=encoders.tokenizer, text_encoder=None, vae=encoders.vae,
         transformer=parts.backbone.model, scheduler=type(encoders.scheduler).from_config(encoders.scheduler.config),
     )  # fmt: skip
     pipeline.set_progress_bar_config(disable=True)

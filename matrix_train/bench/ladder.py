@@ -1,11 +1,11 @@
 """Which technique gives what: seconds of a step, one switch a rung (`matrix_train bench --ladder`, for a GPU).
 
-for rung in climb(BenchOptions()):
+for rung in climb(BenchOptions(), (1, 2)):
     print(rung)
 """
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
@@ -14,6 +14,7 @@ import torch
 
 from matrix_train.bench.run import one_thread, timed_step
 from matrix_train.bench.workload import BenchOptions, Workload, host_clock, step_flops
+from matrix_train.errors import UserError
 from matrix_train.flops import matmul_rate
 
 RUNGS: tuple[tuple[str, dict[str, Any]], ...] = (
@@ -24,6 +25,9 @@ RUNGS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("all activations kept", {"checkpointing": "none"}),
     ("all activations kept, compiled", {"checkpointing": "none", "compiled": True}),
 )
+
+ROUNDS = 3
+"""Timed steps of a rung: they differ far more than their steps do."""
 
 
 @dataclass(frozen=True)
@@ -39,14 +43,28 @@ class Rung:
     """FLOPs, recomputed ones included, over seconds over the device's plain matrix rate."""
     note: str = ""
 
+    def __str__(self) -> str:
+        if self.seconds is None or self.rate_share is None:
+            return f"{self.name:32} {self.note}"
+        memory = "" if self.peak_bytes is None else f"  {self.peak_bytes / 2**30:6.1f} GiB"
+        work = f"{self.flops_per_step / 1e12:8.1f} TFLOP, {self.rate_share:6.1%} of the matrix rate"
+        return f"{self.name:32} {self.seconds:8.3f} s a step{memory}  {work}"
 
-def climb(options: BenchOptions) -> Iterator[Rung]:
-    """Rung by rung, each with a model of its own. A rung that does not fit or does not run says so; the rest go on."""
-    options = options.resolved()
+
+def climb(options: BenchOptions, chosen: Sequence[int] = ()) -> Iterator[Rung]:
+    """Rung by rung, each with a model of its own. A rung that does not fit or does not run says so; the rest go on.
+
+    chosen: numbers of RUNGS from 1 on, all by default: a GPU takes one to three minutes for each. UserError for a
+    number that is not there.
+    """
+    wrong = [number for number in chosen if not 1 <= number <= len(RUNGS)]
+    if wrong:
+        raise UserError(f"bench: there is no rung {wrong[0]}: give 1 to {len(RUNGS)}")
+    options = replace(options, rounds=options.rounds or ROUNDS).resolved()
     device = torch.device(options.device)
     with one_thread(options.device):
         rate = matmul_rate(device, torch.float32 if device.type == "cpu" else torch.bfloat16, host_clock(device))
-    for name, switches in RUNGS:
+    for name, switches in [RUNGS[number - 1] for number in chosen] or RUNGS:
         setting = replace(options, **switches)
         _, flops = step_flops(setting)
         try:

@@ -18,7 +18,7 @@ from diffusers import CogVideoXDPMScheduler
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from matrix_train.assembly import install_training_taps
+from matrix_train.assembly import allow_tf32, install_training_taps
 from matrix_train.attention import Mode, attend
 from matrix_train.backbones import CogVideoX, trainable_parameters
 from matrix_train.backbones.cogvideox import VAE_SPACE
@@ -167,6 +167,7 @@ class Workload:
     def __init__(self, options: BenchOptions) -> None:
         self.options = options
         self.device = torch.device(options.device)
+        allow_tf32(self.device)
         torch.manual_seed(options.seed)
         self.backbone = build_backbone(options, self.device)
         self.grid = self.backbone.grid(options.frames, options.height, options.width)

@@ -96,6 +96,19 @@ def test_the_ladder_reports_rungs_that_do_not_run(monkeypatch) -> None:
     assert full.seconds == selective.seconds == 2.0
     assert full.flops_per_step > selective.flops_per_step > rungs[4].flops_per_step
     assert rungs[4].seconds is None
+    assert "2.000 s a step" in str(full)
+    assert str(rungs[4]).endswith("does not fit in memory")
+
+
+def test_chosen_rungs_alone_are_climbed(monkeypatch: pytest.MonkeyPatch) -> None:
+    from matrix_train.bench import ladder
+
+    monkeypatch.setattr(ladder, "_measure", lambda options: (float(options.rounds), None))
+    rungs = list(climb(replace(SMALL, rounds=None), (5, 1)))
+    assert [rung.name for rung in rungs] == ["all activations kept", "every block formed again"]
+    assert {rung.seconds for rung in rungs} == {3.0}
+    with pytest.raises(UserError, match="no rung 7: give 1 to 6"):
+        list(climb(SMALL, (1, 7)))
 
 
 def test_a_rung_is_measured() -> None:

@@ -33,6 +33,16 @@ def test_training_is_the_same_with_and_without(cached: Config, dataset: Path, tm
         assert one == pytest.approx(other, rel=1e-4, abs=1e-5)
 
 
+def test_with_cached_prompts_the_text_encoder_rests_and_videos_are_sampled(cached: Config) -> None:
+    sampled = cached.validation.model_copy(update={"every": 3, "clips": 1, "videos": 1, "sampling_steps": 1})
+    run = start(cached.model_copy(update={"validation": sampled}))
+    moved: list[str] = []
+    run.parts.encoders.text_encoder.to = moved.append
+    run.train()
+    assert moved == ["cpu"]
+    assert len(list(run.path.rglob("*.mp4"))) == 2
+
+
 def test_a_cache_that_was_stopped_goes_on(cached: Config) -> None:
     assert fill(cached) == 0
     removed = sorted(Path(cached.train.cache or "").glob("[0-9a-f]*.safetensors"))[:2]

@@ -68,7 +68,9 @@ def test_compiled_blocks_share_one_graph_and_keep_what_checkpointing_keeps(kind)
     kernels: list[int] = []
 
     def count(graph: torch.fx.GraphModule, example: Any) -> Any:
-        kernels.append(sum(node.target in ATTENTION_KERNELS for node in graph.graph.nodes))
+        # PyTorch 2.11 hands a kernel of the full kind to an operator that keeps the random state.
+        called = [{node.target, *node.args[:1]} for node in graph.graph.nodes if node.op == "call_function"]
+        kernels.append(sum(not names.isdisjoint(ATTENTION_KERNELS) for names in called))
         return make_boxed_func(graph.forward)
 
     results = []

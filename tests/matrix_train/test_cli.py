@@ -4,9 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from matrix_train import cli
+from matrix_train.commands import told_when_full
+from matrix_train.errors import UserError
 from tests.matrix_train.fitting import TINY, sets, settings, small_config
 
 
@@ -33,6 +36,11 @@ def test_from_shards_to_an_exported_lora(dataset: Path, tmp_path: Path) -> None:
     assert (tmp_path / "merged/transformer/config.json").exists(), merged
 
 
+def test_a_full_gpu_is_one_line() -> None:
+    with pytest.raises(UserError, match=r"^CUDA out of memory: give less$"), told_when_full("give less"):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total")
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -40,6 +48,7 @@ def test_from_shards_to_an_exported_lora(dataset: Path, tmp_path: Path) -> None:
         (["fit", str(TINY), "--resume", "yes"], "--resume yes: give auto or never"),
         (["inspect", str(TINY), "--split", "test"], "--split test: give train or val"),
         (["bench", "--device", "tpu"], "bench: device"),
+        (["bench", "--device", "cpu", "--rung", "9"], "there is no rung 9: give 1 to 6"),
         (["export", "nowhere", "out"], "nowhere"),
     ],
 )

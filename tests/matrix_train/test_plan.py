@@ -1,12 +1,14 @@
 """`fit --dry-run`: what it says is what the run does."""
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 
 from matrix_train.errors import UserError
-from matrix_train.plan import lines, plan_run, planned_step_flops
+from matrix_train.plan import lines, plan_backbone, plan_run, planned_step_flops
 from tests.matrix_train.fitting import small_config, start
 
 CPU = torch.device("cpu")
@@ -43,6 +45,33 @@ def test_without_alignment_nothing_is_planned_for_it(dataset: Path, tmp_path: Pa
     plan = plan_run(small_config(dataset, tmp_path, "align.sga=0", "align.spa=0"), CPU)
     assert plan.alignment_flops == 0
     assert "decoders" not in plan.trainable
+
+
+def test_no_weights_are_read_and_a_cache_leaves_the_text_encoder_out(dataset: Path, tmp_path: Path) -> None:
+    whole = small_config(dataset, tmp_path)
+    model = Path(shutil.copytree(whole.model.path, tmp_path / "model"))
+    parts = start(small_config(dataset, tmp_path / "run")).parts
+    for file in model.glob("*/*.safetensors"):
+        file.unlink()
+    plan = plan_run(small_config(dataset, tmp_path, f"model.path={model}"), CPU)
+    vae, text = (
+        sum(p.numel() for p in module.parameters()) for module in (parts.encoders.vae, parts.encoders.text_encoder)
+    )
+    assert plan.weight_bytes == 4 * (plan.frozen + vae + text)
+    cached = plan_run(small_config(dataset, tmp_path, f"model.path={model}", "train.cache=somewhere"), CPU)
+    assert plan.weight_bytes - cached.weight_bytes == 4 * text
+
+
+def test_clips_that_masks_cannot_be_compared_with_are_refused(dataset: Path, tmp_path: Path) -> None:
+    """A token of CogVideoX 1.5 spans eight frames after the first."""
+    config = small_config(dataset, tmp_path)
+    model = Path(shutil.copytree(config.model.path, tmp_path / "model"))
+    file = model / "transformer/config.json"
+    held = json.loads(file.read_text()) | {"patch_size_t": 2, "sample_height": 8, "sample_width": 12}
+    file.write_text(json.dumps(held))
+    assert plan_backbone(small_config(dataset, tmp_path, f"model.path={model}")).version == "1.5"
+    with pytest.raises(UserError, match=r"data\.frames is 5, but .* spans 8 frames after the first: give 1 more than"):
+        plan_backbone(small_config(dataset, tmp_path, f"model.path={model}", "data.frames=5"))
 
 
 def test_a_prompt_length_that_does_not_fit_is_said(dataset: Path, tmp_path: Path) -> None:
