@@ -71,6 +71,7 @@ def test_batches_filled_up_to_powers_of_two_change_nothing(network, frames, toge
     assert set(sizes) <= {1, 2, 4}
 
 
+@pytest.mark.slow
 def test_compiled_parts_give_the_same(frames):
     # the compiler itself needs CUDA to be worth it; here it only traces, which fails where a part cannot be compiled
     frames, anchors = frames[:3], [(0, ANCHORS[0][1])]
