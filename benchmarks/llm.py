@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -62,31 +62,36 @@ def main() -> None:
 def rates(url: str, flight: int, clips: int, latency: float, homes: Iterator[Folder]) -> dict[str, Any]:
     """Requests per second of the stage over `clips` clips and of as many bare calls, medians over rounds by turns."""
     cases = [make_case(n, CAPTION) for n in range(1, clips + 1)]
-    stage_rates, bare_rates = [], []
+    stage_rates, bare_rates, stage_cpu, bare_cpu = [], [], [], []
     for _ in range(ROUNDS):
         engine = ServedLanguage(ServedLanguage.Options(base_url=url, concurrency=flight), next(homes))
         assert engine.identity
-        began = time.perf_counter()
+        began, cpu = time.perf_counter(), time.process_time()
         rows = list(caption(cases, engine, None, CaptionSettings(concurrency=flight)))
-        took = time.perf_counter() - began
+        took, stage_took = time.perf_counter() - began, time.process_time() - cpu
         engine.close()
         requests = sum(row.usage.requests for row in rows if row.usage)
         assert requests == 5 * clips and all(row.status is Status.ACCEPTED for row in rows)
         assert not any(row.usage.cached_requests for row in rows if row.usage)
         stage_rates.append(requests / took)
-        bare_rates.append(requests / asyncio.run(bare(url, requests, flight)))
+        stage_cpu.append(stage_took / requests * 1000)
+        seconds, spent = asyncio.run(bare(url, requests, flight))
+        bare_rates.append(requests / seconds)
+        bare_cpu.append(spent / requests * 1000)
     stage, plain = statistics.median(stage_rates), statistics.median(bare_rates)
     return {
         f"latency_s_{flight}": latency,
         f"stage_per_s_{flight}": round(stage, 1),
         f"bare_per_s_{flight}": round(plain, 1),
         f"most_possible_per_s_{flight}": round(flight / latency),
+        f"stage_cpu_ms_{flight}": round(statistics.median(stage_cpu), 2),
+        f"bare_cpu_ms_{flight}": round(statistics.median(bare_cpu), 2),
         f"ratio_{flight}": round(statistics.median(s / b for s, b in zip(stage_rates, bare_rates, strict=True)), 3),
     }
 
 
-async def bare(url: str, requests: int, flight: int) -> float:
-    """Seconds that `requests` plain calls take with so many in flight."""
+async def bare(url: str, requests: int, flight: int) -> tuple[float, float]:
+    """Seconds and processor seconds that `requests` plain calls take with so many in flight."""
     bodies = [bare_body(n) for n in range(requests)]
     gate = asyncio.Semaphore(flight)
     async with AsyncOpenAI(base_url=url, api_key="none", max_retries=0) as client:
@@ -97,9 +102,9 @@ async def bare(url: str, requests: int, flight: int) -> float:
             assert reply.choices[0].message.content
 
         await one(bodies[0])
-        began = time.perf_counter()
+        began, cpu = time.perf_counter(), time.process_time()
         await asyncio.gather(*(one(body) for body in bodies))
-        return time.perf_counter() - began
+        return time.perf_counter() - began, time.process_time() - cpu
 
 
 def bare_body(number: int) -> dict[str, Any]:
@@ -122,23 +127,24 @@ def overhead(url: str, homes: Iterator[Folder], count: int = 150) -> dict[str, A
     engine = ServedLanguage(ServedLanguage.Options(base_url=url), next(homes))
     assert engine.identity
 
-    async def ours(first: int) -> None:
-        for n in range(first, first + count):
-            assert (await engine.ask(messages_of(n), CountReply)).count == 2
-
-    async def plain(first: int) -> None:
-        async with AsyncOpenAI(base_url=url, api_key="none", max_retries=0) as client:
+    async def ours(first: int) -> tuple[float, float]:
+        await engine.ask(messages_of(10**6 + first), CountReply)
+        with clock(count) as took:
             for n in range(first, first + count):
-                reply = await client.chat.completions.create(**bare_body(n))
-                assert reply.choices[0].message.content
+                assert (await engine.ask(messages_of(n), CountReply)).count == 2
+        return took[0], took[1]
 
-    def timed(work: Callable[[int], Coroutine[Any, Any, None]], first: int) -> tuple[float, float]:
-        wall, cpu = time.perf_counter(), time.process_time()
-        asyncio.run(work(first))
-        return (time.perf_counter() - wall) / count * 1000, (time.process_time() - cpu) / count * 1000
+    async def plain(first: int) -> tuple[float, float]:
+        async with AsyncOpenAI(base_url=url, api_key="none", max_retries=0) as client:
+            await client.chat.completions.create(**bare_body(first))
+            with clock(count) as took:
+                for n in range(first, first + count):
+                    reply = await client.chat.completions.create(**bare_body(n))
+                    assert reply.choices[0].message.content
+            return took[0], took[1]
 
-    timed(ours, 0), timed(plain, 0)
-    both = [(timed(ours, count * n), timed(plain, count * n)) for n in range(1, ROUNDS_OF_ONE + 1)]
+    starts = [count * n for n in range(ROUNDS_OF_ONE)]
+    both = [(asyncio.run(ours(first)), asyncio.run(plain(first))) for first in starts]
     engine.close()
     (ask_ms, ask_cpu), (bare_ms, bare_cpu) = (
         [statistics.median(pair[side][what] for pair in both) for what in (0, 1)] for side in (0, 1)
@@ -148,6 +154,15 @@ def overhead(url: str, homes: Iterator[Folder], count: int = 150) -> dict[str, A
         "ask_cpu_ms": round(ask_cpu, 2), "bare_cpu_ms": round(bare_cpu, 2),
         "overhead_cpu_ms": round(ask_cpu - bare_cpu, 2),
     }  # fmt: skip
+
+
+@contextmanager
+def clock(count: int) -> Iterator[list[float]]:
+    """Milliseconds and processor milliseconds of each of `count` steps inside, once they are done."""
+    took: list[float] = []
+    wall, cpu = time.perf_counter(), time.process_time()
+    yield took
+    took += [(time.perf_counter() - wall) / count * 1000, (time.process_time() - cpu) / count * 1000]
 
 
 @contextmanager

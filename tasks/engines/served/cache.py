@@ -3,22 +3,24 @@
 One small JSON file a reply, in folders by the first digits of its key, which is a digest over the whole request. Files
 are whole or absent: renamed into place, and carrying a digest of their own, so that one damaged all the same counts as
 missing. They are not flushed to disk one by one: what a power cut takes is asked again, and a flush would cost more
-than the rest of the client.
+than the rest of the client. Files are touched in threads: a slow disk must not hold up the requests of other clips.
 """
 
 import asyncio
 import hashlib
+import itertools
+import os
 import uuid
-from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
 from pydantic import ValidationError
 
 from schemas.base import Count, Record, Sha256
 from tasks.files import TEMPORARY, Folder
 
-T = TypeVar("T")
+_PROCESS = uuid.uuid4().hex[:12]
+_count = itertools.count()
+"""With the process they name a temporary file that no one else writes, on whatever machine shares the folder."""
 
 
 class Kept(Record):
@@ -60,24 +62,24 @@ class ReplyCache:
     async def get(self, key: str) -> Kept | None:
         """The reply kept under `key`; None where there is none that is whole."""
         try:
-            kept = Kept.model_validate_json(await self._run(lambda: self.home.read(_name(key))))
+            kept = Kept.model_validate_json(await asyncio.to_thread(self.home.read, _name(key)))
         except (FileNotFoundError, ValidationError):
             return None
         return kept if kept.whole(key) else None
 
     async def put(self, kept: Kept) -> None:
         data = kept.model_dump_json().encode()
-        await self._run(lambda: self._write(_name(kept.key), data))
+        await asyncio.to_thread(self._write, _name(kept.key), data)
 
     async def forget(self, key: str) -> None:
-        await self._run(lambda: self.home.remove(_name(key)))
+        await asyncio.to_thread(self.home.remove, _name(key))
 
     def _write(self, name: str, data: bytes) -> None:
         if not self.home.local:
             self.home.write(name, data)
             return
         target = Path(self.home.path(name))
-        temporary = target.with_name(f"{TEMPORARY}{uuid.uuid4().hex}")
+        temporary = target.with_name(f"{TEMPORARY}{_PROCESS}-{os.getpid()}-{next(_count)}")
         try:
             temporary.write_bytes(data)
         except FileNotFoundError:
@@ -85,10 +87,6 @@ class ReplyCache:
             temporary.write_bytes(data)
         temporary.replace(target)
 
-    async def _run(self, work: Callable[[], T]) -> T:
-        """A local file takes less time than a thread; an object store takes a round trip."""
-        return work() if self.home.local else await asyncio.to_thread(work)
-
 
 def _name(key: str) -> str:
-    return f"{key[0]}/{key[1:3]}/{key}.json"
+    return f"{key[0]}/{key[1]}/{key}.json"

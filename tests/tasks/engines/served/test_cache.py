@@ -207,7 +207,7 @@ def test_writers_of_one_reply_do_not_meet_and_leave_nothing_behind(tmp_path):
 
     with ThreadPoolExecutor(8) as pool:
         assert set(pool.map(both, range(64))) == {kept}
-    assert len(stored(home)) == 1 and stored(home)[0].endswith(f"/a/ba/{kept.key}.json")
+    assert len(stored(home)) == 1 and stored(home)[0].endswith(f"/a/b/{kept.key}.json")
 
 
 def test_object_stores_hold_replies_too(serve):
