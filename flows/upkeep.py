@@ -1,9 +1,7 @@
 """Looking after a folder between builds: take rejects off the record, check what is there, remove what is old."""
 
-from typing import Any
-
 from flows.lock import build_lock
-from flows.plan import BUILD_FILE, STAGES, plan_of
+from flows.plan import BUILD_FILE, REPLIES, STAGES, plan_of
 from schemas import Reason
 from schemas.dataset import DATASET_FILE
 from tasks.errors import UserError
@@ -56,6 +54,7 @@ def collect_garbage(out: str, dry_run: bool) -> list[str]:
         for stage in STAGES:
             here = f"{stage}/{plan.fingerprints[stage]}"
             gone += _leftovers(plan.work, here)
+        gone += _temporary(plan.work, REPLIES)
         if not dry_run:
             for name in gone:
                 plan.work.remove(name)
@@ -63,7 +62,12 @@ def collect_garbage(out: str, dry_run: bool) -> list[str]:
 
 
 def _leftovers(work: Folder, folder: str) -> list[str]:
-    found: list[Any] = [f"{folder}/{n}" for n in work.names(folder) if n.startswith((TEMPORARY, TORN))]
-    for sub in work.names(f"{folder}/clips"):
-        found += [f"{folder}/clips/{sub}/{n}" for n in work.names(f"{folder}/clips/{sub}") if n.startswith(TEMPORARY)]
-    return found
+    found = [f"{folder}/{n}" for n in work.names(folder) if n.startswith((TEMPORARY, TORN))]
+    return found + _temporary(work, f"{folder}/clips")
+
+
+def _temporary(work: Folder, folder: str) -> list[str]:
+    """Temporary files of a killed run below a folder, however deep."""
+    work.fs.invalidate_cache()
+    found = (str(path).removeprefix(f"{work.root}/") for path in work.fs.find(work.path(folder)))
+    return sorted(name for name in found if name.rpartition("/")[2].startswith(TEMPORARY))
