@@ -9,28 +9,35 @@ started again.
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from prefect import Task, flow
 from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import State
+from prefect.exceptions import ObjectNotFound
 from prefect.runtime import task_run
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from flows.batch import run_batch
-from flows.drive import Future, batched, drive
+from flows.drive import FINAL, Future, batched, drive
 from flows.finish import Result, finish, run_report, run_shard
 from flows.funnel import as_table, funnel, tell
 from flows.intake import run_dedupe, run_select
 from flows.lock import build_lock
 from flows.plan import CHAIN, Plan, open_plan, plan_of
-from flows.settings import BuildSettings
+from flows.settings import BuildSettings, RunSettings
 
 RUNNER: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=64)
 """`run.workers` bounds what is under way, not the pool."""
 
 WATCH_EVERY_S, ARTIFACT_EVERY_S = 1.0, 5.0
 """How often the funnel is counted for watchers, and how often its artifact grows, while the flow runs."""
+
+COUNT_SHARE = 0.05
+"""Counting the funnel is linear in the clips on record: from some size on it is done less often, not longer."""
 
 UNITS = {"scan": "files", "ingest": "videos"}
 
@@ -48,18 +55,16 @@ def _alone(step: Callable[[Plan], Any]) -> Callable[[str], Any]:
     return lambda out: step(plan_of(out))
 
 
-BATCH_TASKS: dict[str, Task[[str, str, int, list[str]], list[str]]] = {
-    stage: Task(
-        _run_batch, name=stage, task_run_name=_name_of_batch, cache_policy=NO_CACHE, persist_result=False, tags=[stage]
-    )
+BatchTask = Task[[str, str, int, list[str]], list[str]]
+
+BATCH_TASKS: dict[str, BatchTask] = {
+    stage: Task(_run_batch, name=stage, task_run_name=_name_of_batch, cache_policy=NO_CACHE, persist_result=False)
     for stage in ("scan", "ingest", *CHAIN)
 }
 """One Prefect task per stage. Its parameters are plain and small: any process that reaches the store can run it."""
 
 ALONE: dict[str, Task[[str], None]] = {
-    stage: Task(
-        _alone(step), name=stage, task_run_name=stage, cache_policy=NO_CACHE, persist_result=False, tags=[stage]
-    )
+    stage: Task(_alone(step), name=stage, task_run_name=stage, cache_policy=NO_CACHE, persist_result=False)
     for stage, step in {"select": run_select, "dedupe": run_dedupe, "shard": run_shard, "report": run_report}.items()
 }
 """The stages that see everything at once, one task each."""
@@ -82,7 +87,10 @@ def pipeline(plan: Plan) -> Result:
     began = time.perf_counter()
     out = plan.settings.out
     gauge = Gauge(plan)
-    go(plan, gauge, ["scan"], plan.store("scan").pending(plan.listing))
+    new = plan.store("scan").pending(plan.listing)
+    if new or plan.store("ingest").pending(plan.upstream("ingest")) or unfinished(plan):
+        plan.make_ready(CHAIN)
+    go(plan, gauge, ["scan"], new)
     ALONE["select"](out)
     go(plan, gauge, ["ingest"], plan.store("ingest").pending(plan.upstream("ingest")))
     ALONE["dedupe"](out)
@@ -97,15 +105,48 @@ def pipeline(plan: Plan) -> Result:
 
 def go(plan: Plan, gauge: "Gauge", stages: Sequence[str], keys: Sequence[str]) -> None:
     """Drive `keys` through `stages` in batches, each batch and stage a Prefect task."""
+    if not keys:
+        return
     run = plan.settings.run
+    tasks = tasks_of(stages, run)
 
     def submit(stage: str, number: int, keys: list[str], done: Callable[[], None]) -> Future:
-        ready = BATCH_TASKS[stage].with_options(retries=run.retries, retry_delay_seconds=run.retry_delay_s)
-        future = ready.submit(plan.settings.out, stage, number, keys)
+        future = tasks[stage].submit(plan.settings.out, stage, number, keys)
         future.add_done_callback(lambda _: done())
         return future
 
     drive(batched(keys, plan.batch_size(stages[0]), stages), submit, run.workers, run.give_up_after, gauge.show)
+
+
+def worth_another_try(_task: Any, _run: Any, state: State[Any]) -> bool:
+    """Whether Prefect should run a failed batch again: not where every further try must end the same."""
+    try:
+        state.result()
+    except FINAL:
+        return False
+    except Exception:
+        return True
+    return False
+
+
+def tasks_of(stages: Sequence[str], run: RunSettings) -> dict[str, BatchTask]:
+    """The tasks of these stages with the build's retries, made once: each copy of a task parses its source anew.
+
+    A stage whose name is a tag with a concurrency limit on the server carries that tag, the others carry none: a task
+    with tags asks the server for a slot before each run, limit or not (docs/decisions/0008).
+    """
+    tasks = {}
+    with get_client(sync_client=True) as server:
+        for stage in stages:
+            options: dict[str, Any] = {
+                "retries": run.retries,
+                "retry_delay_seconds": run.retry_delay_s,
+                "retry_condition_fn": worth_another_try,
+            }
+            with suppress(ObjectNotFound):
+                options["tags"] = [server.read_concurrency_limit_by_tag(stage).tag]
+            tasks[stage] = BATCH_TASKS[stage].with_options(**options)
+    return tasks
 
 
 def unfinished(plan: Plan) -> list[str]:
@@ -134,7 +175,8 @@ class Gauge:
             return
         lines = funnel(self.plan)
         tell(lines)
-        self._watch = time.monotonic() + WATCH_EVERY_S
+        counted = time.monotonic()
+        self._watch = counted + max(WATCH_EVERY_S, (counted - now) / COUNT_SHARE)
         if last or now >= self._artifact:
             self._artifact = time.monotonic() + ARTIFACT_EVERY_S
             create_table_artifact(table=as_table(lines), key="funnel", description=f"Funnel of {self.plan.out.root}")

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from tasks.errors import StopRun, UserError
+
 
 class Future(Protocol):
     def result(self) -> list[str]:
@@ -32,18 +34,24 @@ class GaveUpError(Exception):
     """Too many batches in a row were lost to infrastructure."""
 
 
+FINAL = (StopRun, UserError)
+"""What would meet every other batch too: the first one ends the run."""
+
+
 def drive(
     batches: Iterator[Batch], submit: Submit, in_flight: int, give_up_after: int, progress: Callable[[], None]
 ) -> list[Exception]:
     """Run every batch through its stages. Returns the errors of batches that were lost; their clips stay pending.
 
-    Raises GaveUpError from the last error after `give_up_after` lost batches in a row, when those under way have ended.
+    Raises GaveUpError from the last error after `give_up_after` lost batches in a row, and one of FINAL as it is after
+    the first; both when the batches under way have ended.
     """
     done: queue.SimpleQueue[int] = queue.SimpleQueue()
     tickets = itertools.count()
     running: dict[int, tuple[Batch, int, Future]] = {}
     lost: list[Exception] = []
     in_a_row = 0
+    final: Exception | None = None
 
     def start(batch: Batch, step: int) -> None:
         # The callback may fire inside submit, so it carries a ticket and not the future, which is not there yet.
@@ -53,7 +61,7 @@ def drive(
 
     exhausted = False
     while True:
-        while not exhausted and len(running) < in_flight and in_a_row < give_up_after:
+        while not exhausted and not final and len(running) < in_flight and in_a_row < give_up_after:
             fresh = next(batches, None)
             if fresh is None:
                 exhausted = True
@@ -61,6 +69,7 @@ def drive(
             start(fresh, 0)
         if not running:
             break
+        progress()  # here, where all that may be under way is: it takes time, and no batch should wait for it
         batch, step, future = running.pop(done.get())
         try:
             batch.keys = future.result()
@@ -69,9 +78,11 @@ def drive(
             lost.append(error)
             in_a_row += 1
             batch.keys = []
-        progress()
-        if batch.keys and step + 1 < len(batch.stages) and in_a_row < give_up_after:
+            final = final or (error if isinstance(error, FINAL) else None)
+        if batch.keys and not final and step + 1 < len(batch.stages) and in_a_row < give_up_after:
             start(batch, step + 1)
+    if final:
+        raise final
     if in_a_row >= give_up_after:
         raise GaveUpError(str(lost[-1])) from lost[-1]
     return lost

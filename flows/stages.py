@@ -28,7 +28,9 @@ def stage_flow(stage: str) -> Flow[[BuildSettings], Any]:
                 ALONE[stage](settings.out)
             else:
                 arrived = plan.listing if stage == "scan" else plan.upstream(stage)
-                go(plan, gauge, [stage], plan.store(stage).pending(arrived))
+                if pending := plan.store(stage).pending(arrived):
+                    plan.make_ready([stage])
+                go(plan, gauge, [stage], pending)
             gauge.show(last=True)
             return finish(plan, began)
 

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from flows.drive import GaveUpError, batched, drive
+from tasks.errors import StopRun, UserError
 
 STAGES = ("a", "b", "c")
 
@@ -115,3 +116,34 @@ def test_a_future_that_is_done_at_once_is_no_deadlock():
         return Done()
 
     assert drive(batched(["x"], 1, STAGES), submit, 2, 2, lambda: None) == []
+
+
+@pytest.mark.parametrize("error", [StopRun("the key is refused"), UserError("no weights at x")])
+def test_what_would_meet_every_batch_ends_the_run_at_the_first(error):
+    seen = []
+
+    def work(stage, number, keys):
+        seen.append((stage, number))
+        if (stage, number) == ("b", 0):
+            raise error
+        return keys
+
+    with pytest.raises(type(error), match=str(error)):
+        run([str(i) for i in range(30)], 1, work, in_flight=1, give_up_after=5)
+    assert seen == [("a", 0), ("b", 0)]
+
+
+def test_batches_under_way_still_come_to_their_end_after_a_final_error():
+    ended, refused = [], threading.Event()
+
+    def work(stage, number, keys):
+        if number == 0:
+            refused.set()
+            raise StopRun("refused")
+        refused.wait(5)
+        ended.append((stage, number))
+        return keys
+
+    with pytest.raises(StopRun):
+        run([str(i) for i in range(30)], 1, work, in_flight=3, give_up_after=5)
+    assert sorted(ended) == [("a", 1), ("a", 2)]

@@ -1,0 +1,115 @@
+"""Batches as task runs on a real server: their names, their retries, and the tags that a limit needs."""
+
+import time
+
+import httpx
+import pytest
+from prefect import flow
+from prefect.runtime import flow_run
+from prefect.settings import PREFECT_API_URL, PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
+
+from benchmarks.rows import fill, key_of, payload_of
+from flows import plan as plans
+from flows.build import Gauge, go, tasks_of
+from flows.plan import CHAIN
+from flows.settings import BuildSettings, RunSettings
+from tasks.case import settle
+from tasks.errors import InfrastructureError, StopRun
+
+CLIPS = 6
+RUN = RunSettings(batch=4, workers=2, retries=1, retry_delay_s=0)
+
+
+@pytest.fixture
+def api(server):
+    with httpx.Client(base_url=server["PREFECT_API_URL"], timeout=30) as client:
+        # Logs would still be on their way when the server ends.
+        with temporary_settings({PREFECT_API_URL: server["PREFECT_API_URL"], PREFECT_LOGGING_TO_API_ENABLED: False}):
+            yield client
+
+
+def test_a_stage_carries_its_tag_only_where_the_server_limits_it(api):
+    body = {"tag": "ground", "concurrency_limit": 1}
+    api.post("/concurrency_limits/", json=body).raise_for_status()
+    try:
+        tasks = tasks_of(CHAIN, RUN)
+    finally:
+        api.delete("/concurrency_limits/tag/ground").raise_for_status()
+    assert {stage: task.tags for stage, task in tasks.items()} == {
+        "caption": set(),
+        "ground": {"ground"},
+        "track": set(),
+        "curate": set(),
+    }
+    assert all((task.retries, task.retry_delay_seconds) == (1, 0) for task in tasks.values())
+
+
+class Faltering(plans.Plan):
+    """A plan in which every batch meets an infrastructure failure once."""
+
+    def __init__(self, settings):
+        super().__init__(settings)
+        self.met = set()
+
+    def process(self, stage, keys):
+        batch = (stage, *keys)
+        if batch not in self.met:
+            self.met.add(batch)
+            raise InfrastructureError("server down")
+        return (settle(key, lambda: payload_of(stage)) for key in keys)
+
+
+def test_each_batch_is_a_named_run_that_is_tried_again_and_the_funnel_grows_meanwhile(api, tmp_path, monkeypatch):
+    plan = Faltering(BuildSettings(source=str(tmp_path), out=str(tmp_path / "out"), run=RUN))
+    fill(plan, CLIPS, stages=())
+    monkeypatch.setitem(plans._plans, plan.settings.out, plan)
+    monkeypatch.setattr("flows.build.ARTIFACT_EVERY_S", 0.0)
+    monkeypatch.setattr("flows.build.WATCH_EVERY_S", 0.0)
+    keys = sorted(key_of("clip", n) for n in range(CLIPS))
+
+    @flow
+    def chain():
+        go(plan, Gauge(plan), CHAIN, keys)
+        return str(flow_run.id)
+
+    run_id = chain()
+    assert plan.store("curate").accepted() == keys
+    names = {f"{stage}[{n:04d}] {size} clips" for stage in CHAIN for n, size in ((0, 4), (1, 2))}
+    mine = {"flow_runs": {"id": {"any_": [run_id]}}}
+    deadline = time.monotonic() + 30
+    done = []
+    while len(done) < len(names) and time.monotonic() < deadline:  # the server records them a moment later
+        runs = api.post("/task_runs/filter", json=mine).json()
+        done = [r for r in runs if r["state_type"] == "COMPLETED"]
+        time.sleep(0.1)
+    assert {r["name"] for r in done} == names
+    assert {r["run_count"] for r in done} == {2}
+    artifacts = api.post("/artifacts/filter", json={"artifacts": {"key": {"any_": ["funnel"]}}, "limit": 200}).json()
+    assert len([a for a in artifacts if a["flow_run_id"] == run_id]) >= 3
+
+
+class Refused(Faltering):
+    """A plan whose engines' server refuses the key."""
+
+    def process(self, stage, keys):
+        self.met.add((stage, *keys))
+        raise StopRun("the key is refused")
+
+
+def test_what_every_further_try_would_meet_is_not_tried_again_and_ends_the_run(api, tmp_path, monkeypatch):
+    plan = Refused(BuildSettings(source=str(tmp_path), out=str(tmp_path / "out"), run=RUN))
+    fill(plan, CLIPS, stages=())
+    monkeypatch.setitem(plans._plans, plan.settings.out, plan)
+    keys = sorted(key_of("clip", n) for n in range(CLIPS))
+    tries = []
+    process = plan.process
+    plan.process = lambda stage, keys: tries.append(stage) or process(stage, keys)
+
+    @flow
+    def chain():
+        go(plan, Gauge(plan), CHAIN, keys)
+
+    with pytest.raises(StopRun, match="the key is refused"):
+        chain()
+    assert tries == ["caption"] * len(tries) and len(tries) <= RUN.workers  # two batches may be under way
+    assert plan.store("caption").pending(keys) == keys
