@@ -10,7 +10,7 @@ import sys
 import threading
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -26,6 +26,9 @@ R = TypeVar("R", bound=Record)
 
 ROW_GROUP = 64
 """Rows per Parquet row group: reading one batch out of a compacted part costs a few groups, not the part."""
+
+AT_ONCE = 16
+"""Rows converted to or from Arrow at once: one with masks is large, and what memory a thread once took it keeps."""
 
 COMPACT_ABOVE = 64
 """Parts per stage above which `compact` merges them: opening a part costs ~1 ms, thousands of them seconds."""
@@ -223,9 +226,9 @@ class StageStore(Generic[R]):
             if key not in found:
                 wanted.setdefault(place.part, {}).setdefault(place.group, {})[place.row] = key
         for part, groups in sorted(wanted.items()):
-            for g, table in self._read_groups(part, set(groups)):
-                # All of a group's rows at once: converting them one by one costs several times as much.
-                rows = from_table(_rows_of(table, list(groups[g])), self.row_type)
+            for table in self._read_rows(part, groups):
+                # Many rows at once: converting them one by one costs several times as much.
+                rows = from_table(table, self.row_type)
                 self._keep(rows)
                 found |= {row.key: row for row in rows}
         return [found[k] for k in keys]
@@ -236,15 +239,24 @@ class StageStore(Generic[R]):
             for key in list(self._recent)[: -self.at_hand]:
                 del self._recent[key]
 
-    def _read_groups(self, part: str, groups: set[int]) -> Iterator[tuple[int, pa.Table]]:
-        """Row groups of a part. One damaged where an index does not look is set aside, as InfrastructureError."""
+    def _read_rows(self, part: str, groups: Mapping[int, Collection[int]]) -> Iterator[pa.Table]:
+        """Rows of a part, given by row group, AT_ONCE or fewer at a time and in the part's order.
+
+        One damaged where an index does not look is set aside, as InfrastructureError.
+        """
         try:
             if part not in self.torn:
                 with self.folder.open(part) as stream:
                     parts = pq.ParquetFile(stream)
-                    for g in sorted(groups):
+                    for g, rows in sorted(groups.items()):
+                        first = 0
                         # Batches run side by side: more threads for one cost processor time and bring nothing.
-                        yield g, parts.read_row_group(g, use_threads=False)
+                        for piece in parts.iter_batches(AT_ONCE, row_groups=[g], use_threads=False):
+                            wanted = [i for i in range(len(piece)) if first + i in rows]
+                            first += len(piece)
+                            if wanted:
+                                table = pa.Table.from_batches([piece])
+                                yield table if len(wanted) == len(piece) else table.take(wanted)
                 return
         except (pa.ArrowException, OSError) as error:
             self._set_aside(part, error)
@@ -260,20 +272,18 @@ class StageStore(Generic[R]):
         return records
 
     def scan(self) -> Iterator[list[Row[R]]]:
-        """All rows, each clip once, a row group at a time. In the order of the parts: any other reads them often."""
+        """All rows, each clip once, AT_ONCE or fewer at a time. In the order of the parts: others read them often."""
         for table in self._tables():
             yield from_table(table, self.row_type)
 
     def _tables(self) -> Iterator[pa.Table]:
-        wanted: dict[str, dict[int, list[int]]] = {}
+        wanted: dict[str, dict[int, set[int]]] = {}
         with self._lock:
-            for name in self._seen:
-                wanted[name] = {}
+            wanted |= {name: {} for name in self._seen}
             for place in self._places.values():
-                wanted[place.part].setdefault(place.group, []).append(place.row)
+                wanted[place.part].setdefault(place.group, set()).add(place.row)
         for part, groups in wanted.items():
-            for g, table in self._read_groups(part, set(groups)):
-                yield _rows_of(table, sorted(groups[g]))
+            yield from self._read_rows(part, groups)
 
     # writing
 
@@ -288,8 +298,10 @@ class StageStore(Generic[R]):
             self._write_part(f"{FAIL}{uuid.uuid4().hex[:16]}.parquet", fails)
 
     def _write_part(self, name: str, rows: Sequence[Row[R]]) -> None:
+        pieces = (to_table(list(rows[i : i + AT_ONCE]), self.row_type) for i in range(0, len(rows), AT_ONCE))
+        table = pa.concat_tables(pieces)
         with self.folder.create(name) as stream:
-            pq.write_table(to_table(list(rows), self.row_type), stream, compression="zstd", row_group_size=ROW_GROUP)
+            pq.write_table(table, stream, compression="zstd", row_group_size=ROW_GROUP)
         with self._lock:
             if name not in self._seen:
                 self._take_in(name)
@@ -327,30 +339,25 @@ class StageStore(Generic[R]):
             old = [n for n in self._seen if n.startswith(PART)]
             if len(old) <= COMPACT_ABOVE:
                 return
+            self._recent = {}  # no batch is under way
             digest = hashlib.sha256("\n".join(sorted(old)).encode()).hexdigest()[:16]
             with self.folder.create(f"{PART}{digest}.parquet") as stream:
                 with pq.ParquetWriter(stream, arrow_schema(self.row_type), compression="zstd") as writer:
-                    for table in _in_groups(self._tables()):
-                        writer.write_table(table, row_group_size=ROW_GROUP)
+                    held: list[pa.Table] = []
+                    for table in self._tables():
+                        held = _write_groups(writer, [*held, table])
+                    if held:
+                        writer.write_table(pa.concat_tables(held))
             # A kill here leaves doubles of equal rows, which readers drop.
             for name in old:
                 self.folder.remove(name)
             self.refresh()
 
 
-def _rows_of(table: pa.Table, rows: list[int]) -> pa.Table:
-    """Some rows of a table; the table itself where it is all of them in order, for taking copies every mask."""
-    return table if rows == list(range(len(table))) else table.take(rows)
-
-
-def _in_groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
-    """The rows of the tables, cut anew into tables of ROW_GROUP rows and one of what is left."""
-    held: list[pa.Table] = []
-    for table in tables:
-        held.append(table)
-        rows = pa.concat_tables(held)
-        whole = len(rows) - len(rows) % ROW_GROUP
-        if whole:
-            yield rows[:whole]
-        held = [rows[whole:]]
-    yield from (rows for rows in held if len(rows))
+def _write_groups(writer: pq.ParquetWriter, tables: list[pa.Table]) -> list[pa.Table]:
+    """Write whole row groups; returns what is left. Not an empty table, which would keep all that it is a part of."""
+    rows = pa.concat_tables(tables)
+    whole = len(rows) - len(rows) % ROW_GROUP
+    if whole:
+        writer.write_table(rows[:whole], row_group_size=ROW_GROUP)
+    return [rows[whole:]] if whole < len(rows) else []
