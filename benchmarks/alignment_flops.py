@@ -18,7 +18,7 @@ from matrix_train.bench.workload import COGVIDEOX_5B_I2V
 from matrix_train.flops import costly_roles, count_flops, training_step
 
 CLIP = (49, 480, 720)
-VARIANTS = (("logits", "auto"), ("softmax", "lse"), ("softmax", "columns"))
+VARIANTS = (("logits", "auto"), ("centred", "auto"), ("softmax", "lse"), ("softmax", "columns"))
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -76,7 +76,7 @@ def fit(trial: Trial, options: argparse.Namespace, *flags: str) -> None:
         "data.dataset": options.dataset, "model.path": beside / "model", "train.cache": beside / "cache",
         "train.out": run, "train.seed": trial.seed, "train.steps": options.steps,
         "align.sga": trial.sga, "align.spa": trial.spa, "log.to": "[]", "log.every": 10, "checkpoint.every": 0,
-        "validation.every": max(1, options.steps // 6), "validation.videos": 0, "validation.clips": 16,
+        "validation.every": max(1, options.steps // 4), "validation.videos": 0, "validation.clips": 16,
     }  # fmt: skip
     command = [sys.executable, "-m", "matrix_train", "fit", str(CONFIG), *flags]
     for name, value in sets.items():
@@ -108,6 +108,8 @@ def read_curves(run: Path) -> Curves:
 MEASURES = {
     "aas_v2t": "val.sga.aas",
     "aas_v2v": "val.spa.aas",
+    "in_out_v2t": "val.sga.inside_over_outside",
+    "in_out_v2v": "val.spa.inside_over_outside",
     "correlation_v2t": "val.softmax.sga.correlation",
     "correlation_v2v": "val.softmax.spa.correlation",
     "diffusion": "val.diffusion",
@@ -150,7 +152,7 @@ def print_table(report: dict[str, object]) -> None:
 
 
 def draw(curves: dict[Trial, Curves], picture: Path) -> None:
-    """AAS by step for every arm (band: the seeds), and diffusion loss against AAS for every λ."""
+    """AAS by step for every arm (band: the seeds); AAS and diffusion loss by λ."""
     figure, (left, middle, right) = plt.subplots(1, 3, figsize=(13, 3.8), layout="constrained")
     for axis, key, title in (
         (left, "val.sga.aas", "AAS, video to text"),
@@ -166,21 +168,23 @@ def draw(curves: dict[Trial, Curves], picture: Path) -> None:
             )
         axis.set(title=title, xlabel="step", ylabel="attention mass inside the masks", ylim=(0, None))
     left.legend(frameon=False)
-    trades = sorted(
-        (t.sga, curves[t]) for t in curves if t.seed == 0 and (t.arm == "+ SGA + SPA" or t.arm.startswith("λ"))
-    )
-    off = next(values for trial, values in curves.items() if trial.arm == "LoRA alone" and trial.seed == 0)
-    for key, label in (("val.sga.aas", "video to text"), ("val.spa.aas", "video to video")):
-        points = [(v[key][-1][1], v["val.diffusion"][-1][1]) for v in (off, *(values for _, values in trades))]
-        right.plot(*zip(*points, strict=True), "o-", label=label)
-        for (x, y), scale in zip(points, (0.0, *(scale for scale, _ in trades)), strict=True):
-            right.annotate(f"λ {scale:g}", (x, y), textcoords="offset points", xytext=(4, 5), fontsize=8)
+    scales = {t.sga: values for t, values in curves.items() if t.seed == 0 and (t.sga > 0) == (t.spa > 0)}
+    chosen = sorted(scales)
+    for key, label in (("val.sga.aas", "AAS, video to text"), ("val.spa.aas", "AAS, video to video")):
+        right.plot([scales[scale][key][-1][1] for scale in chosen], "o-", label=label)
+    cost = right.twinx()
+    cost.plot([scales[scale]["val.diffusion"][-1][1] for scale in chosen], "s--", color="0.4", label="diffusion loss")
+    cost.set(ylabel="held-out diffusion loss (dashed)")
     right.set(
-        title="what it costs, seed 0 (λ_SPA = λ_SGA / 2)", xlabel="AAS at the end", ylabel="held-out diffusion loss"
-    )
-    right.legend(frameon=False)
-    for axis in (left, middle, right):
+        title="what it costs, seed 0, both losses", xlabel="λ_SGA (λ_SPA is half of it)",
+        ylabel="attention mass inside the masks", ylim=(0, None), xticks=range(len(chosen)),
+        xticklabels=[f"{scale:g}" for scale in chosen],
+    )  # fmt: skip
+    right.legend(frameon=False, loc="upper left")
+    for axis in (left, middle):
         axis.spines[["top", "right"]].set_visible(False)
+    for axis in (right, cost):
+        axis.spines["top"].set_visible(False)
     figure.savefig(picture, dpi=110)
 
 

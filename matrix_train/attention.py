@@ -11,9 +11,11 @@ A map is the mean over heads and over a role's tokens (or query cells) of one st
 | t2v       | the role's tokens   | every video cell    | columns  | ablation of SGA      |
 
 `logits` takes the scaled products themselves. They are linear in q and in k, so the mean moves inside: one
-matrix–vector product per role. `softmax` takes the attention weights. v2t needs the log-sum-exp of every row, with its
-gradient (`matrix_train.lse`), or where no kernel gives one, indicator columns beside V. v2v and t2v need only
-the role's own rows, formed in chunks that the backward pass forms again.
+matrix–vector product per role. `centred` takes them less their row's mean over all keys: what a whole row shares moves
+no attention, and then no map either. That is the logarithm of an attention weight over its row's geometric mean, at the
+price of `logits`. `softmax` takes the attention weights. v2t needs the log-sum-exp of every row, with its gradient
+(`matrix_train.lse`), or where no kernel gives one, indicator columns beside V. v2v and t2v need only the role's own
+rows, formed in chunks that the backward pass forms again.
 
 `attend(q, k, v, None)` is `F.scaled_dot_product_attention(q, k, v)`. The maths is in `docs/training/attention_maps.md`.
 """
@@ -31,7 +33,7 @@ from matrix_train.lse import attention_with_lse, has_lse
 from matrix_train.roles import RoleWeights, Rows
 
 Direction = Literal["v2t", "v2v", "t2v"]
-Mode = Literal["logits", "softmax"]
+Mode = Literal["logits", "centred", "softmax"]
 Kernel = Literal["auto", "lse", "columns"]
 
 CHUNK_ELEMENTS = 2**23
@@ -85,20 +87,28 @@ def _tapped(q: Tensor, k: Tensor, v: Tensor, taps: Taps) -> tuple[Tensor, dict[D
         out = F.scaled_dot_product_attention(q, k, v)
     for direction in taps.directions:
         over, pooled, rows = sides[direction]
-        if taps.mode == "logits":
-            maps[direction] = _logit_map(over, pooled, rows)
+        if taps.mode != "softmax":
+            maps[direction] = _logit_map(over, pooled, rows, k if taps.mode == "centred" else None)
         elif direction != "v2t":
             maps[direction] = _row_map(q, k, rows)
     return out, {direction: maps[direction][..., taps.roles.text_length :] for direction in taps.directions}
 
 
-def _logit_map(over: Tensor, pooled: Tensor, rows: Rows) -> Tensor:
-    """Mean over heads and rows of the scaled products: [B, R, N] over the tokens of `over`."""
+def _logit_map(over: Tensor, pooled: Tensor, rows: Rows, keys: Tensor | None) -> Tensor:
+    """Mean over heads and rows of the scaled products: [B, R, N] over the tokens of `over`.
+
+    keys: the one of `over` and `pooled` that holds the keys, for products less their row's mean over all keys.
+    """
     heads, d = over.shape[1], over.shape[-1]
     wide = _wide(over.dtype)
     mean = rows.weight[:, None].to(wide) @ _take(pooled, rows.index).to(wide)
-    products = torch.matmul(mean.to(over.dtype), over.transpose(2, 3))
-    return products.sum(dim=1, dtype=wide).div(heads * d**0.5)
+    if keys is pooled:
+        # The reference is taken off before rounding. An absent role has none, and stays exactly zero.
+        mean = mean - rows.present[:, None, :, None] * keys.mean(dim=2, keepdim=True, dtype=wide)
+    products = torch.matmul(mean.to(over.dtype), over.transpose(2, 3)).to(wide)
+    if keys is over:
+        products = products - torch.matmul(mean, keys.mean(dim=2, keepdim=True, dtype=wide).transpose(2, 3))
+    return products.sum(dim=1).div(heads * d**0.5)
 
 
 def _row_map(q: Tensor, k: Tensor, rows: Rows) -> Tensor:

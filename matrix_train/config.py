@@ -49,12 +49,23 @@ class AlignConfig(Settings):
     sga_blocks: tuple[int, ...] = Field(default=(7, 11), description="blocks whose text attention SGA reads")
     spa_blocks: tuple[int, ...] = Field(default=(12,), description="blocks whose video attention SPA reads")
     sga_direction: Literal["v2t", "t2v"] = Field(default="v2t", description="t2v is the paper's ablation, and worse")
-    attention_map: Mode = Field(default="logits", description="logits as the released code, softmax as the paper's §4")
+    attention_map: Mode = Field(
+        default="centred",
+        description="logits as the released code, centred: these less their row's mean over all keys, softmax as the "
+        "paper's §4; see docs/decisions/0009-maps-in-nats.md",
+    )
     kernel: Kernel = Field(
         default="auto", description="how softmax v2t gets its normaliser; see docs/training/attention_maps.md"
     )
     supervise_stride: Literal[1, 2, 4, 8] = Field(default=1, description="pixels between supervised points")
     channels: int = Field(default=8, ge=1, description="width of the decoders")
+    prior: float | None = Field(
+        default=0.05,
+        gt=0,
+        lt=1,
+        description="the decoders start by giving a map at its reference this probability of being inside; null: one "
+        "in the number of video tokens, and then they start by taking attention itself as the probability",
+    )
     bce: float = Field(default=1.0, ge=0, description="β of binary cross-entropy")
     dice: float = Field(default=1.0, ge=0, description="β of 1 − Dice")
     l2: float = Field(default=1.0, ge=0, description="β of the squared difference")

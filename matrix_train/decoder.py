@@ -1,10 +1,13 @@
 """D_φ: from a role map on the latent grid to mask logits on the pixel grid (paper §5). Used in training only.
 
-    logits = MapDecoder()(maps, stride=4)      # [B, R, F, h, w] → [B, R, 1 + 4 (F − 1), 16 h / 4, 16 w / 4]
+    logits = MapDecoder(mode="centred")(maps, stride=4)      # [B, R, F, h, w] → [B, R, 4 F − 3, 16 h / 4, 16 w / 4]
 
 The head starts as plain upsampling of the normalised map, with a gain that stays positive and a convolution branch
 that starts at zero. A free start often settles on a *negative* map and pushes attention off the instance: the loss sees
 attention only through the head; nothing else says that more attention must mean inside (`docs/training/decoder.md`).
+
+Normalised means in nats: how far the logarithm of attention lies above a reference. The size of the contrast is kept,
+for a loss that is blind to it asks only where attention goes and never how much (decision 9).
 
 Causal in time, like the VAE's decoder: latent frame 0 makes frame 0, latent frame i ≥ 1 makes frames
 `factor (i − 1) + 1 … factor i`, and no output frame depends on a later latent frame. That includes the normalisation.
@@ -15,6 +18,8 @@ import math
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
+
+from matrix_train.attention import Mode
 
 STRIDES = (1, 2, 4, 8)
 """Where the logits may be evaluated, in pixels."""
@@ -29,14 +34,16 @@ CELL = 16
 class MapDecoder(nn.Module):
     """One head. Grounding and propagation have one each, shared by roles and blocks.
 
-    time_factor: frames made by a latent frame after the first (4, or 8 where a token spans two latent frames).
+    time_factor: frames made by a latent frame after the first (4, or 8 where a token spans two latent frames). mode:
+    of the maps. prior: a map at its reference is inside with this probability at the start, and a nat of attention more
+    adds 1 to the log-odds. With one in the number of tokens, a small attention weight is its own probability.
     """
 
-    def __init__(self, channels: int = 8, time_factor: int = 4) -> None:
+    def __init__(self, channels: int = 8, time_factor: int = 4, mode: Mode = "logits", prior: float = 0.05) -> None:
         super().__init__()
-        self.time_factor = time_factor
+        self.time_factor, self.mode = time_factor, mode
         self.raw_gain = nn.Parameter(torch.tensor(math.log(math.expm1(1.0))))
-        self.bias = nn.Parameter(torch.zeros(()))
+        self.bias = nn.Parameter(torch.tensor(math.log(prior / (1.0 - prior))))
         self.conv_in = nn.Conv3d(1, channels, 3, padding=(0, 1, 1))
         self.conv_mid = nn.Conv3d(channels, channels, 3, padding=(0, 1, 1))
         self.conv_out = nn.Conv3d(channels, time_factor * 4, 1)
@@ -60,7 +67,7 @@ class MapDecoder(nn.Module):
     def lattice(self, maps: Tensor) -> Tensor:
         """The head's values on its lattice: [B, R, F, h, w] → [B, R, 1 + time_factor (F − 1), 2 h, 2 w]."""
         batch, roles, frames, height, width = maps.shape
-        x = causal_normalise(maps).flatten(0, 1)[:, None].to(self.raw_gain.dtype)
+        x = in_nats(maps, self.mode).flatten(0, 1)[:, None].to(self.raw_gain.dtype)
         plain = _in_space(self.gain * x[:, 0] + self.bias, CELL // LATTICE)
         plain = plain.repeat_interleave(self.time_factor, dim=1)
         branch: Tensor = F.silu(self.conv_in(_held(x)))
@@ -82,23 +89,27 @@ def at_stride(lattice: Tensor, stride: int) -> Tensor:
     return logits.view(*lattice.shape[:2], *logits.shape[1:])
 
 
-def causal_normalise(maps: Tensor) -> Tensor:
-    """(A − mean) / std, both over all cells of this and the earlier latent frames. maps: [..., F, h, w].
+def in_nats(maps: Tensor, mode: Mode) -> Tensor:
+    """How far the logarithm of attention lies above a reference. maps: [B, R, F, h, w], and the same shape back.
 
-    Cumulative, because statistics over the whole clip would let the future reach the past, and statistics of one frame
-    would blow up noise where the instance is out of view. Invariant to a scaling of the map; a constant map gives 0.
+    | mode    | reference                                                                               |
+    |---------|-----------------------------------------------------------------------------------------|
+    | logits  | the mean over all cells of this and the earlier latent frames: the products have no zero |
+    | centred | the map's own, its row's mean over all keys                                             |
+    | softmax | even attention, one part in F · h · w                                                   |
     """
-    shifted = maps - maps[..., :1, :, :].mean(dim=(-2, -1), keepdim=True)
+    if mode == "logits":
+        return maps - _causal_mean(maps)
+    if mode == "centred":
+        return maps
+    # A thousandth of even attention is as good as none; it keeps an absent role's zero map finite.
+    return (maps * maps[0, 0].numel() + 1e-3).log()
+
+
+def _causal_mean(maps: Tensor) -> Tensor:
+    """Over all cells of this and the earlier latent frames: over the whole clip, the future would reach the past."""
     count = torch.arange(1, maps.shape[-3] + 1, device=maps.device, dtype=maps.dtype).view(-1, 1, 1)
-
-    def running_mean(x: Tensor) -> Tensor:
-        return x.mean(dim=(-2, -1), keepdim=True).cumsum(dim=-3) / count
-
-    mean = running_mean(shifted)
-    variance = (running_mean(shifted.square()) - mean.square()).clamp(min=0.0)
-    # Contrast below 1e-4 of the map's size is rounding noise and stays small; 1e-20 only guards the zero map.
-    floor = 1e-8 * running_mean(maps.detach().square()) + 1e-20
-    return (shifted - mean) * (variance + floor).rsqrt()
+    return maps.mean(dim=(-2, -1), keepdim=True).cumsum(dim=-3) / count
 
 
 def _held(x: Tensor) -> Tensor:

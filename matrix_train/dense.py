@@ -1,9 +1,10 @@
 """The yardstick: role maps read from attention matrices that are really formed, N × N for every head of a tapped block.
 
 Used by `matrix_train bench` and by tests, never by training. This is paper §4 taken at its word: the whole matrix (of
-scaled products in mode `logits`, of softmax weights in mode `softmax`), then the mean over heads and over a role's
-rows. All heads of three blocks at once are 364 GB in float32 at 5B geometry, so heads are taken one at a time and
-formed again in the backward pass; the products of a head are done as plainly as they are written here.
+scaled products in mode `logits`, less each row's mean in mode `centred`, of softmax weights in mode `softmax`), then
+the mean over heads and over a role's rows. All heads of three blocks at once are 364 GB in float32 at 5B geometry, so
+heads are taken one at a time and formed again in the backward pass; the products of a head are done as plainly as they
+are written here.
 """
 
 import torch
@@ -30,18 +31,20 @@ def dense_attend(q: Tensor, k: Tensor, v: Tensor, taps: Taps | None) -> tuple[Te
         for direction, values in zip(taps.directions, maps, strict=True):
             totals[direction] = totals.get(direction, 0.0) + values / q.shape[1]
     # The logits do not serve the output: that stays the fused kernel's, as in the released code.
-    attended = F.scaled_dot_product_attention(q, k, v) if taps.mode == "logits" else torch.stack(outs, dim=1)
+    attended = torch.stack(outs, dim=1) if taps.mode == "softmax" else F.scaled_dot_product_attention(q, k, v)
     return attended, totals
 
 
 def _one_head(
     q: Tensor, k: Tensor, v: Tensor, text: Tensor, video: Tensor, directions: tuple[Direction, ...], mode: Mode
 ) -> tuple[Tensor, ...]:
-    """One head's output [B, N, d] (empty in mode `logits`) and its map [B, R, N_video] for each direction."""
+    """One head's output [B, N, d] (empty but in mode `softmax`) and its map [B, R, N_video] for each direction."""
     length = text.shape[-1]
     matrix = q @ k.transpose(1, 2) * q.shape[-1] ** -0.5
     if mode == "softmax":
         matrix = matrix.softmax(dim=-1)
+    elif mode == "centred":
+        matrix = matrix - matrix.mean(dim=-1, keepdim=True)
     found: list[Tensor] = [matrix @ v if mode == "softmax" else v.new_empty(0)]
     for direction in directions:
         if direction == "v2t":

@@ -1,4 +1,4 @@
-"""What is measured on role maps: AAS and the signed correlation of map and mask (paper §4)."""
+"""What is measured on role maps: AAS (paper §4), how it splits, and the signed correlation of map and mask."""
 
 import torch
 from torch import Tensor
@@ -21,6 +21,18 @@ def latent_masks(masks: Tensor, height: int, width: int, time_factor: int = 4) -
 def aas(maps: Tensor, masks: Tensor) -> Tensor:
     """Attention alignment score Σ A_e ⊙ m_e of softmax maps, raw: maps and masks [B, R, F, h, w] → [B, R]."""
     return (maps * masks).sum(dim=(-3, -2, -1))
+
+
+def inside_over_outside(maps: Tensor, masks: Tensor) -> Tensor:
+    """Mean attention of a cell in the mask over that of a cell outside, softmax maps: [B, R, F, h, w] → [B, R].
+
+    1 for attention that does not know the instance. AAS grows with attention to the role anywhere; this does not. Where
+    the mask holds no cell or all of them there is nothing to compare: 1.
+    """
+    inside, cells = aas(maps, masks), masks.sum(dim=(-3, -2, -1))
+    outside, others = aas(maps, ~masks), (~masks).sum(dim=(-3, -2, -1))
+    ratio = inside * others / (outside * cells).clamp(min=torch.finfo(maps.dtype).tiny)
+    return torch.where((cells > 0) & (others > 0), ratio, 1.0)
 
 
 def map_mask_correlation(maps: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:

@@ -11,7 +11,7 @@ from matrix_train.config import AlignConfig
 from matrix_train.decoder import MapDecoder
 from matrix_train.inputs import Inputs
 from matrix_train.losses import Family, LossWeights, alignment_loss
-from matrix_train.metrics import aas, map_mask_correlation
+from matrix_train.metrics import aas, inside_over_outside, map_mask_correlation
 
 Purpose = Literal["train", "decode", "attend"]
 
@@ -31,7 +31,7 @@ class AlignedModel(nn.Module):
         self.backbone = backbone.model
         self.decoders = nn.ModuleDict(
             {
-                family: MapDecoder(align.channels, grid.time_factor)
+                family: MapDecoder(align.channels, grid.time_factor, align.attention_map, align.prior or 1 / grid.cells)
                 for family, scale in (("sga", align.sga), ("spa", align.spa))
                 if scale > 0
             }
@@ -44,7 +44,7 @@ class AlignedModel(nn.Module):
         """Mean loss of the batch, and detached scalars.
 
         `train`: parts of the loss, see `losses.Alignment.logs`, and the signed correlation of map and mask. `decode`:
-        these and the IoU of the decoded masks. `attend`: AAS and correlation of the tapped maps, no alignment loss.
+        these and the IoU of the decoded masks. `attend`: what `metrics` has on the tapped maps, no alignment loss.
         Every purpose goes through here, since FSDP gathers weights only in the forward pass of the whole.
         """
         alpha = self.alphas[inputs.timesteps].to(torch.float32).view(-1, 1, 1, 1, 1)
@@ -61,7 +61,10 @@ class AlignedModel(nn.Module):
         families = by_family(maps, self._grid)
         if purpose == "attend":
             for family, blocks in families.items():
-                logs[f"{family}.aas"] = mean_over_roles([aas(m, inputs.cells) for m in blocks], inputs.present[family])
+                present = inputs.present[family]
+                logs[f"{family}.aas"] = mean_over_roles([aas(m, inputs.cells) for m in blocks], present)
+                ratios = [inside_over_outside(m, inputs.cells) for m in blocks]
+                logs[f"{family}.inside_over_outside"] = mean_over_roles(ratios, present)
                 logs[f"{family}.correlation"] = mean_correlation(blocks, inputs, family)
             return loss, logs
         if families:

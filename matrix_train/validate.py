@@ -19,6 +19,9 @@ from matrix_train.roles import RoleWeights
 
 PURPOSE = "validation"
 
+ATTENTION_ONLY = (".aas", ".inside_over_outside")
+"""Numbers that only softmax maps have: their names need not say so."""
+
 
 class Validator:
     """Holds the encoded clips on the CPU between validations."""
@@ -34,7 +37,7 @@ class Validator:
 
     @torch.no_grad()
     def measure(self, model: Any) -> dict[str, float]:
-        """Means over clips and timesteps, by name: diffusion, and per family aas, correlation, loss, iou."""
+        """Means over clips and timesteps, by name: diffusion; per family aas, its split, correlation, loss, iou."""
         sums: dict[str, Tensor] = {}
         for purpose in ("decode", "attend"):
             if purpose == "attend":
@@ -45,7 +48,7 @@ class Validator:
                     fixed = replace(moved, timesteps=torch.full_like(moved.timesteps, timestep))
                     _, logs = model(fixed, purpose)
                     for name, value in logs.items():
-                        kept = name if purpose == "decode" or name.endswith(".aas") else f"softmax.{name}"
+                        kept = name if purpose == "decode" or name.endswith(ATTENTION_ONLY) else f"softmax.{name}"
                         sums[kept] = sums.get(kept, torch.zeros((), device=value.device)) + counts * value.float()
         install_training_taps(self.parts.backbone, self.config.align)
         real = torch.tensor(float(sum(counts for _, counts in self.clips)), device=self.accelerator.device)

@@ -25,6 +25,9 @@ VARIANTS = [
     ("logits", "v2t", "auto"),
     ("logits", "v2v", "auto"),
     ("logits", "t2v", "auto"),
+    ("centred", "v2t", "auto"),
+    ("centred", "v2v", "auto"),
+    ("centred", "t2v", "auto"),
     ("softmax", "v2t", "lse"),
     ("softmax", "v2t", "columns"),
     ("softmax", "v2v", "auto"),
@@ -39,7 +42,8 @@ def dense_attend(
     length = text.shape[-1]
     scores = torch.einsum("bhid,bhjd->bhij", q, k) / q.shape[-1] ** 0.5
     weights = scores.softmax(dim=-1)
-    matrix = (weights if mode == "softmax" else scores).mean(dim=1)
+    centred = scores - scores.mean(dim=-1, keepdim=True)
+    matrix = {"logits": scores, "centred": centred, "softmax": weights}[mode].mean(dim=1)
     if direction == "v2t":
         maps = torch.einsum("bit,brt->bri", matrix[:, length:, :length], text.to(q.dtype))
     elif direction == "v2v":

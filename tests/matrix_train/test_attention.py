@@ -95,11 +95,26 @@ def test_taps_leave_the_output_as_it_is(mode, direction, kernel) -> None:
 def test_one_layer_can_serve_every_direction() -> None:
     q, k, v = inputs(torch.float32)
     roles = make_roles(LENGTH, CELLS)
-    for mode in ("logits", "softmax"):
+    for mode in ("logits", "centred", "softmax"):
         _, together = attend(q, k, v, Taps(roles, ("v2v", "v2t", "t2v"), mode))
         for direction in ("v2t", "v2v", "t2v"):
             _, alone = attend(q, k, v, Taps(roles, (direction,), mode))
             assert torch.equal(together[direction], alone[direction])
+
+
+@pytest.mark.parametrize("direction", ["v2t", "v2v", "t2v"])
+def test_what_all_keys_share_moves_attention_and_centred_maps_alike_not_at_all(direction) -> None:
+    """The scaled products see it: a v2t map of theirs can be anything while attention stays as it is."""
+    q, k, v = inputs(torch.float64)
+    shared = torch.randn(2, HEADS, 1, DIM, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    roles = make_roles(LENGTH, CELLS)
+    for mode in ("centred", "softmax"):
+        _, before = attend(q, k, v, Taps(roles, (direction,), mode))
+        _, after = attend(q, k + shared, v, Taps(roles, (direction,), mode))
+        torch.testing.assert_close(after[direction], before[direction], rtol=1e-5, atol=1e-6)
+    _, before = attend(q, k, v, Taps(roles, (direction,), "logits"))
+    _, after = attend(q, k + shared, v, Taps(roles, (direction,), "logits"))
+    assert (after[direction] - before[direction]).abs().max() > 0.1
 
 
 @pytest.mark.parametrize(("mode", "direction", "kernel"), VARIANTS)

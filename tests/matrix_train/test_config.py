@@ -25,7 +25,7 @@ def test_the_papers_recipe() -> None:
     assert (config.lora.blocks, config.lora.rank, config.lora.alpha) == ((7, 11, 12), 128, 64)
     assert (config.align.sga_blocks, config.align.spa_blocks) == ((7, 11), (12,))
     assert (config.data.frames, config.data.height, config.data.width, config.train.steps) == (49, 480, 720, 4000)
-    assert (config.align.sga, config.align.spa, config.align.attention_map) == (0.01, 0.005, "logits")
+    assert (config.align.sga, config.align.spa, config.align.attention_map) == (0.01, 0.005, "centred")
 
 
 def test_set_goes_over_the_file_and_the_whole_is_saved(tmp_path: Path) -> None:

@@ -1,23 +1,32 @@
-"""D_φ: causality, its start, and what a stride means."""
+"""D_φ: causality, its start, what it reads, and what a stride means."""
+
+from typing import get_args
 
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from matrix_train.decoder import STRIDES, MapDecoder, causal_normalise
+from matrix_train.attention import Mode
+from matrix_train.decoder import STRIDES, MapDecoder, in_nats
 
 FRAMES, HEIGHT, WIDTH = 5, 4, 6
+MODES: tuple[Mode, ...] = get_args(Mode)
 
 
 def maps(seed: int = 0, frames: int = FRAMES) -> Tensor:
     return torch.randn(2, 3, frames, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(seed))
 
 
-def trained(time_factor: int = 4) -> MapDecoder:
+def attention(seed: int = 0) -> Tensor:
+    """Maps of mode `softmax`: even attention over the cells, times e^x."""
+    return maps(seed).exp() / (FRAMES * HEIGHT * WIDTH)
+
+
+def trained(time_factor: int = 4, mode: Mode = "logits") -> MapDecoder:
     """A head whose branch speaks: every parameter moved away from its start."""
     torch.manual_seed(1)
-    decoder = MapDecoder(time_factor=time_factor)
+    decoder = MapDecoder(time_factor=time_factor, mode=mode)
     with torch.no_grad():
         for parameter in decoder.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.3)
@@ -35,11 +44,11 @@ def test_the_released_geometry_gives_49_frames_at_480_by_720() -> None:
     assert MapDecoder()(torch.randn(1, 1, 13, 30, 45), 1).shape == (1, 1, 49, 480, 720)
 
 
-@pytest.mark.parametrize("time_factor", [4, 8])
+@pytest.mark.parametrize(("time_factor", "mode"), [(4, "logits"), (8, "logits"), (4, "centred"), (4, "softmax")])
 @pytest.mark.parametrize("changed", range(FRAMES))
-def test_a_change_in_a_latent_frame_reaches_no_earlier_pixel(changed, time_factor) -> None:
-    decoder, before, after = trained(time_factor), maps(), maps()
-    after[:, :, changed] = maps(7)[:, :, changed] * 5
+def test_a_change_in_a_latent_frame_reaches_no_earlier_pixel(changed, time_factor, mode) -> None:
+    decoder, before, after = trained(time_factor, mode), attention(), attention()
+    after[:, :, changed] = attention(7)[:, :, changed] * 5
     first = 0 if changed == 0 else time_factor * (changed - 1) + 1
     old, new = decoder(before, 4), decoder(after, 4)
     assert torch.equal(old[:, :, :first], new[:, :, :first])
@@ -49,15 +58,15 @@ def test_a_change_in_a_latent_frame_reaches_no_earlier_pixel(changed, time_facto
     assert not grad_at[:, :, max(changed, 1) :].any()
 
 
-def test_it_starts_as_plain_upsampling_of_the_normalised_map() -> None:
-    x = maps()
-    normal = causal_normalise(x)
+@pytest.mark.parametrize("mode", MODES)
+def test_it_starts_as_plain_upsampling_of_the_map_in_nats(mode) -> None:
+    x = attention()
     frames = torch.tensor([0] + [i for i in range(1, FRAMES) for _ in range(4)])
-    lattice = F.interpolate(normal.flatten(0, 1), scale_factor=2.0, mode="bilinear", align_corners=False)[:, frames]
-    decoder = MapDecoder()
-    torch.testing.assert_close(decoder(x, 8).flatten(0, 1), lattice)
+    nats = in_nats(x, mode).flatten(0, 1)
+    lattice = F.interpolate(nats, scale_factor=2.0, mode="bilinear", align_corners=False)[:, frames]
+    decoder = MapDecoder(mode=mode, prior=0.2)
+    torch.testing.assert_close(decoder(x, 8).flatten(0, 1), lattice + torch.tensor(0.25).log())
     assert decoder.gain.item() == pytest.approx(1.0)
-    assert decoder.bias.item() == 0.0
 
 
 def test_the_gain_stays_positive_whatever_is_learned() -> None:
@@ -97,16 +106,22 @@ def test_a_stride_is_the_mean_of_the_four_central_pixels(stride) -> None:
     torch.testing.assert_close(decoder(x, stride).flatten(0, 1), torch.stack(central).mean(dim=0), rtol=1e-4, atol=1e-4)
 
 
-def test_normalising_is_blind_to_scale_and_calm_on_a_constant_map() -> None:
+def test_nats_are_measured_from_the_reference_of_their_mode() -> None:
     x = maps()
-    torch.testing.assert_close(causal_normalise(x * 1e-6), causal_normalise(x), rtol=1e-3, atol=1e-3)
-    torch.testing.assert_close(causal_normalise(x + 50), causal_normalise(x), rtol=1e-3, atol=1e-3)
+    # Scaled products have no zero of their own, but a unit; and the last frame's reference is the mean of all.
+    torch.testing.assert_close(in_nats(2 * x + 50, "logits"), 2 * in_nats(x, "logits"), rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(in_nats(x, "logits")[:, :, -1], (x - x.mean((2, 3, 4), True))[:, :, -1])
+    torch.testing.assert_close(in_nats(x, "logits")[:, :, 0], x[:, :, 0] - x[:, :, 0].mean((-2, -1), True))
+    assert in_nats(x, "centred") is x
+    torch.testing.assert_close(in_nats(attention(), "softmax"), x, rtol=0, atol=0.05)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_an_absent_roles_zero_map_is_finite_in_value_and_gradient(mode) -> None:
     zero = torch.zeros(1, 1, 3, 4, 6, requires_grad=True)
-    assert not causal_normalise(zero).any()
-    assert causal_normalise(torch.full((1, 1, 3, 4, 6), 0.3)).abs().max() < 0.01
-    assert torch.isfinite(torch.autograd.grad(causal_normalise(zero).sum(), zero)[0]).all()
-    last = causal_normalise(x)[:, :, -1:]
-    assert torch.allclose(last, (x - x.mean((2, 3, 4), True))[:, :, -1:] / x.std((2, 3, 4), False, True), atol=1e-5)
+    nats = in_nats(zero, mode)
+    assert torch.isfinite(nats).all()
+    assert torch.isfinite(torch.autograd.grad(nats.sum(), zero)[0]).all()
 
 
 def test_another_stride_is_refused() -> None:

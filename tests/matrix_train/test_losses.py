@@ -9,7 +9,7 @@ from torch import Tensor
 from matrix_train import losses
 from matrix_train.decoder import MapDecoder
 from matrix_train.losses import PARTS, Alignment, LossWeights, alignment_loss, mask_parts, role_masks
-from matrix_train.metrics import aas, latent_masks, map_mask_correlation
+from matrix_train.metrics import aas, inside_over_outside, latent_masks, map_mask_correlation
 
 FRAMES, HEIGHT, WIDTH = 3, 2, 3
 
@@ -180,6 +180,21 @@ def test_aligning_raises_attention_inside_the_mask() -> None:
     assert (after > 0.5).all()
 
 
+@pytest.mark.parametrize("mode", ["logits", "centred", "softmax"])
+def test_more_attention_to_the_right_cells_is_a_smaller_loss(mode) -> None:
+    """Not only where attention goes, but how much: a map that is right already is better with more contrast."""
+    decoder, targets = MapDecoder(mode=mode), role_masks(*masks(), 4)[:, :1]
+    inside = torch.zeros(2, 1, FRAMES, HEIGHT, WIDTH)
+    inside[..., 0, 0] = 1.0
+    losses = []
+    for nats in (0.0, 2.0, 4.0, 6.0):
+        m = nats * inside
+        m = m.exp() / inside[0, 0].numel() if mode == "softmax" else m
+        losses.append(float(mask_parts(decoder.lattice(m), targets, 4, 10.0).sum().detach()))
+    assert losses == sorted(losses, reverse=True)
+    assert losses[-1] < 0.6 * losses[0]
+
+
 def test_latent_masks_join_groups_of_four() -> None:
     tracks = torch.zeros(1, 1, 9, 32, 48)
     tracks[0, 0, 0, :16, :16] = 1
@@ -197,6 +212,16 @@ def test_aas_is_the_attention_inside() -> None:
     assert float(got[0, 0]) == pytest.approx(float(maps[0, 0, 0, 0, :2].sum()))
     assert float(got[1, 2]) == pytest.approx(float(maps[1, 2].sum()))
     assert float(got[0, 1]) == 0.0
+
+
+def test_inside_over_outside_does_not_grow_with_attention_everywhere() -> None:
+    mask = torch.zeros(1, 4, 3, 2, 3, dtype=torch.bool)
+    mask[:, :2, 0, 0] = True
+    mask[:, 3] = True
+    even = torch.full((3, 2, 3), 0.01)
+    maps = torch.stack([even * (1 + 4 * mask[0, 0]), even * 20, even, even])[None]
+    assert inside_over_outside(maps, mask)[0].tolist() == pytest.approx([5.0, 1.0, 1.0, 1.0])
+    torch.testing.assert_close(inside_over_outside(maps * 7, mask), inside_over_outside(maps, mask))
 
 
 def test_the_correlation_has_its_sign_and_says_where_it_is_undefined() -> None:
