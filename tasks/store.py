@@ -116,30 +116,30 @@ class StageStore(Generic[R]):
                 parts = pq.ParquetFile(stream)
                 if not parts.schema_arrow.equals(arrow_schema(self.row_type)):
                     raise pa.ArrowInvalid("has other columns than this version writes")
-                groups = [
-                    parts.read_row_group(g, columns=light, use_threads=False).to_pydict()
-                    for g in range(parts.num_row_groups)
-                ]
+                columns = parts.read(columns=light, use_threads=False).to_pydict()
+                sizes = [parts.metadata.row_group(g).num_rows for g in range(parts.num_row_groups)]
         except (pa.ArrowException, OSError) as error:
             self._set_aside(name, error)
             return
         self._seen[name] = None
-        for g, columns in enumerate(groups):
-            # A clip has the same key at every stage: one string for all.
-            for r, key in enumerate(map(sys.intern, columns["key"])):
-                self._seconds += columns["seconds"][r]
-                if columns["usage"][r] is not None:
-                    spent = Usage(**columns["usage"][r])
-                    self._usage = spent if self._usage is None else self._usage + spent
-                if columns["status"][r] == Status.FAILED:
-                    self._failures[key] += 1
-                elif key not in self._places:
-                    accepted = columns["status"][r] == Status.ACCEPTED
-                    reason = None if accepted else sys.intern(columns["reason"][r] or "")
-                    self._places[key] = Place(name, g, r, reason)
-                    for link in self.link.of(columns["payload"][r]) if self.link and accepted else ():
-                        # Of several rows that lead to one key the same one wins in any order of parts.
-                        self._owners[sys.intern(link)] = max(key, self._owners.get(link, key))
+        self._seconds += sum(columns["seconds"])
+        spent = [Usage(**usage) for usage in columns["usage"] if usage is not None]
+        if spent:
+            self._usage = sum(spent, start=self._usage or Usage())
+        # A clip has the same key at every stage: one string for all.
+        keys = [sys.intern(key) for key in columns["key"]]
+        payloads = columns["payload"] if self.link else [None] * len(keys)
+        where = [(g, r) for g, size in enumerate(sizes) for r in range(size)]
+        rows = zip(where, keys, columns["status"], columns["reason"], payloads, strict=True)
+        for (g, r), key, status, reason, payload in rows:
+            if status == Status.FAILED:
+                self._failures[key] += 1
+            elif key not in self._places:
+                accepted = status == Status.ACCEPTED
+                self._places[key] = Place(name, g, r, None if accepted else sys.intern(reason or ""))
+                for link in self.link.of(payload) if self.link and accepted else ():
+                    # Of several rows that lead to one key the same one wins in any order of parts.
+                    self._owners[sys.intern(link)] = max(key, self._owners.get(link, key))
 
     def _set_aside(self, name: str, error: Exception) -> None:
         if isinstance(error, OSError) and error.errno is not None:  # the disk's; what Arrow finds has no number
