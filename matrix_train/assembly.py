@@ -88,6 +88,9 @@ def prepare_backbone(config: Config, backbone: CogVideoX) -> CogVideoX:
     install_training_taps(backbone, config.align)
     if config.model.checkpointing != "none":
         backbone.enable_checkpointing(config.model.checkpointing)
+    if config.model.compile:
+        # Validation taps all blocks that the configuration names, whatever their λ.
+        backbone.compile_blocks(leave=(*config.align.sga_blocks, *config.align.spa_blocks))
     return backbone
 
 

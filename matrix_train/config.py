@@ -33,6 +33,11 @@ class ModelConfig(Settings):
     checkpointing: Literal["none", "full", "selective"] = Field(
         default="full", description="activations formed again in the backward pass; selective keeps attention outputs"
     )
+    compile: bool = Field(
+        default=False,
+        description="compile the blocks that no tap reads, with the first step: some minutes once, then faster steps on "
+        "a GPU; rounding differs a little from the stock model's",
+    )
 
 
 class LoraConfig(Settings):

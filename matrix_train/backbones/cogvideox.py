@@ -10,7 +10,7 @@ projection grows to 48 channels: old weights copied, new ones zero, so that step
 """
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Literal, Self
 
 import torch
@@ -144,13 +144,15 @@ class CogVideoX:
         self.collector.kind = kind
         self.model.enable_gradient_checkpointing(self.collector.checkpoint)
 
-    def compile_blocks(self, backend: str | Callable[..., Any] = "inductor") -> None:
+    def compile_blocks(self, backend: str | Callable[..., Any] = "inductor", leave: Collection[int] = ()) -> None:
         """Compiles the blocks without taps, once for all of them. After `install_taps` and `add_lora`.
 
-        Rounding differs from the stock model's. Tapped blocks stay as they are: they leave maps behind on their way.
+        Rounding differs from the stock model's. Tapped blocks stay as they are: they leave maps behind on their way. So
+        do those in `leave`, which get taps at some time later.
         """
         blocks = self.model.transformer_blocks
-        self.collector.compile([block for i, block in enumerate(blocks) if i not in self._plan], backend)
+        eager = {*self._plan, *leave}
+        self.collector.compile([block for i, block in enumerate(blocks) if i not in eager], backend)
 
     def predict(
         self, latents: Tensor, conditions: Tensor, prompt: Tensor, timesteps: Tensor, roles: RoleWeights | None = None
