@@ -35,8 +35,8 @@ class ModelConfig(Settings):
     )
     compile: bool = Field(
         default=False,
-        description="compile the blocks that no tap reads, with the first step: some minutes once, then faster steps on "
-        "a GPU; rounding differs a little from the stock model's",
+        description="compile the blocks that no tap reads, with the first step: some minutes once, then faster steps "
+        "on a GPU; rounding differs a little from the stock model's",
     )
 
 
