@@ -5,6 +5,7 @@ import time
 import httpx
 import pytest
 from prefect import flow
+from prefect.client.orchestration import get_client
 from prefect.runtime import flow_run
 from prefect.settings import PREFECT_API_URL, PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
 
@@ -28,13 +29,14 @@ def api(server):
             yield client
 
 
-def test_a_stage_carries_its_tag_only_where_the_server_limits_it(api):
-    body = {"tag": "ground", "concurrency_limit": 1}
-    api.post("/concurrency_limits/", json=body).raise_for_status()
-    try:
-        tasks = tasks_of(CHAIN, RUN)
-    finally:
-        api.delete("/concurrency_limits/tag/ground").raise_for_status()
+@pytest.mark.usefixtures("api")
+def test_a_stage_carries_its_tag_only_where_the_server_limits_it():
+    with get_client(sync_client=True) as server:  # it asks again where the server's database is busy
+        server.create_concurrency_limit("ground", 1)
+        try:
+            tasks = tasks_of(CHAIN, RUN)
+        finally:
+            server.delete_concurrency_limit_by_tag("ground")
     assert {stage: task.tags for stage, task in tasks.items()} == {
         "caption": set(),
         "ground": {"ground"},
