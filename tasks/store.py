@@ -5,12 +5,13 @@ whole (tasks/files.py), so a run that is killed at any moment loses at most the 
 one batch write the same part. Attempts that broke in their own way lie beside them as `fail-*.parquet`.
 """
 
+import bisect
 import hashlib
 import sys
 import threading
 import uuid
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -34,17 +35,6 @@ COMPACT_ABOVE = 64
 """Parts per stage above which `compact` merges them: opening a part costs ~1 ms, thousands of them seconds."""
 
 PART, FAIL, TORN = "part-", "fail-", "torn-"
-
-
-@dataclass(slots=True)
-class Place:
-    """Where a clip's row is, and how it ended. There is one for every clip and stage on record, so it is small."""
-
-    part: str
-    group: int
-    row: int
-    reason: str | None
-    """None: accepted."""
 
 
 @dataclass(frozen=True)
@@ -85,9 +75,14 @@ class StageStore(Generic[R]):
         self.row_type: type[Row[R]] = Row[payload]  # type: ignore[valid-type]
         self.torn: list[str] = []
         self._lock = threading.RLock()
-        self._seen: dict[str, None] = {}
-        """Parts taken in, in that order."""
-        self._places: dict[str, Place] = {}
+        self._seen: dict[str, int] = {}
+        """Parts in the order in which they were taken in, and the place of each one's first row."""
+        self._places: dict[str, int] = {}
+        """Where each clip's row is: places are counted over all parts, ROW_GROUP a row group. Plain numbers, for there
+        is one for every clip and stage, and objects of our own would keep the garbage collector busy."""
+        self._end = 0
+        self._reasons: dict[str, str] = {}
+        """Of the rejected rows."""
         self._recent: dict[str, Row[R]] = {}
         self._owners: dict[str, str] = {}
         """Keys of the next stage and the row that leads to each, where the stage has a link."""
@@ -103,8 +98,9 @@ class StageStore(Generic[R]):
         with self._lock:
             names = [n for n in self.folder.names() if n.startswith((PART, FAIL)) and n.endswith(".parquet")]
             if self._seen.keys() - set(names):
-                self._seen, self._places, self._failures, self._seconds = {}, {}, Counter(), 0.0
-                self._owners, self._usage, self._recent = {}, None, {}
+                self._seen, self._places, self._end, self._reasons = {}, {}, 0, {}
+                self._failures, self._seconds, self._usage = Counter(), 0.0, None
+                self._owners, self._recent = {}, {}
             for name in names:
                 if name not in self._seen:
                     self._take_in(name)
@@ -118,10 +114,14 @@ class StageStore(Generic[R]):
                     raise pa.ArrowInvalid("has other columns than this version writes")
                 columns = parts.read(columns=light, use_threads=False).to_pydict()
                 sizes = [parts.metadata.row_group(g).num_rows for g in range(parts.num_row_groups)]
+                if max(sizes, default=0) > ROW_GROUP:
+                    raise pa.ArrowInvalid("has larger row groups than this version writes")
         except (pa.ArrowException, OSError) as error:
             self._set_aside(name, error)
             return
-        self._seen[name] = None
+        self._seen[name] = self._end
+        places = [self._end + g * ROW_GROUP + r for g, size in enumerate(sizes) for r in range(size)]
+        self._end += len(sizes) * ROW_GROUP
         self._seconds += sum(columns["seconds"])
         spent = [Usage(**usage) for usage in columns["usage"] if usage is not None]
         if spent:
@@ -129,15 +129,15 @@ class StageStore(Generic[R]):
         # A clip has the same key at every stage: one string for all.
         keys = [sys.intern(key) for key in columns["key"]]
         payloads = columns["payload"] if self.link else [None] * len(keys)
-        where = [(g, r) for g, size in enumerate(sizes) for r in range(size)]
-        rows = zip(where, keys, columns["status"], columns["reason"], payloads, strict=True)
-        for (g, r), key, status, reason, payload in rows:
+        rows = zip(places, keys, columns["status"], columns["reason"], payloads, strict=True)
+        for place, key, status, reason, payload in rows:
             if status == Status.FAILED:
                 self._failures[key] += 1
             elif key not in self._places:
-                accepted = status == Status.ACCEPTED
-                self._places[key] = Place(name, g, r, None if accepted else sys.intern(reason or ""))
-                for link in self.link.of(payload) if self.link and accepted else ():
+                self._places[key] = place
+                if status == Status.REJECTED:
+                    self._reasons[key] = sys.intern(reason)
+                for link in self.link.of(payload) if self.link and status == Status.ACCEPTED else ():
                     # Of several rows that lead to one key the same one wins in any order of parts.
                     self._owners[sys.intern(link)] = max(key, self._owners.get(link, key))
 
@@ -158,7 +158,7 @@ class StageStore(Generic[R]):
     def accepted(self) -> list[str]:
         """Sorted keys of the accepted rows."""
         with self._lock:
-            return sorted(k for k, p in self._places.items() if p.reason is None)
+            return sorted(self._places.keys() - self._reasons.keys())
 
     def links(self) -> dict[str, str]:
         """Keys of the next stage and the accepted row that leads to each, sorted by key."""
@@ -172,23 +172,17 @@ class StageStore(Generic[R]):
 
     def by_place(self, links: Iterable[str]) -> list[str]:
         """These keys of the next stage, those whose rows lie together side by side; first any that no row leads to."""
-
-        def place(link: str) -> tuple[str, int, int, str]:
-            found = self._places.get(self._owners.get(link, ""))
-            return (found.part, found.group, found.row, link) if found else ("", 0, 0, link)
-
         with self._lock:
-            return sorted(links, key=place)
+            return sorted(links, key=lambda link: (self._places.get(self._owners.get(link, ""), -1), link))
 
     def rejected(self) -> dict[str, str]:
         """Reason code by key."""
         with self._lock:
-            return {k: p.reason for k, p in sorted(self._places.items()) if p.reason is not None}
+            return dict(sorted(self._reasons.items()))
 
     def reason_of(self, key: str) -> str | None:
         """Why `key` was rejected; None when it was not, or has no row."""
-        place = self._places.get(key)
-        return None if place is None else place.reason
+        return self._reasons.get(key)
 
     def pending(self, upstream: Iterable[str]) -> list[str]:
         """Keys of `upstream` that have no row yet, in its order."""
@@ -197,7 +191,7 @@ class StageStore(Generic[R]):
     def accepted_of(self, keys: Iterable[str]) -> list[str]:
         """Those of `keys` that were accepted, in their order."""
         with self._lock:
-            return [k for k in keys if (place := self._places.get(k)) and place.reason is None]
+            return [k for k in keys if k in self._places and k not in self._reasons]
 
     def failures(self, key: str) -> int:
         """Attempts on record that broke in their own way."""
@@ -206,12 +200,13 @@ class StageStore(Generic[R]):
     def totals(self, upstream: Iterable[str] | None = None) -> Totals:
         """Counts over all rows, or over those whose key is in `upstream`."""
         with self._lock:
-            known = list(self._places.values() if upstream is None else map(self._places.get, upstream))
-            ends = Counter(p.reason for p in known if p is not None)
+            asked = list(self._places if upstream is None else upstream)
+            known = [key for key in asked if key in self._places]
+            rejected = Counter(self._reasons[key] for key in known if key in self._reasons)
             return Totals(
-                accepted=ends.pop(None, 0),
-                rejected=Counter({reason: n for reason, n in ends.items() if reason is not None}),
-                pending=sum(p is None for p in known),
+                accepted=len(known) - rejected.total(),
+                rejected=rejected,
+                pending=len(asked) - len(known),
                 seconds=self._seconds,
                 usage=self._usage,
             )
@@ -221,11 +216,8 @@ class StageStore(Generic[R]):
         with self._lock:
             places = {k: self._places[k] for k in keys}
             found = {k: self._recent[k] for k in places if k in self._recent}
-        wanted: dict[str, dict[int, dict[int, str]]] = {}
-        for key, place in places.items():
-            if key not in found:
-                wanted.setdefault(place.part, {}).setdefault(place.group, {})[place.row] = key
-        for part, groups in sorted(wanted.items()):
+            wanted = self._by_part(place for key, place in places.items() if key not in found)
+        for part, groups in wanted.items():
             for table in self._read_rows(part, groups):
                 # Many rows at once: converting them one by one costs several times as much.
                 rows = from_table(table, self.row_type)
@@ -233,13 +225,23 @@ class StageStore(Generic[R]):
                 found |= {row.key: row for row in rows}
         return [found[k] for k in keys]
 
+    def _by_part(self, places: Iterable[int]) -> dict[str, dict[int, set[int]]]:
+        """The places' rows by part and row group, in order."""
+        parts, firsts = list(self._seen), list(self._seen.values())
+        found: dict[str, dict[int, set[int]]] = {}
+        for place in sorted(places):
+            i = bisect.bisect_right(firsts, place) - 1
+            group, row = divmod(place - firsts[i], ROW_GROUP)
+            found.setdefault(parts[i], {}).setdefault(group, set()).add(row)
+        return found
+
     def _keep(self, rows: Iterable[Row[R]]) -> None:
         with self._lock:
             self._recent |= {row.key: row for row in rows} if self.at_hand else {}
             for key in list(self._recent)[: -self.at_hand]:
                 del self._recent[key]
 
-    def _read_rows(self, part: str, groups: Mapping[int, Collection[int]]) -> Iterator[pa.Table]:
+    def _read_rows(self, part: str, groups: Mapping[int, set[int]]) -> Iterator[pa.Table]:
         """Rows of a part, given by row group, AT_ONCE or fewer at a time and in the part's order.
 
         One damaged where an index does not look is set aside, as InfrastructureError.
@@ -248,7 +250,7 @@ class StageStore(Generic[R]):
             if part not in self.torn:
                 with self.folder.open(part) as stream:
                     parts = pq.ParquetFile(stream)
-                    for g, rows in sorted(groups.items()):
+                    for g, rows in groups.items():
                         first = 0
                         # Batches run side by side: more threads for one cost processor time and bring nothing.
                         for piece in parts.iter_batches(AT_ONCE, row_groups=[g], use_threads=False):
@@ -277,11 +279,8 @@ class StageStore(Generic[R]):
             yield from_table(table, self.row_type)
 
     def _tables(self) -> Iterator[pa.Table]:
-        wanted: dict[str, dict[int, set[int]]] = {}
         with self._lock:
-            wanted |= {name: {} for name in self._seen}
-            for place in self._places.values():
-                wanted[place.part].setdefault(place.group, set()).add(place.row)
+            wanted = self._by_part(self._places.values())
         for part, groups in wanted.items():
             yield from self._read_rows(part, groups)
 
@@ -303,10 +302,11 @@ class StageStore(Generic[R]):
         with self.folder.create(name) as stream:
             pq.write_table(table, stream, compression="zstd", row_group_size=ROW_GROUP)
         with self._lock:
+            fresh = [row for row in rows if row.key not in self._places]
             if name not in self._seen:
                 self._take_in(name)
-            # A clip that has a row elsewhere keeps that one.
-            self._keep(r for r in rows if (place := self._places.get(r.key)) and place.part == name)
+            # A clip that had a row keeps that one, and failed attempts are not read again.
+            self._keep(row for row in fresh if row.key in self._places)
 
     def forget(self, keys: Iterable[str]) -> int:
         """Take rows off the record, so that their clips are pending again. Only under the build lock."""
