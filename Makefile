@@ -24,7 +24,7 @@ demo: install  ## render a raw bucket, build the dataset, score it, write the re
 	$(BIN)/matrix_data demo $(OUT)
 
 test: install  ## the whole suite
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2
 
 check: install  ## ruff and mypy strict
 	$(BIN)/ruff check .

@@ -15,15 +15,6 @@ from tests import permissions
 from tests.flows.building import QUICK, sidecar
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
-def pytest_collection_modifyitems(items):
-    """Keep this folder's tests on one worker of pytest-xdist: they share a server and a built folder."""
-    here = Path(__file__).parent
-    for item in items:
-        if here in item.path.parents:
-            item.add_marker(pytest.mark.xdist_group("flows"))
-
-
 @dataclass(frozen=True)
 class Ended:
     """How a command ended."""
