@@ -1,7 +1,7 @@
 """How pytest-xdist shares the tests out: by file, but all of `tests/flows` to one worker.
 
-Those share a server and a built folder. xdist's own groups (`--dist loadgroup`, 3.8) write to a field that pytest 9.2 does
-not read, so they group nothing.
+Those share a server and a built folder. xdist's own groups (`--dist loadgroup`, 3.8) write to a field that pytest 9.2
+does not read, so they group nothing.
 """
 
 from xdist.scheduler import LoadScopeScheduling
