@@ -24,7 +24,7 @@ from tests.flows.building import sidecar
 from tests.tasks.engines import tiny_dino, tiny_sam2
 from tests.tasks.engines.served.fault_server import Asked, FaultServer, Told, said
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # the first of them also renders, and starts a server
 
 REPLIES = {"count": CountReply, "triplets": TripletsReply, "score": ScoreReply, "describe": DescribeReply}
 
@@ -89,7 +89,7 @@ def test_a_build_with_tiny_real_engines_accounts_for_every_clip(matrix_data, few
         assert line["in"] == line["accepted"] + sum(line["rejected"].values()), stage
         assert set(line["rejected"]) <= REASONS.get(stage, set()), (stage, line)
     # The real models were asked, and every answer was told to be what it is.
-    assert turns["count"] == funnel["caption"]["in"] >= 3
+    assert turns["count"] - 1 == funnel["caption"]["in"] >= 3  # one question was the engine's own check
     assert sum(n for turn, n in turns.items() if turn not in REPLIES) > 0
     assert funnel["track"]["in"] == funnel["ground"]["accepted"] >= 1
 
