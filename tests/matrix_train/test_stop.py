@@ -42,11 +42,16 @@ def test_the_step_is_finished_and_saved(
 
 
 def test_a_second_signal_acts_as_ever() -> None:
-    with StopSignals() as stop:
-        signal.raise_signal(signal.SIGINT)
-        assert stop.asked == signal.SIGINT
-        with pytest.raises(KeyboardInterrupt):
+    # A shell starts what runs in the background with SIGINT ignored, and then Python leaves it so.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with StopSignals() as stop:
             signal.raise_signal(signal.SIGINT)
+            assert stop.asked == signal.SIGINT
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_the_command_says_it_and_returns_what_shells_expect(

@@ -103,8 +103,9 @@ class FaultServer:
         self.asked: list[Asked] = []
         self.mistakes: list[Exception] = []
         self.listed = 0
-        self.now = self.most = self.broken = 0
-        """Requests in flight, the most there were, and those whose caller went away before the end."""
+        self.most = self.broken = 0
+        """The most requests that waited at once for their answer, and those whose caller went away before the end."""
+        self._waiting: set[int] = set()
 
     @property
     def url(self) -> str:
@@ -175,8 +176,8 @@ class FaultServer:
             return True
         asked = Asked(len(self.asked), path, headers, raw)
         self.asked.append(asked)
-        self.now += 1
-        self.most = max(self.most, self.now)
+        self._waiting.add(asked.number)
+        self.most = max(self.most, len(self._waiting))
         # Someone who hangs up while the answer is made: asyncio tells only readers.
         gone = asyncio.ensure_future(reader.read(1))
         try:
@@ -190,7 +191,7 @@ class FaultServer:
         finally:
             gone.cancel()
             await asyncio.wait({gone})
-            self.now -= 1
+            self._waiting.discard(asked.number)
 
     async def _answer(self, asked: Asked, writer: asyncio.StreamWriter) -> bool:
         try:
@@ -202,6 +203,8 @@ class FaultServer:
             writer.transport.abort()
             return False
         await asyncio.sleep(told.delay)
+        # From the first byte on the caller may have its answer, and send the next request before we are done here.
+        self._waiting.discard(asked.number)
         if told.drop == "before":
             writer.transport.abort()
             return False
