@@ -212,7 +212,7 @@ def test_the_package_keeps_its_four_configurations():
 
     sizes = {}
     for name in build.NAMES:
-        with torch.device("meta"):
-            sizes[name] = sum(p.numel() for p in build.build(build.read_config(name, 64)).parameters()) / 1e6
+        # Not on the meta device: Hiera reads its drop rates out of a tensor while it is made.
+        sizes[name] = sum(p.numel() for p in build.build(build.read_config(name, 64)).parameters()) / 1e6
     assert [round(n) for n in sizes.values()] == [39, 46, 81, 224]
     assert tiny_network(0).image_size == 128
