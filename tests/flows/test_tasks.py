@@ -67,6 +67,7 @@ def test_each_batch_is_a_named_run_that_is_tried_again_and_the_funnel_grows_mean
     monkeypatch.setitem(plans._plans, plan.settings.out, plan)
     monkeypatch.setattr("flows.build.ARTIFACT_EVERY_S", 0.0)
     monkeypatch.setattr("flows.build.WATCH_EVERY_S", 0.0)
+    monkeypatch.setattr("flows.build.COUNT_SHARE", float("inf"))
     keys = sorted(key_of("clip", n) for n in range(CLIPS))
 
     @flow
