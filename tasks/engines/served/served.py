@@ -7,6 +7,7 @@ import asyncio
 import hashlib
 import json
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -30,7 +31,7 @@ VERSION = 1
 """Raised when this package asks or reads in another way, so that what was answered before does not count."""
 
 
-class Served:
+class Served(ABC):
     """A model behind an OpenAI-compatible server. Shared by threads; one connection pool and one cache an engine."""
 
     kind: ClassVar[str]
@@ -127,9 +128,9 @@ class Served:
         context = f", context {model.max_model_len}" if model.max_model_len else ""
         return f"{model.name} at {self.options.base_url}{context}, answered in {took:.2f} s, {verdict}"
 
+    @abstractmethod
     def _probe(self) -> tuple[Sequence[Message], type[BaseModel]]:
         """A small question of the engine's kind."""
-        raise NotImplementedError
 
     def close(self) -> None:
         """Close the connections; the next request opens others."""
