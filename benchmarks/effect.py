@@ -3,8 +3,9 @@
     python -m benchmarks.effect --dataset build/demo/out/dataset/<fingerprint> --folder build/effect --jobs 2
 
 Arms: LoRA alone, + SGA, + SPA, both; and both at other λ for the trade-off with the diffusion loss. A seed draws the
-model's random weights, the order of the data and all noise. Prints a table, then one JSON object; writes
-`docs/effect.png`. Runs that are there already are not run again.
+model's first weights, the order of the data and all noise; its model is then trained as a base that makes video
+(`benchmarks.base_model`), and all arms start from that. Prints a table, then one JSON object; writes `docs/effect.png`.
+What is there already is not made again. `--set` changes the configuration of every arm: give another `--folder` then.
 """
 
 import argparse
@@ -22,6 +23,7 @@ import matplotlib
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
+from matplotlib.figure import SubFigure
 
 CONFIG = Path(__file__).parents[1] / "configs/tiny.yaml"
 SGA, SPA = 0.3, 0.15
@@ -52,45 +54,65 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--base-steps", type=int, default=1000)
     parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--set", action="append", default=[], dest="sets")
     parser.add_argument("--picture", type=Path, default=Path("docs/effect.png"))
     options = parser.parse_args(argv)
     trials = [Trial(arm, seed, *scales) for seed in range(options.seeds) for arm, scales in ARMS.items()]
     trials += [Trial(f"λ × {k:g}", 0, k * SGA, k * SPA) for k in SCALES if k != 1.0]
     with ThreadPoolExecutor(options.jobs) as pool:
-        list(pool.map(lambda seed: fit(Trial("cache", seed, SGA, SPA), options, "--precompute"), range(options.seeds)))
+        list(pool.map(lambda seed: make_base(seed, options), range(options.seeds)))
         list(pool.map(lambda trial: fit(trial, options), trials))
     curves = {trial: read_curves(options.folder / trial.name) for trial in trials}
     report = summarise(curves)
     print_table(report)
-    draw(curves, options.picture)
+    draw(curves, report, options.picture)
     print(json.dumps(report))
 
 
-def fit(trial: Trial, options: argparse.Namespace, *flags: str) -> None:
-    """Runs the trial unless it is done. Each seed has its own random model and its own cache."""
-    run, beside = options.folder / trial.name, options.folder / f"seed{trial.seed}"
-    if not flags and (run / "done").exists():
+def make_base(seed: int, options: argparse.Namespace) -> None:
+    """The seed's random model, its cache and its base model."""
+    beside = options.folder / f"seed{seed}"
+    if (beside / "base").exists():
         return
-    sets = {
-        "data.dataset": options.dataset, "model.path": beside / "model", "train.cache": beside / "cache",
-        "train.out": run, "train.seed": trial.seed, "train.steps": options.steps,
+    sets = settings(seed, options) | {"model.path": beside / "model", "train.out": beside / "run"}
+    run(["matrix_train", "fit", str(CONFIG), "--precompute"], sets, f"cache, seed {seed}")
+    steps = ["--steps", str(options.base_steps), "--out", str(beside / "base")]
+    run(["benchmarks.base_model", str(CONFIG), *steps], sets, f"base model, seed {seed}")
+
+
+def fit(trial: Trial, options: argparse.Namespace) -> None:
+    """Runs the trial unless it is done."""
+    out = options.folder / trial.name
+    if (out / "done").exists():
+        return
+    sets = settings(trial.seed, options) | {
+        "model.path": options.folder / f"seed{trial.seed}" / "base", "train.out": out, "train.steps": options.steps,
         "align.sga": trial.sga, "align.spa": trial.spa, "log.to": "[]", "log.every": 10, "checkpoint.every": 0,
         "validation.every": max(1, options.steps // 4), "validation.videos": 0, "validation.clips": 16,
     }  # fmt: skip
-    command = [sys.executable, "-m", "matrix_train", "fit", str(CONFIG), *flags]
-    for name, value in sets.items():
-        command += ["--set", f"{name}={value}"]
-    if not flags:
-        command += ["--resume", "auto"]
+    run(["matrix_train", "fit", str(CONFIG), "--resume", "auto"], sets, f"{trial.arm}, seed {trial.seed}")
+    (out / "done").touch()
+
+
+def settings(seed: int, options: argparse.Namespace) -> dict[str, object]:
+    """What every run of a seed is set to. Each seed has its own model, and its own cache."""
+    cache = options.folder / f"seed{seed}" / "cache"
+    chosen = dict(given.split("=", 1) for given in options.sets)
+    return chosen | {"data.dataset": options.dataset, "train.cache": cache, "train.seed": seed}
+
+
+def run(command: list[str], sets: dict[str, object], what: str) -> None:
+    """`python -m` this, with the settings; SystemExit with the end of what it said where it fails."""
+    given = [part for name, value in sets.items() for part in ("--set", f"{name}={value}")]
     done = subprocess.run(
-        command, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False
-    )
+        [sys.executable, "-m", *command, *given],
+        env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
     if done.returncode:
-        raise SystemExit(f"{trial.name}: {done.stderr[-2000:]}")
-    if not flags:
-        (run / "done").touch()
-    print(f"{trial.arm}, seed {trial.seed}", file=sys.stderr, flush=True)
+        raise SystemExit(f"{what}: {done.stderr[-2000:]}")
+    print(what, file=sys.stderr, flush=True)
 
 
 def read_curves(run: Path) -> Curves:
@@ -114,6 +136,11 @@ MEASURES = {
     "correlation_v2v": "val.softmax.spa.correlation",
     "diffusion": "val.diffusion",
 }
+LABELS = (
+    "AAS v2t", "AAS v2v", "inside / outside v2t", "inside / outside v2v", "correlation v2t", "correlation v2v",
+    "diffusion",
+)  # fmt: skip
+"""Of MEASURES, in the picture."""
 
 
 def summarise(curves: dict[Trial, Curves]) -> dict[str, object]:
@@ -151,9 +178,11 @@ def print_table(report: dict[str, object]) -> None:
     )
 
 
-def draw(curves: dict[Trial, Curves], picture: Path) -> None:
-    """AAS by step for every arm (band: the seeds); AAS and diffusion loss by λ."""
-    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(13, 3.8), layout="constrained")
+def draw(curves: dict[Trial, Curves], report: dict[str, object], picture: Path) -> None:
+    """AAS by step for every arm (band: the seeds); AAS and diffusion loss by λ; the table of the last validation."""
+    figure = plt.figure(figsize=(13, 6.4), layout="constrained")
+    top, bottom = figure.subfigures(2, 1, height_ratios=(3.8, 2.4))  # type: ignore[misc]
+    left, middle, right = top.subplots(1, 3)
     for axis, key, title in (
         (left, "val.sga.aas", "AAS, video to text"),
         (middle, "val.spa.aas", "AAS, video to video"),
@@ -185,7 +214,31 @@ def draw(curves: dict[Trial, Curves], picture: Path) -> None:
         axis.spines[["top", "right"]].set_visible(False)
     for axis in (right, cost):
         axis.spines["top"].set_visible(False)
+    draw_table(bottom, report["arms"])  # type: ignore[arg-type]
     figure.savefig(picture, dpi=110)
+
+
+def draw_table(figure: SubFigure, arms: dict[str, dict[str, object]]) -> None:
+    """Means over seeds of every measure, and the values of the seeds below them."""
+    axis = figure.subplots()
+    axis.axis("off")
+    rows = []
+    for arm, row in arms.items():
+        by_seed: dict[str, list[float]] = row["by_seed"]  # type: ignore[assignment]
+        cells = [f"{row[m]:.3f}{seeds(by_seed[m])}" for m in MEASURES]
+        rows.append([arm, f"{row['sga']:g}", f"{row['spa']:g}", *cells])
+    table = axis.table(
+        cellText=rows, colLabels=["mean, and seeds", "λ_SGA", "λ_SPA", *LABELS], cellLoc="center", loc="center",
+        colWidths=[0.1, 0.05, 0.05] + [0.8 / len(LABELS)] * len(LABELS), edges="horizontal",
+    )  # fmt: skip
+    table.auto_set_font_size(False)
+    table.set_fontsize(8.5)
+    table.scale(1, 2)
+
+
+def seeds(values: list[float]) -> str:
+    """What the seeds had, where there were several."""
+    return "\n" + ", ".join(f"{value:.3g}" for value in values) if len(values) > 1 else ""
 
 
 if __name__ == "__main__":
