@@ -115,10 +115,10 @@ def run(command: list[str], sets: dict[str, object], what: str) -> None:
     print(what, file=sys.stderr, flush=True)
 
 
-def read_curves(run: Path) -> Curves:
-    """Validation numbers by name: (step, value)."""
+def read_curves(folder: Path) -> Curves:
+    """Validation numbers of a run by name: (step, value)."""
     curves: Curves = {}
-    for line in (run / "metrics.jsonl").read_text().splitlines():
+    for line in (folder / "metrics.jsonl").read_text().splitlines():
         values = json.loads(line)
         step = values.pop("step")
         for name, value in values.items():
