@@ -42,6 +42,14 @@ class IngestSettings(Settings):
     scene_threshold: float = Field(
         default=27.0, gt=0, description="PySceneDetect's content threshold: lower finds more cuts"
     )
+    scene_ratio: float = Field(
+        default=5.0,
+        gt=1,
+        description="PySceneDetect's adaptive threshold: a change so many times the mean around it is a cut too",
+    )
+    scene_min_change: float = Field(
+        default=9.0, gt=0, description="... if mean brightness, of 255, changes by at least this much"
+    )
     max_windows_per_scene: int = Field(default=2, ge=1, description="Clips taken out of one scene at most")
     max_windows_per_source: int = Field(default=4, ge=1, description="Clips taken out of one source at most")
     min_side: int = Field(default=120, ge=16, description="Sources with a shorter side, in pixels, are too small")

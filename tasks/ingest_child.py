@@ -72,21 +72,15 @@ def _rate(settings: IngestSettings) -> Fraction:
 def _windows(decoder: Decoder, settings: IngestSettings) -> Iterator[Taken]:
     if decoder.promised_s > settings.max_duration_s:
         raise Reject(Reason.TOO_LARGE, f"{decoder.promised_s:.0f} s long, more than {settings.max_duration_s:g}")
-    cuts = Cuts(settings.scene_threshold)
     taker = WindowTaker(
         Fitter(settings.width, settings.height, decoder.pixel_aspect), settings.frames, _rate(settings),
         settings.max_windows_per_scene, settings.max_windows_per_source,
     )  # fmt: skip
     tolerance = min(decoder.tick / 2, _HALF_MS)
-    before: Shown | None = None
-    for shown in decoder.frames():
-        same_size = before is not None and _size(before) == _size(shown)
-        if not same_size:
-            _check_size(shown, settings)
-            cuts.restart()
+    for shown, begins in _scenes(decoder, settings):
         if not shown.sound:
             yield from taker.cut(None, shown.start)
-        elif cuts.is_cut(shown.frame) or not same_size or (before is not None and not before.sound):
+        elif begins:
             yield from taker.cut(shown, shown.start)
         else:
             yield from taker.show(shown, tolerance)
@@ -94,8 +88,27 @@ def _windows(decoder: Decoder, settings: IngestSettings) -> Iterator[Taken]:
             return
         if shown.start > settings.max_duration_s:
             raise Reject(Reason.TOO_LARGE, f"longer than {settings.max_duration_s:g} s")
-        before = shown
     yield from taker.cut(None, decoder.end)
+
+
+def _scenes(decoder: Decoder, settings: IngestSettings) -> Iterator[tuple[Shown, bool]]:
+    """Every frame, with whether a scene begins at it. Damage and a new size end a scene, as a cut does."""
+    cuts, before = None, None
+    for shown in decoder.frames():
+        same_size = before is not None and _size(before) == _size(shown)
+        if cuts and not (same_size and shown.sound):
+            yield from cuts.rest()
+            cuts = None
+        if not same_size:
+            _check_size(shown, settings)
+        if shown.sound:
+            cuts = cuts or Cuts(settings.scene_threshold, settings.scene_ratio, settings.scene_min_change)
+            yield from cuts.see(shown)
+        else:
+            yield shown, False
+        before = shown
+    if cuts:
+        yield from cuts.rest()
 
 
 def _size(shown: Shown) -> tuple[int, int]:
