@@ -47,12 +47,12 @@ from tasks.track import track
 VERSIONS = {
     "scan": 1,
     "select": 1,
-    "ingest": 1,
+    "ingest": 2,
     "dedupe": 1,
     "caption": 1,
     "ground": 1,
     "track": 2,
-    "curate": 3,
+    "curate": 4,
     "shard": 1,
 }
 """Code version per stage: raise one when its code writes other rows for the same input."""

@@ -43,6 +43,7 @@ class CurateSettings(Settings):
     max_area_step: float = Field(
         default=1.0, ge=0, description="largest lasting |log2| change of area from one frame to the next"
     )
+    max_leap: float = Field(default=2.5, ge=0, description="farthest leap between two frames, in sides of the thing")
     max_growth: float = Field(default=1.6, ge=0, description="largest lasting growth since the anchor frame, in log2")
     max_fragments: float = Field(default=0.5, ge=0, le=1, description="share of the mask outside its biggest part")
     min_anchor_iou: float = Field(default=0.5, ge=0, le=1, description="IoU of the mask's box with the anchor box")
@@ -112,7 +113,7 @@ def measure(track: Track, anchor: Anchor, size: tuple[int, int], same_class_iou:
     if not visible.any():
         return TrackNumbers(
             id=track.id, visible_share=0, longest_gap=0, area_jump=0, fragments=1, anchor_iou=0, side=0,
-            same_class_iou=0, growth=0, area_step=0, likeness=0, least_likeness=0,
+            same_class_iou=0, growth=0, area_step=0, leap=0, likeness=0, least_likeness=0,
         )  # fmt: skip
     seen = np.flatnonzero(visible)
     rles = [{"size": [height, width], "counts": track.masks[t]} for t in seen]
@@ -134,6 +135,7 @@ def measure(track: Track, anchor: Anchor, size: tuple[int, int], same_class_iou:
         same_class_iou=same_class_iou,
         growth=max(0.0, float(np.log2(_running_median(areas).max() / base))),
         area_step=max((_lasting(np.log2(areas), i) for i in np.flatnonzero(pairs).tolist()), default=0.0),
+        leap=_leap(seen, areas, boxes),
         likeness=float(_running_median(likeness).min()),
         least_likeness=float(likeness.min()),
     )
@@ -161,6 +163,22 @@ def _lasting(logs: NDArray[np.float64], i: int) -> float:
         return 0.0
     once, stays = logs[i + 1] - logs[i], np.median(after) - np.median(before)
     return float(min(abs(once), abs(stays))) if once * stays > 0 else 0.0
+
+
+def _leap(seen: NDArray[np.int64], areas: NDArray[np.float64], boxes: NDArray[np.float64]) -> float:
+    """Widest gap between the boxes of two successive masks, per frame from one to the other, in sides of the thing.
+
+    No more than the velocity differs there from the one just before and from the one just after: what flies fast leaps
+    at every frame, a mask that goes over to another thing does once, or there and back.
+    """
+    frames = np.diff(seen)
+    low, high = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
+    gaps = np.linalg.norm(np.maximum(low[1:] - high[:-1], low[:-1] - high[1:]).clip(0), axis=1) / frames
+    velocities = np.diff((low + high) / 2, axis=0) / frames[:, None]
+    changes = np.linalg.norm(np.diff(velocities, axis=0), axis=1)
+    if changes.size:
+        gaps[1:], gaps[:-1] = np.minimum(gaps[1:], changes), np.minimum(gaps[:-1], changes)
+    return float(gaps.max(initial=0.0) / np.sqrt(np.median(areas)))
 
 
 def _fragments(track: Track, seen: NDArray[np.int64], boxes: NDArray[np.float64], size: tuple[int, int]) -> float:
@@ -222,6 +240,7 @@ def _fault(n: TrackNumbers, frames: int, s: CurateSettings) -> Dropped | None:
         ("off_anchor", n.anchor_iou < s.min_anchor_iou, f"IoU {n.anchor_iou:.2f} with the anchor"),
         ("area_jump", n.area_jump > s.max_area_jump, f"area changes by 2^{n.area_jump:.1f} in one frame"),
         ("area_step", n.area_step > s.max_area_step, f"area changes by 2^{n.area_step:.1f} at once and stays so"),
+        ("leap", n.leap > s.max_leap, f"leaps {n.leap:.1f} times its own side in one frame"),
         ("growth", n.growth > s.max_growth, f"area grows by 2^{n.growth:.1f} since the anchor"),
         ("fragmented", n.fragments > s.max_fragments, f"{n.fragments:.2f} of the mask outside its biggest part"),
         ("unlike_anchor", n.likeness < s.min_likeness, f"colour likeness falls to {n.likeness:.2f}"),

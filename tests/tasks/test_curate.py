@@ -184,6 +184,24 @@ def test_a_slow_loss_is_no_step() -> None:
     assert 0 < n.area_step < 0.1
 
 
+@pytest.mark.parametrize(
+    ("x", "seen", "leap"),
+    [
+        (lambda t: 0 if t < 9 else 64, lambda _: True, 3.0),  # over to another, 48 pixels away
+        (lambda t: 64 if t == 9 else 0, lambda _: True, 3.0),  # for one frame
+        (lambda t: 0 if t < 9 else 64, lambda t: t not in (9, 10), 1.0),  # within three frames
+        (lambda t: 0 if t < 1 else 64, lambda _: True, 3.0),  # at the very start
+        (lambda t: 40 * t - 60, lambda _: True, 0.0),  # flies through, visible in frames 2, 3 and 4
+        (lambda t: 12 * t, lambda _: True, 0.0),
+        (lambda _: 5, lambda t: t == 3, 0.0),
+    ],
+)
+def test_numbers_of_a_leap(x: Callable[[int], int], seen: Callable[[int], bool], leap: float) -> None:
+    track = Track(id="id1", masks=tuple(encode_mask(m) for m in block(x, seen=seen)))
+    n = measure(track, anchor("id1", 3, (0, 0, 9, 9)), (H, W), 0)
+    assert n.leap == pytest.approx(leap)
+
+
 def test_numbers_of_fragments() -> None:
     masks = np.zeros((T, H, W), dtype=bool)
     masks[:, 10:20, 10:20] = True
@@ -227,6 +245,7 @@ def bad_tracks() -> dict[str, tuple[Masks, Anchor | None, tuple[float | None, ..
         "off_anchor": (block(lambda t: 10 + t), anchor("id2", 10, (10, 30, 26, 46)), ()),
         "area_jump": (jumps, None, ()),
         "area_step": (parted, None, ()),
+        "leap": (block(lambda t: 10 if t < 9 else 70), None, ()),
         "growth": (creeps, None, ()),
         "fragmented": (dust, None, ()),
         "unlike_anchor": (block(lambda t: 10 + t), None, tuple(1 - t / T for t in range(T))),
