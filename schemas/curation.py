@@ -40,8 +40,8 @@ class TrackNumbers(Record):
     leap: float = Field(
         default=0.0,
         ge=0,
-        description="widest gap between the boxes of two successive masks, per frame from one to the other, in units of "
-        "sqrt(median area); at most the change of velocity there, so that steady flight is none",
+        description="widest gap between the boxes of two successive masks, per frame from one to the other, in units "
+        "of sqrt(median area); at most the change of velocity there, so that steady flight is none",
     )
     likeness: Share = Field(
         default=1.0, description="lowest median of `Track.likeness` over five consecutive visible frames"
