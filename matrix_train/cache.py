@@ -5,8 +5,8 @@
     <cache>/<clip_id>.safetensors    mean, std, id_map, prompt; digests of what they were made from in the header
 
 A cache made under another VAE, text encoder or geometry is refused with the name of what differs; so is an entry whose
-caption, ID map or first frame has changed. The first frame itself stays out: it gets fresh noise before the VAE at
-every step.
+caption, ID map or video has changed. The first frame itself stays out: it gets fresh noise before the VAE at every
+step.
 """
 
 import hashlib
@@ -70,8 +70,15 @@ class LatentCache:
             _write(folder / CACHE_FILE, (key.model_dump_json(indent=2) + "\n").encode())
         return cls(folder, key)
 
-    def has(self, name: str) -> bool:
-        return self._path(name).exists()
+    def holds(self, name: str, expected: dict[str, str]) -> bool:
+        """Whether a whole entry is there, made from what `expected` names of `sources`."""
+        try:
+            opened: Any = safe_open(self._path(name), framework="pt")
+            with opened as file:
+                made_from = file.metadata() or {}
+        except (FileNotFoundError, SafetensorError):
+            return False
+        return all(made_from.get(what) == value for what, value in expected.items())
 
     def write(self, name: str, tensors: dict[str, Tensor], sources: dict[str, str]) -> None:
         """One clip's tensors without the batch axis; the file appears whole or not at all. sources: see `sources`."""
@@ -107,20 +114,24 @@ class LatentCache:
             raise UserError(f"{self._path(name)} is damaged: delete the file and precompute again") from None
         differs = ", ".join(what for what, value in expected.items() if made_from.get(what) != value)
         if differs:
-            raise UserError(
-                f"{self._path(name)} is stale: the clip has another {differs}: delete the file and precompute again"
-            )
+            raise UserError(f"{self._path(name)} is stale: the clip has another {differs}: precompute again")
         return tensors
 
 
 def sources(batch: Batch, i: int) -> dict[str, str]:
     """Digests of what the i-th sample's entry is made from, by name."""
-    parts = {
-        "caption": batch.captions[i].encode(),
-        "id_map": batch.id_map[i].cpu().numpy().tobytes(),
-        "first_frame": batch.video[i, 0].cpu().numpy().tobytes(),
+    return listed_sources(batch.captions[i], batch.media[i]) | {
+        "id_map": _digest(batch.id_map[i].cpu().numpy().tobytes())
     }
-    return {name: hashlib.sha256(content).hexdigest()[:16] for name, content in parts.items()}
+
+
+def listed_sources(caption: str, media_digest: str) -> dict[str, str]:
+    """Those of `sources` that the dataset's index knows."""
+    return {"caption": _digest(caption.encode()), "video": media_digest[:16]}
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
 
 
 def _write(path: Path, content: bytes) -> None:

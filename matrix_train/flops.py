@@ -34,7 +34,7 @@ _CPU_KERNELS: dict[Any, Callable[..., int]] = {
 def count_flops(run: Callable[[], object]) -> int:
     """FLOPs of `run`: matrix products, convolutions and attention; recomputed ones count again."""
     counter = _counter.FlopCounterMode(display=False, custom_mapping=_CPU_KERNELS)
-    with counter, _fused_attention():
+    with counter, fused_attention():
         run()
     return int(counter.get_total_flops())
 
@@ -61,7 +61,7 @@ def wait_for(device: torch.device) -> None:
 
 
 @contextmanager
-def _fused_attention() -> Iterator[None]:
+def fused_attention() -> Iterator[None]:
     """Attention as one fused operator on the meta device too, where PyTorch would spell out the N × N matrix.
 
     A fused backward pass forms the scores again: 2.5 times the forward pass instead of 2. The function itself is put

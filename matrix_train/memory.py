@@ -1,6 +1,7 @@
 """How much memory a computation holds at its worst, counted tensor by tensor: works on the meta device."""
 
 import weakref
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
@@ -8,8 +9,17 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from matrix_train.flops import fused_attention
+
 # Its class is typed in part only.
 _mode: Any = TorchDispatchMode
+
+
+def peak_bytes(run: Callable[[], object]) -> int:
+    """Most bytes alive at once of what `run` makes, with attention as the fused operator that a GPU runs."""
+    with PeakBytes() as memory, fused_attention():
+        run()
+    return memory.peak
 
 
 class PeakBytes(_mode):  # type: ignore[misc]

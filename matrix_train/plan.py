@@ -17,7 +17,7 @@ from matrix_train.config import Config
 from matrix_train.data import open_stream
 from matrix_train.encoders import count_parameters, read_scheduler, read_tokenizer
 from matrix_train.flops import costly_roles, count_flops, matmul_rate, training_step
-from matrix_train.memory import PeakBytes
+from matrix_train.memory import peak_bytes
 from matrix_train.step import AlignedModel
 
 ROLE_TOKENS = 8
@@ -84,8 +84,7 @@ def plan_run(config: Config, device: torch.device) -> RunPlan:
             trainable[kind_of(name)] += parameter.numel()
         else:
             frozen += parameter.numel()
-    with PeakBytes() as memory:
-        _planned_step(config, backbone)()
+    activations = peak_bytes(_planned_step(config, backbone))
     passes = config.train.accumulate
     flops = planned_step_flops(config, backbone) * config.train.batch_size * passes
     plain = config.model_copy(update={"align": config.align.model_copy(update={"sga": 0.0, "spa": 0.0})})
@@ -105,7 +104,7 @@ def plan_run(config: Config, device: torch.device) -> RunPlan:
         weight_bytes=(frozen + sum(encoders.values())) * size,
         # Parameter, gradient and AdamW's two moments, all float32.
         state_bytes=16 * sum(trainable.values()),
-        activation_bytes=memory.peak * config.train.batch_size,
+        activation_bytes=activations * config.train.batch_size,
         matmul_rate=rate, seconds_at_full_rate=flops / rate, batch=shapes,
     )  # fmt: skip
 

@@ -1,4 +1,7 @@
-"""`fit --precompute`: every clip's latents and text embeddings into the cache. Stopped, it goes on where it was."""
+"""`fit --precompute`: every clip's latents and text embeddings into the cache.
+
+Stopped, it goes on where it was; run again over a changed data set, it makes anew what has another video or caption.
+"""
 
 from pathlib import Path
 
@@ -7,7 +10,7 @@ from rich.console import Console
 from rich.progress import track
 
 from matrix_train.assembly import DTYPES
-from matrix_train.cache import CacheKey, LatentCache, sources
+from matrix_train.cache import CacheKey, LatentCache, listed_sources, sources
 from matrix_train.config import Config
 from matrix_train.data import Collate, GaveUp, MatrixDataset, Ref, Split
 from matrix_train.encoders import Encoders, identity
@@ -51,7 +54,8 @@ def precompute(config: Config, accelerator: Accelerator, console: Console) -> in
         order = dataset.plan.order(0)
         mine = range(accelerator.process_index, len(order), accelerator.num_processes)
         for place in track(mine, split, console=console, disable=not accelerator.is_main_process):
-            if cache.has(order[place]):
+            row = dataset.rows[order[place]]
+            if cache.holds(row.key, listed_sources(row.caption, row.media_digest)):
                 continue
             batch = together([dataset[Ref(0, place, place)]])
             if isinstance(batch, GaveUp):

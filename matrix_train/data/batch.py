@@ -24,6 +24,8 @@ class Batch:
     position: int
     """How many batches of this rank came before it."""
     keys: tuple[str, ...]
+    media: tuple[str, ...]
+    """SHA-256 of each sample's mp4."""
     captions: tuple[str, ...]
     interactions: tuple[Interaction, ...]
     """The chosen one of each sample."""
@@ -90,6 +92,7 @@ class Collate:
             epoch=good[0].ref.epoch,
             position=good[0].ref.position,
             keys=tuple(s.key for s in good),
+            media=tuple(s.media for s in good),
             captions=tuple(s.caption for s in good),
             interactions=tuple(s.interaction for s in good),
             video=_stack([s.video.permute(0, 2, 3, 1) for s in good]).permute(0, 1, 4, 2, 3),

@@ -39,6 +39,8 @@ class TrainSample:
     ref: Ref
     key: str
     shard: str
+    media: str
+    """SHA-256 of the mp4."""
     caption: str
     interaction: Interaction
     """The one whose roles `text`, `subject` and `object` are."""
@@ -158,6 +160,7 @@ class MatrixDataset(Dataset[TrainSample | GaveUp]):
             ref=ref,
             key=row.key,
             shard=row.shard,
+            media=row.media_digest,
             caption=sample.caption,
             interaction=chosen,
             skip=skip,

@@ -54,7 +54,7 @@ class StreamState(TypedDict):
     position: Annotated[int, Field(ge=0)]
     """Batches taken so far: where the next stream goes on."""
     dataset: str
-    """Digest of the split's keys, which decide the order."""
+    """Digest of the split's rows in the index: they decide the order, and change with what the shards hold."""
     samples: Annotated[int, Field(ge=0)]
     skips: dict[str, int]
     bad: list[tuple[str, str, BadReason, str]]
@@ -146,7 +146,8 @@ class BatchStream(Iterator[Batch]):
 
     def _identity(self) -> str:
         """Of the split's samples."""
-        return hashlib.sha256(" ".join(self.plan.keys).encode()).hexdigest()[:16]
+        rows = "\n".join(row.model_dump_json() for row in self.dataset.rows.values())
+        return hashlib.sha256(rows.encode()).hexdigest()[:16]
 
     def close(self) -> None:
         """Ends the workers. Safe to repeat."""

@@ -1,5 +1,7 @@
 """Precomputed latents and text: the same training as without, and stale ones are refused by name."""
 
+import hashlib
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from matrix_train.config import Config
 from matrix_train.distributed import make_accelerator
 from matrix_train.errors import UserError
 from matrix_train.precompute import cache_key, precompute
+from tests.matrix_train.data.shards import Files, files_of, rows_of, tamper
 from tests.matrix_train.fitting import metrics, small_config, start
 
 
@@ -82,5 +85,36 @@ def test_an_entry_of_another_clip_is_refused(cached: Config) -> None:
     content = paths[0].read_bytes()
     for path in paths[1:]:
         path.write_bytes(content)
-    with pytest.raises(UserError, match=r"is stale: the clip has another .*first_frame"):
+    with pytest.raises(UserError, match=r"is stale: the clip has another .*video.*id_map"):
         start(cached).train()
+
+
+def test_a_clip_with_another_video_under_the_same_key_is_refused_and_made_anew(
+    cached: Config, dataset: Path, tmp_path: Path
+) -> None:
+    """All of the video counts, not its first frame: an empty box at the mp4's end changes no picture."""
+    changed = Path(shutil.copytree(dataset, tmp_path / "changed"))
+
+    def longer(files: Files) -> Files:
+        return {**files, "mp4": files["mp4"] + b"\x00\x00\x00\x08free"}
+
+    for row in rows_of(changed):
+        digest = hashlib.sha256(longer(files_of(changed, row))["mp4"]).hexdigest()
+        tamper(
+            changed, row.key,
+            lambda files, old=row.media_digest, new=digest: {
+                **longer(files), "json": files["json"].replace(old.encode(), new.encode())
+            },
+            media_digest=digest, source_digest=digest,
+        )  # fmt: skip
+    other = cached.model_copy(
+        update={
+            "data": cached.data.model_copy(update={"dataset": str(changed)}),
+            "train": cached.train.model_copy(update={"out": str(tmp_path / "other"), "steps": 1}),
+        }
+    )
+    with pytest.raises(UserError, match="is stale: the clip has another video: delete the file and precompute again"):
+        start(other).train()
+    assert fill(other) == 12 and fill(other) == 0
+    shutil.rmtree(tmp_path / "other")
+    assert start(other).train().step == 1

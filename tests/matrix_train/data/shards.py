@@ -32,6 +32,10 @@ def rows_of(folder: Path) -> list[IndexRow]:
     return from_table(pq.read_table(folder / INDEX_FILE), IndexRow)
 
 
+def files_of(folder: Path, row: IndexRow) -> Files:
+    return next(raw.files for raw in read_raw(Folder(str(folder)), row.shard) if raw.key == row.key)
+
+
 def write_index(folder: Path, rows: list[IndexRow]) -> None:
     """The index and all that `dataset.json` says about it and the shards as they now are."""
     data = encode_index(rows)
