@@ -114,7 +114,9 @@ class LatentCache:
             raise UserError(f"{self._path(name)} is damaged: delete the file and precompute again") from None
         differs = ", ".join(what for what, value in expected.items() if made_from.get(what) != value)
         if differs:
-            raise UserError(f"{self._path(name)} is stale: the clip has another {differs}: precompute again")
+            raise UserError(
+                f"{self._path(name)} is stale: the clip has another {differs}: delete the file and precompute again"
+            )
         return tensors
 
 
