@@ -127,7 +127,6 @@ def make_random_model(config: Config) -> None:
     folder = Path(config.model.path)
     if not config.model.make_random or folder.exists():
         return
-    _, rows = read_index(config.data, "train")
-    captions = [row.caption for row in rows]
+    captions = [row.caption for row in read_index(config.data, "train").rows]
     data = config.data
     make_tiny_pipeline(folder, captions, data.frames, data.height, data.width, data.max_tokens, seed=config.train.seed)

@@ -31,8 +31,13 @@ from matrix_train.trained import TRAINABLE_FILE
 FOLDER, OPTIMIZER, STATE = "checkpoints", "optimizer.safetensors", "state.json"
 _NAME = re.compile(r"step-([0-9]{8})")
 
-FREE = ("log", "checkpoint", "validation", "train.out", "train.cache", "data.workers", "model.checkpointing")
-"""Settings that may change between a run and its continuation: they do not change what is learnt."""
+FREE = (
+    "log", "checkpoint", "validation", "train.out", "train.cache", "model.checkpointing", "data.workers",
+    "data.max_bad_share", "data.dataset", "data.storage_options",
+)  # fmt: skip
+"""Settings that may change between a run and its continuation: they do not change what is learnt.
+
+The data set may have moved; that it is the same one is known by its shards (`data.index`)."""
 
 
 class State(BaseModel):

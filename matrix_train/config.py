@@ -8,7 +8,7 @@ key and its meaning.
 
 import textwrap
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args, get_origin
 
 import yaml
 from pydantic import Field, TypeAdapter, model_validator
@@ -19,6 +19,7 @@ from matrix_train.errors import UserError
 from schemas.settings import Settings, override, parse_mapping, validate
 
 Precision = Literal["fp32", "bf16"]
+Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
 class ModelConfig(Settings):
@@ -81,11 +82,13 @@ class AlignConfig(Settings):
 
 
 class OptimConfig(Settings):
-    lr: float = Field(default=1e-5, gt=0, description="peak learning rate of LoRA and input projection")
-    decoder_lr: float | None = Field(default=None, gt=0, description="peak learning rate of the decoders; null: lr")
-    betas: tuple[float, float] = Field(default=(0.9, 0.95), description="AdamW's")
-    weight_decay: float = Field(default=1e-4, ge=0, description="AdamW's")
-    eps: float = Field(default=1e-8, gt=0, description="AdamW's")
+    lr: float = Field(default=1e-5, gt=0, le=1, description="peak learning rate of LoRA and input projection")
+    decoder_lr: float | None = Field(default=None, gt=0, le=1, description="peak learning rate of decoders; null: lr")
+    betas: tuple[Decay, Decay] = Field(
+        default=(0.9, 0.95), description="how much of the means of gradient and squared gradient AdamW keeps a step"
+    )
+    weight_decay: float = Field(default=1e-4, ge=0, description="share of lr by which weights shrink a step, in AdamW")
+    eps: float = Field(default=1e-8, gt=0, description="added to the root that AdamW divides by")
     warmup: int = Field(default=100, ge=0, description="steps of linear warm-up, then cosine to zero at the last step")
     clip: float = Field(default=1.0, gt=0, description="gradients are scaled to at most this norm")
 
@@ -101,7 +104,7 @@ class TrainConfig(Settings):
     image_noise: bool = Field(
         default=True, description="the first frame gets noise σ = exp(N(−3, 0.5)) before the VAE, as CogVideoX-I2V was"
     )
-    seed: int = Field(default=0, ge=0, description="of plan, timesteps, noise, dropout and new weights")
+    seed: int = Field(default=0, ge=0, lt=2**63, description="of plan, timesteps, noise, dropout and new weights")
     cache: str | None = Field(default=None, description="folder of `fit --precompute`; null encodes at every step")
     parallel: Literal["ddp", "fsdp"] = Field(default="ddp", description="with several processes (accelerate launch)")
 
@@ -110,9 +113,11 @@ class ValidateConfig(Settings):
     every: int = Field(default=250, ge=0, description="steps between validations; also at step 0; 0 turns it off")
     clips: int = Field(default=8, ge=1, description="held-out clips")
     timesteps: tuple[int, ...] = Field(default=(200, 500, 800), min_length=1, description="fixed timesteps")
-    videos: int = Field(default=2, ge=0, description="clips sampled as videos beside the original; 0: none")
-    video_every: int = Field(default=500, ge=1, description="steps between sampled videos; also at step 0")
-    sampling_steps: int = Field(default=50, ge=1, description="denoising steps of a sampled video")
+    videos: int = Field(default=2, ge=0, description="clips sampled at validations, beside the original; 0: none")
+    video_every: int = Field(
+        default=500, ge=1, description="steps between sampled videos, a multiple of validation.every; also at step 0"
+    )
+    sampling_steps: int = Field(default=50, ge=1, le=1000, description="denoising steps of a sampled video")
     guidance: float = Field(default=6.0, ge=1, description="classifier-free guidance of a sampled video")
 
 
@@ -123,7 +128,9 @@ class CheckpointConfig(Settings):
 
 
 class LogConfig(Settings):
-    to: tuple[Literal["tensorboard", "wandb"], ...] = Field(default=("tensorboard",), description="wandb if installed")
+    to: tuple[Literal["tensorboard", "wandb"], ...] = Field(
+        default=("tensorboard",), description="beside metrics.jsonl: tensorboard, wandb where it is installed, or []"
+    )
     every: int = Field(default=10, ge=1, description="steps between the numbers written")
 
 
@@ -150,6 +157,12 @@ class Config(Settings):
                 raise ValueError(f"align.{family} is {scale}, but align.{family}_blocks is empty")
         if not all(0 <= t < 1000 for t in self.validation.timesteps):
             raise ValueError("validation.timesteps must lie between 0 and 999")
+        validation = self.validation
+        if validation.every and validation.videos and validation.video_every % validation.every:
+            raise ValueError(
+                f"validation.video_every={validation.video_every} must be a multiple of validation.every="
+                f"{validation.every}: videos are sampled at validations"
+            )
         if self.train.parallel == "fsdp" and self.validation.every and self.validation.videos:
             raise ValueError(
                 "sampling needs the whole model on each GPU: set validation.videos=0 or train.parallel=ddp"
@@ -182,11 +195,20 @@ def dump_config(config: Config) -> str:
     for section, inside in config:
         lines.append(f"{section}:")
         for name, field in type(inside).model_fields.items():
-            lines += [f"  # {line}" for line in textwrap.wrap(field.description or "", 114)]
+            meaning = "; ".join(filter(None, [field.description, _choices(field.annotation)]))
+            lines += [f"  # {line}" for line in textwrap.wrap(meaning, 114)]
             value = config_value(getattr(inside, name))
             lines.append(f"  {name}: {value}")
         lines.append("")
     return "\n".join(lines)
+
+
+def _choices(annotation: Any) -> str:
+    """The values of a setting that has only a few, in words."""
+    if get_origin(annotation) is not Literal:
+        return ""
+    *others, last = map(str, get_args(annotation))
+    return f"{', '.join(others)} or {last}"
 
 
 def config_value(value: Any) -> str:

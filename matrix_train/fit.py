@@ -25,11 +25,12 @@ from matrix_train.assembly import assemble, kind_of
 from matrix_train.cache import LatentCache
 from matrix_train.checkpoint import State, binding_settings, check_resumable, read_checkpoint
 from matrix_train.config import Config
-from matrix_train.data import Batch, BatchStream, Split, open_stream
+from matrix_train.data import BadEntry, Batch, BatchStream, Split, open_stream
 from matrix_train.distributed import AnyProcess, gather_states, restore_states, save_states
 from matrix_train.guard import FiniteGuard
 from matrix_train.inputs import Draw, prepare
-from matrix_train.logs import RunLog
+from matrix_train.logs import VALIDATION, RunLog
+from matrix_train.means import Means
 from matrix_train.meter import Meter
 from matrix_train.precompute import cache_key
 from matrix_train.rundir import RunFolder
@@ -63,6 +64,8 @@ class Run:
         self.main = accelerator.is_main_process
         self.any_process = AnyProcess(accelerator.num_processes)
         self.step, self.seconds = 0, 0.0
+        self.told: set[str] = set()
+        """Keys of bad entries that the console has named."""
 
     def start(self, resume: bool) -> "Run":
         """Builds everything, and goes to the newest checkpoint where `resume` says so."""
@@ -114,9 +117,7 @@ class Run:
             self._release()
 
     def _train(self) -> FitResult:
-        config = self.config
-        logs: dict[str, float] = {}
-        validation: dict[str, float] = {}
+        config, accelerator = self.config, self.accelerator
         validator = self._validator()
         if self.cache is not None:
             self.parts.encoders.rest_text()
@@ -126,20 +127,22 @@ class Run:
             RunLog(self.path, config, self.step, self.console) if self.main else nullcontext() as log,
             StopSignals() as stop,
         ):
-            if self.step == 0:
+            logs, validation = log.last if log is not None else ({}, {})
+            # Of step 0, and of a step that was saved but whose validation the run did not live to see.
+            if self._validates() and self.any_process(log is not None and self.step not in log.validated)[0]:
                 validation = self._validate(validator, log)
             while self.step < config.train.steps:
                 meter.begin()
-                parts, norm = self._one_step(meter)
+                means, norm = self._one_step(meter)
                 self.step += 1
                 last = self.step == config.train.steps
                 if last or self.step % config.log.every == 0:
-                    logs = self._means(parts, norm) | meter.read()
+                    logs = means.read(accelerator) | self._standing(norm) | meter.read()
                     if log is not None:
                         log.write(self.step, logs)
-                        log.advance(self.step, meter.line(logs))
+                        log.advance(self.step, meter.line(logs, log.wide))
                 stopped, late = self.any_process(stop.asked, self._late(meter))
-                validates = config.validation.every and self.step % config.validation.every == 0
+                validates = self._validates()
                 saves = last or stopped or late or self._checkpoint_due()
                 if validates or saves:
                     meter.pause()
@@ -152,17 +155,17 @@ class Run:
                     meter.saved()
                 if stopped and not last:
                     raise Stopped(self.step, stopped)
-                if last or validates:
-                    validation = self._validate(validator, log) or validation
+                if validates:
+                    validation = self._validate(validator, log)
         return FitResult(self.path, self.step, logs, validation)
 
-    def _one_step(self, meter: Meter) -> tuple[dict[str, Tensor], Tensor]:
-        """One optimiser step: parts of the loss, mean over the forward passes, and the gradient's norm."""
+    def _one_step(self, meter: Meter) -> tuple[Means, Tensor]:
+        """One optimiser step: the numbers of its forward passes, and the gradient's norm."""
         config, accelerator = self.config, self.accelerator
         factor = cosine_with_warmup(self.step, config.train.steps, config.optim.warmup)
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak_lr"] * factor
-        sums: dict[str, Tensor] = {}
+        means = Means()
         for part in range(config.train.accumulate):
             with meter.waiting():
                 batch = next(self.stream)
@@ -175,27 +178,33 @@ class Run:
             with accelerator.no_sync(self.model) if more else nullcontext():
                 loss, parts = self.model(inputs)
                 accelerator.backward(loss / config.train.accumulate)
-            for name, value in parts.items():
-                sums[name] = sums.get(name, torch.zeros_like(value)) + value / config.train.accumulate
+            means.add(parts)
         norm = accelerator.clip_grad_norm_(self.model.parameters(), config.optim.clip)
         assert isinstance(norm, Tensor)
         norm = self.guard.watch(norm, self.model.parameters())
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        return sums, norm
+        return means, norm
 
-    def _means(self, parts: dict[str, Tensor], norm: Tensor) -> dict[str, float]:
-        """Over the processes, as plain numbers: the only place of a step that waits for the device."""
-        names = sorted(parts)
-        stacked = torch.stack([parts[name].float() for name in names])
-        values = self.accelerator.reduce(stacked, "mean").tolist()
-        bad = Counter(entry.reason for entry in self.stream.bad.values())
-        counts = {f"skipped.{reason}": float(n) for reason, n in self.stream.skips.items()}
-        counts |= {f"bad.{reason}": float(n) for reason, n in bad.items()}
+    def _standing(self, norm: Tensor) -> dict[str, float]:
+        """Of the gradient, and how many samples were skipped and entries left out so far, over all processes.
+
+        The main process names every entry that is left out, once.
+        """
+        skips: Counter[str] = Counter()
+        bad: dict[str, BadEntry] = {}
+        for theirs, entries in gather_object([(self.stream.skips, self.stream.bad)]):
+            skips.update(theirs)
+            bad |= entries
         if put_aside := self.guard.read(self.step):
-            counts["skipped.nonfinite_gradient"] = float(put_aside)
-        lr = self.optimizer.param_groups[0]["lr"]
-        return dict(zip(names, values, strict=True)) | {"norm": float(norm), "lr": lr} | counts
+            skips["nonfinite_gradient"] = put_aside
+        for key in sorted(bad.keys() - self.told):
+            if self.main:
+                self.console.print(f"left out: {bad[key]}", highlight=False, markup=False, soft_wrap=True)
+            self.told.add(key)
+        counts = {f"skipped.{reason}": float(n) for reason, n in sorted(skips.items())}
+        counts |= {f"bad.{r}": float(n) for r, n in sorted(Counter(e.reason for e in bad.values()).items())}
+        return {"norm": float(norm), "lr": self.optimizer.param_groups[0]["lr"]} | counts
 
     def _validator(self) -> Validator | None:
         if not self.config.validation.every:
@@ -206,12 +215,14 @@ class Run:
             )
         return Validator(self.config, self.parts, self.accelerator, self.held_out)
 
+    def _validates(self) -> bool:
+        """After this step: every so many, and after the last."""
+        every = self.config.validation.every
+        return bool(every) and (self.step % every == 0 or self.step == self.config.train.steps)
+
     def _validate(self, validator: Validator | None, log: RunLog | None) -> dict[str, float]:
-        if validator is None:
-            return {}
-        values = {f"val.{name}": value for name, value in validator.measure(self.model).items()}
-        if log is not None:
-            log.write(self.step, values)
+        assert validator is not None
+        values = {VALIDATION + name: value for name, value in validator.measure(self.model).items()}
         settings = self.config.validation
         if settings.videos and (self.step % settings.video_every == 0 or self.step == self.config.train.steps):
             world, rank = self.accelerator.num_processes, self.accelerator.process_index
@@ -219,6 +230,9 @@ class Run:
             folder = self.path / "samples" / f"step-{self.step:08d}"
             write_samples(self.config, self.parts, mine, folder, self.accelerator.device)
         self.accelerator.wait_for_everyone()
+        # Last: the line says that all of this step's validation is there.
+        if log is not None:
+            log.write(self.step, values)
         return values
 
     def _checkpoint_due(self) -> bool:

@@ -1,6 +1,7 @@
 """Where a run's numbers go: metrics.jsonl always, TensorBoard or wandb as configured, one Rich line on the terminal."""
 
 import json
+import math
 import os
 import secrets
 from collections.abc import Mapping
@@ -9,11 +10,26 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Column
 
 from matrix_train.config import Config
 from matrix_train.errors import UserError
 from matrix_train.rundir import METRICS_FILE
+
+WIDE = 140
+"""Columns of a terminal from which every part of the loss, a bar and the time so far have room."""
+
+VALIDATION = "val."
+"""How the names of a validation's numbers begin."""
 
 
 class Logger(Protocol):
@@ -67,7 +83,13 @@ class RunLog:
     def __init__(self, run: Path, config: Config, start: int, console: Console) -> None:
         """start: steps done. Lines of metrics.jsonl from later steps, which a killed run left, are cut off."""
         path = run / METRICS_FILE
-        _cut(path, start)
+        kept = _cut(path, start)
+        validations = [line for line in kept if any(name.startswith(VALIDATION) for name in line)]
+        self.validated: set[int] = {line["step"] for line in validations}
+        """Steps whose validation stands in the file."""
+        trained = [line for line in kept if line not in validations]
+        self.last: tuple[dict[str, float], dict[str, float]] = (_values(trained), _values(validations))
+        """Numbers of the last step and of the last validation in the file; empty where there are none."""
         self._loggers: list[Logger] = []
         if "tensorboard" in config.log.to:
             self._loggers.append(_TensorBoard(run, start))
@@ -75,18 +97,23 @@ class RunLog:
             self._loggers.append(_Wandb(run, config))
         self._file = path.open("a", encoding="utf-8")
         self._console, self._steps = console, config.train.steps
+        self.wide = not console.is_terminal or console.width >= WIDE
+        """Whether a line has room for more than what must be seen."""
+        columns: list[ProgressColumn] = [_text("{task.completed:.0f}/{task.total:.0f}"), _text("{task.fields[say]}")]
+        if self.wide:
+            columns[1:1] = [BarColumn(bar_width=20)]
+            columns += [TimeElapsedColumn()]
         self._progress = Progress(
-            TextColumn("{task.completed:.0f}/{task.total:.0f}"), BarColumn(bar_width=20),
-            TextColumn("{task.fields[say]}"),
-            TimeElapsedColumn(), TimeRemainingColumn(), console=console, refresh_per_second=2,
+            *columns, TimeRemainingColumn(compact=True), console=console, refresh_per_second=2,
             disable=not console.is_terminal,
         )  # fmt: skip
         self._task: TaskID = self._progress.add_task("fit", total=config.train.steps, completed=start, say="")
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """step: optimiser steps done when the numbers were taken."""
-        line = {"step": step} | dict(values)
-        self._file.write(json.dumps(line) + "\n")
+        # JSON has no NaN: what is not finite is null there.
+        finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
+        self._file.write(json.dumps({"step": step} | finite, allow_nan=False) + "\n")
         self._file.flush()
         for logger in self._loggers:
             logger.scalars(values, step)
@@ -114,16 +141,28 @@ class RunLog:
             logger.close()
 
 
-def _cut(path: Path, start: int) -> None:
+def _text(format_: str) -> TextColumn:
+    """A column that is never broken into lines or cut: a number without its end is another number."""
+    return TextColumn(format_, table_column=Column(no_wrap=True, overflow="ignore"))
+
+
+def _cut(path: Path, start: int) -> list[dict[str, Any]]:
+    """Leaves the lines up to step `start`, and returns them."""
     if not path.exists():
-        return
+        return []
     kept = []
     for line in path.read_text(encoding="utf-8").splitlines():
         try:
-            if json.loads(line)["step"] <= start:
-                kept.append(line + "\n")
+            found = json.loads(line)
         except ValueError:  # the line that a killed run was writing
             break
+        if found["step"] <= start:
+            kept.append(found)
     temporary = path.with_suffix(".part")
-    temporary.write_text("".join(kept), encoding="utf-8")
+    temporary.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
     temporary.replace(path)
+    return kept
+
+
+def _values(lines: list[dict[str, Any]]) -> dict[str, float]:
+    return {name: value for name, value in lines[-1].items() if name != "step"} if lines else {}

@@ -46,8 +46,10 @@ class LossWeights:
 
 @dataclass(frozen=True)
 class Alignment:
-    """`total` carries the gradient. `logs` holds detached scalars: `sga.bce` is the part by itself, `sga.bce.weighted`
-    what it adds to `total`; `sga` and `sga.weighted` their sums over parts, `sga.subject` … the share of a role."""
+    """`total` carries the gradient. `logs` holds detached scalars: `sga.bce` is the part by itself, mean over the
+    samples that have a role of the family; `sga.bce.weighted` what it adds to `total`, mean over all samples; `sga` and
+    `sga.weighted` their sums over parts, `sga.subject` … the share of a role. `sga.aligned` is the share of samples
+    that have one: where it is 0, the means over them are 0 and mean nothing."""
 
     total: Tensor
     logs: dict[str, Tensor]
@@ -123,6 +125,9 @@ def alignment_loss(
     logs: dict[str, Tensor] = {}
     for family, blocks in maps.items():
         scale = {"sga": weights.sga, "spa": weights.spa}[family]
+        aligned = present[family].any(dim=1).float().mean()
+        # Mean over the batch → mean over the samples that have a role.
+        among = 1.0 / aligned.clamp(min=1.0 / batch)
         raw = torch.zeros(3, device=masks.device)
         by_sample = torch.zeros(3, device=masks.device)
         for name in FAMILY_ROLES[family]:
@@ -132,13 +137,14 @@ def alignment_loss(
             parts = [mask_parts(values, masks[:, one], stride, weights.max_pos_weight)[:, 0] for values in lattices]
             # An absent role's map is all zero, so its parts are finite; here they and their gradient become exactly 0.
             mean = torch.where(present[family][:, role, None], torch.stack(parts).mean(dim=0), 0.0)
-            logs[f"{family}.{name}"] = _dot(mean.mean(dim=0), betas).detach()
-            raw = raw + mean.mean(dim=0)
+            part = among * mean.mean(dim=0)
+            logs[f"{family}.{name}"] = _dot(part, betas).detach()
+            raw = raw + part
             by_sample = by_sample + (mean * sample_weight[:, None]).mean(dim=0)
         total = total + scale * _dot(by_sample, betas)
-        for part, beta, value, share in zip(PARTS, betas, raw.detach(), by_sample.detach(), strict=True):
-            logs[f"{family}.{part}"], logs[f"{family}.{part}.weighted"] = value, scale * beta * share
-        logs[family] = _dot(raw, betas).detach()
+        for name, beta, value, share in zip(PARTS, betas, raw.detach(), by_sample.detach(), strict=True):
+            logs[f"{family}.{name}"], logs[f"{family}.{name}.weighted"] = value, scale * beta * share
+        logs[family], logs[f"{family}.aligned"] = _dot(raw, betas).detach(), aligned
         logs[f"{family}.weighted"] = scale * _dot(by_sample, betas).detach()
     return Alignment(total, logs)
 

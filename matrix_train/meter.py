@@ -65,9 +65,10 @@ class Meter:
         self._clear()
         return found
 
-    def line(self, logs: Mapping[str, float]) -> str:
-        """For the terminal."""
-        losses = " ".join(f"{name} {logs[name]:.4f}" for name in ("loss", "diffusion", "sga", "spa") if name in logs)
+    def line(self, logs: Mapping[str, float], wide: bool = True) -> str:
+        """For the terminal; not `wide`: of the losses their sum alone."""
+        shown = ("loss", "diffusion", "sga", "spa") if wide else ("loss",)
+        losses = " ".join(f"{name} {logs[name]:.4f}" for name in shown if name in logs)
         return (
             f"{losses} · {logs['seconds_per_step']:.2f} s/step · wait {logs['data_wait']:.0%} · "
             f"MFU {logs['mfu']:.0%} · {logs['peak_gb']:.1f} GB"

@@ -11,6 +11,7 @@ from matrix_train.config import AlignConfig
 from matrix_train.decoder import MapDecoder
 from matrix_train.inputs import Inputs
 from matrix_train.losses import Family, LossWeights, alignment_loss
+from matrix_train.means import ALIGNED
 from matrix_train.metrics import aas, inside_over_outside, map_mask_correlation
 
 Purpose = Literal["train", "decode", "attend"]
@@ -45,6 +46,7 @@ class AlignedModel(nn.Module):
 
         `train`: parts of the loss, see `losses.Alignment.logs`, and the signed correlation of map and mask. `decode`:
         these and the IoU of the decoded masks. `attend`: what `metrics` has on the tapped maps, no alignment loss.
+        Numbers of a family that no sample of the batch has are 0; `Means` leaves them out by its `aligned`.
         Every purpose goes through here, since FSDP gathers weights only in the forward pass of the whole.
         """
         alpha = self.alphas[inputs.timesteps].to(torch.float32).view(-1, 1, 1, 1, 1)
@@ -62,6 +64,7 @@ class AlignedModel(nn.Module):
         if purpose == "attend":
             for family, blocks in families.items():
                 present = inputs.present[family]
+                logs[f"{family}.{ALIGNED}"] = present.any(dim=1).float().mean()
                 logs[f"{family}.aas"] = mean_over_roles([aas(m, inputs.cells) for m in blocks], present)
                 ratios = [inside_over_outside(m, inputs.cells) for m in blocks]
                 logs[f"{family}.inside_over_outside"] = mean_over_roles(ratios, present)

@@ -15,12 +15,16 @@ from matrix_train.assembly import Assembly, install_measuring_taps, install_trai
 from matrix_train.config import Config
 from matrix_train.data import Batch
 from matrix_train.inputs import Draw, Inputs, prepare
+from matrix_train.means import ALIGNED, Means
 from matrix_train.roles import RoleWeights
+from matrix_train.step import Purpose
 
 PURPOSE = "validation"
 
-ATTENTION_ONLY = (".aas", ".inside_over_outside")
-"""Numbers that only softmax maps have: their names need not say so."""
+PURPOSES: tuple[Purpose, ...] = ("decode", "attend")
+
+ATTENTION_ONLY = (".aas", ".inside_over_outside", f".{ALIGNED}")
+"""Numbers that only softmax maps have, or that do not depend on maps: their names need not say so."""
 
 
 class Validator:
@@ -37,9 +41,13 @@ class Validator:
 
     @torch.no_grad()
     def measure(self, model: Any) -> dict[str, float]:
-        """Means over clips and timesteps, by name: diffusion; per family aas, its split, correlation, loss, iou."""
-        sums: dict[str, Tensor] = {}
-        for purpose in ("decode", "attend"):
+        """Means over clips and timesteps, by name: diffusion; per family aas, its split, correlation, loss, iou.
+
+        Those of a family are over the clips that have a role of it, `aligned` of all.
+        """
+        found: dict[str, float] = {}
+        for purpose in PURPOSES:
+            means = Means()
             if purpose == "attend":
                 install_measuring_taps(self.parts.backbone, self.config.align)
             for inputs, counts in self.clips:
@@ -47,20 +55,20 @@ class Validator:
                     moved = to_device(inputs, self.accelerator.device)
                     fixed = replace(moved, timesteps=torch.full_like(moved.timesteps, timestep))
                     _, logs = model(fixed, purpose)
-                    for name, value in logs.items():
-                        kept = name if purpose == "decode" or name.endswith(ATTENTION_ONLY) else f"softmax.{name}"
-                        sums[kept] = sums.get(kept, torch.zeros((), device=value.device)) + counts * value.float()
+                    means.add(logs, float(counts))
+            found |= {_shown(purpose, name): value for name, value in means.read(self.accelerator).items()}
         install_training_taps(self.parts.backbone, self.config.align)
-        real = torch.tensor(float(sum(counts for _, counts in self.clips)), device=self.accelerator.device)
-        names = sorted(sums)
-        totals = self.accelerator.reduce(torch.stack([*(sums[name] for name in names), real]), "sum")
-        passes = totals[-1] * len(self.config.validation.timesteps)
-        return dict(zip(names, (totals[:-1] / passes).tolist(), strict=True))
+        return found
 
     def _encode(self, batch: Batch) -> Inputs:
         draw = Draw(self.config.train.seed, PURPOSE, image_noise=False, timestep=0)
         stride, device = self.config.align.supervise_stride, self.accelerator.device
         return to_device(prepare(batch, self.parts.encoders, self.parts.grid, stride, draw, device), "cpu")
+
+
+def _shown(purpose: Purpose, name: str) -> str:
+    """Of what both passes measure, softmax maps' is marked."""
+    return name if purpose == "decode" or name.endswith(ATTENTION_ONLY) else f"softmax.{name}"
 
 
 def to_device(inputs: Inputs, device: torch.device | str) -> Inputs:

@@ -97,7 +97,7 @@ class MatrixDataset(Dataset[TrainSample | GaveUp]):
         """
         self.config, self.tokenizer, self.decode_video = config, tokenizer, decode_video
         self.geometry = Geometry.of(config)
-        self.source, rows = read_index(config, split)
+        self.source, rows, self.identity = read_index(config, split)
         self.rows = {row.key: row for row in rows}
         self.plan = Plan(list(self.rows), seed, batch_size, world, rank)
 

@@ -4,7 +4,7 @@ import hashlib
 import io
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import fsspec
 import pyarrow as pa
@@ -43,8 +43,18 @@ class Source:
         return data
 
 
-def read_index(config: DataConfig, split: Split) -> tuple[Source, list[IndexRow]]:
-    """The folder and the rows of one split, sorted by key.
+class Listing(NamedTuple):
+    """One split of a data set."""
+
+    source: Source
+    rows: list[IndexRow]
+    """Sorted by key."""
+    identity: str
+    """Of everything that the split's shards hold."""
+
+
+def read_index(config: DataConfig, split: Split) -> Listing:
+    """What the data set's account and index say of one split.
 
     UserError where there is no dataset, it cannot be reached, has another schema version, or its index is not the one
     that `dataset.json` vouches for; and for an empty split.
@@ -55,7 +65,8 @@ def read_index(config: DataConfig, split: Split) -> tuple[Source, list[IndexRow]
     chosen = sorted((row for row in rows if row.split == split), key=lambda row: row.key)
     if not chosen:
         raise UserError(f"{source.url} has no sample in split {split!r} of its {len(rows)}")
-    return source, chosen
+    shards = sorted((shard.name, shard.sha256) for shard in account.shards if shard.split == split)
+    return Listing(source, chosen, hashlib.sha256(repr(shards).encode()).hexdigest()[:16])
 
 
 def _account(source: Source) -> DatasetFile:

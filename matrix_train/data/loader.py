@@ -4,7 +4,6 @@ with open_stream(config.data, "train", tokenizer, grid, batch_size=1, seed=0, po
     for batch in stream: ...        # stream.state() goes into the checkpoint
 """
 
-import hashlib
 import multiprocessing
 from collections import Counter
 from collections.abc import Iterator
@@ -54,7 +53,7 @@ class StreamState(TypedDict):
     position: Annotated[int, Field(ge=0)]
     """Batches taken so far: where the next stream goes on."""
     dataset: str
-    """Digest of the split's rows in the index: they decide the order, and change with what the shards hold."""
+    """`Listing.identity`: what the samples are, and in which order they come."""
     samples: Annotated[int, Field(ge=0)]
     skips: dict[str, int]
     bad: list[tuple[str, str, BadReason, str]]
@@ -117,7 +116,7 @@ class BatchStream(Iterator[Batch]):
         """For this rank's checkpoint: the position to go on from and the counters so far."""
         return {
             "position": self.position,
-            "dataset": self._identity(),
+            "dataset": self.dataset.identity,
             "samples": self.samples,
             "skips": dict(self.skips),
             "bad": [(entry.key, entry.shard, entry.reason, entry.detail) for entry in self.bad.values()],
@@ -129,7 +128,7 @@ class BatchStream(Iterator[Batch]):
 
         UserError where the dataset has changed, for then the order is another, and for another position.
         """
-        if state["dataset"] != self._identity():
+        if state["dataset"] != self.dataset.identity:
             raise UserError(
                 f"{self.dataset.source.url} has changed since the checkpoint was written: its samples are others, so "
                 "the run cannot go on exactly; start a new run"
@@ -143,11 +142,6 @@ class BatchStream(Iterator[Batch]):
         self.bad = {entry[0]: BadEntry(*entry) for entry in state["bad"]}
         seen = np.unpackbits(np.frombuffer(bytes.fromhex(state["seen"]), np.uint8))
         self._seen = {key for key, bit in zip(self.plan.keys, seen, strict=False) if bit}
-
-    def _identity(self) -> str:
-        """Of the split's samples."""
-        rows = "\n".join(row.model_dump_json() for row in self.dataset.rows.values())
-        return hashlib.sha256(rows.encode()).hexdigest()[:16]
 
     def close(self) -> None:
         """Ends the workers. Safe to repeat."""

@@ -16,9 +16,11 @@ from schemas.dataset import IndexRow
 from schemas.palette import PALETTE, number
 from tasks.dataset import read_parts
 from tasks.files import Folder
-from tasks.media import decode_mask
+from tasks.media import EncodeSettings, decode_mask, encode_clip
 from tasks.overlay import Label, draw_small, strip, surface
 from tasks.report.stats import bare
+
+_SMALL = EncodeSettings(crf=26, preset="veryfast")
 
 WIDTH = 360
 """Pixels of a gallery clip; its height follows."""
@@ -148,17 +150,10 @@ def caption_pieces(sample: Sample) -> tuple[Piece, ...]:
 
 
 def encode_small(frames: NDArray[np.uint8], fps: float) -> bytes:
-    """H.264 mp4 of RGB frames [T, H, W, 3] that every browser plays; one thread, so the same bytes each time."""
-    buffer = io.BytesIO()
-    with av.open(buffer, "w", format="mp4") as container:
-        rate = Fraction(fps).limit_denominator(1000)
-        stream = container.add_stream("libx264", rate=rate, options={"crf": "26", "preset": "veryfast", "threads": "1"})
-        stream.height, stream.width = frames.shape[1] // 2 * 2, frames.shape[2] // 2 * 2
-        stream.pix_fmt = "yuv420p"
-        for picture in frames[:, : stream.height, : stream.width]:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")))
-        container.mux(stream.encode())
-    return buffer.getvalue()
+    """H.264 mp4 of RGB frames [T, H, W, 3] that every browser plays, the same bytes each time."""
+    height, width = frames.shape[1] // 2 * 2, frames.shape[2] // 2 * 2
+    pictures = [np.ascontiguousarray(picture) for picture in frames[:, :height, :width]]
+    return encode_clip(pictures, Fraction(fps).limit_denominator(1000), _SMALL)
 
 
 def _jpeg(picture: NDArray[np.uint8]) -> bytes:

@@ -1,5 +1,6 @@
 """The run as a whole: what is trained, what is written, what stops it; and that without alignment it is plain LoRA."""
 
+import io
 import shutil
 from pathlib import Path
 
@@ -7,21 +8,27 @@ import pytest
 import torch
 from diffusers import CogVideoXTransformer3DModel
 from peft import LoraConfig
+from rich.console import Console
 from safetensors.torch import load_file
 
 from matrix_train.backbones.input_projection import grow_input
 from matrix_train.checkpoint import checkpoints
+from matrix_train.distributed import make_accelerator
 from matrix_train.errors import UserError
+from matrix_train.fit import Run
 from matrix_train.inputs import Draw, prepare
 from matrix_train.schedule import cosine_with_warmup
+from tests.matrix_train.data.shards import rows_of, tamper
 from tests.matrix_train.fitting import metrics, small_config, start
 
 GOLDEN: dict[str, tuple[float, ...]] = {
     "diffusion": (1.47678, 1.41514, 1.41625),
-    "sga": (14.41015, 13.67858, 7.22187),
-    "spa": (9.40633, 8.79642, 4.31186),
+    "sga": (14.41015, 13.67858, 14.44374),
+    "spa": (9.40633, 8.79642, 8.62373),
 }
-"""Losses of the first three steps of a small run, PyTorch 2.15 on a CPU. They change only where the maths does, or the
+"""In the third step one of two captions is dropped: its sample has no share in the mean.
+
+Losses of the first three steps of a small run, PyTorch 2.15 on a CPU. They change only where the maths does, or the
 clips, or the tiny model: then say which, and write the new ones here."""
 
 
@@ -125,6 +132,31 @@ def test_a_continuation_with_other_settings_is_refused(dataset: Path, tmp_path: 
     with pytest.raises(UserError, match=r"cannot resume: optim\.lr was 0\.002, is 0\.5: set it back"):
         start(other, resume=True)
     assert (tmp_path / "run/config.yaml").read_text() == before
+
+
+def test_a_moved_data_set_and_another_limit_for_bad_entries_are_the_same_run(dataset: Path, tmp_path: Path) -> None:
+    start(small_config(dataset, tmp_path / "run", "train.steps=2")).train()
+    config = small_config(dataset, tmp_path / "run", "train.steps=2", "data.max_bad_share=0.5")
+    moved = shutil.copytree(dataset, tmp_path / "moved")
+    elsewhere = config.model_copy(update={"data": config.data.model_copy(update={"dataset": str(moved)})})
+    assert start(elsewhere, resume=True).train().losses == start(config, resume=True).train().losses != {}
+    row = rows_of(moved)[0]
+    tamper(moved, row.key, lambda files: {**files, "txt": files["txt"] + b" "})
+    with pytest.raises(UserError, match="has changed since the checkpoint was written"):
+        start(elsewhere, resume=True)
+
+
+def test_bad_entries_are_named_as_soon_as_numbers_are_written(dataset: Path, tmp_path: Path) -> None:
+    hurt = Path(shutil.copytree(dataset, tmp_path / "hurt"))
+    for row in rows_of(hurt)[:2]:
+        tamper(hurt, row.key, lambda files: {**files, "mp4": b"cut"})
+    said = io.StringIO()
+    config = small_config(dataset, tmp_path / "run", f"data.dataset={hurt}", "data.max_bad_share=0.9")
+    Run(config, make_accelerator(config), Console(file=said, width=400)).start(resume=False).train()
+    named = [line for line in said.getvalue().splitlines() if "left out" in line]
+    assert len(named) == metrics(tmp_path / "run")[-1]["bad.broken_video"] == 2
+    for row in rows_of(hurt)[:2]:
+        assert sum(f"left out: {row.shard}: {row.key}: broken_video: " in line for line in named) == 1
 
 
 def test_a_damaged_checkpoint_is_named(dataset: Path, tmp_path: Path) -> None:

@@ -1,17 +1,21 @@
 """What a run says, and to whom."""
 
 import io
+import json
+import re
 import sys
 import types
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from rich.console import Console
+from rich.text import Text
 
 from matrix_train.config import load_config
 from matrix_train.errors import UserError
 from matrix_train.logs import RunLog
+from matrix_train.meter import Meter
 from tests.matrix_train.fitting import TINY
 
 
@@ -31,6 +35,35 @@ def test_a_log_file_gets_a_line_a_reading_and_a_terminal_one_line(tmp_path: Path
     ]
     assert "4/5" in said[True]
     assert "loss 4.0 · 1.50 s/step · wait 3% · MFU 40% · 1.0 GB" in said[True]
+
+
+def test_eighty_columns_have_room_for_all_that_must_be_seen(tmp_path: Path) -> None:
+    config = load_config(TINY, ["log.to=[]", "train.steps=4000"])
+    file = io.StringIO()
+    logs = {"loss": 0.28731, "seconds_per_step": 13.12, "data_wait": 0.03, "mfu": 0.44, "peak_gb": 61.23}
+    with RunLog(tmp_path, config, 3990, Console(file=file, force_terminal=True, width=80)) as log:
+        log.advance(3999, Meter.line(cast(Meter, None), logs, log.wide))
+    said = Text.from_ansi(file.getvalue()).plain
+    assert "3999/4000 loss 0.2873 · 13.12 s/step · wait 3% · MFU 44% · 61.2 GB" in said
+    assert re.search(r"GB +(--:--|\d+:\d\d)", said)
+
+
+def test_what_is_not_finite_is_null_in_json(tmp_path: Path) -> None:
+    config = load_config(TINY, ["log.to=[]"])
+    with RunLog(tmp_path, config, 0, Console(quiet=True)) as log:
+        log.write(1, {"loss": float("nan"), "norm": float("inf"), "lr": 0.1})
+    assert json.loads((tmp_path / "metrics.jsonl").read_text()) == {"step": 1, "loss": None, "norm": None, "lr": 0.1}
+
+
+def test_a_log_knows_what_was_validated_before_the_step_it_goes_on_from(tmp_path: Path) -> None:
+    config = load_config(TINY, ["log.to=[]"])
+    with RunLog(tmp_path, config, 0, Console(quiet=True)) as log:
+        assert log.validated == set() and log.last == ({}, {})
+        for step, values in ((0, {"val.iou": 0.1}), (1, {"loss": 3.0}), (2, {"loss": 2.0}), (2, {"val.iou": 0.5})):
+            log.write(step, values)
+    with RunLog(tmp_path, config, 1, Console(quiet=True)) as log:
+        assert log.validated == {0} and log.last == ({"loss": 3.0}, {"val.iou": 0.1})
+    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 2
 
 
 def test_wandb_is_optional(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

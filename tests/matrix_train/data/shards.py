@@ -41,12 +41,14 @@ def write_index(folder: Path, rows: list[IndexRow]) -> None:
     data = encode_index(rows)
     (folder / INDEX_FILE).write_bytes(data)
     account = DatasetFile.model_validate_json((folder / DATASET_FILE).read_bytes())
-    shards = tuple(
-        shard.model_copy(update={"bytes": max(shard.bytes, (folder / shard.name).stat().st_size)})
-        for shard in account.shards
-    )
+    shards = tuple(shard.model_copy(update=_now(folder / shard.name, shard.bytes)) for shard in account.shards)
     changed = account.model_copy(update={"index_sha256": hashlib.sha256(data).hexdigest(), "shards": shards})
     (folder / DATASET_FILE).write_text(changed.model_dump_json())
+
+
+def _now(shard: Path, least: int) -> dict[str, Any]:
+    data = shard.read_bytes()
+    return {"bytes": max(least, len(data)), "sha256": hashlib.sha256(data).hexdigest()}
 
 
 def tamper(folder: Path, key: str, change: Callable[[Files], Files], **row_changes: Any) -> None:

@@ -72,8 +72,7 @@ def test_a_folder_that_cannot_be_reached(url, tmp_path) -> None:
 
 
 def test_a_split_is_its_own_rows(dataset) -> None:
-    _, train = read_index(config(dataset), "train")
-    _, val = read_index(config(dataset), "val")
+    train, val = (read_index(config(dataset), split).rows for split in ("train", "val"))
     assert len(train) + len(val) == 12
     assert {row.split for row in val} == {"val"}
     assert [row.key for row in train] == sorted(row.key for row in train)
