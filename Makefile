@@ -31,7 +31,7 @@ check: install  ## ruff and mypy strict
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: install  ## every benchmark that prints a figure of docs/log.md
+bench: install  ## the quick benchmarks of the pipeline; docs/log.md has the commands of all
 	for b in ingest shards orchestration; do $(BIN)/python -m benchmarks.$$b || exit 1; done
 
 clean:  ## remove what the targets above made

@@ -1,1 +1,18 @@
-"""Trains interaction-aware LoRAs on the shards. Imports `schemas`, never `tasks` or `flows`."""
+"""Trains interaction-aware LoRAs on the shards. Imports `schemas`, never `tasks` or `flows`.
+
+from matrix_train import load_into
+pipe = load_into(CogVideoXImageToVideoPipeline.from_pretrained(base), Path("runs/a"))
+"""
+
+from typing import Any
+
+__all__ = ["load_into"]
+
+
+def __getattr__(name: str) -> Any:
+    """Imported when asked for: it loads diffusers, which data workers have no use for."""
+    if name != "load_into":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from matrix_train.export import load_into
+
+    return load_into

@@ -69,7 +69,7 @@ def inspect(
 @app.command()
 def bench(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
-    mode: Annotated[str, typer.Option(help="logits or softmax")] = "logits",
+    mode: Annotated[str, typer.Option(help="logits, centred or softmax")] = "logits",
     rounds: Annotated[int | None, typer.Option(min=1, help="Timed rounds of every arm.")] = None,
     blocks: Annotated[int | None, typer.Option(min=3, help="Blocks of the model; 42 is the whole 5B.")] = None,
     heads: Annotated[int | None, typer.Option(min=1, help="Attention heads of 64; 48 is the whole 5B.")] = None,
@@ -89,7 +89,7 @@ def bench(
 def export(
     run: Annotated[Path, typer.Argument(help="Run folder of fit.")],
     out: Annotated[Path, typer.Argument(help="New folder for the exported files.")],
-    checkpoint: Annotated[Path | None, typer.Option(help="A step-* folder; by default the newest.")] = None,
+    checkpoint: Annotated[Path | None, typer.Option(help="The run's step-* folder; by default the newest.")] = None,
     merged: Annotated[bool, typer.Option("--merged", help="A whole transformer with the LoRA merged in.")] = False,
     as_json: Json = False,
 ) -> None:

@@ -17,12 +17,13 @@ from matrix_train.assembly import make_random_model
 from matrix_train.bench import BenchOptions, bench, climb, describe
 from matrix_train.config import load_config
 from matrix_train.data import Split, read_index
-from matrix_train.distributed import make_accelerator
+from matrix_train.distributed import make_accelerator, told_when_left
 from matrix_train.encoders import read_tokenizer
 from matrix_train.errors import UserError
 from matrix_train.export import LORA_FILE, check_comfy_keys, export, merge
 from matrix_train.fit import Run
 from matrix_train.inspect import inspect
+from matrix_train.logs import check_loggers
 from matrix_train.plan import lines, plan_backbone, plan_run
 from matrix_train.precompute import precompute as fill_cache
 
@@ -32,6 +33,7 @@ def fit_command(
 ) -> dict[str, Any]:
     """`fit`, and its two forms that do not train."""
     config = load_config(path, overrides)
+    check_loggers(config.log)
     quieten_libraries()
     if not dry_run:
         read_index(config.data, "train")  # a wrong data set is told before a model is loaded and a run folder made
@@ -46,9 +48,10 @@ def fit_command(
     if dry_run:
         plan = plan_run(config, accelerator.device)
         for line in lines(plan):
-            console.print(line, highlight=False)
+            console.print(line, highlight=False, soft_wrap=True)
         return asdict(plan) | {"memory_bytes": plan.memory_bytes}
-    with told_when_full("set model.checkpointing=full, train.cache or a lower train.batch_size; see --dry-run"):
+    smaller = "set model.checkpointing=full, train.cache or a lower train.batch_size; see --dry-run"
+    with told_when_left(), told_when_full(smaller):
         result = Run(config, accelerator, console).start(resume).train()
     return {"run": str(result.run), "step": result.step, "losses": result.losses, "validation": result.validation}
 
@@ -112,7 +115,7 @@ def bench_command(
         return {"ladder": found}
     with told_when_full("the whole 5B does not fit here: give fewer --blocks or --heads"):
         result = bench(options)
-    console.print(describe(result), highlight=False)
+    console.print(describe(result), highlight=False, soft_wrap=True)
     return asdict(result)
 
 

@@ -1,6 +1,7 @@
 """One process, DDP or FSDP, by accelerate; and the trainable state of any of them as plain tensors by name."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,20 @@ def make_accelerator(config: Config) -> Accelerator:
         return Accelerator(fsdp_plugin=plugin)
     # No batch leaves a trainable parameter without a gradient: an absent role's is zero, but it is there.
     return Accelerator(kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=False)])
+
+
+@contextmanager
+def told_when_left() -> Iterator[None]:
+    """Another process that ends, for a mistake that it has said in its own line, as a line too.
+
+    gloo tells of it at once; NCCL waits for its time-out, and torchrun ends everybody before that.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if "closed by peer" not in str(error) and "reset by peer" not in str(error):
+            raise
+        raise UserError("another process of this run has ended; its own message says why") from None
 
 
 class AnyProcess:

@@ -25,7 +25,7 @@ from matrix_train.backbones.cogvideox import CogVideoX
 from matrix_train.backbones.input_projection import INPUT_CHANNELS, grow_input
 from matrix_train.errors import UserError
 from matrix_train.pipeline import MatrixPipeline
-from matrix_train.trained import Trained, latest_checkpoint, open_safetensors, read_trained
+from matrix_train.trained import Trained, find_checkpoint, open_safetensors, read_trained
 
 LORA_FILE = "pytorch_lora_weights.safetensors"
 """The name that diffusers looks for in a folder."""
@@ -47,7 +47,7 @@ def export(run: Path, out: Path, checkpoint: Path | None = None) -> Path:
     readable checkpoint, or an empty place for the result.
     """
     model = _model_settings(run)
-    trained = read_trained(checkpoint or latest_checkpoint(run))
+    trained = read_trained(find_checkpoint(run, checkpoint))
     lora = trained.lora()
     adapter = {
         "transformer.r": trained.rank,
@@ -94,7 +94,7 @@ def merge(run: Path, out: Path, checkpoint: Path | None = None, base: str | None
     and where the weights were trained on another base model.
     """
     model = _model_settings(run)
-    trained = read_trained(checkpoint or latest_checkpoint(run))
+    trained = read_trained(find_checkpoint(run, checkpoint))
     with _new_folder(out) as folder:
         backbone = CogVideoX.load(base or model["path"], model["dtype"], model["revision"])
         lora = trained.lora()
@@ -130,7 +130,7 @@ def check_comfy_keys(file: Path) -> list[str]:
 def _exported(folder: Path, checkpoint: Path | None) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """LoRA with α/r folded in and input projection, from an export or straight from a run."""
     if not (folder / LORA_FILE).exists():
-        trained = read_trained(checkpoint or latest_checkpoint(folder))
+        trained = read_trained(find_checkpoint(folder, checkpoint))
         return trained.lora(), trained.projection()
     found = []
     for file in (folder / LORA_FILE, folder / PROJECTION_FILE):
@@ -201,5 +201,8 @@ def _new_folder(out: Path) -> Iterator[Path]:
         folder = Path(scratch) / "folder"
         folder.mkdir()
         yield folder
+        readable = folder.stat().st_mode & 0o666
+        for file in folder.rglob("*.safetensors"):
+            file.chmod(readable)  # safetensors writes them for their owner alone
         # Replaces an empty folder; fails where another process has filled it meanwhile.
         folder.rename(out)

@@ -125,7 +125,7 @@ class Run:
         before = self.seconds
         with (
             RunLog(self.path, config, self.step, self.console) if self.main else nullcontext() as log,
-            StopSignals() as stop,
+            StopSignals(says=self.main) as stop,
         ):
             logs, validation = log.last if log is not None else ({}, {})
             # Of step 0, and of a step that was saved but whose validation the run did not live to see.
@@ -274,6 +274,11 @@ class Run:
         frozen = sum(p.numel() for p in self.parts.model.parameters()) - sum(sizes.values())
         said = ", ".join(f"{kind} {count:,}" for kind, count in sizes.items())
         self.console.print(f"trainable: {said}; frozen: {frozen:,} parameters")
+        if self.config.optim.warmup >= self.config.train.steps:
+            self.console.print(
+                f"note: a warm-up of {self.config.optim.warmup} steps in a run of {self.config.train.steps} never "
+                "reaches optim.lr"
+            )
 
 
 def _groups(trainable: dict[str, Any], config: Config) -> list[dict[str, Any]]:

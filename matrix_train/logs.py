@@ -1,5 +1,6 @@
 """Where a run's numbers go: metrics.jsonl always, TensorBoard or wandb as configured, one Rich line on the terminal."""
 
+import importlib.util
 import json
 import math
 import os
@@ -21,7 +22,7 @@ from rich.progress import (
 )
 from rich.table import Column
 
-from matrix_train.config import Config
+from matrix_train.config import Config, LogConfig
 from matrix_train.errors import UserError
 from matrix_train.rundir import METRICS_FILE
 
@@ -57,10 +58,8 @@ class _TensorBoard:
 
 class _Wandb:
     def __init__(self, run: Path, config: Config) -> None:
-        try:
-            import wandb
-        except ImportError:
-            raise UserError("log.to names wandb, which is not installed: pip install wandb, or leave it out") from None
+        import wandb  # optional, see `check_loggers`
+
         # Two runs may have folders of one name; wandb would take the second for the first one's continuation.
         identity = run / "wandb_id"
         if not identity.exists():
@@ -75,6 +74,16 @@ class _Wandb:
 
     def close(self) -> None:
         self.run.finish()
+
+
+def check_loggers(config: LogConfig) -> None:
+    """UserError for a service whose package is missing: before a model is loaded."""
+    try:
+        missing = "wandb" in config.to and importlib.util.find_spec("wandb") is None
+    except ValueError:  # a module without a spec stands in its place
+        missing = False
+    if missing:
+        raise UserError("log.to names wandb, which is not installed: pip install wandb, or leave it out")
 
 
 class RunLog:

@@ -7,12 +7,15 @@ A second signal of the kind acts as it always does. Data workers let the first o
 (`let_one_pass`).
 """
 
+import os
 import signal
 import threading
 from types import FrameType, TracebackType
 from typing import Any, Self
 
 STOP = (signal.SIGTERM, signal.SIGINT)
+
+_SAID = b"\nstopping after this step, with a checkpoint; once more stops at once\n"
 
 
 class Stopped(Exception):
@@ -29,8 +32,10 @@ class Stopped(Exception):
 class StopSignals:
     """`asked` is the number of the signal that came; 0 before. Signals reach the main thread alone."""
 
-    def __init__(self) -> None:
+    def __init__(self, says: bool = False) -> None:
+        """says: whether this process tells of the first signal on stderr."""
         self.asked = 0
+        self._says = says
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
@@ -47,6 +52,9 @@ class StopSignals:
     def _ask(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
         self.asked = number
         signal.signal(number, self._before[number])
+        if self._says:
+            # Past Python's buffer, in the middle of whose use the signal may have come.
+            os.write(2, _SAID)
 
 
 def let_one_pass(worker: int = 0) -> None:  # noqa: ARG001

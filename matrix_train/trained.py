@@ -66,6 +66,16 @@ def latest_checkpoint(run: Path) -> Path:
     return steps[max(steps)]
 
 
+def find_checkpoint(run: Path, wanted: Path | None) -> Path:
+    """A run's checkpoint by path or by its folder's name; the newest where none is wanted. UserError."""
+    if wanted is None:
+        return latest_checkpoint(run)
+    own = run / "checkpoints" / wanted.name
+    if wanted.parent == Path() or (wanted.exists() and own.exists() and wanted.samefile(own)):
+        return own
+    raise UserError(f"{wanted} is not a checkpoint of {run}: give the name of a folder in {run / 'checkpoints'}")
+
+
 def read_trained(checkpoint: Path) -> Trained:
     """The weights of one `step-*` folder. UserError for a file that is missing, damaged or not a trainer's."""
     file = checkpoint / TRAINABLE_FILE

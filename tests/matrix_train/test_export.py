@@ -1,6 +1,7 @@
 """What a run hands on: the same update in a fresh process, the same output, at training's strength exactly once."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,12 +12,13 @@ from diffusers import CogVideoXTransformer3DModel
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+import matrix_train
 from matrix_train import export as module
 from matrix_train.backbones import CogVideoX, trainable_parameters
 from matrix_train.decoder import MapDecoder
 from matrix_train.errors import UserError
 from matrix_train.export import LORA_FILE, PROJECTION_FILE, check_comfy_keys, export, load_into, merge
-from matrix_train.trained import TRAINABLE_FILE, latest_checkpoint
+from matrix_train.trained import TRAINABLE_FILE, find_checkpoint, latest_checkpoint, read_trained
 from tests.matrix_train.components import FRAMES, HEIGHT, WIDTH, stock_pipeline, transformer
 
 RANK, ALPHA, BLOCKS = 8, 4, (0, 2)
@@ -161,6 +163,32 @@ def test_a_chosen_checkpoint_is_the_one_that_is_loaded(run) -> None:
     )
 
 
+def test_a_checkpoint_goes_by_its_name_or_path_and_another_runs_is_refused(run, tmp_path, monkeypatch) -> None:
+    folder, _ = run
+    path = folder / "checkpoints/step-00000020"
+    monkeypatch.chdir(folder.parent)
+    for wanted in (Path("step-00000020"), path, path.relative_to(folder.parent)):
+        assert find_checkpoint(folder, wanted).samefile(path)
+    assert find_checkpoint(folder, None).name == "step-00000100"
+    other, _ = make_run(tmp_path)
+    with pytest.raises(UserError, match=r"is not a checkpoint of .*: give the name of a folder in"):
+        export(folder, tmp_path / "out", other / "checkpoints/step-00000020")
+    with pytest.raises(UserError, match=r"step-00000021.* does not exist"):
+        export(folder, tmp_path / "out", Path("step-00000021"))
+
+
+def test_other_users_may_read_what_is_exported(exported) -> None:
+    assert {file.stat().st_mode & 0o777 for file in exported.iterdir()} == {
+        (exported / "export.json").stat().st_mode & 0o777
+    }
+
+
+def test_load_into_is_where_people_look_for_it() -> None:
+    assert matrix_train.load_into is load_into
+    with pytest.raises(AttributeError, match="has no attribute 'load'"):
+        _ = matrix_train.load
+
+
 @pytest.mark.parametrize("flavour", ["5b-i2v", "1.5-i2v"])
 def test_merged_equals_unmerged(tmp_path, flavour) -> None:
     run, backbone = make_run(tmp_path, flavour)
@@ -229,20 +257,21 @@ def test_a_run_without_a_checkpoint_is_named(run, tmp_path) -> None:
     with pytest.raises(UserError, match=r"model\.path and model\.precision are needed"):
         export(tmp_path, tmp_path / "out")
     with pytest.raises(UserError, match=r"step-00000005/trainable\.safetensors does not exist"):
-        export(run[0], tmp_path / "out", tmp_path / "checkpoints" / "step-00000005")
+        read_trained(tmp_path / "checkpoints" / "step-00000005")
 
 
 def test_damaged_and_foreign_files_are_named(run, tmp_path) -> None:
-    checkpoint = tmp_path / "step-00000001"
-    checkpoint.mkdir()
+    checkpoint = tmp_path / "run/checkpoints/step-00000001"
+    checkpoint.mkdir(parents=True)
+    shutil.copy(run[0] / "config.yaml", tmp_path / "run")
     whole = (run[0] / "checkpoints" / "step-00000100" / TRAINABLE_FILE).read_bytes()
     (checkpoint / TRAINABLE_FILE).write_bytes(whole[: len(whole) // 2])
     with pytest.raises(UserError, match="not a readable safetensors file"):
-        export(run[0], tmp_path / "out", checkpoint)
+        export(tmp_path / "run", tmp_path / "out", checkpoint)
     save_file({"x": torch.zeros(1)}, checkpoint / TRAINABLE_FILE)
     with pytest.raises(UserError, match="no rank, alpha and blocks in its metadata"):
-        export(run[0], tmp_path / "out", checkpoint)
-    assert {path.name for path in tmp_path.iterdir()} == {"step-00000001"}
+        export(tmp_path / "run", tmp_path / "out", checkpoint)
+    assert {path.name for path in tmp_path.iterdir()} == {"run"}
 
 
 @pytest.mark.parametrize("changes", [{"num_layers": 2}, {"num_attention_heads": 3}], ids=str)
