@@ -175,7 +175,7 @@ def test_autocast_sees_what_attention_sees() -> None:
     q, k, v = inputs(torch.float32)
     roles = make_roles(LENGTH, CELLS)
     half = tuple(x.bfloat16() for x in (q, k, v))
-    for mode in ("logits", "softmax"):
+    for mode in ("logits", "centred", "softmax"):
         with torch.autocast("cpu", dtype=torch.bfloat16):
             out, maps = attend(q, k, v, Taps(roles, ("v2t", "v2v"), mode))
             plain = F.scaled_dot_product_attention(q, k, v)

@@ -19,7 +19,7 @@ SMALL = BenchOptions(device="cpu", frames=5, height=32, width=48, blocks=3, head
 
 
 @pytest.mark.parametrize("direction", ["v2t", "v2v", "t2v"])
-@pytest.mark.parametrize("mode", ["logits", "softmax"])
+@pytest.mark.parametrize("mode", ["logits", "centred", "softmax"])
 def test_the_dense_yardstick_is_exact(mode, direction) -> None:
     generator = torch.Generator().manual_seed(0)
     q, k, v = (torch.randn(2, 3, 131, 16, generator=generator, dtype=torch.float64).requires_grad_() for _ in range(3))
@@ -36,7 +36,7 @@ def test_the_dense_yardstick_is_exact(mode, direction) -> None:
     assert torch.equal(plain, torch.nn.functional.scaled_dot_product_attention(q, k, v))
 
 
-@pytest.mark.parametrize("mode", ["logits", "softmax"])
+@pytest.mark.parametrize("mode", ["logits", "centred", "softmax"])
 def test_the_dense_arm_trains_the_same_thing(mode) -> None:
     """The same loss from the same start, up to rounding. The dense one makes tensors of N² elements."""
     losses, largest = {}, {}
@@ -53,7 +53,7 @@ def test_the_dense_arm_trains_the_same_thing(mode) -> None:
     assert largest["dense"] >= work.tokens**2
 
 
-@pytest.mark.parametrize("mode", ["logits", "softmax"])
+@pytest.mark.parametrize("mode", ["logits", "centred", "softmax"])
 def test_no_tensor_of_a_tapped_attention_or_block_comes_near_n_squared(mode) -> None:
     work = Workload(replace(SMALL, mode=mode, height=640, width=640).resolved())
     assert work.tokens > 3000

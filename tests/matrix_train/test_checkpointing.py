@@ -28,7 +28,7 @@ class CallsOf(TorchDispatchMode):
 
 
 @pytest.mark.parametrize("with_roles", [True, False])
-@pytest.mark.parametrize("mode", ["logits", "softmax"])
+@pytest.mark.parametrize("mode", ["logits", "centred", "softmax"])
 @pytest.mark.parametrize("flavour", ["5b-i2v", "1.5-i2v"])
 def test_selective_checkpointing_keeps_attention_and_changes_nothing_else(flavour, mode, with_roles) -> None:
     """Values and gradients of the full kind bit for bit; each block's attention kernel runs once instead of twice."""

@@ -117,7 +117,7 @@ def test_untapped_blocks_keep_the_stock_processor() -> None:
     assert kinds == [True, False, True]
 
 
-@pytest.mark.parametrize("mode", ["logits", "softmax"])
+@pytest.mark.parametrize("mode", ["logits", "centred", "softmax"])
 @pytest.mark.parametrize("flavour", list(FLAVOURS))
 def test_the_maps_are_those_of_the_q_and_k_that_attention_uses(flavour, mode) -> None:
     """Against the dense reference on q and k caught at the stock kernel: after qk-norm and RoPE, text first."""
@@ -162,7 +162,7 @@ def ready(mode: str, flavour: str = "5b-i2v") -> CogVideoX:
     return backbone
 
 
-@pytest.mark.parametrize("mode", ["logits", "softmax"])
+@pytest.mark.parametrize("mode", ["logits", "centred", "softmax"])
 def test_checkpointed_equals_not_checkpointed(mode) -> None:
     backbone = ready(mode)
     inputs, roles = batch(backbone)
@@ -294,7 +294,7 @@ def test_a_mask_is_refused() -> None:
         )
 
 
-@pytest.mark.parametrize("mode", ["logits", "softmax"])
+@pytest.mark.parametrize("mode", ["logits", "centred", "softmax"])
 def test_no_tensor_of_an_aligned_step_comes_near_n_squared(mode) -> None:
     backbone = CogVideoX(stock("5b", num_attention_heads=1, num_layers=2, sample_width=80, sample_height=80))
     backbone.install_taps({0: ["v2t"], 1: ["v2v", "t2v"]}, mode)

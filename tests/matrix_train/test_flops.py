@@ -42,7 +42,7 @@ def test_alignment_costs_at_most_one_percent_at_5b(base_flops, mode, kernel, pro
     assert 0 < extra / whole <= bar
 
 
-@pytest.mark.parametrize("mode", ["logits", "softmax"])
+@pytest.mark.parametrize("mode", ["logits", "centred", "softmax"])
 def test_the_count_on_meta_is_the_count_on_the_cpu(mode) -> None:
     """The operators that the CPU really runs, counted at tiny size, against the same step without data."""
     n, heads, dim = 131, 3, 16

@@ -29,9 +29,11 @@ def free_port() -> int:
         return port
 
 
-@pytest.mark.parametrize("processes", [1, 2])
-def test_killed_and_resumed_is_undisturbed(dataset: Path, tmp_path: Path, processes: int) -> None:
-    common = ("train.steps=10", "checkpoint.every=3", "train.accumulate=2", "data.workers=1")
+@pytest.mark.parametrize(("processes", "mode"), [(1, "softmax"), (2, "centred")])
+def test_killed_and_resumed_is_undisturbed(dataset: Path, tmp_path: Path, processes: int, mode: str) -> None:
+    common = (
+        "train.steps=10", "checkpoint.every=3", "train.accumulate=2", "data.workers=1", f"align.attention_map={mode}",
+    )  # fmt: skip
     small_config(dataset, tmp_path / "none", *common)  # makes the model once, for all
     calm, hurt = tmp_path / "calm", tmp_path / "hurt"
     finish(processes, sets(settings(dataset, calm, *common)))
