@@ -24,7 +24,6 @@ from matrix_train.backbones.input_projection import LATENT_CHANNELS
 from matrix_train.cache import LatentCache
 from matrix_train.config import Config, load_config
 from matrix_train.data import open_stream
-from matrix_train.encoders import Encoders
 from matrix_train.inputs import Draw, Inputs, prepare
 from matrix_train.precompute import cache_key
 from matrix_train.schedule import cosine_with_warmup
@@ -56,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def train_base(config: Config, steps: int) -> tuple[Any, float]:
     """The trained transformer with its stock input channels, and the mean loss of the last tenth of the steps."""
     torch.manual_seed(config.train.seed)
-    encoders = Encoders.load(config.model.path, torch.float32)
+    encoders = CogVideoX.encoders.load(config.model.path, torch.float32)
     backbone = CogVideoX.load(config.model.path)
     grid = backbone.grid(config.data.frames, config.data.height, config.data.width)
     model = AlignedModel(backbone, grid, config.align, encoders.scheduler).requires_grad_(True).train()

@@ -7,8 +7,7 @@ import torch
 from torch import nn
 
 from matrix_train.attention import Direction, Mode
-from matrix_train.backbones import CogVideoX
-from matrix_train.backbones.base import Backbone, Grid, trainable_parameters
+from matrix_train.backbones import Backbone, Grid, backbone_class, trainable_parameters
 from matrix_train.config import AlignConfig, Config
 from matrix_train.data import read_index
 from matrix_train.encoders import Encoders
@@ -24,7 +23,7 @@ class Assembly:
     """Everything that a step needs except data."""
 
     encoders: Encoders
-    backbone: CogVideoX
+    backbone: Backbone
     grid: Grid
     model: AlignedModel
 
@@ -43,8 +42,8 @@ def assemble(config: Config, device: torch.device) -> Assembly:
     if dtype == torch.bfloat16:
         allow_tf32(device)
     torch.manual_seed(config.train.seed)
-    encoders = Encoders.load(config.model.path, dtype, config.model.revision)
     backbone = load_backbone(config, dtype)
+    encoders = backbone.encoders.load(config.model.path, dtype, config.model.revision)
     grid = backbone.grid(config.data.frames, config.data.height, config.data.width)
     model = AlignedModel(backbone, grid, config.align, encoders.scheduler)
     made = Assembly(encoders.to(device), backbone, grid, model.to(device))
@@ -60,16 +59,17 @@ def allow_tf32(device: torch.device) -> None:
         torch.set_float32_matmul_precision("high")
 
 
-def load_backbone(config: Config, dtype: torch.dtype) -> CogVideoX:
+def load_backbone(config: Config, dtype: torch.dtype) -> Backbone:
     """The backbone with adapters, taps and checkpointing as configured."""
-    backbone = CogVideoX.load(config.model.path, dtype, config.model.revision)
+    where = (config.model.path, config.model.revision)
+    backbone = backbone_class(*where).load(where[0], dtype, where[1])
     check_data(config, backbone)
     return prepare_backbone(config, backbone)
 
 
-def check_data(config: Config, backbone: CogVideoX) -> None:
+def check_data(config: Config, backbone: Backbone) -> None:
     """UserError where prompts or clips are not as long as the model takes them, or as masks can be compared with."""
-    text, data = backbone.model.config.max_text_seq_length, config.data
+    (text, _), data = backbone.prompt_shape, config.data
     if text != data.max_tokens:
         raise UserError(f"data.max_tokens is {data.max_tokens}, but this model takes prompts of {text} tokens")
     grid = backbone.grid(data.frames, data.height, data.width)
@@ -81,7 +81,7 @@ def check_data(config: Config, backbone: CogVideoX) -> None:
         )
 
 
-def prepare_backbone(config: Config, backbone: CogVideoX) -> CogVideoX:
+def prepare_backbone(config: Config, backbone: Backbone) -> Backbone:
     """Adapters, taps and checkpointing as configured. UserError for a block that does not exist."""
     with torch.device(backbone.model.device):
         backbone.add_lora(config.lora.blocks, config.lora.rank, config.lora.alpha)

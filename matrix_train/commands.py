@@ -18,7 +18,6 @@ from matrix_train.bench import BenchOptions, bench, climb, describe
 from matrix_train.config import load_config
 from matrix_train.data import Split, read_index
 from matrix_train.distributed import make_accelerator, told_when_left
-from matrix_train.encoders import read_tokenizer
 from matrix_train.errors import UserError
 from matrix_train.export import LORA_FILE, check_comfy_keys, export, merge
 from matrix_train.fit import Run
@@ -78,7 +77,8 @@ def inspect_command(
     config = load_config(path, overrides)
     quieten_libraries()
     make_random_model(config)
-    encoder, backbone = read_tokenizer(config.model.path, config.model.revision), plan_backbone(config)
+    backbone = plan_backbone(config)
+    encoder = backbone.encoders.read_tokenizer(config.model.path, config.model.revision)
     grid = backbone.grid(config.data.frames, config.data.height, config.data.width)
     found = inspect(
         config.data, split, encoder, grid, out, batches, config.train.batch_size, config.train.seed, position, console

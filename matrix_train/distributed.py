@@ -33,8 +33,7 @@ def make_accelerator(config: Config) -> Accelerator:
     if config.train.parallel == "fsdp":
         # Blocks are sharded one by one; what is trained is float32 beside frozen bf16, so the original parameters stay.
         plugin = FullyShardedDataParallelPlugin(
-            fsdp_version=2, auto_wrap_policy="transformer_based_wrap",
-            transformer_cls_names_to_wrap=["CogVideoXBlock"], state_dict_type="FULL_STATE_DICT",
+            fsdp_version=2, auto_wrap_policy="transformer_based_wrap", state_dict_type="FULL_STATE_DICT",
         )  # fmt: skip
         return Accelerator(fsdp_plugin=plugin)
     # No batch leaves a trainable parameter without a gradient: an absent role's is zero, but it is there.

@@ -1,6 +1,6 @@
-"""The frozen half of a pipeline: VAE, T5, tokenizer and noise schedule, from a diffusers folder or hub name.
+"""The frozen half of a pipeline: VAE, text encoder, tokenizer and noise schedule, from a diffusers folder or hub name.
 
-encoders = Encoders.load("THUDM/CogVideoX-5b-I2V", dtype=torch.bfloat16)
+encoders = CogVideoX.encoders.load("THUDM/CogVideoX-5b-I2V", dtype=torch.bfloat16)
 video = encoders.video(frames)        # Posterior of scaled latents, [B, F, 16, H/8, W/8]
 prompt = encoders.prompt(input_ids)   # [B, L, text width]
 """
@@ -9,21 +9,14 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import torch
-from diffusers import AutoencoderKLCogVideoX, CogVideoXDDIMScheduler, CogVideoXDPMScheduler
 from torch import Tensor
-from transformers import PreTrainedTokenizerFast, T5EncoderModel, T5Tokenizer
+from transformers import PreTrainedTokenizerFast
 
 from matrix_train.errors import UserError
 from matrix_train.pretrained import read_config, read_tokenizer_of, read_transformers_config, read_weights
-
-# diffusers is typed in part only.
-_vae_class: Any = AutoencoderKLCogVideoX
-_text_class: Any = T5EncoderModel
-_tokenizer_class: Any = T5Tokenizer
-_schedulers: dict[str, Any] = {c.__name__: c for c in (CogVideoXDPMScheduler, CogVideoXDDIMScheduler)}
 
 Part = Literal["vae", "text_encoder"]
 
@@ -40,7 +33,19 @@ class Posterior:
 
 
 class Encoders:
-    """See the module. Nothing in here is trained, and no method keeps a graph."""
+    """See the module. Nothing in here is trained, and no method keeps a graph.
+
+    A backbone names the classes of its pipeline in a subclass, and overrides what its VAE does otherwise. (They are
+    diffusers' and transformers', which are typed in part only.)
+    """
+
+    vae_class: ClassVar[Any]
+    text_class: ClassVar[Any]
+    tokenizer_class: ClassVar[Any]
+    scheduler_classes: ClassVar[tuple[Any, ...]]
+    """Noise schedules that the model is trained on."""
+    prediction_type: ClassVar[str]
+    """What its schedule must say that the model predicts."""
 
     def __init__(self, vae: Any, text_encoder: Any, tokenizer: PreTrainedTokenizerFast, scheduler: Any) -> None:
         self.vae, self.text_encoder, self.tokenizer, self.scheduler = vae, text_encoder, tokenizer, scheduler
@@ -49,14 +54,46 @@ class Encoders:
             module.eval().requires_grad_(False)
 
     @classmethod
-    def load(cls, name_or_path: str, dtype: torch.dtype = torch.float32, revision: str | None = None) -> "Encoders":
+    def load(cls, name_or_path: str, dtype: torch.dtype = torch.float32, revision: str | None = None) -> Self:
         """UserError where a part is missing or cannot be read."""
-        tokenizer, scheduler = read_tokenizer(name_or_path, revision), read_scheduler(name_or_path, revision)
-        vae = read_weights(_vae_class, name_or_path, "vae", revision, torch_dtype=dtype)
-        text = read_weights(_text_class, name_or_path, "text_encoder", revision, dtype=dtype)
+        tokenizer, scheduler = cls.read_tokenizer(name_or_path, revision), cls.read_scheduler(name_or_path, revision)
+        vae = read_weights(cls.vae_class, name_or_path, "vae", revision, torch_dtype=dtype)
+        text = read_weights(cls.text_class, name_or_path, "text_encoder", revision, dtype=dtype)
         return cls(vae, text, tokenizer, scheduler)
 
-    def to(self, device: torch.device) -> "Encoders":
+    @classmethod
+    def read_tokenizer(cls, name_or_path: str, revision: str | None = None) -> PreTrainedTokenizerFast:
+        """The pipeline's tokenizer alone. UserError where it cannot be read."""
+        found: PreTrainedTokenizerFast = read_tokenizer_of(cls.tokenizer_class, name_or_path, revision)
+        return found
+
+    @classmethod
+    def read_scheduler(cls, name_or_path: str, revision: str | None = None) -> Any:
+        """The pipeline's noise schedule. UserError where it cannot be read, or the model is trained on others."""
+        config = read_config(cls.scheduler_classes[0], name_or_path, "scheduler", revision)
+        name = config.get("_class_name")
+        known = next((kind for kind in cls.scheduler_classes if kind.__name__ == name), None)
+        if known is None:
+            raise UserError(f"model.path {name_or_path}: this model is not trained on the noise schedule {name}")
+        try:
+            scheduler = known.from_config(config)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise UserError(f"model.path {name_or_path}: its schedule has unusable settings: {error}") from None
+        if scheduler.config.prediction_type != cls.prediction_type:
+            found = scheduler.config.prediction_type
+            raise UserError(f"this schedule predicts {found!r}; the model is trained on {cls.prediction_type!r}")
+        return scheduler
+
+    @classmethod
+    def count_parameters(cls, name_or_path: str, revision: str | None = None) -> dict[Part, int]:
+        """Of VAE and text encoder, from their configurations alone: no weights are read. UserError."""
+        vae = read_config(cls.vae_class, name_or_path, "vae", revision)
+        text = read_transformers_config(cls.text_class, name_or_path, "text_encoder", revision)
+        with torch.device("meta"):
+            made: dict[Part, Any] = {"vae": cls.vae_class.from_config(vae), "text_encoder": cls.text_class(text)}
+        return {part: sum(p.numel() for p in model.parameters()) for part, model in made.items()}
+
+    def to(self, device: torch.device) -> Self:
         self.vae.to(device)
         self.text_encoder.to(device)
         return self
@@ -72,12 +109,8 @@ class Encoders:
 
     @torch.no_grad()
     def image(self, image: Tensor) -> Posterior:
-        """First-frame condition [B, 3, H, W] in −1 … 1, as latents [B, 1, 16, H/8, W/8].
-
-        CogVideoX 1.5 divides conditions by the scaling factor where everything else is multiplied; so must we.
-        """
-        scale = self.vae.config.scaling_factor
-        return self._encode(image[:, None], 1.0 / scale if self.vae.config.invert_scale_latents else scale)
+        """First-frame condition [B, 3, H, W] in −1 … 1, as latents [B, 1, 16, H/8, W/8]."""
+        return self._encode(image[:, None], self.condition_scale())
 
     @torch.no_grad()
     def id_map(self, id_map: Tensor) -> Tensor:
@@ -97,6 +130,11 @@ class Encoders:
             self._empty[length] = self.prompt(torch.tensor([ids], device=self.vae.device))
         return self._empty[length]
 
+    def condition_scale(self) -> float:
+        """What the latents of a condition are multiplied by."""
+        scale: float = self.vae.config.scaling_factor
+        return scale
+
     def _encode(self, frames: Tensor, scale: float) -> Posterior:
         """frames: [B, T, 3, H, W] in −1 … 1."""
         posterior = self.vae.encode(frames.transpose(1, 2).to(self.vae.dtype)).latent_dist
@@ -105,37 +143,6 @@ class Encoders:
 
 def _unit(pixels: Tensor) -> Tensor:
     return pixels.float() / 127.5 - 1.0
-
-
-def read_tokenizer(name_or_path: str, revision: str | None = None) -> PreTrainedTokenizerFast:
-    """The pipeline's tokenizer alone. UserError where it cannot be read."""
-    found: PreTrainedTokenizerFast = read_tokenizer_of(_tokenizer_class, name_or_path, revision)
-    return found
-
-
-def read_scheduler(name_or_path: str, revision: str | None = None) -> Any:
-    """The pipeline's noise schedule. UserError where it cannot be read, or is not one that CogVideoX is trained on."""
-    config = read_config(_schedulers["CogVideoXDPMScheduler"], name_or_path, "scheduler", revision)
-    name = config.get("_class_name")
-    known = _schedulers.get(name) if isinstance(name, str) else None
-    if known is None:
-        raise UserError(f"model.path {name_or_path}: schedule {name} is not one of CogVideoX's")
-    try:
-        scheduler = known.from_config(config)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise UserError(f"model.path {name_or_path}: its schedule has unusable settings: {error}") from None
-    if scheduler.config.prediction_type != "v_prediction":
-        raise UserError(f"this schedule predicts {scheduler.config.prediction_type!r}; CogVideoX is trained on v")
-    return scheduler
-
-
-def count_parameters(name_or_path: str, revision: str | None = None) -> dict[Part, int]:
-    """Of VAE and text encoder, from their configurations alone: no weights are read. UserError."""
-    vae = read_config(_vae_class, name_or_path, "vae", revision)
-    text = read_transformers_config(_text_class, name_or_path, "text_encoder", revision)
-    with torch.device("meta"):
-        made: dict[Part, Any] = {"vae": _vae_class.from_config(vae), "text_encoder": _text_class(text)}
-    return {part: sum(p.numel() for p in model.parameters()) for part, model in made.items()}
 
 
 def identity(name_or_path: str, part: Part, revision: str | None) -> str:

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 from torch.utils import flop_counter
 
-from matrix_train.backbones.cogvideox import CogVideoX
+from matrix_train.backbones.base import Backbone
 from matrix_train.decoder import MapDecoder
 from matrix_train.losses import FAMILY_ROLES, Family, LossWeights, alignment_loss
 from matrix_train.roles import ROLES, RoleWeights
@@ -82,10 +82,10 @@ def fused_attention() -> Iterator[None]:
         F.scaled_dot_product_attention = plain
 
 
-def costly_roles(backbone: CogVideoX, frames: int, height: int, width: int, tokens: int) -> RoleWeights:
+def costly_roles(backbone: Backbone, frames: int, height: int, width: int, tokens: int) -> RoleWeights:
     """The costliest roles: subject and object share every cell of the first frame, each role has `tokens` tokens."""
     grid = backbone.grid(frames, height, width)
-    text = torch.zeros(1, len(ROLES), backbone.model.config.max_text_seq_length)
+    text = torch.zeros(1, len(ROLES), backbone.prompt_shape[0])
     video = torch.zeros(1, len(ROLES), grid.cells)
     for role in range(len(ROLES)):
         text[:, role, role * tokens : (role + 1) * tokens] = 1 / tokens
@@ -95,16 +95,15 @@ def costly_roles(backbone: CogVideoX, frames: int, height: int, width: int, toke
 
 
 def training_step(
-    backbone: CogVideoX, frames: int, height: int, width: int, roles: RoleWeights | None, stride: int
+    backbone: Backbone, frames: int, height: int, width: int, roles: RoleWeights | None, stride: int
 ) -> Callable[[], None]:
     """One step with batch 1 on all-zero input: forward, alignment loss where there are roles, backward."""
     grid = backbone.grid(frames, height, width)
-    config = backbone.model.config
     device = backbone.model.device
     factory: dict[str, Any] = {"device": device, "dtype": backbone.model.dtype}
-    latents = torch.zeros(1, grid.latent_frames, 16, height // 8, width // 8, **factory)
+    latents = torch.zeros(1, *backbone.latent_shape(frames, height, width), **factory)
     conditions = torch.cat([latents, latents], dim=2)
-    prompt = torch.zeros(1, config.max_text_seq_length, config.text_embed_dim, **factory)
+    prompt = torch.zeros(1, *backbone.prompt_shape, **factory)
     timesteps = torch.zeros(1, dtype=torch.long, device=device)
     decoders: dict[Family, MapDecoder] = {
         family: MapDecoder(time_factor=grid.time_factor).to(device) for family in FAMILY_ROLES

@@ -10,12 +10,9 @@ from typing import Any
 import torch
 
 from matrix_train.assembly import DTYPES, check_data, kind_of, prepare_backbone
-from matrix_train.backbones import CogVideoX
-from matrix_train.backbones.cogvideox import VAE_SPACE
-from matrix_train.backbones.input_projection import LATENT_CHANNELS
+from matrix_train.backbones import Backbone, backbone_class
 from matrix_train.config import Config
 from matrix_train.data import open_stream
-from matrix_train.encoders import count_parameters, read_scheduler, read_tokenizer
 from matrix_train.flops import costly_roles, count_flops, matmul_rate, training_step
 from matrix_train.memory import peak_bytes
 from matrix_train.step import AlignedModel
@@ -24,19 +21,19 @@ ROLE_TOKENS = 8
 """Text tokens of a role in the plan: more than most captions give."""
 
 
-def planned_step_flops(config: Config, backbone: CogVideoX) -> int:
+def planned_step_flops(config: Config, backbone: Backbone) -> int:
     """FLOPs of one sample's forward and backward pass, alignment and recomputation included; the costliest roles."""
     return count_flops(_planned_step(config, meta_copy(config, backbone)))
 
 
-def meta_copy(config: Config, backbone: CogVideoX) -> CogVideoX:
+def meta_copy(config: Config, backbone: Backbone) -> Backbone:
     """The same model with the configured adapters, taps and checkpointing, without memory."""
     # Keys that from_pretrained adds are none of the model's arguments.
     arguments = {k: v for k, v in dict(backbone.model.config).items() if not k.startswith("_")}
-    return prepare_backbone(config, CogVideoX.from_config(arguments, backbone.model.dtype, "meta"))
+    return prepare_backbone(config, type(backbone).from_config(arguments, backbone.model.dtype, "meta"))
 
 
-def _planned_step(config: Config, backbone: CogVideoX) -> Any:
+def _planned_step(config: Config, backbone: Backbone) -> Any:
     size = (config.data.frames, config.data.height, config.data.width)
     roles = costly_roles(backbone, *size, ROLE_TOKENS) if config.aligned else None
     return training_step(backbone, *size, roles, config.align.supervise_stride)
@@ -71,12 +68,12 @@ def plan_run(config: Config, device: torch.device) -> RunPlan:
     """
     dtype = DTYPES[config.model.precision]
     where = (config.model.path, config.model.revision)
-    encoders, tokenizer = count_parameters(*where), read_tokenizer(*where)
+    backbone = plan_backbone(config)
+    encoders, tokenizer = backbone.encoders.count_parameters(*where), backbone.encoders.read_tokenizer(*where)
     if config.train.cache is not None:
         del encoders["text_encoder"]  # it rests on the CPU
-    backbone = plan_backbone(config)
     grid = backbone.grid(config.data.frames, config.data.height, config.data.width)
-    model = AlignedModel(backbone, grid, config.align, read_scheduler(*where))
+    model = AlignedModel(backbone, grid, config.align, backbone.encoders.read_scheduler(*where))
     trainable: Counter[str] = Counter()
     frozen = 0
     for name, parameter in model.named_parameters():
@@ -97,8 +94,8 @@ def plan_run(config: Config, device: torch.device) -> RunPlan:
     ) as stream:  # fmt: skip
         batch = next(stream)
     shapes = {f.name: list(v.shape) for f in fields(batch) if isinstance(v := getattr(batch, f.name), torch.Tensor)}
-    latent = (config.data.height // VAE_SPACE, config.data.width // VAE_SPACE)
-    shapes["latents"] = [config.train.batch_size, grid.latent_frames, LATENT_CHANNELS, *latent]
+    latent = backbone.latent_shape(config.data.frames, config.data.height, config.data.width)
+    shapes["latents"] = [config.train.batch_size, *latent]
     return RunPlan(
         trainable=dict(trainable), frozen=frozen, step_flops=flops, alignment_flops=alignment,
         weight_bytes=(frozen + sum(encoders.values())) * size,
@@ -109,10 +106,11 @@ def plan_run(config: Config, device: torch.device) -> RunPlan:
     )  # fmt: skip
 
 
-def plan_backbone(config: Config) -> CogVideoX:
+def plan_backbone(config: Config) -> Backbone:
     """The configured backbone on the meta device: its configuration is read, its weights are not."""
-    arguments = CogVideoX.read_config(config.model.path, config.model.revision)
-    backbone = CogVideoX.from_config(arguments, DTYPES[config.model.precision], "meta")
+    where = (config.model.path, config.model.revision)
+    kind = backbone_class(*where)
+    backbone = kind.from_config(kind.read_config(*where), DTYPES[config.model.precision], "meta")
     check_data(config, backbone)
     return prepare_backbone(config, backbone)
 

@@ -13,7 +13,7 @@ from matrix_train.assembly import DTYPES
 from matrix_train.cache import CacheKey, LatentCache, listed_sources, sources
 from matrix_train.config import Config
 from matrix_train.data import Collate, GaveUp, MatrixDataset, Ref, Split
-from matrix_train.encoders import Encoders, identity
+from matrix_train.encoders import identity
 from matrix_train.errors import UserError
 from matrix_train.inputs import encode
 from matrix_train.plan import plan_backbone
@@ -43,9 +43,10 @@ def precompute(config: Config, accelerator: Accelerator, console: Console) -> in
     accelerator.wait_for_everyone()
     cache = LatentCache(Path(config.train.cache), cache_key(config))
     dtype = DTYPES[config.model.precision]
-    encoders = Encoders.load(config.model.path, dtype, config.model.revision).to(accelerator.device)
+    backbone = plan_backbone(config)
+    encoders = backbone.encoders.load(config.model.path, dtype, config.model.revision).to(accelerator.device)
     cache.write("empty", {"prompt": encoders.empty(config.data.max_tokens)[0]}, {})
-    grid = plan_backbone(config).grid(config.data.frames, config.data.height, config.data.width)
+    grid = backbone.grid(config.data.frames, config.data.height, config.data.width)
     together = Collate(grid.frames, grid.height, grid.width)
     done = 0
     splits: tuple[Split, ...] = ("train", "val")

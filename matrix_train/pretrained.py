@@ -6,10 +6,14 @@ transformers makes an empty tokenizer of a missing one, and training would go on
 
 from typing import Any
 
+from diffusers.configuration_utils import ConfigMixin
 from transformers.utils.hub import cached_file
 
 from matrix_train.errors import UserError
 from schemas.text import one_line
+
+# diffusers is typed in part only.
+_config_class: Any = ConfigMixin
 
 TOKENIZER_FILES = ("tokenizer.json", "spiece.model")
 
@@ -54,6 +58,15 @@ def read_config(kind: Any, name_or_path: str, part: str, revision: str | None) -
     except Exception as error:  # as above
         raise _unreadable(name_or_path, part, error) from None
     return found
+
+
+class _AnyModel(_config_class):  # type: ignore[misc]
+    config_name = "config.json"
+
+
+def read_class_name(name_or_path: str, part: str, revision: str | None) -> str:
+    """The name of the class of a part of diffusers. UserError where it cannot be read."""
+    return str(read_config(_AnyModel, name_or_path, part, revision).get("_class_name"))
 
 
 def read_transformers_config(kind: Any, name_or_path: str, part: str, revision: str | None) -> Any:

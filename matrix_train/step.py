@@ -25,8 +25,6 @@ class AlignedModel(nn.Module):
     Without alignment the forward pass is that of plain LoRA training, bit for bit.
     """
 
-    alphas: Tensor
-
     def __init__(self, backbone: Backbone, grid: Grid, align: AlignConfig, scheduler: Any) -> None:
         super().__init__()
         self.backbone = backbone.model
@@ -37,7 +35,9 @@ class AlignedModel(nn.Module):
                 if scale > 0
             }
         )
-        self.register_buffer("alphas", scheduler.alphas_cumprod.clone(), persistent=False)
+        self.objective = backbone.objective(scheduler)
+        # Where accelerate looks for what FSDP shards one by one.
+        self._no_split_modules = [backbone.block_class]
         self._predictor, self._grid, self._align = backbone, grid, align
         self._weights = LossWeights(align.sga, align.spa, align.bce, align.dice, align.l2, align.max_pos_weight)
 
@@ -49,16 +49,13 @@ class AlignedModel(nn.Module):
         Numbers of a family that no sample of the batch has are 0; `Means` leaves them out by its `aligned`.
         Every purpose goes through here, since FSDP gathers weights only in the forward pass of the whole.
         """
-        alpha = self.alphas[inputs.timesteps].to(torch.float32).view(-1, 1, 1, 1, 1)
         clean, noise = inputs.clean.float(), inputs.noise.float()
-        noisy = alpha.sqrt() * clean + (1 - alpha).sqrt() * noise
+        noised = self.objective.noised(clean, noise, inputs.timesteps)
         roles = inputs.roles if len(self.decoders) or purpose == "attend" else None
-        velocity, maps = self._predictor.predict(
-            noisy.to(inputs.clean.dtype), inputs.conditions, inputs.prompt, inputs.timesteps, roles
+        output, maps = self._predictor.predict(
+            noised.to(inputs.clean.dtype), inputs.conditions, inputs.prompt, inputs.timesteps, roles
         )
-        # v-prediction as an estimate of the clean latents; 1 / (1 − ᾱ) makes it the error in v (training.md).
-        estimate = alpha.sqrt() * noisy - (1 - alpha).sqrt() * velocity.float()
-        loss = ((estimate - clean).square() / (1 - alpha)).mean()
+        loss = self.objective.error(output, noised, clean, noise, inputs.timesteps).mean()
         logs = {"diffusion": loss.detach()}
         families = by_family(maps, self._grid)
         if purpose == "attend":
@@ -71,7 +68,7 @@ class AlignedModel(nn.Module):
                 logs[f"{family}.correlation"] = mean_correlation(blocks, inputs, family)
             return loss, logs
         if families:
-            weight = alpha.flatten() if self._align.timestep_weight else None
+            weight = self.objective.signal(inputs.timesteps) if self._align.timestep_weight else None
             decoders = {family: self._decoder(family) for family in families}
             stride = self._align.supervise_stride
             alignment = alignment_loss(families, decoders, inputs.masks, inputs.present, self._weights, stride, weight)

@@ -1,6 +1,19 @@
-"""Video diffusion transformers that can be trained here, one file each."""
+"""Video diffusion transformers that can be trained here, one file each: a new one is added to `BACKBONES`."""
 
 from matrix_train.backbones.base import Backbone, Grid, MapCollector, trainable_parameters
 from matrix_train.backbones.cogvideox import CogVideoX
+from matrix_train.errors import UserError
+from matrix_train.pretrained import read_class_name
 
-__all__ = ["Backbone", "CogVideoX", "Grid", "MapCollector", "trainable_parameters"]
+__all__ = ["BACKBONES", "Backbone", "CogVideoX", "Grid", "MapCollector", "backbone_class", "trainable_parameters"]
+
+BACKBONES: dict[str, type[Backbone]] = {"CogVideoXTransformer3DModel": CogVideoX}
+"""By the name of the transformer's class in diffusers."""
+
+
+def backbone_class(name_or_path: str, revision: str | None = None) -> type[Backbone]:
+    """The backbone for a diffusers pipeline. UserError where its transformer cannot be read, or is none of ours."""
+    name = read_class_name(name_or_path, "transformer", revision)
+    if name not in BACKBONES:
+        raise UserError(f"model.path {name_or_path}: a {name} cannot be trained here; {', '.join(BACKBONES)} can")
+    return BACKBONES[name]

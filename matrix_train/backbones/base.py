@@ -4,17 +4,19 @@ A backbone owns its model, knows how latents become a grid of tokens, reads role
 `MapCollector`, and names its trainable parameters.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, ClassVar, Literal, Protocol, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
 
 from matrix_train.attention import Direction, Kernel, Mode, Taps, attend
+from matrix_train.backbones.objective import Objective
+from matrix_train.encoders import Encoders
 from matrix_train.roles import RoleWeights
 
 T = TypeVar("T")
@@ -61,7 +63,33 @@ class Grid:
 class Backbone(Protocol):
     """See `backbones.cogvideox.CogVideoX`."""
 
-    model: nn.Module
+    model: Any
+    """The library's module; frozen but for `trainable`."""
+    block_class: ClassVar[str]
+    """Name of the class of its blocks."""
+    encoders: ClassVar[type[Encoders]]
+    """The frozen half of its pipeline."""
+    objective: ClassVar[type[Objective]]
+    """What its output means; made from the pipeline's scheduler."""
+
+    @classmethod
+    def load(cls, name_or_path: str, dtype: torch.dtype = ..., revision: str | None = None) -> Self:
+        """From a diffusers pipeline. UserError."""
+
+    @classmethod
+    def read_config(cls, name_or_path: str, revision: str | None = None) -> dict[str, Any]:
+        """The arguments of `from_config`; no weights are read. UserError."""
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], dtype: torch.dtype = ..., device: torch.device | str = ...) -> Self:
+        """Random weights."""
+
+    @property
+    def prompt_shape(self) -> tuple[int, int]:
+        """Tokens and width of a prompt's embeddings."""
+
+    def latent_shape(self, frames: int, height: int, width: int) -> tuple[int, int, int, int]:
+        """Frames, channels, height and width of the latents that `predict` takes for a clip of this size in pixels."""
 
     def grid(self, frames: int, height: int, width: int) -> Grid:
         """Token lattice of a clip of this size in pixels. UserError for a size that the model cannot take."""
@@ -74,6 +102,9 @@ class Backbone(Protocol):
 
     def enable_checkpointing(self, kind: Checkpointing) -> None:
         """Form every block's activations again in the backward pass, `selective` without its attention kernel."""
+
+    def compile_blocks(self, *, leave: Collection[int] = ()) -> None:
+        """Compiles the blocks without taps, but for those in `leave`. After `install_taps` and `add_lora`."""
 
     def predict(
         self, latents: Tensor, conditions: Tensor, prompt: Tensor, timesteps: Tensor, roles: RoleWeights | None = None

@@ -11,18 +11,26 @@ projection grows to 48 channels: old weights copied, new ones zero, so that step
 
 import inspect
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import torch
-from diffusers import CogVideoXTransformer3DModel
+from diffusers import (
+    AutoencoderKLCogVideoX,
+    CogVideoXDDIMScheduler,
+    CogVideoXDPMScheduler,
+    CogVideoXTransformer3DModel,
+)
 from diffusers.models import attention_processor, embeddings
 from diffusers.pipelines.cogvideo import pipeline_cogvideox_image2video
 from peft import LoraConfig
 from torch import Tensor, nn
+from transformers import T5EncoderModel, T5Tokenizer
 
 from matrix_train.attention import Direction, Kernel, Mode
 from matrix_train.backbones.base import Checkpointing, Grid, MapCollector, MapKey
-from matrix_train.backbones.input_projection import grow_input
+from matrix_train.backbones.input_projection import LATENT_CHANNELS, grow_input
+from matrix_train.backbones.objective import Objective, VPrediction
+from matrix_train.encoders import Encoders
 from matrix_train.errors import UserError
 from matrix_train.pretrained import read_config, read_weights
 from matrix_train.roles import RoleWeights
@@ -44,11 +52,30 @@ _rotary_table: Any = embeddings.get_3d_rotary_pos_embed
 _grid_crop: Any = pipeline_cogvideox_image2video.get_resize_crop_region_for_grid
 
 
+class CogVideoXEncoders(Encoders):
+    """3D causal VAE and T5."""
+
+    vae_class = AutoencoderKLCogVideoX
+    text_class = T5EncoderModel
+    tokenizer_class = T5Tokenizer
+    scheduler_classes = (CogVideoXDPMScheduler, CogVideoXDDIMScheduler)
+    prediction_type = "v_prediction"
+
+    def condition_scale(self) -> float:
+        """CogVideoX 1.5 divides conditions by the scaling factor where everything else is multiplied; so must we."""
+        scale = super().condition_scale()
+        return 1.0 / scale if self.vae.config.invert_scale_latents else scale
+
+
 class CogVideoX:
     """`matrix_train.backbones.base.Backbone` over diffusers' `CogVideoXTransformer3DModel`.
 
     Takes a `CogVideoXTransformer3DModel` as it is, freezes it, grows its input projection and makes that trainable.
     """
+
+    block_class: ClassVar[str] = "CogVideoXBlock"
+    encoders: ClassVar[type[Encoders]] = CogVideoXEncoders
+    objective: ClassVar[type[Objective]] = VPrediction
 
     def __init__(self, model: Any) -> None:
         self.model = model
@@ -88,6 +115,14 @@ class CogVideoX:
     def size(self) -> Literal["2B", "5B"]:
         """5B turns q and k by position (RoPE); 2B adds fixed position embeddings to the tokens instead."""
         return "5B" if self.model.config.use_rotary_positional_embeddings else "2B"
+
+    @property
+    def prompt_shape(self) -> tuple[int, int]:
+        return self.model.config.max_text_seq_length, self.model.config.text_embed_dim
+
+    def latent_shape(self, frames: int, height: int, width: int) -> tuple[int, int, int, int]:
+        latent_frames = self.grid(frames, height, width).latent_frames
+        return latent_frames, LATENT_CHANNELS, height // VAE_SPACE, width // VAE_SPACE
 
     def grid(self, frames: int, height: int, width: int) -> Grid:
         """Token lattice of a clip of `frames` frames, height × width pixels.

@@ -9,8 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from matrix_train.backbones import CogVideoX
-from matrix_train.encoders import Encoders
+from matrix_train.backbones import CogVideoX, backbone_class
 from matrix_train.errors import UserError
 from matrix_train.tiny import make_tiny_pipeline
 
@@ -36,7 +35,7 @@ def model(whole: Path, tmp_path: Path) -> Path:
 
 
 def load(model: Path) -> None:
-    Encoders.load(str(model))
+    CogVideoX.encoders.load(str(model))
     CogVideoX.load(str(model))
 
 
@@ -120,3 +119,16 @@ def test_settings_that_this_diffusers_does_not_know_are_left_out(model: Path) ->
     file = model / "transformer" / "config.json"
     file.write_text(file.read_text().replace("{", '{"auto_map": {"AutoModel": "evil.Model"},', 1))
     assert "auto_map" not in CogVideoX.read_config(str(model))
+
+
+def test_a_transformer_that_is_none_of_ours_is_named(model: Path) -> None:
+    assert backbone_class(str(model)) is CogVideoX
+    file = model / "transformer/config.json"
+    file.write_text(file.read_text().replace("CogVideoXTransformer3DModel", "WanTransformer3DModel"))
+    with pytest.raises(
+        UserError, match="a WanTransformer3DModel cannot be trained here; CogVideoXTransformer3DModel can"
+    ):
+        backbone_class(str(model))
+    file.unlink()
+    with pytest.raises(UserError, match="transformer cannot be read"):
+        backbone_class(str(model))
