@@ -19,6 +19,7 @@ from tasks.files import Folder
 from tasks.ingest import IngestSettings, ingest, name_clip
 from tasks.ingest_child import cut
 from tasks.media import EncodeSettings, encode_clip, read_frames
+from tests.tasks.scenery import place, view
 from tests.tasks.striped import number_of, picture, write
 
 SMALL = IngestSettings(width=144, height=96, frames=9, fps=4, min_side=64, encode=EncodeSettings(preset="ultrafast"))
@@ -148,6 +149,17 @@ def test_windows_follow_one_another_and_never_cross_a_cut(tmp_path):
     assert spans == [(0, 0, 24), (1, 40, 64), (2, 70, 94), (2, 97, 121)]
     for clip in row.payload.clips:
         assert numbers(tmp_path, clip) == list(clip.window.source_frames)
+
+
+@pytest.mark.parametrize("name", ["alike.mp4", "alike.avi"])
+def test_a_cut_between_places_that_look_alike_is_one(tmp_path, name):
+    """Two grey walls with a block that moves over both."""
+    pictures = [view(place(1 if i < 33 else 2), i) for i in range(70)]
+    for i, image in enumerate(pictures):
+        image[30:60, 20 + i : 50 + i] = (200, 40, 40)
+    row = run(write(tmp_path / name, pictures, **FORMS.get({"alike.avi": "mpeg4.avi"}.get(name, ""), {})), tmp_path)
+    spans = [(c.window.scene, c.window.source_frames[0]) for c in row.payload.clips]
+    assert spans == [(0, 0), (1, 33)]
 
 
 def test_each_source_is_opened_and_decoded_once(tmp_path, monkeypatch):
