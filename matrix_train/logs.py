@@ -78,11 +78,7 @@ class _Wandb:
 
 def check_loggers(config: LogConfig) -> None:
     """UserError for a service whose package is missing: before a model is loaded."""
-    try:
-        missing = "wandb" in config.to and importlib.util.find_spec("wandb") is None
-    except ValueError:  # a module without a spec stands in its place
-        missing = False
-    if missing:
+    if "wandb" in config.to and importlib.util.find_spec("wandb") is None:
         raise UserError("log.to names wandb, which is not installed: pip install wandb, or leave it out")
 
 

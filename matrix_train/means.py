@@ -23,23 +23,26 @@ class Means:
     """`add` the logs of each forward pass, then `read` once. Nothing waits for the device before that."""
 
     def __init__(self) -> None:
-        self._sums: dict[str, Tensor] = {}
-        self._weights: dict[str, Tensor] = {}
+        self._names: list[str] = []
+        self._sums: Tensor | None = None
 
     def add(self, logs: Mapping[str, Tensor], times: float = 1.0) -> None:
-        """logs: scalars by name. times: 0 for a pass that only keeps processes in step."""
-        for name, value in logs.items():
-            family = name.split(".")[0]
-            shared = family in FAMILY_ROLES and not name.endswith(_OF_ALL)
-            weight = times * (logs[f"{family}.{ALIGNED}"] if shared else torch.ones_like(value)).float()
-            # Where nothing is weighed the value may be anything; elsewhere one that is not finite must be seen.
-            summand = torch.where(weight > 0, weight * value.float(), 0.0)
-            self._sums[name] = self._sums.get(name, 0.0) + summand
-            self._weights[name] = self._weights.get(name, 0.0) + weight
+        """logs: scalars, of the same names each time. times: 0 for a pass that only keeps processes in step."""
+        self._names = sorted(logs)
+        values = torch.stack([logs[name].float() for name in self._names])
+        weights = times * torch.stack([_weight(name, logs) for name in self._names])
+        # Where nothing is weighed the value may be anything; elsewhere one that is not finite must be seen.
+        more = torch.stack([torch.where(weights > 0, weights * values, 0.0), weights])
+        self._sums = more if self._sums is None else self._sums + more
 
     def read(self, accelerator: Accelerator) -> dict[str, float]:
         """Over all processes, which must have added the same names. Names that no sample has are left out."""
-        names = sorted(self._sums)
-        held = torch.stack([torch.stack([self._sums[name], self._weights[name]]) for name in names])
-        reduced: list[tuple[float, float]] = accelerator.reduce(held, "sum").tolist()
-        return {name: total / weight for name, (total, weight) in zip(names, reduced, strict=True) if weight > 0}
+        totals, weights = accelerator.reduce(self._sums, "sum").tolist()
+        found = zip(self._names, totals, weights, strict=True)
+        return {name: total / weight for name, total, weight in found if weight > 0}
+
+
+def _weight(name: str, logs: Mapping[str, Tensor]) -> Tensor:
+    family = name.split(".")[0]
+    shared = family in FAMILY_ROLES and not name.endswith(_OF_ALL)
+    return logs[f"{family}.{ALIGNED}"].float() if shared else torch.ones_like(logs[name], dtype=torch.float32)

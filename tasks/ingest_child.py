@@ -77,7 +77,7 @@ def _windows(decoder: Decoder, settings: IngestSettings) -> Iterator[Taken]:
         settings.max_windows_per_scene, settings.max_windows_per_source,
     )  # fmt: skip
     tolerance = min(decoder.tick / 2, _HALF_MS)
-    for shown, begins in _scenes(decoder, settings):
+    for shown, begins in scenes(decoder, settings):
         if not shown.sound:
             yield from taker.cut(None, shown.start)
         elif begins:
@@ -91,7 +91,7 @@ def _windows(decoder: Decoder, settings: IngestSettings) -> Iterator[Taken]:
     yield from taker.cut(None, decoder.end)
 
 
-def _scenes(decoder: Decoder, settings: IngestSettings) -> Iterator[tuple[Shown, bool]]:
+def scenes(decoder: Decoder, settings: IngestSettings) -> Iterator[tuple[Shown, bool]]:
     """Every frame, with whether a scene begins at it. Damage and a new size end a scene, as a cut does."""
     cuts, before = None, None
     for shown in decoder.frames():

@@ -102,20 +102,6 @@ FLAVOURS: dict[str, dict[str, Any]] = {
 }
 """What tells the released checkpoints apart, on top of TINY. 1.5 here: 4 latent frames, 2 token frames."""
 
-BIG: dict[str, Any] = {
-    **TINY,
-    "num_attention_heads": 48,
-    "attention_head_dim": 64,
-    "time_embed_dim": 512,
-    "text_embed_dim": 4096,
-    "sample_width": 90,
-    "sample_height": 60,
-    "sample_frames": 49,
-    "max_text_seq_length": 226,
-    **FLAVOURS["5b-i2v"],
-}
-"""CogVideoX-5B-I2V but for its 42 blocks. Blocks cost the same each, so two and three of them give the rest."""
-
 
 def make_roles(length: int, cells: int) -> RoleWeights:
     return RoleWeights.build(*two_samples(length, cells))

@@ -4,9 +4,9 @@ import torch
 
 from matrix_train.backbones import CogVideoX
 from matrix_train.backbones.base import Checkpointing
+from matrix_train.bench.workload import COGVIDEOX_5B_I2V
 from matrix_train.flops import training_step
 from matrix_train.memory import PeakBytes, peak_bytes
-from tests.matrix_train.reference import BIG
 
 
 def test_what_is_dropped_is_not_counted_twice() -> None:
@@ -50,7 +50,7 @@ def test_a_step_of_5b_holds_no_square_of_its_tokens_and_checkpointing_saves_what
     peaks = {}
     kinds: tuple[Checkpointing | None, ...] = (None, "selective", "full")
     for kind in kinds:
-        backbone = CogVideoX.from_config({**BIG, "num_layers": 6}, torch.bfloat16, "meta")
+        backbone = CogVideoX.from_config({**COGVIDEOX_5B_I2V, "num_layers": 6}, torch.bfloat16, "meta")
         backbone.add_lora(blocks=range(6), rank=128, alpha=64)
         if kind:
             backbone.enable_checkpointing(kind)
