@@ -1,7 +1,8 @@
 """Cuts found at exactly their frame: `python -m benchmarks.cuts --videos 40 --seed 777000 --level plain`.
 
 Renders videos of two shots each, one by one, and runs the pipeline's cut detection over every frame, then
-PySceneDetect's content detector alone. A video is right when a scene begins at its first frame and at its cut, and nowhere else.
+PySceneDetect's content detector alone. A video is right when a scene begins at its first frame and at its cut,
+and nowhere else.
 """
 
 import argparse
