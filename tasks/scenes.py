@@ -20,6 +20,10 @@ _SIDE = 108
 """Shorter side of the copies, in pixels: enough for a mean over the picture, and cheap."""
 
 
+_EVERY = 2
+"""The mean change of brightness is taken over every other pixel and row: as good a mean, at a third of the time."""
+
+
 class Cuts:
     """Feed a run of frames of one size, in order; they come back, `REACH` later, with whether a scene begins at them.
 
@@ -44,7 +48,7 @@ class Cuts:
         first = self._last is None
         if first:
             for _ in range(REACH):  # as if the first picture had stood still before
-                self._local.process_frame(self._time(), small)
+                self._local.process_frame(self._time(), small[::_EVERY, ::_EVERY])
         self._last = small
         self._waiting.append((shown, bool(self._content.process_frame(self._time(), small)) or first))
         yield from self._judge(small)
@@ -55,7 +59,7 @@ class Cuts:
             yield from self._judge(self._last)
 
     def _judge(self, small: NDArray[np.uint8]) -> Iterator[tuple[Shown, bool]]:
-        apart = bool(self._local.process_frame(self._time(), small))
+        apart = bool(self._local.process_frame(self._time(), small[::_EVERY, ::_EVERY]))
         self._fed += 1
         if self._fed > REACH:
             shown, begins = self._waiting.popleft()
