@@ -13,9 +13,9 @@ from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from tasks.decode import Decoder
-from tasks.ingest import IngestSettings
-from tasks.ingest_child import scenes
+from tasks.ingest.child import scenes
+from tasks.ingest.decode import Decoder
+from tasks.ingest.stage import IngestSettings
 from tasks.world.bucket import FORMATS
 from tasks.world.encode import write_video
 from tasks.world.film import film, no_masks

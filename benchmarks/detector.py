@@ -26,7 +26,7 @@ from tasks.engines.grounding_dino.architecture import KNOWN
 from tasks.engines.grounding_dino.engine import GroundingDino
 from tasks.engines.grounding_dino.pixels import to_pixels
 from tasks.engines.grounding_dino.prompts import build_prompts
-from tasks.files import Folder
+from tasks.store.folder import Folder
 from tests.tasks.engines.tiny_dino import save_random
 
 BAR = 0.90

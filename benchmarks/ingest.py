@@ -20,9 +20,9 @@ import numpy as np
 import psutil
 
 from schemas import Clip, SourceVideo
-from tasks.files import Folder
-from tasks.ingest import IngestSettings, ingest
-from tasks.media import encode_clip
+from tasks.ingest.stage import IngestSettings, ingest
+from tasks.media.clips import encode_clip
+from tasks.store.folder import Folder
 from tasks.world import render_bucket
 
 BAR = 0.80

@@ -22,14 +22,14 @@ from typing import Any
 from openai import AsyncOpenAI
 
 from schemas import Status
-from tasks.asking import build_messages, make_nonce
-from tasks.caption import CaptionSettings, caption
+from tasks.caption.stage import CaptionSettings, caption
+from tasks.engines.asking import build_messages, make_nonce
+from tasks.engines.prompts import load_prompts
+from tasks.engines.replies import CountReply, DescribeReply, ScoreReply, TripletsReply
 from tasks.engines.served.language import ServedLanguage
 from tasks.engines.served.wire import strict_schema
-from tasks.files import Folder
-from tasks.prompts import load_prompts
-from tasks.replies import CountReply, DescribeReply, ScoreReply, TripletsReply
-from tests.tasks.captioning import CAPTION, good_answer, make_case
+from tasks.store.folder import Folder
+from tests.tasks.caption.captioning import CAPTION, good_answer, make_case
 
 LOADS = ((16, 0.1), (64, 0.2))
 """Requests in flight, and seconds that the server takes for a reply."""

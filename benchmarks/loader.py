@@ -29,8 +29,8 @@ from transformers import T5TokenizerFast
 
 from matrix_train.backbones.base import Grid
 from matrix_train.data import DataConfig, open_stream
-from tasks.files import Folder
-from tasks.shard import ShardSettings
+from tasks.shard.stage import ShardSettings
+from tasks.store.folder import Folder
 from tests.builders import make_case, make_dataset
 
 BAR = 0.90

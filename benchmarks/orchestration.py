@@ -64,7 +64,7 @@ def _child(what: str, clips: int, env: Mapping[str, str], server: psutil.Process
 
 
 def _measure(what: str, clips: int, folder: str, server: psutil.Process | None) -> dict[str, float]:
-    from flows.local import use_local_prefect
+    from flows.cli.prefect_home import use_local_prefect
 
     out = f"{folder}/out"
     use_local_prefect(out, verbose=False)
@@ -74,9 +74,9 @@ def _measure(what: str, clips: int, folder: str, server: psutil.Process | None) 
     from prefect.runtime import flow_run
 
     import flows.build
-    import flows.funnel
+    import flows.progress
     from benchmarks.rows import fill, payload_of
-    from flows.plan import CHAIN, Plan, _plans
+    from flows.context import CHAIN, Plan, _plans
     from flows.settings import BuildSettings, RunSettings
     from schemas import Row, Status
 
@@ -123,7 +123,7 @@ def _measure(what: str, clips: int, folder: str, server: psutil.Process | None) 
         again = time.perf_counter()
         fresh = Plan(settings)
         flows.build.unfinished(fresh)
-        flows.funnel.funnel(fresh)
+        flows.progress.funnel(fresh)
         return {"ours_s": time.perf_counter() - again, "flow_s": ended - started, "prefect_start_s": started - began}
     assert len(plan.store(CHAIN[-1])) == clips
     return {

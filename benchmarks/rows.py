@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any
 
-from flows.plan import CHAIN, Plan
+from flows.context import CHAIN, Plan
 from schemas import (
     Anchor,
     Box,

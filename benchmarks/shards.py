@@ -16,8 +16,8 @@ import numpy as np
 import webdataset
 
 from schemas.dataset import SUFFIXES
-from tasks.files import Folder
-from tasks.tar import TarWriter
+from tasks.dataset.tar import TarWriter
+from tasks.store.folder import Folder
 
 SIZES = {"mp4": 420_000, "txt": 300, "json": 9_000, "tracks.json": 210_000, "idmap.png": 3_000}
 """Bytes of an ordinary entry: 49 frames of 480 x 720, three tracks at 1.4 KB a mask."""
@@ -35,7 +35,7 @@ def plain(folder: Path, samples: Samples) -> None:
 
 
 def ours(folder: Path, samples: Samples) -> None:
-    """As `tasks/shard.py` writes a shard."""
+    """As `tasks/shard/stage.py` writes a shard."""
     with Folder(str(folder)).create("ours.tar") as stream, TarWriter(stream) as tar:
         for n, files in enumerate(samples):
             for suffix in SUFFIXES:

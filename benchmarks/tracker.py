@@ -40,7 +40,7 @@ from schemas.settings import validate
 from tasks.engines.sam2 import build
 from tasks.engines.sam2.engine import Sam2Tracker
 from tasks.engines.sam2.options import Sam2Options
-from tasks.files import Folder
+from tasks.store.folder import Folder
 from tests.tasks.engines.sam2.scenes import anchor, scene
 from tests.tasks.engines.sam2.upstream import both_ways
 

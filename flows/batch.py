@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from flows.plan import Plan
+from flows.context import Plan
 from schemas import Reason, Row, Status
 
 

@@ -22,13 +22,13 @@ from prefect.runtime import task_run
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from flows.batch import run_batch
+from flows.context import CHAIN, Plan, open_plan, plan_of
 from flows.drive import FINAL, Future, batched, drive
 from flows.finish import Result, finish, run_report, run_shard
-from flows.funnel import as_table, funnel, tell
 from flows.intake import run_dedupe, run_select
-from flows.lock import build_lock
-from flows.plan import CHAIN, Plan, open_plan, plan_of
+from flows.progress import as_table, funnel, tell
 from flows.settings import BuildSettings, RunSettings
+from tasks.store.lock import build_lock
 
 RUNNER: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=64)
 """`run.workers` bounds what is under way, not the pool."""

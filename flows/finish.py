@@ -8,14 +8,14 @@ from typing import Any
 
 from pydantic import Field
 
-from flows.funnel import funnel
-from flows.plan import Plan
+from flows.context import Plan
+from flows.progress import funnel
 from flows.settings import BuildSettings
 from schemas import Record
-from tasks.case import Case
-from tasks.places import without_credentials
+from tasks.outcome import Case
 from tasks.report import ReportData, write_report
-from tasks.shard import write_dataset
+from tasks.shard.stage import write_dataset
+from tasks.store.places import without_credentials
 
 
 class StageResult(Record):

@@ -8,11 +8,11 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from flows.plan import Plan
+from flows.context import Plan
 from schemas import Reason, Row
-from tasks.dedupe import dedupe
-from tasks.select import select
-from tasks.sidecar import Captions, load_captions
+from tasks.dedupe.stage import dedupe
+from tasks.select.sidecar import Captions, load_captions
+from tasks.select.stage import select
 
 SEEN = "captions.sha256"
 """Beside the rows of select: digest of the caption table they were made with."""

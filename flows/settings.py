@@ -8,20 +8,20 @@ from pathlib import Path
 from pydantic import Field
 
 from schemas.settings import Settings, override, parse_mapping, validate
-from tasks.caption import CaptionSettings
-from tasks.curate import CurateSettings
-from tasks.dedupe import DedupeSettings
+from tasks.caption.stage import CaptionSettings
+from tasks.curate.stage import CurateSettings
+from tasks.dedupe.stage import DedupeSettings
 from tasks.engines.registry import EngineSpec
 from tasks.errors import UserError
-from tasks.ground import GroundSettings
-from tasks.ingest import IngestSettings
-from tasks.scan import ScanSettings
-from tasks.select import SelectSettings
-from tasks.shard import ShardSettings
-from tasks.sidecar import SidecarSettings
-from tasks.track import TrackSettings
+from tasks.ingest.stage import IngestSettings
+from tasks.scan.stage import ScanSettings
+from tasks.select.sidecar import SidecarSettings
+from tasks.select.stage import SelectSettings
+from tasks.shard.stage import ShardSettings
+from tasks.track.stage import TrackSettings
+from tasks.verify.stage import GroundSettings
 
-PROFILES = Path(__file__).parent.parent / "profiles"
+PROFILES = Path(__file__).parent / "profiles"
 
 
 class EnginesSettings(Settings):

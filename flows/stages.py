@@ -9,10 +9,10 @@ from typing import Any
 from prefect import Flow, flow
 
 from flows.build import ALONE, RUNNER, Gauge, go
+from flows.context import open_plan
 from flows.finish import Result, finish
-from flows.lock import build_lock
-from flows.plan import open_plan
 from flows.settings import BuildSettings
+from tasks.store.lock import build_lock
 
 
 def stage_flow(stage: str) -> Flow[[BuildSettings], Any]:

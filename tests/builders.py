@@ -36,10 +36,10 @@ from schemas import (
     Verdict,
     Window,
 )
-from tasks.case import Case
-from tasks.files import Folder
-from tasks.media import encode_mask
-from tasks.shard import DatasetSummary, ShardSettings, write_dataset
+from tasks.media.clips import encode_mask
+from tasks.outcome import Case
+from tasks.shard.stage import DatasetSummary, ShardSettings, write_dataset
+from tasks.store.folder import Folder
 
 FINGERPRINTS = {"ingest": "a" * 12, "caption": "b" * 12, "curate": "c" * 12}
 

@@ -14,7 +14,7 @@ from pydantic import Field, JsonValue
 
 from schemas.settings import Settings, validate
 from tasks.errors import UserError
-from tasks.files import Folder
+from tasks.store.folder import Folder
 
 ENGINES: dict[str, dict[str, str]] = {
     "language": {

@@ -14,11 +14,11 @@ from PIL import Image
 from schemas import Sample, TrackFile
 from schemas.dataset import IndexRow
 from schemas.palette import PALETTE, number
-from tasks.dataset import read_parts
-from tasks.files import Folder
-from tasks.media import EncodeSettings, decode_mask, encode_clip
-from tasks.overlay import Label, draw_small, strip, surface
+from tasks.dataset.reader import read_parts
+from tasks.media.clips import EncodeSettings, decode_mask, encode_clip
+from tasks.media.overlay import Label, draw_small, strip, surface
 from tasks.report.stats import bare
+from tasks.store.folder import Folder
 
 _SMALL = EncodeSettings(crf=26, preset="veryfast")
 

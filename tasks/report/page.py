@@ -14,10 +14,10 @@ from markupsafe import Markup
 
 from schemas import Usage
 from schemas.dataset import INDEX_FILE, DatasetFile, IndexRow
-from tasks.dataset import DatasetError, decode_index, read_dataset
-from tasks.files import Folder
+from tasks.dataset.reader import DatasetError, decode_index, read_dataset
 from tasks.report.gallery import exhibits
 from tasks.report.stats import SIDE_EDGES, Stats, collect, top
+from tasks.store.folder import Folder
 
 REPORT_FILE = "report.html"
 

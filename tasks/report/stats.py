@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from schemas.dataset import DatasetFile, IndexRow
-from tasks.dataset import read_parts
-from tasks.files import Folder
+from tasks.dataset.reader import read_parts
+from tasks.store.folder import Folder
 
 SIDE_EDGES = (0.0, 0.03125, 0.0625, 0.125, 0.1875, 0.25, 0.375, 0.5, 0.75)
 """Lower edges of the mask size bins, as median sqrt(area) / shorter image side. 1/32 is where `tiny` begins."""

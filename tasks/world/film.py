@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from schemas import Rle
 from schemas.truth import Level, VideoTruth
 from tasks.errors import UserError
-from tasks.media import encode_mask
+from tasks.media.clips import encode_mask
 from tasks.world.encode import Format, write_video
 from tasks.world.scene import Scene
 from tasks.world.staging import make_scene

@@ -4,11 +4,11 @@ import pytest
 
 from benchmarks.rows import fill, key_of, payload_of
 from flows.batch import run_batch
-from flows.plan import Plan
+from flows.context import Plan
 from flows.settings import BuildSettings
 from schemas import Row, Status
-from tasks.case import settle
 from tasks.errors import InfrastructureError
+from tasks.outcome import settle
 
 CLIPS = 4
 

@@ -5,8 +5,8 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from flows.batch import run_batch
+from flows.context import Plan
 from flows.intake import run_select
-from flows.plan import Plan
 from flows.settings import load_settings
 from tests.builders import draw, encode_mp4
 from tests.flows.building import QUICK

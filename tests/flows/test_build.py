@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from flows.plan import STAGES, plan_of
+from flows.context import STAGES, plan_of
 from tasks.world import render_bucket
 from tests.flows.building import QUICK, dataset_files, sidecar
 
@@ -132,7 +132,7 @@ def test_changed_content_under_an_old_name_is_a_new_source(matrix_data, copy, wo
     shutil.copyfile(other, changed / "raw" / names[1])
     ended = matrix_data(*arguments(changed, copy))
     assert ended.code == 0, ended.errors
-    from flows.plan import Plan
+    from flows.context import Plan
 
     after = Plan(plan_of(str(copy)).settings).store("ingest").accepted()
     assert set(before) < set(after), "what was on record stays, and the new content is one more source"
@@ -159,7 +159,7 @@ def test_two_builds_on_one_folder(matrix_data, copy, world):
         [
             sys.executable,
             "-c",
-            "import sys; from flows.lock import build_lock\n"
+            "import sys; from tasks.store.lock import build_lock\n"
             "with build_lock(sys.argv[1]): print('held', flush=True); sys.stdin.read()",
             str(copy),
         ],

@@ -15,10 +15,10 @@ import pytest
 import yaml
 
 from flows.cli import NOTHING
-from flows.plan import plan_of
+from flows.context import plan_of
 from tasks.engines.base import Message
 from tasks.engines.embedded.language import EmbeddedLanguage
-from tasks.replies import CountReply, DescribeReply, ScoreReply, TripletsReply
+from tasks.engines.replies import CountReply, DescribeReply, ScoreReply, TripletsReply
 from tasks.world import render_bucket
 from tests.flows.building import sidecar
 from tests.tasks.engines import tiny_dino, tiny_sam2

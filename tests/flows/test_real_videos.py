@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from flows.plan import plan_of
+from flows.context import plan_of
 from schemas import Box
-from tasks.media import decode_mask
-from tasks.truth_masks import bounding_box, box_iou
+from tasks.media.clips import decode_mask
+from tasks.world.score.truth_masks import bounding_box, box_iou
 
 VIDEOS = Path(__file__).parents[3] / "shared" / "videos"
 

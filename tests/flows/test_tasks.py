@@ -10,12 +10,12 @@ from prefect.runtime import flow_run
 from prefect.settings import PREFECT_API_URL, PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
 
 from benchmarks.rows import fill, key_of, payload_of
-from flows import plan as plans
+from flows import context as plans
 from flows.build import Gauge, go, tasks_of
-from flows.plan import CHAIN
+from flows.context import CHAIN
 from flows.settings import BuildSettings, RunSettings
-from tasks.case import settle
 from tasks.errors import InfrastructureError, StopRun
+from tasks.outcome import settle
 
 CLIPS = 6
 RUN = RunSettings(batch=4, workers=2, retries=1, retry_delay_s=0)

@@ -8,9 +8,9 @@ import sentencepiece
 from transformers import PreTrainedTokenizerFast, T5TokenizerFast
 
 from matrix_train.allocator import keep_freed_memory
-from tasks.case import Case
-from tasks.files import Folder
-from tasks.shard import ShardSettings, split_of
+from tasks.outcome import Case
+from tasks.shard.stage import ShardSettings, split_of
+from tasks.store.folder import Folder
 from tests.builders import make_case, make_dataset
 from tests.matrix_train.data.shards import FRAMES, HEIGHT, WIDTH
 

@@ -15,8 +15,8 @@ from matrix_train.prompts import encode
 from matrix_train.sheet import draw_sheet
 from schemas import RoleSpans, Span
 from schemas.palette import colour
-from tasks.files import Folder
-from tasks.shard import ShardSettings
+from tasks.shard.stage import ShardSettings
+from tasks.store.folder import Folder
 from tests.builders import make_case, make_dataset
 from tests.matrix_train.data.shards import FRAMES, GRID, HEIGHT, WIDTH, config, tamper
 

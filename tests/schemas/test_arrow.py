@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import schemas
-from flows.plan import PAYLOADS
+from flows.context import PAYLOADS
 from schemas import Captioned, Curated, MaskRle, Record, Row, Sample, TrackFile
 from schemas.arrow import arrow_schema, from_table, to_table
 from schemas.dataset import DatasetFile, IndexRow

@@ -6,7 +6,7 @@ import pytest
 from pycocotools import mask as coco
 
 from schemas.rle import area, fill, run_lengths
-from tasks.media import decode_mask, encode_mask
+from tasks.media.clips import decode_mask, encode_mask
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools' own, with numpy 2

@@ -17,15 +17,15 @@ from typing import Any, cast
 
 from schemas.interaction import InteractionType
 from tasks.engines.base import BadReply, Message, Reply
-from tasks.engines.embedded import lexicon_nouns as nouns
-from tasks.engines.embedded.grammar_acts import SURE, UNKNOWN
-from tasks.engines.embedded.grammar_chunks import first_phrase
-from tasks.engines.embedded.grammar_entities import Entity
-from tasks.engines.embedded.grammar_reading import Fact, Reading, read
-from tasks.engines.embedded.lexicon import PREPOSITIONAL, RATINGS, guess_lemmas, third_person
+from tasks.engines.replies import CountReply, DescribeReply, Descriptor, ScoreReply, Triplet, TripletsReply
+from tasks.engines.replies import Entity as NamedEntity
 from tasks.errors import UserError
-from tasks.replies import CountReply, DescribeReply, Descriptor, ScoreReply, Triplet, TripletsReply
-from tasks.replies import Entity as NamedEntity
+from tasks.grammar import nouns
+from tasks.grammar.acts import SURE, UNKNOWN
+from tasks.grammar.chunks import first_phrase
+from tasks.grammar.entities import Entity
+from tasks.grammar.reading import Fact, Reading, read
+from tasks.grammar.verbs import PREPOSITIONAL, RATINGS, guess_lemmas, third_person
 
 
 class EmbeddedLanguage:

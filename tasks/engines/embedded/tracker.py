@@ -16,7 +16,7 @@ from tasks.engines.base import Frames
 from tasks.engines.embedded import appearance, boundary, flow, plate, seeds
 from tasks.engines.embedded.labelling import Evidence, Subject, doubt, sweep
 from tasks.engines.embedded.plate import Plate
-from tasks.media import encode_mask
+from tasks.media.clips import encode_mask
 
 WORKING_SIDE = 360
 """The longer side is brought down to about this many pixels, by a whole factor."""

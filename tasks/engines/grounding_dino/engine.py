@@ -21,7 +21,7 @@ from tasks.engines.grounding_dino.options import DinoOptions
 from tasks.engines.grounding_dino.pixels import to_pixels
 from tasks.engines.grounding_dino.prompts import Prompt, build_prompts
 from tasks.errors import InfrastructureError, UserError
-from tasks.files import Folder
+from tasks.store.folder import Folder
 
 Reading = tuple[boxes.Floats, boxes.Floats, boxes.Floats]
 

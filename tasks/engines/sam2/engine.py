@@ -22,7 +22,7 @@ from tasks.engines.sam2.original import Original, compile_parts
 from tasks.engines.sam2.sweep import Windows, track
 from tasks.engines.weights import digest_of, fit_weights, load_weights
 from tasks.errors import UserError
-from tasks.files import Folder
+from tasks.store.folder import Folder
 
 VERSION = 1
 """Raised whenever the same weights and settings give other masks than before."""

@@ -23,7 +23,7 @@ from tasks.engines.base import Frames
 from tasks.engines.sam2.album import Album
 from tasks.engines.sam2.frames import to_masks
 from tasks.engines.sam2.memory import Memory, Model
-from tasks.media import decode_mask, encode_mask
+from tasks.media.clips import decode_mask, encode_mask
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from schemas.base import Count, Record, Sha256
-from tasks.files import TEMPORARY, Folder
+from tasks.store.folder import TEMPORARY, Folder
 
 _PROCESS = uuid.uuid4().hex[:12]
 _count = itertools.count()

@@ -7,15 +7,15 @@ import numpy as np
 from pydantic import BaseModel, Field
 
 from schemas import Reason
-from tasks.asking import Question, ask_until_it_holds, build_messages, make_nonce
+from tasks.engines.asking import Question, ask_until_it_holds, build_messages, make_nonce
 from tasks.engines.base import BadReply, Frames, Message
+from tasks.engines.prompts import load_prompt
+from tasks.engines.replies import TurnReply
 from tasks.engines.served.images import bounded
 from tasks.engines.served.options import CaptionerOptions
 from tasks.engines.served.served import Served
 from tasks.errors import Reject
-from tasks.files import Folder
-from tasks.prompts import load_prompt
-from tasks.replies import TurnReply
+from tasks.store.folder import Folder
 
 
 class CaptionReply(TurnReply):

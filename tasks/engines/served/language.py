@@ -1,15 +1,15 @@
-"""The language model of the four caption turns, behind a server. `tasks/turns.py` holds the questions."""
+"""The language model of the four caption turns, behind a server. `tasks/caption/turns.py` holds the questions."""
 
 from collections.abc import Sequence
 
 from pydantic import BaseModel
 
-from tasks.asking import build_messages
+from tasks.engines.asking import build_messages
 from tasks.engines.base import Message
+from tasks.engines.prompts import load_prompts
+from tasks.engines.replies import CountReply
 from tasks.engines.served.options import LanguageOptions
 from tasks.engines.served.served import Served
-from tasks.prompts import load_prompts
-from tasks.replies import CountReply
 
 
 class ServedLanguage(Served):

@@ -102,7 +102,7 @@ class LanguageOptions(ServedOptions):
 class ImageOptions(ServedOptions):
     """Settings of the engines that send images."""
 
-    prompts: str = Field(default="v1", description="folder below tasks/prompts with the engine's instructions")
+    prompts: str = Field(default="v1", description="folder below tasks/engines/prompts with the engine's instructions")
     max_asks: int = Field(default=3, ge=1, le=10, description="answers to one question before it is given up")
     frame_side: int = Field(default=768, ge=64, le=4096, description="longer side of a frame as sent, in pixels")
     jpeg_quality: int = Field(default=90, ge=30, le=100, description="of the images sent")

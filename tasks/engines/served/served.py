@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 from schemas.usage import Usage
 from tasks.engines.base import BadReply, Message, Reply
+from tasks.engines.metering import spend
 from tasks.engines.served.background import over_there, wait_for
 from tasks.engines.served.cache import Kept, ReplyCache, key_of
 from tasks.engines.served.client import Client
@@ -24,8 +25,7 @@ from tasks.engines.served.options import ImageOptions, ServedOptions
 from tasks.engines.served.reply import content_of, parse
 from tasks.engines.served.wire import Tokens, request_body
 from tasks.errors import InfrastructureError, UserError
-from tasks.files import Folder
-from tasks.metering import spend
+from tasks.store.folder import Folder
 
 VERSION = 1
 """Raised when this package asks or reads in another way, so that what was answered before does not count."""

@@ -13,14 +13,14 @@ from pydantic import BaseModel, Field
 
 from schemas import Box, Instance
 from schemas.base import InstanceId, Share
-from tasks.asking import Question, ask_until_it_holds, build_messages, make_nonce
+from tasks.engines.asking import Question, ask_until_it_holds, build_messages, make_nonce
 from tasks.engines.base import Message, VerdictReply, VerifyRequest
+from tasks.engines.prompts import load_prompt
+from tasks.engines.replies import TurnReply
 from tasks.engines.served.images import Picture, bounded, close_up, marked
 from tasks.engines.served.options import VerifierOptions
 from tasks.engines.served.served import Served
-from tasks.files import Folder
-from tasks.prompts import load_prompt
-from tasks.replies import TurnReply
+from tasks.store.folder import Folder
 
 
 class AssignedReply(TurnReply):

@@ -15,10 +15,10 @@ from matrix_train.prompts import encode
 from schemas import Sample, TrackFile
 from schemas.dataset import IndexRow
 from schemas.palette import PALETTE, colour
-from tasks.dataset import RawEntry, read_raw
-from tasks.files import Folder
-from tasks.idmap import decode_id_map
-from tasks.media import decode_mask, read_frames
+from tasks.dataset.idmap import decode_id_map
+from tasks.dataset.reader import RawEntry, read_raw
+from tasks.media.clips import decode_mask, read_frames
+from tasks.store.folder import Folder
 from tests.matrix_train.data.shards import FRAMES, HEIGHT, WIDTH, config, tamper
 
 

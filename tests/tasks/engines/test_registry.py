@@ -7,7 +7,7 @@ from schemas.settings import Settings
 from tasks.engines import registry
 from tasks.engines.registry import ENGINES, EngineSpec, load_engine
 from tasks.errors import UserError
-from tasks.files import Folder
+from tasks.store.folder import Folder
 
 
 class Configured:

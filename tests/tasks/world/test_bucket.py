@@ -17,7 +17,7 @@ import pytest
 from schemas import Reason
 from schemas.truth import VideoTruth
 from tasks.errors import UserError
-from tasks.media import decode_mask
+from tasks.media.clips import decode_mask
 from tasks.world import load_truth, render_bucket
 from tasks.world.encode import FORMATS, Format, write_video
 from tasks.world.staging import make_scene

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from schemas.truth import Level
-from tasks.media import decode_mask
+from tasks.media.clips import decode_mask
 from tasks.world import render_scene
 from tasks.world.motions import MOTIONS
 from tasks.world.scene import Scene

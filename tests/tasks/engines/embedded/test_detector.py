@@ -10,12 +10,12 @@ from schemas import Box
 from tasks.engines.base import Proposal
 from tasks.engines.embedded.detector import EmbeddedDetector
 from tasks.engines.embedded.verifier import EmbeddedVerifier
-from tasks.ground import GroundSettings, ground, iou, sample_frames
-from tasks.media import decode_mask
+from tasks.media.clips import decode_mask
+from tasks.verify.stage import GroundSettings, ground, iou, sample_frames
 from tasks.world.film import film, no_masks
 from tasks.world.staging import make_scene
-from tests.ground_cases import make_case
 from tests.tasks.engines.embedded import drawings as d
+from tests.tasks.verify.ground_cases import make_case
 
 DETECTOR = EmbeddedDetector()
 

@@ -8,14 +8,14 @@ import pytest
 from pydantic import BaseModel
 
 from schemas import Status
-from tasks.asking import build_messages
-from tasks.caption import CaptionSettings, caption
+from tasks.caption.stage import CaptionSettings, caption
+from tasks.engines.asking import build_messages
 from tasks.engines.base import BadReply, Message
-from tasks.engines.embedded.grammar_reading import read
 from tasks.engines.embedded.language import EmbeddedLanguage
+from tasks.engines.replies import CountReply, DescribeReply, ScoreReply, TripletsReply
 from tasks.errors import UserError
-from tasks.replies import CountReply, DescribeReply, ScoreReply, TripletsReply
-from tests.tasks.captioning import make_case
+from tasks.grammar.reading import read
+from tests.tasks.caption.captioning import make_case
 
 CASES: dict[str, list[str]] = {
     # voices, tenses, forms

@@ -6,10 +6,10 @@ Seeds from 50 000 on are for reporting only; the grammar was tuned on others.
 import pytest
 
 from schemas import Reason, Status
-from tasks.caption import CaptionSettings, caption
+from tasks.caption.stage import CaptionSettings, caption
 from tasks.engines.embedded.language import EmbeddedLanguage
-from tasks.pairing import pair
-from tests.tasks.captioning import make_case, world_truth
+from tasks.world.score.pairing import pair
+from tests.tasks.caption.captioning import make_case, world_truth
 
 SEEDS = range(50_000, 50_300)
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from schemas import Anchor, Box, Track
 from tasks.engines.embedded import appearance, flow, segments
 from tasks.engines.embedded.tracker import EmbeddedTracker, without_shadow
-from tasks.media import decode_mask
-from tasks.metrics import j_and_f, region_iou
+from tasks.media.clips import decode_mask
+from tasks.world.score.davis import j_and_f, region_iou
 
 T, H, W = 20, 144, 216
 Colour = tuple[int, int, int]

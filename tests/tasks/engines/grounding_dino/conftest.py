@@ -10,7 +10,7 @@ import pytest
 
 from schemas.settings import validate
 from tasks.engines.grounding_dino.engine import GroundingDino
-from tasks.files import Folder
+from tasks.store.folder import Folder
 from tests.tasks.engines.tiny_dino import save_tiny
 
 SEED = 8

@@ -12,7 +12,7 @@ from schemas import Box
 from tasks.engines.base import Proposal
 from tasks.engines.registry import EngineSpec, load_engine
 from tasks.errors import InfrastructureError, UserError
-from tasks.files import Folder
+from tasks.store.folder import Folder
 from tests.tasks.engines.grounding_dino.conftest import make
 
 NOUNS = ["man", "polar bear", "cup", "snowboard"]

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from schemas.base import InstanceId
-from tasks.media import encode_mask
+from tasks.media.clips import encode_mask
 from tests.tasks.engines.perfect.oracle import Mask, Scene
 
 LASTS = 0.2

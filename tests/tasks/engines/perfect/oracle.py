@@ -13,17 +13,17 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from flows.plan import Plan
-from flows.scoring import reached
+from flows.cli.scoring import reached
+from flows.context import Plan
 from schemas import Box, Clip
 from schemas.base import InstanceId
 from schemas.truth import TrueInstance, VideoTruth
-from tasks.case import Case
 from tasks.engines.base import Frames
-from tasks.media import decode_mask, encode_mask
-from tasks.normalise import Fitter
-from tasks.pairing import pair
-from tasks.truth_masks import bounding_box, box_iou
+from tasks.ingest.normalise import Fitter
+from tasks.media.clips import decode_mask, encode_mask
+from tasks.outcome import Case
+from tasks.world.score.pairing import pair
+from tasks.world.score.truth_masks import bounding_box, box_iou
 
 Mask = NDArray[np.bool_]
 

@@ -13,17 +13,17 @@ from pathlib import Path
 from typing import Any
 
 from flows.batch import run_batch
+from flows.cli.scoring import outcomes, reached
+from flows.context import Plan
 from flows.intake import run_dedupe, run_select
-from flows.plan import Plan
-from flows.scoring import outcomes, reached
 from flows.settings import BuildSettings
 from schemas import Curated
-from tasks.case import Case
-from tasks.media import decode_mask
-from tasks.metrics import region_iou
-from tasks.score import SAME, Score, score
-from tasks.truth_masks import TrueMasks, bounding_box, box_iou
+from tasks.media.clips import decode_mask
+from tasks.outcome import Case
 from tasks.world import load_truth
+from tasks.world.score.davis import region_iou
+from tasks.world.score.score import SAME, Score, score
+from tasks.world.score.truth_masks import TrueMasks, bounding_box, box_iou
 from tests.tasks.engines.perfect.models import NO_ERROR, Dial, PerfectDetector, PerfectTracker, PerfectVerifier
 from tests.tasks.engines.perfect.oracle import Oracle, Scene
 

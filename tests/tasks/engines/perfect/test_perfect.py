@@ -8,7 +8,7 @@ import pytest
 
 from flows.settings import BuildSettings
 from tasks.engines.registry import ENGINES
-from tasks.ingest import IngestSettings
+from tasks.ingest.stage import IngestSettings
 from tasks.world import render_bucket
 from tests.tasks.engines.perfect.models import BlindVerifier, Dial, PerfectDetector, PerfectTracker
 from tests.tasks.engines.perfect.running import World, anchored, caught

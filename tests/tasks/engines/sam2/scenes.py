@@ -11,8 +11,8 @@ from schemas import Anchor, Box, Track
 from schemas.settings import validate
 from tasks.engines.sam2.engine import Sam2Tracker
 from tasks.engines.sam2.options import Sam2Options
-from tasks.files import Folder
-from tasks.media import decode_mask
+from tasks.media.clips import decode_mask
+from tasks.store.folder import Folder
 from tests.tasks.engines.tiny_sam2 import save_tiny
 
 IMPLEMENTATIONS = ("sam2", "transformers")

@@ -16,7 +16,7 @@ from schemas.settings import validate
 from tasks.engines.sam2.engine import Sam2Tracker
 from tasks.engines.sam2.options import Sam2Options
 from tasks.errors import UserError
-from tasks.files import Folder
+from tasks.store.folder import Folder
 from tests.tasks.engines.tiny_sam2 import save_tiny, tiny_architecture, tiny_network
 
 

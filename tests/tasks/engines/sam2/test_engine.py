@@ -12,8 +12,8 @@ from schemas.settings import validate
 from tasks.engines.sam2 import engine as module
 from tasks.engines.sam2.options import Sam2Options
 from tasks.errors import InfrastructureError
-from tasks.files import Folder
-from tasks.track import TrackSettings, track
+from tasks.store.folder import Folder
+from tasks.track.stage import TrackSettings, track
 from tests.builders import make_case
 from tests.tasks.engines.sam2.scenes import IMPLEMENTATIONS, anchor, difference, masks_of, scene, three_anchors, tracker
 from tests.tasks.engines.tiny_sam2 import IMAGE_SIZE, save_tiny

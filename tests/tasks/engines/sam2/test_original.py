@@ -6,7 +6,7 @@ import torch
 
 from tasks.engines.sam2.original import Original, compile_parts
 from tasks.engines.sam2.sweep import Windows, track
-from tasks.media import decode_mask
+from tasks.media.clips import decode_mask
 from tests.tasks.engines.sam2.scenes import scene
 from tests.tasks.engines.sam2.upstream import alone
 from tests.tasks.engines.tiny_sam2 import tiny_network

@@ -3,12 +3,12 @@
 import asyncio
 from typing import Any
 
-from tasks.asking import build_messages
+from tasks.engines.asking import build_messages
 from tasks.engines.base import Message
+from tasks.engines.prompts import load_prompts
+from tasks.engines.replies import CountReply
 from tasks.engines.served.served import Served
-from tasks.prompts import load_prompts
-from tasks.replies import CountReply
-from tests.tasks.captioning import CAPTION
+from tests.tasks.caption.captioning import CAPTION
 
 
 class _Ask:

@@ -10,7 +10,7 @@ import pytest
 from tasks.engines.served import patience
 from tasks.engines.served.language import ServedLanguage
 from tasks.engines.served.served import Served
-from tasks.files import Folder
+from tasks.store.folder import Folder
 from tests.tasks.engines.served.fault_server import Asked, FaultServer, good
 
 

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from tasks.prompts import TURNS, load_prompt
-from tests.tasks.captioning import CAPTION, good_answer
+from tasks.engines.prompts import TURNS, load_prompt
+from tests.tasks.caption.captioning import CAPTION, good_answer
 
 
 @dataclass(frozen=True)

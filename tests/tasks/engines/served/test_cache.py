@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 
 from schemas import Box, Instance
-from tasks.caption import CaptionSettings, caption
+from tasks.caption.stage import CaptionSettings, caption
 from tasks.engines.base import BadReply, Message, VerifyRequest
+from tasks.engines.metering import metered
+from tasks.engines.replies import CountReply
 from tasks.engines.served.cache import Kept, ReplyCache
 from tasks.engines.served.language import ServedLanguage
 from tasks.engines.served.verifier import ServedVerifier
-from tasks.files import Folder
-from tasks.metering import metered
-from tasks.replies import CountReply
-from tests.tasks.captioning import CAPTION, make_case
+from tasks.store.folder import Folder
+from tests.tasks.caption.captioning import CAPTION, make_case
 from tests.tasks.engines.served.asking import ask
 from tests.tasks.engines.served.conftest import in_turn
 from tests.tasks.engines.served.fault_server import failed, good, said

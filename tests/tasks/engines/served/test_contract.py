@@ -25,13 +25,13 @@ import numpy as np
 import pytest
 
 from schemas import Box, Instance, Reason, Status
-from tasks.caption import CaptionSettings, caption
+from tasks.caption.stage import CaptionSettings, caption
 from tasks.engines.base import BadReply, VerifyRequest
+from tasks.engines.metering import metered
 from tasks.engines.served.captioner import ServedCaptioner
 from tasks.engines.served.verifier import ServedVerifier
 from tasks.errors import InfrastructureError, Reject, UserError
-from tasks.metering import metered
-from tests.tasks.captioning import CAPTION, make_case
+from tests.tasks.caption.captioning import CAPTION, make_case
 from tests.tasks.engines.served.asking import ask
 from tests.tasks.engines.served.fault_server import FaultServer
 

@@ -9,7 +9,7 @@ import pytest
 from tasks.engines.base import BadReply
 from tasks.engines.served.faults import RequestRefusedError
 from tasks.errors import InfrastructureError, StopRun
-from tests.tasks.captioning import CAPTION
+from tests.tasks.caption.captioning import CAPTION
 from tests.tasks.engines.served.asking import ask
 from tests.tasks.engines.served.conftest import in_turn
 from tests.tasks.engines.served.fault_server import Told, failed, good, said

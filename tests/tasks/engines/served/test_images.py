@@ -10,16 +10,16 @@ import pytest
 from PIL import Image
 
 from schemas import Box, Instance, Reason, Status
-from tasks.caption import CaptionSettings, caption
+from tasks.caption.stage import CaptionSettings, caption
 from tasks.engines.base import BadReply, Proposal, VerifyRequest
 from tasks.engines.embedded.language import EmbeddedLanguage
+from tasks.engines.prompts import load_prompt
 from tasks.engines.served.captioner import ServedCaptioner
 from tasks.engines.served.images import LEAST_SIDE, MARK, bounded, close_up, jpeg, marked
 from tasks.engines.served.verifier import ServedVerifier
 from tasks.errors import InfrastructureError
-from tasks.ground import GroundSettings, ground
-from tasks.prompts import load_prompt
-from tests.tasks.captioning import CAPTION, Scripted, good_answer, make_case
+from tasks.verify.stage import GroundSettings, ground
+from tests.tasks.caption.captioning import CAPTION, Scripted, good_answer, make_case
 from tests.tasks.engines.served.fault_server import failed, good, said
 
 RNG = np.random.default_rng(0)

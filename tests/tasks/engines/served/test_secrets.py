@@ -5,11 +5,11 @@ import logging
 import pytest
 
 from benchmarks.prefect_server import prefect_server
-from tasks.caption import CaptionSettings, caption
+from tasks.caption.stage import CaptionSettings, caption
 from tasks.engines.base import BadReply
 from tasks.engines.served.language import ServedLanguage
 from tasks.errors import InfrastructureError, StopRun, UserError
-from tests.tasks.captioning import CAPTION, make_case
+from tests.tasks.caption.captioning import CAPTION, make_case
 from tests.tasks.engines.served.asking import ask
 from tests.tasks.engines.served.conftest import in_turn
 from tests.tasks.engines.served.fault_server import Told, failed, good, said
@@ -130,7 +130,7 @@ ASK = """
 import sys
 from tasks.engines.served.language import ServedLanguage
 from tasks.errors import UserError
-from tasks.files import Folder
+from tasks.store.folder import Folder
 
 options = ServedLanguage.Options(base_url=sys.argv[1], api_key_block=sys.argv[3])
 llm = ServedLanguage(options, Folder(sys.argv[2]))

@@ -5,12 +5,12 @@ import json
 import pytest
 
 from schemas import Reason, Status
-from tasks.caption import CaptionSettings, caption
+from tasks.caption.stage import CaptionSettings, caption
 from tasks.engines.base import Message
 from tasks.engines.embedded.language import EmbeddedLanguage
+from tasks.engines.replies import CountReply, DescribeReply, ScoreReply, TripletsReply
 from tasks.errors import InfrastructureError, StopRun
-from tasks.replies import CountReply, DescribeReply, ScoreReply, TripletsReply
-from tests.tasks.captioning import CAPTION, good_answer, make_case, world_truth
+from tests.tasks.caption.captioning import CAPTION, good_answer, make_case, world_truth
 from tests.tasks.engines.served.fault_server import failed, good, said
 
 

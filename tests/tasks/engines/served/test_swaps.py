@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 
 from schemas import Box, Instance, Reason, Status
-from tasks.asking import Question, ask_until_it_holds, make_nonce
-from tasks.caption import CaptionSettings, caption
+from tasks.caption.stage import CaptionSettings, caption
+from tasks.engines.asking import Question, ask_until_it_holds, make_nonce
 from tasks.engines.base import BadReply, VerifyRequest
+from tasks.engines.prompts import load_prompt
+from tasks.engines.replies import CountReply
 from tasks.engines.served.captioner import ServedCaptioner
 from tasks.engines.served.verifier import ServedVerifier
-from tasks.prompts import load_prompt
-from tasks.replies import CountReply
-from tests.tasks.captioning import make_case
+from tests.tasks.caption.captioning import make_case
 from tests.tasks.engines.served.fault_server import said
 
 PROMPT = load_prompt("v1", "count")

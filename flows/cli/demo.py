@@ -1,0 +1,115 @@
+"""`matrix_data demo`: the whole way in one command, on videos whose truth is known."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from flows.cli.prefect_home import use_local_prefect
+from flows.cli.preflight import preflight
+from flows.cli.scoring import score_build
+from flows.cli.show import funnel_lines
+from flows.context import plan_of
+from flows.finish import resume_command
+from flows.progress import funnel
+from flows.settings import load_settings
+from tasks.errors import UserError
+from tasks.world import render_bucket
+
+SEED = 11
+VAL_SHARE = 0.2
+TINY = Path(__file__).parents[2] / "matrix_train/configs/tiny.yaml"
+STEPS = 60
+
+
+def run_demo(folder: Path, videos: int, console: Console) -> tuple[dict[str, Any], list[str]]:
+    """Render into `folder/world`, build into `folder/out`, score, fit the tiny model into `folder/train`.
+
+    Returns the numbers and the text to print.
+    """
+    began = time.perf_counter()
+    world, out = folder / "world", str(folder / "out")
+    console.print(f"rendering {videos} raw videos and one of every broken kind into {world / 'raw'} …")
+    raw = render_bucket(world, videos=videos, seed=SEED, level="plain", broken=True, workers=2) / "raw"
+    rendered = time.perf_counter()
+    console.print(f"building the dataset in {out} (the first start of Prefect's own server takes some seconds) …")
+    captions = str(next(world.glob("captions.*")))
+    # A tenth or so of so few clips may be none; the tiny fit wants some to validate on.
+    settings = load_settings("local", [f"shard.val_share={VAL_SHARE}"], source=str(raw), captions=captions, out=out)
+    preflight(settings)
+    use_local_prefect(out, verbose=False)
+    from flows.cli.console import run_build  # imports Prefect, which reads the environment set above
+
+    result = run_build(settings, console)
+    score = score_build(out, world)
+    fitted = time.perf_counter()
+    training, losses = fit_tiny(Path(result.dataset), folder / "train", console) if result.dataset else ([], {})
+    seconds = {
+        "render": round(rendered - began, 1),
+        "build": result.seconds,
+        "fit": round(time.perf_counter() - fitted, 1),
+        "all": round(time.perf_counter() - began, 1),
+    }
+    found = {
+        **result.model_dump(mode="json", by_alias=True),
+        "score": score.model_dump(mode="json"),
+        "fit": losses,
+        "demo_seconds": seconds,
+    }
+    text = [
+        *funnel_lines(funnel(plan_of(out))),
+        "",
+        *score.lines(),
+        "",
+        f"shards   {result.dataset}",
+        f"report   {result.report}",
+        f"resume   {resume_command(settings)}",
+        "",
+        *training,
+        "",
+        f"rendered in {seconds['render']} s, built in {seconds['build']:.1f} s, fitted in {seconds['fit']} s",
+    ]
+    return found, text
+
+
+def fit_tiny(dataset: Path, folder: Path, console: Console) -> tuple[list[str], dict[str, Any]]:
+    """A minute of `matrix_train fit` on the new shards: lines to print and the last losses.
+
+    By its command line, since the pipeline knows nothing of the trainer. A run of an earlier demo is gone on with.
+    """
+    console.print(f"fitting the tiny model on the shards, {STEPS} steps …")
+    sets = {
+        "data.dataset": dataset, "model.path": folder / "model", "train.cache": folder / "cache",
+        "train.out": folder / "run", "train.steps": STEPS, "log.every": 5, "validation.every": STEPS,
+        "validation.clips": 4, "validation.videos": 1, "validation.video_every": STEPS,
+    }  # fmt: skip
+    words = [word for name, value in sets.items() for word in ("--set", f"{name}={value}")]
+    fit = [sys.executable, "-m", "matrix_train", "fit", str(TINY), *words, "--json"]
+    _run([*fit, "--precompute"])
+    found = json.loads(_run([*fit, "--resume", "auto"]).splitlines()[-1])
+    before, after = _alignment_losses(folder / "run/metrics.jsonl")
+    lines = [
+        f"fit      {folder / 'run'}",
+        f"         SGA's loss on held-out clips {before:.2f} → {after:.2f} in {found['step']} steps",
+        f"         tensorboard --logdir {folder / 'run'}   and samples/, checkpoints/, metrics.jsonl in it",
+        f"inspect  matrix_train inspect {folder / 'run/config.yaml'}",
+    ]
+    return lines, found
+
+
+def _run(command: list[str]) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise UserError(f"the tiny fit failed: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
+    return done.stdout
+
+
+def _alignment_losses(metrics: Path) -> tuple[float, float]:
+    """SGA's held-out loss at the first and at the last validation."""
+    rows = [json.loads(line) for line in metrics.read_text().splitlines()]
+    values = [row["val.sga"] for row in rows if "val.sga" in row]
+    return values[0], values[-1]

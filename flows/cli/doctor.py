@@ -1,0 +1,78 @@
+"""`matrix_data doctor`: can this machine run this profile? Everything that a build would trip over, before it starts.
+
+Each engine is made as a build would make it, its weights are loaded and it runs once, or its server is asked for its
+models. Nothing is written but into a temporary folder.
+"""
+
+import platform
+import tempfile
+from collections.abc import Callable, Iterator
+from importlib.metadata import PackageNotFoundError, version
+
+from flows.settings import BuildSettings
+from schemas import Record
+from schemas.text import one_line
+from tasks.engines.registry import load_engine
+from tasks.errors import InfrastructureError, UserError
+from tasks.store.folder import Folder
+
+PACKAGES = ("prefect", "pyarrow", "av", "torch", "torchvision", "transformers", "openai", "groundingdino-py", "sam2")
+
+
+class Finding(Record):
+    """One thing looked at."""
+
+    what: str
+    ok: bool
+    detail: str
+
+    def line(self) -> str:
+        """For people."""
+        return f"{'ok ' if self.ok else 'BAD'}  {self.what:<10} {self.detail}"
+
+
+def examine(settings: BuildSettings) -> Iterator[Finding]:
+    """Findings, each as soon as it is there: the machine, then every engine of the profile."""
+    yield Finding(what="python", ok=True, detail=f"{platform.python_version()}; {', '.join(_packages())}")
+    yield _finding("gpu", _gpus)
+    with tempfile.TemporaryDirectory() as home:
+        for kind in type(settings.engines).model_fields:
+            yield _finding(kind, lambda kind=kind: _engine(settings, kind, Folder(home)))  # type: ignore[misc]
+
+
+def _finding(what: str, look: Callable[[], str]) -> Finding:
+    try:
+        return Finding(what=what, ok=True, detail=one_line(look(), 1000))
+    except (UserError, InfrastructureError) as error:
+        return Finding(what=what, ok=False, detail=one_line(str(error), 1000))
+    except Exception as error:  # whatever a model's own code raises, the next engine is still worth a look
+        return Finding(what=what, ok=False, detail=one_line(f"{type(error).__name__}: {error}", 1000))
+
+
+def _packages() -> list[str]:
+    found = []
+    for name in PACKAGES:
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            found.append(f"no {name}")
+    return found
+
+
+def _gpus() -> str:
+    """No GPU is no fault by itself: an engine that asks for one says so."""
+    try:
+        import torch
+    except ModuleNotFoundError:
+        return "torch is not installed"
+    names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return ", ".join(names) or "none"
+
+
+def _engine(settings: BuildSettings, kind: str, home: Folder) -> str:
+    spec = getattr(settings.engines, kind)
+    if spec is None:
+        return "none set"
+    engine = load_engine(kind, spec, home)
+    told = engine.check() if hasattr(engine, "check") else "needs nothing"
+    return f"{engine.identity}: {told}"

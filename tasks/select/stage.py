@@ -1,0 +1,151 @@
+"""Stage `select`: one source per content, each with its caption (docs/stages/scan.md).
+
+A barrier: it runs when every new file has been hashed, because a duplicate or an ambiguous caption is known only then.
+The result does not depend on the order of anything that comes in.
+"""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+from pydantic import Field
+
+from schemas import Reason, Row, SourceFile, SourceVideo, Status
+from schemas.settings import Settings
+from tasks.scan.stage import Found
+from tasks.select.by_name import Matches, Video, match
+from tasks.select.sidecar import CaptionRow, Captions
+
+Files = list[tuple[str, SourceFile]]
+
+
+class SelectSettings(Settings):
+    allow_uncaptioned: bool = Field(
+        default=False, description="Let videos without a caption through, for a captioner to describe"
+    )
+
+
+def select(
+    new: Sequence[tuple[str, SourceFile]],
+    known: Iterable[SourceVideo],
+    captions: Captions,
+    settings: SelectSettings,
+    listed: Iterable[Found] = (),
+) -> list[Row[SourceVideo]]:
+    """One row for each new file, under its scan key, and one for each caption row that leads to no source.
+
+    `known` are the sources on record: they and their captions stay as they are. `listed` is the whole listing; without
+    it a caption row of a file that was rejected earlier looks like an orphan, or as if it meant another file.
+    """
+    on_record = {s.digest: s for s in known}
+    matches = match(_videos(new, on_record.values(), listed), captions.rows)
+    groups: dict[str, Files] = defaultdict(list)
+    for key, file in new:
+        groups[file.digest].append((key, file))
+    rows: list[Row[SourceVideo]] = []
+    for digest, files in groups.items():
+        files.sort(key=lambda entry: (entry[1].uri, entry[0]))
+        if digest in on_record:
+            rows += [_again(key, file, on_record[digest], matches) for key, file in files]
+        else:
+            rows += _first_seen(files, matches, captions, settings)
+    rows += _changed(on_record.values(), matches, {file.uri for _, file in new})
+    rows += [_orphan(captions.rows[i]) for i in matches.orphans]
+    return sorted({r.key: r for r in rows}.values(), key=lambda r: r.key)
+
+
+def _videos(
+    new: Sequence[tuple[str, SourceFile]], known: Iterable[SourceVideo], listed: Iterable[Found]
+) -> list[Video]:
+    """Every file that a caption row may mean, each once. What was just hashed goes before what is on record."""
+    digests = {uri: source.digest for source in known for uri in source.uris}
+    videos = {uri: Video(uri, uri.partition("://")[2] or uri, digest) for uri, digest in digests.items()}
+    videos |= {f.uri: Video(f.uri, f.name, digests.get(f.uri)) for f in listed}
+    videos |= {f.uri: Video(f.uri, f.name, f.digest) for _, f in new}
+    return [videos[uri] for uri in sorted(videos)]
+
+
+def _reject(key: str, reason: Reason, detail: str) -> Row[SourceVideo]:
+    return Row(key=key, status=Status.REJECTED, reason=reason, detail=detail[:4000])
+
+
+def _again(key: str, file: SourceFile, source: SourceVideo, matches: Matches) -> Row[SourceVideo]:
+    """A new file, or a new version of a file, with content that is on record."""
+    row = matches.row.get(file.uri)
+    if row and row.caption and row.caption != source.caption:
+        if file.uri in source.uris:
+            return _reject(key, Reason.CHANGED_CAPTION, _kept_caption(file.name, row))
+        return _reject(key, Reason.DUPLICATE, f"same content as {source.uris[0]}; its own caption is not used")
+    return _reject(key, Reason.DUPLICATE, f"same content as {source.uris[0]}, which is on record")
+
+
+def _first_seen(files: Files, matches: Matches, captions: Captions, settings: SelectSettings) -> list[Row[SourceVideo]]:
+    """New content. The first file by name stands for all; the caption is that of the first file that has one."""
+    held = [matches.row.get(file.uri) for _, file in files]
+    good = next((row for row in held if row and row.caption), None)
+    if good is None:
+        problems = [_problem(file, matches) for _, file in files]
+        worst = next((p for p in problems if p), None)
+        if worst:
+            return [
+                _reject(key, Reason.BAD_CAPTION, own or worst)
+                for (key, _), own in zip(files, problems, strict=True)
+            ]  # fmt: skip
+        if not settings.allow_uncaptioned:
+            return [
+                _reject(key, Reason.NO_CAPTION, f"the caption row of {file.name} is empty ({row.place})" if row
+                        else f"no caption row fits {file.name}")
+                for (key, file), row in zip(files, held, strict=True)
+            ]  # fmt: skip
+    row = good or next((r for r in held if r), None)
+    first_key, first = files[0]
+    source = SourceVideo(
+        source_id=first.digest[:16],
+        uris=tuple(sorted({file.uri for _, file in files})),
+        digest=first.digest,
+        size_bytes=first.size_bytes,
+        caption=row.caption if row else None,
+        dataset=row.dataset if row else captions.dataset,
+        license=row.license if row else captions.license,
+    )
+    rows: list[Row[SourceVideo]] = [Row(key=first_key, status=Status.ACCEPTED, payload=source)]
+    for (key, _), own in zip(files[1:], held[1:], strict=True):
+        other = "; its own caption is not used" if own and own.caption not in (None, source.caption) else ""
+        rows.append(_reject(key, Reason.DUPLICATE, f"same content as {first.name}{other}"))
+    return rows
+
+
+def _problem(file: SourceFile, matches: Matches) -> str | None:
+    if file.uri in matches.problem:
+        return matches.problem[file.uri]
+    row = matches.row.get(file.uri)
+    return f"{row.problem} ({row.place})" if row and row.problem else None
+
+
+def _changed(known: Iterable[SourceVideo], matches: Matches, new: set[str]) -> list[Row[SourceVideo]]:
+    """Sources on record whose file is unchanged while the sidecar now says something else."""
+    rows = []
+    for source in known:
+        held = [r for uri in source.uris if uri not in new and (r := matches.row.get(uri)) and r.caption]
+        if held and source.caption not in {r.caption for r in held}:
+            rows.append(_reject(caption_key(held[0]), Reason.CHANGED_CAPTION, _kept_caption(source.uris[0], held[0])))
+    return rows
+
+
+def _kept_caption(name: str, row: CaptionRow) -> str:
+    return (
+        f"the caption of {name} has changed ({row.place}); the one on record stays. "
+        "To use the new one, build into another folder"
+    )
+
+
+def _orphan(row: CaptionRow) -> Row[SourceVideo]:
+    if row.problem:
+        return _reject(caption_key(row), Reason.BAD_CAPTION, f"{row.problem} ({row.place})")
+    return _reject(caption_key(row), Reason.NO_VIDEO, f"no video fits the caption row {row.name!r} ({row.place})")
+
+
+def caption_key(row: CaptionRow) -> str:
+    """The same for the same words under the same name, so that a later build finds the row on record."""
+    text = f"caption|{row.name}|{row.caption}|{row.problem}"
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

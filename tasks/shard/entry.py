@@ -1,0 +1,99 @@
+"""From a curated clip to its shard entry: the `Sample`, its track file and its first-frame ID map, as bytes."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from schemas import Captioned, Curated, Grounded, MaskRle, Provenance, Sample, Tracked, TrackFile
+from tasks.dataset.idmap import encode_id_map, id_map
+from tasks.media.clips import decode_mask
+from tasks.outcome import Case
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What goes into the tar for one clip, besides the clip itself."""
+
+    sample: Sample
+    files: dict[str, bytes]
+    """Content by suffix: txt, json, tracks.json, idmap.png."""
+
+
+def build_entry(case: Case, fingerprints: Mapping[str, str]) -> Entry:
+    """The entry of an accepted clip. Only curated IDs and interactions go in. ValueError where stages disagree."""
+    sample, tracks = build_sample(case, fingerprints), build_tracks(case)
+    height, width = tracks.size
+    firsts = {k: masks[0] for k, masks in tracks.tracks.items() if masks and masks[0] is not None}
+    first = {k: decode_mask(rle.counts, height, width) for k, rle in firsts.items()}
+    files = {
+        "txt": sample.caption.encode(),
+        "json": _json(sample.dump()),
+        "tracks.json": _json(tracks.dump()),
+        "idmap.png": encode_id_map(id_map(first, height, width)),
+    }
+    return Entry(sample, files)
+
+
+def _json(data: dict[str, Any]) -> bytes:
+    return json.dumps(data, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def build_sample(case: Case, fingerprints: Mapping[str, str]) -> Sample:
+    """The `.json` of a shard entry: instances, interactions and anchors in the order of the caption stage."""
+    clip, (captioned, grounded, tracked, curated) = case.clip, _results(case)
+    ids, texts = set(curated.ids), set(curated.interactions)
+    instances = tuple(i for i in captioned.instances if i.id in ids)
+    interactions = tuple(a for a in captioned.interactions if a.text in texts and {a.subject, a.object} <= ids)
+    if {i.id for i in instances} != ids or {a.text for a in interactions} != texts:
+        raise ValueError(f"{clip.clip_id}: curate names an ID or an interaction that caption does not know")
+    return Sample(
+        clip_id=clip.clip_id,
+        caption=captioned.caption,
+        width=clip.width,
+        height=clip.height,
+        frames=clip.frames,
+        fps=clip.fps,
+        instances=instances,
+        interactions=interactions,
+        anchors=tuple(a for a in grounded.anchors if a.id in ids),
+        verdicts=tuple(v for v in grounded.verdicts if v.asked in ids),
+        numbers=tuple(n for n in curated.numbers if n.id in ids),
+        dropped=captioned.dropped + grounded.dropped + curated.dropped,
+        provenance=Provenance(
+            uris=clip.source.uris,
+            dataset=clip.source.dataset,
+            license=clip.source.license,
+            source_digest=clip.source.digest,
+            media_digest=clip.media_digest,
+            facts=clip.facts,
+            window=clip.window,
+            geometry=clip.geometry,
+            caption_by=captioned.caption_by,
+            prompts=captioned.prompts,
+            models=(captioned.model, grounded.detector, grounded.verifier, tracked.tracker),
+            fingerprints=tuple(f"{stage}={value}" for stage, value in fingerprints.items()),
+        ),
+    )
+
+
+def build_tracks(case: Case) -> TrackFile:
+    """The `.tracks.json` of a shard entry: the curated IDs' masks, one entry a frame."""
+    clip, (_, _, tracked, curated) = case.clip, _results(case)
+    size = (tracked.height, tracked.width)
+    by_id = {t.id: t for t in tracked.tracks if t.id in curated.ids}
+    if set(by_id) != set(curated.ids) or size != (clip.height, clip.width):
+        raise ValueError(f"{clip.clip_id}: tracks and clip do not belong together")
+    tracks: dict[str, tuple[MaskRle | None, ...]] = {}
+    for name, track in by_id.items():
+        if len(track.masks) != clip.frames:
+            raise ValueError(f"{clip.clip_id}: {name} has {len(track.masks)} masks for {clip.frames} frames")
+        tracks[name] = tuple(m if m is None else MaskRle(size=size, counts=m) for m in track.masks)
+    return TrackFile(size=size, tracks=tracks)
+
+
+def _results(case: Case) -> tuple[Captioned, Grounded, Tracked, Curated]:
+    """What the four stages said; ValueError for a clip that is not through all of them."""
+    if not (case.captioned and case.grounded and case.tracked and case.curated):
+        raise ValueError(f"{case.clip.clip_id} is not through all stages")
+    return case.captioned, case.grounded, case.tracked, case.curated

@@ -1,0 +1,132 @@
+import random
+
+import cv2
+import numpy as np
+import pytest
+
+from schemas import Clip, Geometry, MediaFacts, Reason, SourceVideo, Status, Window
+from tasks.dedupe.stage import BLOCK, DedupeSettings, dedupe
+from tasks.media.phash import as_bits, evenly, hashes, picture_hash
+
+DEFAULT = DedupeSettings()
+FACTS = MediaFacts(
+    container="mp4", codec="h264", pixel_format="yuv420p", width=9, height=9, rotation=0, fps=8, duration_s=1, frames=9,
+    has_audio=False,
+)  # fmt: skip
+GEOMETRY = Geometry(source_width=9, source_height=9, scale=1, offset_x=0, offset_y=0)
+
+
+def clip(
+    number: int, phash: tuple[str, ...], uri: str | None = None, source: int | None = None, index: int = 0
+) -> Clip:
+    """A clip record with these hashes; `number` makes the IDs."""
+    made = SourceVideo(
+        source_id=f"{source if source is not None else number:016x}", uris=(uri or f"/b/{number:05d}.mp4",),
+        digest="0" * 64, size_bytes=1, caption=None, dataset="test",
+    )  # fmt: skip
+    return Clip(
+        clip_id=f"{number:016x}", source=made, facts=FACTS, path="x.mp4", media_digest="0" * 64, width=9, height=9,
+        frames=9, fps=8, phash=phash, geometry=GEOMETRY,
+        window=Window(scene=0, index=index, source_frames=(0,), start_s=0, end_s=1),
+    )  # fmt: skip
+
+
+def random_hash(seed: int) -> tuple[str, ...]:
+    rng = random.Random(seed)
+    return tuple(f"{rng.getrandbits(64):016x}" for _ in range(5))
+
+
+def near(phash: tuple[str, ...], bits: int) -> tuple[str, ...]:
+    """The same hashes with `bits` bits turned in each."""
+    return tuple(f"{int(h, 16) ^ ((1 << bits) - 1):016x}" for h in phash)
+
+
+def outcome(rows) -> dict[int, Reason | None]:
+    return {int(r.key, 16): r.reason for r in rows}
+
+
+def scene(seed: int, frames: int = 9) -> list[np.ndarray]:
+    """A disc that moves over a soft random backdrop: RGB frames 96 × 144."""
+    rng = np.random.default_rng(seed)
+    backdrop = cv2.resize(rng.integers(0, 255, (6, 9, 3), np.uint8), (144, 96), interpolation=cv2.INTER_CUBIC)
+    start, step = rng.integers(20, 70, 2), rng.integers(-4, 5, 2)
+    return [
+        cv2.circle(backdrop.copy(), tuple(int(v) for v in start + step * i), 14, (250, 240, 30), -1)
+        for i in range(frames)
+    ]
+
+
+def test_hashes_survive_scaling_blur_and_compression_and_differ_between_scenes():
+    def worse(image: np.ndarray) -> np.ndarray:
+        small = cv2.GaussianBlur(cv2.resize(image, (100, 66), interpolation=cv2.INTER_AREA), (3, 3), 0)
+        _, jpeg = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 40])
+        return cv2.resize(cv2.imdecode(jpeg, cv2.IMREAD_COLOR), (144, 96))
+
+    originals = [hashes(scene(seed), 5) for seed in range(12)]
+    copies = [hashes([worse(f) for f in scene(seed)], 5) for seed in range(12)]
+    rows = dedupe([clip(i, h) for i, h in enumerate(originals + copies)], [], DEFAULT)
+    assert outcome(rows) == {**dict.fromkeys(range(12)), **dict.fromkeys(range(12, 24), Reason.NEAR_DUPLICATE)}
+    for copy in rows[12:]:
+        assert f"{int(copy.key, 16) - 12:016x}" in copy.detail
+
+
+def test_a_hash_is_64_bits_and_does_not_mind_brightness():
+    image = scene(1)[0]
+    darker = (image * 0.8).astype(np.uint8)
+    (a, b) = as_bits([picture_hash(image), picture_hash(darker)])
+    assert len(picture_hash(image)) == 16 and int(np.bitwise_count(a ^ b)) <= 4
+
+
+def test_hashed_frames_are_spread_evenly():
+    assert evenly(49, 5) == [4, 14, 24, 34, 44] and evenly(5, 5) == [0, 1, 2, 3, 4] and evenly(9, 1) == [4]
+
+
+def test_the_first_by_source_name_stays_whatever_the_order_of_input():
+    base = random_hash(1)
+    clips = [clip(1, base, "/b/z.mp4"), clip(2, near(base, 2), "/b/a.mp4"), clip(3, near(base, 1), "/b/m.mp4")]
+    for seed in range(4):
+        rows = dedupe(random.Random(seed).sample(clips, 3), [], DEFAULT)
+        assert outcome(rows) == {2: None, 3: Reason.NEAR_DUPLICATE, 1: Reason.NEAR_DUPLICATE}
+
+
+def test_clips_on_record_stay_and_new_ones_yield_in_both_forms():
+    base = random_hash(1)
+    for known in (clip(9, base, "/b/z.mp4"), (f"{9:016x}", base)):
+        (row,) = dedupe([clip(1, near(base, 3), "/b/a.mp4")], [known], DEFAULT)
+        assert row.reason is Reason.NEAR_DUPLICATE and f"{9:016x}" in row.detail
+
+
+def test_a_rejected_clip_rejects_nobody():
+    base = random_hash(1)
+    chain = [clip(1, base), clip(2, near(base, 4)), clip(3, near(base, 8))]  # 3 is near 2, but not near 1
+    assert outcome(dedupe(chain, [], DEFAULT)) == {1: None, 2: Reason.NEAR_DUPLICATE, 3: None}
+
+
+def test_windows_of_one_source_are_no_duplicates_of_each_other():
+    base = random_hash(1)
+    clips = [clip(1, base, "/b/a.mp4", source=7), clip(2, base, "/b/a.mp4", source=7, index=1)]
+    assert outcome(dedupe(clips, [], DEFAULT)) == {1: None, 2: None}
+    assert outcome(dedupe([*clips, clip(3, base, "/b/z.mp4")], [], DEFAULT))[3] is Reason.NEAR_DUPLICATE
+
+
+def test_the_nearest_one_within_reach_is_on_record():
+    base = random_hash(1)
+    rows = dedupe([clip(1, base), clip(2, near(base, 9)), clip(3, random_hash(2))], [], DEFAULT)
+    assert [(r.payload.nearest, r.payload.distance) for r in rows] == [(None, None), (f"{1:016x}", 9), (None, None)]
+    assert all(r.status is Status.ACCEPTED for r in rows)
+
+
+def test_results_do_not_depend_on_the_size_of_blocks():
+    count = BLOCK * 2 + 37
+    clips = [clip(i, random_hash(i)) for i in range(count)]
+    clips += [clip(count + i, near(random_hash(i), i % 7), f"/b/x{i:05d}.mp4") for i in range(0, count, 5)]
+    rows = {int(r.key, 16): r for r in dedupe(clips, [], DEFAULT)}
+    for i in range(0, count, 5):
+        assert (rows[count + i].reason is Reason.NEAR_DUPLICATE) == (i % 7 <= DEFAULT.max_distance)
+    assert all(rows[i].reason is None for i in range(count))
+
+
+def test_nothing_new_is_no_work_and_other_hash_counts_are_an_error():
+    assert dedupe([], [clip(1, random_hash(1))], DEFAULT) == []
+    with pytest.raises(ValueError):
+        dedupe([clip(1, random_hash(1))], [("0" * 16, random_hash(2)[:3])], DEFAULT)

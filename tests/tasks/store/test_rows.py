@@ -1,0 +1,282 @@
+"""The store: parts whole or absent, nothing lost, nothing doubled."""
+
+import threading
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from schemas import Deduped, Reason, Row, Status, Usage
+from tasks.errors import InfrastructureError
+from tasks.store.folder import Folder
+from tasks.store.rows import COMPACT_ABOVE, PART, TORN, Link, StageStore
+
+KEYS = [f"{i:016x}" for i in range(400)]
+
+
+def accepted(key: str, distance: int = 3) -> Row[Deduped]:
+    return Row(key=key, status=Status.ACCEPTED, seconds=0.5, payload=Deduped(nearest=None, distance=distance))
+
+
+def rejected(key: str, reason: Reason = Reason.NEAR_DUPLICATE) -> Row[Deduped]:
+    return Row(key=key, status=Status.REJECTED, reason=reason, detail="why")
+
+
+def failed(key: str) -> Row[Deduped]:
+    return Row(key=key, status=Status.FAILED, detail="ValueError: no")
+
+
+@pytest.fixture
+def work(tmp_path):
+    return Folder(str(tmp_path))
+
+
+def open_store(work: Folder) -> StageStore[Deduped]:
+    return StageStore(work, "dedupe", "abc123", Deduped)
+
+
+def test_rows_come_back_in_the_order_asked(work):
+    store = open_store(work)
+    store.write([accepted(KEYS[1], 7), rejected(KEYS[0])])
+    store.write([accepted(KEYS[2], 9)])
+    again = open_store(work)
+    assert [r.key for r in again.read([KEYS[2], KEYS[0], KEYS[1]])] == [KEYS[2], KEYS[0], KEYS[1]]
+    assert [p.distance for p in again.payloads([KEYS[2], KEYS[1]])] == [9, 7]
+    assert again.accepted() == [KEYS[1], KEYS[2]]
+    assert again.rejected() == {KEYS[0]: "near_duplicate"}
+    assert again.pending(KEYS[:5]) == KEYS[3:5]
+    totals = again.totals(KEYS[:2])
+    assert (totals.accepted, dict(totals.rejected)) == (1, {"near_duplicate": 1})
+
+
+def test_the_counts_add_up_while_others_write(work):
+    """What is accepted, rejected and pending is counted in one look, or a stage would seem to lose clips."""
+    store = open_store(work)
+    writer = threading.Thread(
+        target=lambda: [store.write([accepted(a), rejected(b)]) for a, b in zip(KEYS[::2], KEYS[1::2], strict=True)]
+    )
+    writer.start()
+    looks = 0
+    while writer.is_alive():
+        totals = store.totals(KEYS)
+        assert totals.accepted + sum(totals.rejected.values()) + totals.pending == len(KEYS)
+        looks += 1
+    writer.join()
+    assert looks > 10
+    assert store.totals(KEYS).pending == 0
+
+
+def test_links_lead_back_whatever_the_order_of_parts(work):
+    link = Link("payload.nearest", lambda payload: [payload["nearest"]])
+
+    def leads(key: str, to: str) -> Row[Deduped]:
+        return Row(key=key, status=Status.ACCEPTED, payload=Deduped(nearest=to, distance=1))
+
+    stores = [StageStore(work.below(name), "dedupe", "abc123", Deduped, link) for name in "ab"]
+    rows = [leads(KEYS[0], KEYS[8]), leads(KEYS[1], KEYS[9]), leads(KEYS[2], KEYS[8]), rejected(KEYS[3])]
+    for store, order in zip(stores, (rows, rows[::-1]), strict=True):
+        for row in order:
+            store.write([row])
+        assert store.links() == {KEYS[8]: KEYS[2], KEYS[9]: KEYS[1]}
+        assert store.leading_to([KEYS[9], KEYS[8], KEYS[9]]) == [KEYS[1], KEYS[2]]
+        with pytest.raises(KeyError):
+            store.leading_to([KEYS[3]])
+    together = stores[0]
+    together.write([leads(KEYS[5], KEYS[10]), leads(KEYS[4], KEYS[11])])
+    ordered = together.by_place(KEYS[8:13])
+    assert ordered[0] == KEYS[12]
+    assert abs(ordered.index(KEYS[10]) - ordered.index(KEYS[11])) == 1
+    assert sorted(ordered) == KEYS[8:13]
+
+
+def test_rows_of_batches_under_way_are_at_hand_and_no_more_than_those(work, opened):
+    store = StageStore(work, "dedupe", "abc123", Deduped, at_hand=3)
+    store.write([accepted(KEYS[0], 0), accepted(KEYS[1], 1)])
+    store.write([accepted(KEYS[2], 2), accepted(KEYS[3], 3)])
+    opened.clear()
+    assert [p.distance for p in store.payloads([KEYS[3], KEYS[1]])] == [3, 1]
+    assert opened == []
+    assert [p.distance for p in store.payloads([KEYS[0], KEYS[3]])] == [0, 3]
+    assert len(opened) == 1
+    assert store.payloads([KEYS[0]])[0].distance == 0
+    assert len(opened) == 1, "what was read is at hand too"
+
+
+def test_a_row_at_hand_is_gone_when_its_part_is(work):
+    store = StageStore(work, "dedupe", "abc123", Deduped, at_hand=3)
+    store.write([accepted(KEYS[0], 1)])
+    other = open_store(work)
+    other.forget(KEYS[:1])
+    other.write([accepted(KEYS[0], 2), accepted(KEYS[1], 2)])
+    store.refresh()
+    assert [p.distance for p in store.payloads(KEYS[:2])] == [2, 2]
+
+
+def test_the_row_on_record_is_the_one_at_hand(work):
+    one, two = open_store(work), StageStore(work, "dedupe", "abc123", Deduped, at_hand=3)
+    one.write([accepted(KEYS[0], 1)])
+    two.refresh()
+    two.write([accepted(KEYS[0], 2), accepted(KEYS[1], 2)])
+    assert [p.distance for p in two.payloads(KEYS[:2])] == [1, 2]
+
+
+def test_payloads_of_a_rejected_clip_is_an_error(work):
+    store = open_store(work)
+    store.write([rejected(KEYS[0])])
+    with pytest.raises(ValueError, match="was rejected at dedupe"):
+        store.payloads([KEYS[0]])
+
+
+def test_failed_attempts_leave_the_clip_pending_and_are_counted_over_runs(work):
+    store = open_store(work)
+    store.write([failed(KEYS[0])])
+    store.write([failed(KEYS[0])])
+    again = open_store(work)
+    assert again.failures(KEYS[0]) == 2
+    assert again.pending(KEYS[:1]) == KEYS[:1]
+
+
+def test_two_workers_on_one_batch_leave_one_part(work):
+    one, two = open_store(work), open_store(work)
+    one.write([accepted(KEYS[0]), accepted(KEYS[1])])
+    two.write([accepted(KEYS[1]), accepted(KEYS[0])])
+    assert len([n for n in one.folder.names() if n.startswith(PART)]) == 1
+    assert len(open_store(work)) == 2
+
+
+def test_overlapping_batches_give_one_row_a_clip(work):
+    one, two = open_store(work), open_store(work)
+    one.write([accepted(KEYS[0]), accepted(KEYS[1])])
+    two.write([accepted(KEYS[1]), accepted(KEYS[2])])
+    again = open_store(work)
+    assert again.totals().accepted == 3
+    assert sorted(r.key for rows in again.scan() for r in rows) == KEYS[:3]
+
+
+def test_a_part_cut_in_half_is_set_aside_and_its_clips_are_pending(work, tmp_path):
+    store = open_store(work)
+    store.write([accepted(KEYS[0])])
+    store.write([accepted(KEYS[1])])
+    (part,) = [n for n in store.folder.names() if KEYS[0] in str(pq.read_table(store.folder.path(n))["key"])]
+    path = tmp_path / "dedupe" / "abc123" / part
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    again = open_store(work)
+    assert again.torn == [part]
+    assert again.pending(KEYS[:2]) == [KEYS[0]]
+    assert f"{TORN}{part}" in again.folder.names()
+    again.write([accepted(KEYS[0])])
+    assert open_store(work).pending(KEYS[:2]) == []
+
+
+def test_a_part_of_other_columns_is_set_aside(work, tmp_path):
+    store = open_store(work)
+    store.write([accepted(KEYS[0])])
+    (part,) = store.folder.names()
+    pq.write_table(pa.table({"key": [KEYS[0]]}), tmp_path / "dedupe" / "abc123" / part)
+    again = open_store(work)
+    assert again.torn == [part]
+    assert again.pending(KEYS[:1]) == [KEYS[0]]
+
+
+def test_damage_that_an_index_does_not_see_is_set_aside_when_it_is_read(work, tmp_path):
+    store = open_store(work)
+    store.write([accepted(key) for key in KEYS])
+    (part,) = store.folder.names()
+    path = tmp_path / "dedupe" / "abc123" / part
+    columns = pq.ParquetFile(path).metadata.row_group(0)
+    (distance,) = [c for c in map(columns.column, range(columns.num_columns)) if c.path_in_schema.endswith("distance")]
+    data = bytearray(path.read_bytes())
+    data[distance.data_page_offset : distance.data_page_offset + 12] = b"\xff" * 12
+    path.write_bytes(data)
+    again = open_store(work)
+    assert again.torn == []
+    for _ in range(2):
+        with pytest.raises(InfrastructureError, match="was damaged"):
+            again.read(KEYS[:1])
+    assert again.torn == [part]
+    assert open_store(work).pending(KEYS) == KEYS
+
+
+def test_temporary_files_are_not_parts(work, tmp_path):
+    store = open_store(work)
+    store.write([accepted(KEYS[0])])
+    (tmp_path / "dedupe" / "abc123" / ".tmp-x-part-1.parquet").write_bytes(b"half")
+    assert len(open_store(work)) == 1
+
+
+def test_forget_makes_clips_pending_again_and_keeps_the_rest(work):
+    store = open_store(work)
+    store.write([accepted(KEYS[0], 1), rejected(KEYS[1]), rejected(KEYS[2], Reason.POISON)])
+    store.write([failed(KEYS[2])])
+    assert store.forget([KEYS[2], KEYS[9]]) == 1
+    for view in (store, open_store(work)):
+        assert view.pending(KEYS[:3]) == [KEYS[2]]
+        assert view.failures(KEYS[2]) == 0
+        assert view.payloads([KEYS[0]])[0].distance == 1
+
+
+def test_compact_keeps_every_row(work):
+    store = open_store(work)
+    parts = COMPACT_ABOVE + 10
+    for i in range(parts):
+        store.write([accepted(KEYS[i], i), rejected(KEYS[200 + i])])
+    before = [r for rows in store.scan() for r in rows]
+    store.compact()
+    assert len([n for n in store.folder.names() if n.startswith(PART)]) == 1
+    for view in (store, open_store(work)):
+        assert [r for rows in view.scan() for r in rows] == before
+        assert len(view) == 2 * parts
+
+
+@pytest.fixture
+def opened(monkeypatch):
+    """Names of the files opened for reading, as they are."""
+    names: list[str] = []
+    real = Folder.open
+
+    def open_and_tell(folder: Folder, name: str):
+        names.append(name)
+        return real(folder, name)
+
+    monkeypatch.setattr(Folder, "open", open_and_tell)
+    return names
+
+
+def test_compaction_reads_each_part_once_and_leaves_a_batch_together(work, opened):
+    store = open_store(work)
+    batches = [KEYS[i :: COMPACT_ABOVE + 1] for i in range(COMPACT_ABOVE + 1)]
+    for batch in batches:
+        store.write([accepted(key) for key in batch])
+    opened.clear()
+    store.compact()
+    (whole,) = store.folder.names()
+    assert len(opened) == len(set(opened)) == len(batches) + 1
+    on_disk = pq.ParquetFile(store.folder.path(whole))
+    assert on_disk.read(["key"])["key"].to_pylist() == [key for batch in batches for key in batch]
+    assert {on_disk.metadata.row_group(g).num_rows for g in range(on_disk.num_row_groups)} == {64, len(KEYS) % 64}
+
+
+def test_a_kill_between_compaction_and_clean_up_doubles_nothing(work, tmp_path):
+    store = open_store(work)
+    for i in range(COMPACT_ABOVE + 1):
+        store.write([accepted(KEYS[i], i)])
+    folder = tmp_path / "dedupe" / "abc123"
+    old = {p.name: p.read_bytes() for p in folder.iterdir()}
+    store.compact()
+    for name, data in old.items():
+        (folder / name).write_bytes(data)
+    again = open_store(work)
+    assert again.totals().accepted == COMPACT_ABOVE + 1
+    assert [p.distance for p in again.payloads(KEYS[:5])] == [0, 1, 2, 3, 4]
+
+
+def test_what_servers_cost_is_summed_over_all_rows(work):
+    store = open_store(work)
+    store.write([accepted(KEYS[0]).model_copy(update={"usage": Usage(requests=2, prompt_tokens=70, cost=0.5)})])
+    store.write(
+        [rejected(KEYS[1]).model_copy(update={"usage": Usage(requests=1, completion_tokens=9)}), accepted(KEYS[2])]
+    )
+    for seen in (store, open_store(work)):
+        assert seen.totals().usage == Usage(requests=3, prompt_tokens=70, completion_tokens=9, cost=0.5)
+    store.forget([KEYS[0], KEYS[1]])
+    assert store.totals().usage is None

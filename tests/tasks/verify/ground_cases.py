@@ -1,0 +1,54 @@
+"""Captioned cases for the ground stage, made by hand: no video behind them."""
+
+from collections.abc import Sequence
+
+from schemas import Captioned, Clip, Instance, Interaction, Rating, RoleSpans, Span
+from schemas.clip import Geometry, MediaFacts, SourceVideo, Window
+from tasks.outcome import Case
+
+HEIGHT, WIDTH, TOTAL = 48, 72, 15
+
+
+def make_clip(number: int) -> Clip:
+    source = SourceVideo(
+        source_id=f"{number:016x}", uris=("a.mp4",), digest="0" * 64, size_bytes=1, caption="c", dataset="test"
+    )
+    facts = MediaFacts(
+        container="mp4", codec="h264", pixel_format="yuv420p", width=WIDTH, height=HEIGHT, rotation=0, fps=8.0,
+        duration_s=2.0, frames=TOTAL, has_audio=False,
+    )  # fmt: skip
+    return Clip(
+        clip_id=f"{number:016x}", source=source, facts=facts,
+        window=Window(scene=0, index=0, source_frames=tuple(range(TOTAL)), start_s=0.0, end_s=2.0),
+        geometry=Geometry(source_width=WIDTH, source_height=HEIGHT, scale=1.0, offset_x=0.0, offset_y=0.0),
+        path="clip.mp4", media_digest="0" * 64, width=WIDTH, height=HEIGHT, frames=TOTAL, fps=8.0, phash=("0" * 16,),
+    )  # fmt: skip
+
+
+def make_case(
+    classes: dict[str, str], acts: Sequence[tuple[str, str]], number: int = 1, nouns: dict[str, str] | None = None
+) -> Case:
+    """A case whose IDs have these classes (and noun phrases) and whose interactions join these pairs."""
+    span = (Span(start=0, end=1),)
+    return Case(
+        clip=make_clip(number),
+        captioned=Captioned(
+            caption="c",
+            caption_by="sidecar",
+            counted=len(acts),
+            instances=tuple(
+                Instance(id=id_, cls=cls, noun=(nouns or {}).get(id_, f"{cls} {id_}"), app="", spatial="")
+                for id_, cls in classes.items()
+            ),
+            interactions=tuple(
+                Interaction(
+                    subject=s, verb="meets", object=o, text=f"<{s}> meets <{o}>", type="multi subject relation",
+                    source_sentence="c", spans=RoleSpans(subject=span, verb=span, object=span),
+                    rating=Rating(contact=5, dynamism=4, explanation="", confidence=1.0),
+                )
+                for s, o in acts
+            ),
+            prompts="v1",
+            model="scripted",
+        ),
+    )  # fmt: skip
