@@ -30,9 +30,7 @@ class CaptionSettings(Settings):
 
     not_in_rows = frozenset({"concurrency"})
 
-    prompts: str = Field(
-        default="v1", description="folder of tasks/engines/prompts with the four instructions"
-    )
+    prompts: str = Field(default="v1", description="folder of tasks/engines/prompts with the four instructions")
     max_asks: int = Field(default=3, ge=1, le=10, description="answers to one question before bad_reply")
     count_slack: int = Field(default=1, ge=0, description="how far turn 2 may differ from the count of turn 1")
     min_contact: int = Field(default=3, ge=1, le=5, description="contactness from which an interaction stays")

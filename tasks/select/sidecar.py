@@ -4,7 +4,6 @@ Which columns to read is worked out from the names found, or said by the setting
 the result with its problem, so that its video is rejected for that reason and not for having no caption.
 """
 
-import unicodedata
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Literal
 from pydantic import Field
 
 from schemas.settings import Settings
+from schemas.text import caption_problem
 from tasks.errors import InfrastructureError, UserError
 from tasks.select.tables import Cells, read_table, table_kind
 from tasks.store.places import StorageOptions, file_system, local_path, local_uri, printable, without_credentials
@@ -203,17 +203,4 @@ def _first(values: Mapping[str, object], names: Sequence[str]) -> str | None:
         value = values.get(_fold(name))
         if isinstance(value, str | int) and not isinstance(value, bool) and str(value).strip():
             return str(value).strip()
-    return None
-
-
-def caption_problem(text: str, limit: int) -> str | None:
-    """Why `text` cannot be a caption; None when it can. Text from outside may try to hide in control characters."""
-    for char in text:
-        kind = unicodedata.category(char)
-        if kind == "Cs":
-            return "the caption is not valid UTF-8"
-        if (kind == "Cc" and char not in "\t\n\r") or "\u202a" <= char <= "\u202e" or "\u2066" <= char <= "\u2069":
-            return f"the caption holds the control character U+{ord(char):04X}"
-    if len(text) > limit:
-        return f"the caption has {len(text)} characters, more than {limit}"
     return None
