@@ -70,5 +70,6 @@ def parent(file: str) -> None:
 
 
 def start_parent(file: str) -> "subprocess.Popen[bytes]":
-    code = f"import sys; sys.path[:] = {sys.path!r}; from tests.tasks.ingest import sandbox_jobs; sandbox_jobs.parent({file!r})"
+    jobs = "from tests.tasks.ingest import sandbox_jobs as jobs"
+    code = f"import sys; sys.path[:] = {sys.path!r}; {jobs}; jobs.parent({file!r})"
     return subprocess.Popen([sys.executable, "-c", code])
