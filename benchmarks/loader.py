@@ -29,6 +29,7 @@ from transformers import T5TokenizerFast
 
 from matrix_train.backbones.base import Grid
 from matrix_train.data import DataConfig, open_stream
+from schemas import Captioned
 from tasks.shard.stage import ShardSettings
 from tasks.store.folder import Folder
 from tests.builders import make_case, make_dataset
@@ -93,7 +94,7 @@ def main(clips: int = 12, rounds: int = 5) -> None:
             make_case(store, seed=i, things=1 + i % 3, frames=FRAMES, height=HEIGHT, width=WIDTH) for i in range(clips)
         ]
         make_dataset(root, cases, ShardSettings(val_share=0, max_samples=4))
-        captions = [case.captioned.caption for case in cases if case.captioned]
+        captions = [case.of(Captioned).caption for case in cases]
         sentencepiece.SentencePieceTrainer.train(
             sentence_iterator=iter(captions * 20), model_prefix=str(root / "spiece"), vocab_size=100, num_threads=1,
             pad_id=0, eos_id=1, unk_id=2, bos_id=-1, hard_vocab_limit=False, minloglevel=2,

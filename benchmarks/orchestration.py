@@ -76,12 +76,12 @@ def _measure(what: str, clips: int, folder: str, server: psutil.Process | None) 
     import flows.build
     import flows.progress
     from benchmarks.rows import fill, payload_of
-    from flows.context import CHAIN, Plan, _plans
+    from flows.context import CHAIN, Context, _open
     from flows.settings import BuildSettings, RunSettings
     from schemas import Row, Status
 
-    class Idle(Plan):
-        """A plan whose stages accept everything at once."""
+    class Idle(Context):
+        """A build whose stages accept everything at once."""
 
         def process(self, stage: str, keys: Sequence[str]) -> Iterator[Row[Any]]:
             self.cases(keys, stage)
@@ -90,9 +90,9 @@ def _measure(what: str, clips: int, folder: str, server: psutil.Process | None) 
 
     Path(folder, "raw").mkdir()
     settings = BuildSettings(source=f"{folder}/raw", out=out, run=RunSettings(batch=BATCH, workers=2))
-    fill(Plan(settings), clips, CHAIN if what == "idle" else ())
-    plan = Idle(settings)
-    _plans[out] = plan
+    fill(Context(settings), clips, CHAIN if what == "idle" else ())
+    build = Idle(settings)
+    _open[out] = build
     # Writing shards and the report is the work of stages, and is measured in benchmarks/shards.py.
     flows.build.ALONE |= dict.fromkeys(("shard", "report"), lambda _: None)  # type: ignore[arg-type]
 
@@ -102,7 +102,7 @@ def _measure(what: str, clips: int, folder: str, server: psutil.Process | None) 
 
     @flow
     def bench() -> str:
-        flows.build.pipeline(plan)
+        flows.build.pipeline(build)
         return str(flow_run.id)
 
     began = time.perf_counter()
@@ -119,13 +119,13 @@ def _measure(what: str, clips: int, folder: str, server: psutil.Process | None) 
             time.sleep(0.05)
     ended = time.perf_counter()
     if what == "idle":
-        assert not flows.build.unfinished(plan)
+        assert not flows.build.unfinished(build)
         again = time.perf_counter()
-        fresh = Plan(settings)
+        fresh = Context(settings)
         flows.build.unfinished(fresh)
         flows.progress.funnel(fresh)
         return {"ours_s": time.perf_counter() - again, "flow_s": ended - started, "prefect_start_s": started - began}
-    assert len(plan.store(CHAIN[-1])) == clips
+    assert len(build.store(CHAIN[-1])) == clips
     return {
         "ms": 1000 * (ended - started) / (clips * len(CHAIN)),
         "own_ms": 1000 * (_seconds(psutil.Process()) - before[0]) / tasks,

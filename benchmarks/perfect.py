@@ -56,8 +56,8 @@ def measure(folder: Path, videos: int, seed: int) -> dict[str, Any]:
 
 def no_error(world: World) -> dict[str, Any]:
     """Bars: F1 1, anchors 1, J&F ≥ .99, no switch."""
-    plan = world.go()
-    score, tracks, anchors = world.score(plan), caught(plan, world), anchored(plan, world)
+    build = world.go()
+    score, tracks, anchors = world.score(build), caught(build, world), anchored(build, world)
     print("no error")
     print("  " + "\n  ".join([*score.lines(), *score.problems]))
     print(f"  anchors recovered {anchors.recovered:.3f} of {anchors.wanted}")
@@ -90,8 +90,8 @@ def boxes(world: World) -> list[dict[str, Any]]:
         row: dict[str, Any] = {"missed": dial.missed, "swapped": dial.swapped}
         shown = []
         for name, verifier in verifiers.items():
-            plan = world.go(dial, verifier, stages=("ground",))
-            ids, doubled = anchored(plan, world), anchored(plan, world, doubles_only=True)
+            build = world.go(dial, verifier, stages=("propose", "verify"))
+            ids, doubled = anchored(build, world), anchored(build, world, doubles_only=True)
             row[name], row[f"{name}_doubled"] = asdict(ids), asdict(doubled)
             shown.append(f"{name} {ids.recovered:.3f} ({doubled.recovered:.3f}), {ids.wrong} wrong")
         print(f"  missed {dial.missed:.2f} swapped {dial.swapped:.2f}   {'   '.join(shown)}", flush=True)
@@ -105,9 +105,9 @@ def verdicts(world: World) -> list[dict[str, Any]]:
     print("verdicts    IDs with the right · a wrong anchor · no anchor; wrong tracks that curate drops; clips accepted")
     rows = []
     for wrong in CHANCES["wrong"]:
-        plan = world.go(Dial(wrong=wrong))
-        a, tracks, tally = anchored(plan, world), caught(plan, world), plan.tally("curate")
-        captioned = plan.tally("ground").arrived
+        build = world.go(Dial(wrong=wrong))
+        a, tracks, tally = anchored(build, world), caught(build, world), build.tally("curate")
+        captioned = build.tally("propose").arrived
         print(
             f"  wrong {wrong:.2f}   {a.right / a.wanted:.3f} · {a.wrong / a.wanted:.3f} · "
             f"{1 - (a.right + a.wrong) / a.wanted:.3f}   {tracks.bad_dropped} of {tracks.bad}   "

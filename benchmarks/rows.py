@@ -4,20 +4,21 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any
 
-from flows.context import CHAIN, Plan
+from flows.context import CHAIN, Context
 from schemas import (
     Anchor,
     Box,
+    Candidate,
     Captioned,
     Clip,
     Curated,
     Deduped,
     Geometry,
-    Grounded,
     Ingested,
     Instance,
     Interaction,
     MediaFacts,
+    Proposed,
     Rating,
     RoleSpans,
     Row,
@@ -28,6 +29,7 @@ from schemas import (
     Track,
     Tracked,
     TrackNumbers,
+    Verified,
     Window,
 )
 
@@ -108,11 +110,16 @@ def payload_of(stage: str) -> Any:
             prompts="v1",
             model="bench",
         )
-    if stage == "ground":
-        anchors = tuple(Anchor(id=i, frame=0, box=_BOX, score=0.9, confidence=0.9) for i in ("id1", "id2"))
-        return Grounded(
-            anchors=anchors, interactions=(_ACT.text,), frames=(0, 24, 48), detector="bench", verifier="bench"
+    if stage == "propose":
+        boxes = tuple(
+            Candidate(noun=noun, frame=frame, box=_BOX, score=0.9)
+            for noun in ("man", "box")
+            for frame in range(0, 49, 7)
         )
+        return Proposed(frames=tuple(range(0, 49, 7)), candidates=boxes, detector="bench")
+    if stage == "verify":
+        anchors = tuple(Anchor(id=i, frame=0, box=_BOX, score=0.9, confidence=0.9) for i in ("id1", "id2"))
+        return Verified(anchors=anchors, interactions=(_ACT.text,), verifier="bench")
     if stage == "track":
         masks = ("PYf0" * 350,) * 49
         tracks = tuple(Track(id=i, masks=masks) for i in ("id1", "id2"))
@@ -126,7 +133,7 @@ def payload_of(stage: str) -> Any:
     return Curated(ids=("id1", "id2"), interactions=(_ACT.text,), numbers=numbers)
 
 
-def fill(plan: Plan, clips: int, stages: Sequence[str] = CHAIN) -> None:
+def fill(context: Context, clips: int, stages: Sequence[str] = CHAIN) -> None:
     """Put `clips` clips on record at scan, select, ingest and dedupe, and at the given chain stages."""
     for first in range(0, clips, 500):
         numbers = range(first, min(first + 500, clips))
@@ -141,9 +148,9 @@ def fill(plan: Plan, clips: int, stages: Sequence[str] = CHAIN) -> None:
             ingest.append(_row(source.source_id, Ingested(facts=_FACTS, clips=(clip_of(n),))))
             dedupe.append(_row(key_of("clip", n), Deduped(nearest=None, distance=None)))
         for stage, rows in {"scan": scan, "select": select, "ingest": ingest, "dedupe": dedupe}.items():
-            plan.store(stage).write(rows)
+            context.store(stage).write(rows)
         for stage in stages:
-            plan.store(stage).write([_row(key_of("clip", n), payload_of(stage)) for n in numbers])
+            context.store(stage).write([_row(key_of("clip", n), payload_of(stage)) for n in numbers])
 
 
 def _row(key: str, payload: Any) -> Row[Any]:

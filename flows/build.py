@@ -1,4 +1,4 @@
-"""The whole pipeline as one Prefect flow: scan, select, ingest, dedupe, the chain, shard, report.
+"""The whole pipeline as one Prefect flow: every stage of `tasks.stages`, in order.
 
     matrix_data build SOURCE --captions FILE --out FOLDER      (the same flow, run here)
     prefect deploy --all                                       (prefect.yaml: scheduled, run by a worker)
@@ -13,7 +13,6 @@ from contextlib import suppress
 from typing import Any
 
 from prefect import Task, flow
-from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
@@ -21,51 +20,50 @@ from prefect.exceptions import ObjectNotFound
 from prefect.runtime import task_run
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
-from flows.batch import run_batch
-from flows.context import CHAIN, Plan, open_plan, plan_of
-from flows.drive import FINAL, Future, batched, drive
-from flows.finish import Result, finish, run_report, run_shard
-from flows.intake import run_dedupe, run_select
-from flows.progress import as_table, funnel, tell
+from flows.batches import FINAL, Future, batched, drive, fail_alone, run_batch
+from flows.context import LEGS, RECORDED, SPECS, Context, context_of, open_build
+from flows.progress import Gauge
+from flows.result import Result, end_of, result_of
 from flows.settings import BuildSettings, RunSettings
+from tasks.outcome import of_the_world
+from tasks.spec import StageSpec
+from tasks.stages import STAGES
 from tasks.store.lock import build_lock
 
 RUNNER: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=64)
 """`run.workers` bounds what is under way, not the pool."""
 
-WATCH_EVERY_S, ARTIFACT_EVERY_S = 1.0, 5.0
-"""How often the funnel is counted for watchers, and how often its artifact grows, while the flow runs."""
-
-COUNT_SHARE = 0.05
-"""Counting the funnel is linear in the clips on record: from some size on it is done less often, not longer."""
-
-UNITS = {"scan": "files", "ingest": "videos"}
+BatchTask = Task[[str, str, int, list[str]], list[str]]
 
 
 def _name_of_batch() -> str:
     given = task_run.parameters
-    return f"{given['stage']}[{given['number']:04d}] {len(given['keys'])} {UNITS.get(given['stage'], 'clips')}"
+    return f"{given['stage']}[{given['number']:04d}] {len(given['keys'])} {SPECS[given['stage']].unit}"
 
 
 def _run_batch(out: str, stage: str, number: int, keys: list[str]) -> list[str]:  # noqa: ARG001 number is in the name
-    return run_batch(plan_of(out), stage, keys)
+    return run_batch(context_of(out), stage, keys)
 
 
-def _alone(step: Callable[[Plan], Any]) -> Callable[[str], Any]:
-    return lambda out: step(plan_of(out))
+def _run_whole(out: str, stage: str) -> None:
+    whole = SPECS[stage].whole
+    assert whole is not None
+    whole(context_of(out).at_work(stage))
 
 
-BatchTask = Task[[str, str, int, list[str]], list[str]]
-
-BATCH_TASKS: dict[str, BatchTask] = {
-    stage: Task(_run_batch, name=stage, task_run_name=_name_of_batch, cache_policy=NO_CACHE, persist_result=False)
-    for stage in ("scan", "ingest", *CHAIN)
+BATCHES: dict[str, BatchTask] = {
+    spec.name: Task(
+        _run_batch, name=spec.name, task_run_name=_name_of_batch, cache_policy=NO_CACHE, persist_result=False
+    )
+    for spec in STAGES
+    if spec.batch
 }
 """One Prefect task per stage. Its parameters are plain and small: any process that reaches the store can run it."""
 
-ALONE: dict[str, Task[[str], None]] = {
-    stage: Task(_alone(step), name=stage, task_run_name=stage, cache_policy=NO_CACHE, persist_result=False)
-    for stage, step in {"select": run_select, "dedupe": run_dedupe, "shard": run_shard, "report": run_report}.items()
+WHOLES: dict[str, Task[[str, str], None]] = {
+    spec.name: Task(_run_whole, name=spec.name, task_run_name=spec.name, cache_policy=NO_CACHE, persist_result=False)
+    for spec in STAGES
+    if spec.whole
 }
 """The stages that see everything at once, one task each."""
 
@@ -76,56 +74,69 @@ ALONE: dict[str, Task[[str], None]] = {
     task_runner=RUNNER,
     persist_result=False,
 )
-def build(settings: BuildSettings) -> Result:
+def build(settings: BuildSettings) -> Result | State[Result]:
     """Raw videos to verified shards. Whatever is on record already is not done again."""
     with build_lock(settings.out):
-        return pipeline(open_plan(settings))
+        return pipeline(open_build(settings), STAGES)
 
 
-def pipeline(plan: Plan) -> Result:
-    """All stages over what is pending, inside a flow run. The caller holds the folder's lock."""
+def pipeline(context: Context, stages: Sequence[StageSpec]) -> Result | State[Result]:
+    """These stages over what is pending, inside a flow run. The caller holds the folder's lock."""
     began = time.perf_counter()
-    out = plan.settings.out
-    gauge = Gauge(plan)
-    new = plan.store("scan").pending(plan.listing)
-    if new or plan.store("ingest").pending(plan.upstream("ingest")) or unfinished(plan):
-        plan.make_ready(CHAIN)
-    go(plan, gauge, ["scan"], new)
-    ALONE["select"](out)
-    go(plan, gauge, ["ingest"], plan.store("ingest").pending(plan.upstream("ingest")))
-    ALONE["dedupe"](out)
-    go(plan, gauge, CHAIN, unfinished(plan))
-    for stage in BATCH_TASKS:
-        plan.store(stage).compact()
-    ALONE["shard"](out)
-    ALONE["report"](out)
+    gauge = Gauge(context)
+    context.make_ready([stage for stage in context.ahead() if SPECS[stage] in stages])
+    for leg in LEGS:
+        names = [spec.name for spec in leg if spec in stages]
+        if names and leg[0].batch:
+            go(context, gauge, names, unfinished(context, names))
+        elif names:
+            run_whole(context, gauge, names[0])
+    lost = gauge.tell_lost()
     gauge.show(last=True)
-    return finish(plan, began)
+    return end_of(result_of(context, began, lost))
 
 
-def go(plan: Plan, gauge: "Gauge", stages: Sequence[str], keys: Sequence[str]) -> None:
+def run_whole(context: Context, gauge: Gauge, stage: str) -> None:
+    """Run a stage that sees everything, unless something before it is pending that it would have to see.
+
+    A stage with rows decides for good, so it waits. Shards and report go on with what is there.
+    """
+    if SPECS[stage].record:
+        waits = [before for before in RECORDED[: RECORDED.index(stage)] if context.pending(before)]
+        if waits:
+            gauge.skipped.append(f"{stage}: left out, for {waits[0]} has not seen all; it decides when that is done")
+            return
+    WHOLES[stage](context.settings.out, stage)
+
+
+def go(context: Context, gauge: Gauge, stages: Sequence[str], keys: Sequence[str]) -> None:
     """Drive `keys` through `stages` in batches, each batch and stage a Prefect task."""
     if not keys:
         return
-    run = plan.settings.run
+    run = context.settings.run
     tasks = tasks_of(stages, run)
 
     def submit(stage: str, number: int, keys: list[str], done: Callable[[], None]) -> Future:
-        future = tasks[stage].submit(plan.settings.out, stage, number, keys)
+        future = tasks[stage].submit(context.settings.out, stage, number, keys)
         future.add_done_callback(lambda _: done())
         return future
 
-    drive(batched(keys, plan.batch_size(stages[0]), stages), submit, run.workers, run.give_up_after, gauge.show)
+    size = {"files": run.files_batch, "videos": run.sources_batch, "clips": run.batch}[SPECS[stages[0]].unit]
+    lost = drive(batched(keys, size, stages), submit, run.workers, run.give_up_after, gauge.show)
+    fail_alone(context, lost)
+    gauge.lost += lost
+    for stage in stages:
+        context.store(stage).compact()
 
 
 def worth_another_try(_task: Any, _run: Any, state: State[Any]) -> bool:
-    """Whether Prefect should run a failed batch again: not where every further try must end the same."""
+    """Whether Prefect should run a failed batch again: only where the world failed it, and may do better."""
     try:
         state.result()
     except FINAL:
         return False
-    except Exception:
-        return True
+    except Exception as error:
+        return of_the_world(error)
     return False
 
 
@@ -145,38 +156,15 @@ def tasks_of(stages: Sequence[str], run: RunSettings) -> dict[str, BatchTask]:
             }
             with suppress(ObjectNotFound):
                 options["tags"] = [server.read_concurrency_limit_by_tag(stage).tag]
-            tasks[stage] = BATCH_TASKS[stage].with_options(**options)
+            tasks[stage] = BATCHES[stage].with_options(**options)
     return tasks
 
 
-def unfinished(plan: Plan) -> list[str]:
-    """Clips that some stage of the chain has still to see, those whose sources' rows lie together side by side.
+def unfinished(context: Context, stages: Sequence[str]) -> list[str]:
+    """Keys that some stage of these has still to see, clips of one source side by side.
 
     Every stage reads a batch's clips from the rows of their sources: in any other order each lies in a row group of its
     own, and reading them costs more than all else.
     """
-    pending = {key for stage in CHAIN for key in plan.store(stage).pending(plan.upstream(stage))}
-    return plan.store("ingest").by_place(pending)
-
-
-class Gauge:
-    """Shows the funnel while the flow runs: to whoever watches in this process, and as an artifact in the UI.
-
-    Counting is linear in the clips on record, so it happens by the clock and not by the batch.
-    """
-
-    def __init__(self, plan: Plan) -> None:
-        self.plan = plan
-        self._watch = self._artifact = 0.0
-
-    def show(self, last: bool = False) -> None:
-        now = time.monotonic()
-        if not last and now < self._watch:
-            return
-        lines = funnel(self.plan)
-        tell(lines)
-        counted = time.monotonic()
-        self._watch = counted + max(WATCH_EVERY_S, (counted - now) / COUNT_SHARE)
-        if last or now >= self._artifact:
-            self._artifact = time.monotonic() + ARTIFACT_EVERY_S
-            create_table_artifact(table=as_table(lines), key="funnel", description=f"Funnel of {self.plan.out.root}")
+    pending = dict.fromkeys(key for stage in stages for key in context.pending(stage))
+    return context.store("ingest").by_place(pending) if SPECS[stages[0]].unit == "clips" else list(pending)

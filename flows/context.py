@@ -1,96 +1,57 @@
-"""The stages of a build in order: their fingerprints, their stores, and how each is called.
+"""One build: what follows from its settings. Fingerprints, stores, funnel, and what a stage is given to work with.
 
-A new stage is one task module and its name, payload and call here. Everything is opened from settings alone, so any
-process that knows the settings can run any batch.
+Everything is opened from settings and `tasks.stages.STAGES` alone, so any process that knows the settings can run any
+batch; nothing here loads a model before a stage asks for its engine.
 """
 
+import itertools
 import json
 import re
 import threading
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from flows.resume import resume_command
 from flows.settings import BuildSettings
-from schemas import (
-    Captioned,
-    Curated,
-    Deduped,
-    Grounded,
-    Ingested,
-    Record,
-    Row,
-    SourceFile,
-    SourceVideo,
-    Tracked,
-    Usage,
-)
-from schemas.settings import Settings, validate
-from tasks.caption.stage import caption, prompts_version
-from tasks.curate.stage import curate
+from schemas import Clip, Record, Row, Usage
+from schemas.settings import validate
 from tasks.engines.base import Frames
-from tasks.engines.registry import load_engine
+from tasks.engines.pins import Pins
+from tasks.engines.registry import declared_identity, load_engine
 from tasks.errors import UserError
-from tasks.ingest.stage import ingest
 from tasks.media.clips import read_frames
 from tasks.outcome import Case
-from tasks.scan.stage import Found, hash_files, list_files
+from tasks.scan.stage import Found, list_files
+from tasks.spec import StageSpec
+from tasks.stages import STAGES
 from tasks.store.fingerprint import fingerprint
 from tasks.store.folder import Folder
 from tasks.store.places import local_path, local_uri
-from tasks.store.rows import Link, StageStore
-from tasks.track.stage import track
-from tasks.verify.stage import ground
+from tasks.store.rows import StageStore
 
-VERSIONS = {
-    "scan": 1,
-    "select": 1,
-    "ingest": 2,
-    "dedupe": 1,
-    "caption": 1,
-    "ground": 1,
-    "track": 2,
-    "curate": 4,
-    "shard": 1,
-}
-"""Code version per stage: raise one when its code writes other rows for the same input."""
+SPECS: dict[str, StageSpec] = {spec.name: spec for spec in STAGES}
 
-CHAIN = ("caption", "ground", "track", "curate")
+RECORDED = tuple(spec.name for spec in STAGES if spec.record)
+"""The stages that leave rows, in order: the lines of the funnel."""
+
+LEGS: tuple[tuple[StageSpec, ...], ...] = tuple(
+    tuple(spec for _, spec in leg)
+    for _, leg in itertools.groupby(
+        enumerate(STAGES), lambda at: (at[0] if at[1].whole else -1, sum(s.link is not None for s in STAGES[: at[0]]))
+    )
+)
+"""The stages as they run: a stage that sees everything alone, or stages that batches go through with the same keys."""
+
+CHAIN = tuple(spec.name for leg in LEGS for spec in leg if leg[0].batch and leg[0].unit == "clips")
 """The stages that clips go through batch by batch, none waiting for all of another."""
-
-ENGINES = {"caption": ("language", "captioner"), "ground": ("detector", "verifier"), "track": ("tracker",)}
-"""Which engines a stage asks."""
-
-STAGES = ("scan", "select", "ingest", "dedupe", *CHAIN)
-
-FIELDS = {"caption": "captioned", "ground": "grounded", "track": "tracked", "curate": "curated"}
-"""Where each chain stage's record stands in a `Case`."""
 
 BUILD_FILE = "build.json"
 
 REPLIES = "replies"
 """Folder below `work` where engines behind a server keep what they were answered."""
-
-PAYLOADS: dict[str, type[Record]] = {
-    "scan": SourceFile,
-    "select": SourceVideo,
-    "ingest": Ingested,
-    "dedupe": Deduped,
-    "caption": Captioned,
-    "ground": Grounded,
-    "track": Tracked,
-    "curate": Curated,
-}
-
-LINKS = {
-    "select": Link("payload.source_id", lambda payload: [payload["source_id"]]),
-    "ingest": Link(
-        "payload.clips.list.element.clip_id", lambda payload: [clip["clip_id"] for clip in payload["clips"]]
-    ),
-}
-"""A source's row is keyed by its file and leads to the content; a content's row leads to its clips."""
 
 
 @dataclass(frozen=True)
@@ -111,69 +72,59 @@ class Tally:
             raise AssertionError(f"{self.stage}: {self.arrived} in, but {done} done and {self.pending} pending")
 
 
-class Plan:
-    """Everything about one build that follows from its settings. Shared by the threads of a process."""
+def as_table(lines: Sequence[Tally]) -> list[dict[str, Any]]:
+    """Rows for a table: one a stage, with clips per second of work on record."""
+    return [
+        {
+            "stage": line.stage,
+            "in": line.arrived,
+            "accepted": line.accepted,
+            "rejected": line.rejected,
+            "pending": line.pending,
+            "seconds": round(line.seconds, 2),
+            "per_second": round((line.arrived - line.pending) / line.seconds, 2) if line.seconds else None,
+            "usage": line.usage.model_dump() if line.usage else None,
+        }
+        for line in lines
+    ]
 
-    def __init__(self, settings: BuildSettings, fingerprints: dict[str, str] | None = None) -> None:
-        """fingerprints: those on record, so that looking at a build needs no engine; else they are worked out."""
+
+class Context:
+    """One build, as its stages and whoever looks at it see it. Shared by the threads of a process."""
+
+    def __init__(self, settings: BuildSettings, fingerprints: Mapping[str, str] | None = None) -> None:
+        """fingerprints: those on record, for settings that may have been read by another version; else worked out."""
         self.settings = settings
-        if fingerprints is not None:
-            self.__dict__["fingerprints"] = fingerprints
+        self.fingerprints = self._work_out_fingerprints() if fingerprints is None else dict(fingerprints)
         self.out = Folder(settings.out)
-        self.work = self.out.below("work")
+        self.folder = self.out.below("work")
         self._stores: dict[str, StageStore[Any]] = {}
         self._lock = threading.Lock()
-
-    def engine(self, kind: str) -> Any:
-        spec = getattr(self.settings.engines, kind)
-        return None if spec is None else load_engine(kind, spec, self.work.below(REPLIES))
-
-    @cached_property
-    def fingerprints(self) -> dict[str, str]:
-        """Fingerprint per stage, each over its own settings and engines and the one before."""
-        s = self.settings
-        # What is listed and how captions are matched decides which files come in, not what a file's row says.
-        own: dict[str, tuple[Settings, list[str]]] = {
-            "scan": (Settings(), []),
-            "select": (Settings(), []),
-            "ingest": (s.ingest, []),
-            "dedupe": (s.dedupe, []),
-            "caption": (s.caption, [prompts_version(s.caption.prompts), *self._identities("caption")]),
-            "ground": (s.ground, self._identities("ground")),
-            "track": (s.track, self._identities("track")),
-            "curate": (s.curate, []),
-            "shard": (s.shard, []),
-        }
-        prints: dict[str, str] = {}
-        upstream = ""
-        for stage, (settings, engines) in own.items():
-            upstream = prints[stage] = fingerprint(stage, VERSIONS[stage], settings, engines, upstream)
-        return prints
-
-    def _identities(self, stage: str) -> list[str]:
-        engines = [self.engine(kind) for kind in ENGINES[stage]]
-        return ["none" if e is None else str(e.identity) for e in engines]
-
-    def make_ready(self, stages: Sequence[str]) -> None:
-        """Load what the engines of these stages need, before a clip is touched. UserError says what is wrong."""
-        for kind in (kind for stage in stages for kind in ENGINES.get(stage, ())):
-            engine = self.engine(kind)
-            if hasattr(engine, "check"):
-                engine.check()
 
     def store(self, stage: str) -> StageStore[Any]:
         with self._lock:
             if stage not in self._stores:
-                run = self.settings.run
+                spec, run = SPECS[stage], self.settings.run
+                assert spec.record is not None
                 self._stores[stage] = StageStore(
-                    self.work,
+                    self.folder,
                     stage,
                     self.fingerprints[stage],
-                    PAYLOADS[stage],
-                    LINKS.get(stage),
+                    spec.record,
+                    spec.link,
                     at_hand=run.workers * run.batch,
                 )
             return self._stores[stage]
+
+    def at_work(self, stage: str) -> "StageWork":
+        """What the stage is given to work with."""
+        return StageWork(self, SPECS[stage])
+
+    def process(self, stage: str, keys: Sequence[str]) -> Iterator[Row[Any]]:
+        """Run one batch of a stage and yield its rows; nothing is written here."""
+        batch = SPECS[stage].batch
+        assert batch is not None
+        return batch(self.at_work(stage), keys)
 
     @property
     def media(self) -> str:
@@ -181,9 +132,64 @@ class Plan:
         return f"ingest/{self.fingerprints['ingest']}/clips"
 
     @property
-    def dataset(self) -> str:
-        """Where the shards of these settings go, relative to `out`."""
-        return f"dataset/{self.fingerprints['shard']}"
+    def dataset(self) -> Folder:
+        """Where the shards of these settings go."""
+        return self.out.below(f"dataset/{self.fingerprints['shard']}")
+
+    def _work_out_fingerprints(self) -> dict[str, str]:
+        """Fingerprint per stage, each over its own settings and engines and the one before. Loads and asks nothing."""
+        prints: dict[str, str] = {}
+        upstream = ""
+        for spec in STAGES:
+            if spec.version is not None:
+                own = self.settings.of(spec.name)
+                also = [*spec.also(own), *map(self.declared, spec.engines)]
+                upstream = prints[spec.name] = fingerprint(spec.name, spec.version, own, also, upstream)
+        return prints
+
+    # engines
+
+    def declared(self, kind: str) -> str:
+        """What the settings alone say of an engine."""
+        spec = getattr(self.settings.engines, kind)
+        return "none" if spec is None else declared_identity(kind, spec)
+
+    def engine(self, kind: str) -> Any:
+        """The engine of a kind, made on first use; None where the settings have none."""
+        spec = getattr(self.settings.engines, kind)
+        return None if spec is None else load_engine(kind, spec, self.folder.below(REPLIES))
+
+    def pins(self, stage: str) -> Pins:
+        """Which model answered where the settings leave it open, as that stage put it on record."""
+        return Pins(self.folder.below(f"{stage}/{self.fingerprints[stage]}"))
+
+    def make_ready(self, stages: Sequence[str]) -> None:
+        """Load what the engines of these stages need, before a clip is touched, and hold it against what is on record.
+
+        UserError says what is wrong.
+        """
+        for stage in stages:
+            for kind in SPECS[stage].engines:
+                engine = self.engine(kind)
+                if hasattr(engine, "check"):
+                    engine.check()
+                if engine is not None:
+                    self.pins(stage).check(kind, getattr(engine, "resolved", None))
+
+    @property
+    def models(self) -> dict[str, str]:
+        """Per kind of engine which model it is: as the settings name it, and as it was found where they leave it open.
+
+        Needs no engine.
+        """
+        found = {}
+        for spec in STAGES:
+            on_record = self.pins(spec.name).read() if spec.engines else {}
+            for kind in spec.engines:
+                found[kind] = ", ".join([self.declared(kind), *([on_record[kind]] if kind in on_record else [])])
+        return found
+
+    # the source
 
     @cached_property
     def listing(self) -> dict[str, Found]:
@@ -194,7 +200,7 @@ class Plan:
             raise self._own_clips(f"lies inside the source {source}")
         found = {f.key: f for f in list_files(source, self.settings.scan)}
         if self.out.local and local:
-            work = Path(self.work.root).resolve()
+            work = Path(self.folder.root).resolve()
             folders = {path.parent for f in found.values() if (path := local_path(f.uri))}
             if any(folder.resolve().is_relative_to(work) for folder in folders):
                 raise self._own_clips(f"is reached from the source {source}, by its name or by a link")
@@ -206,103 +212,151 @@ class Plan:
             "give an --out elsewhere"
         )
 
-    @property
-    def known_listing(self) -> dict[str, Found]:
-        """The listing if this process has made it already, so that looking at a store needs no bucket."""
-        known: dict[str, Found] = self.__dict__.get("listing", {})
-        return known
+    # the funnel
 
-    def batch_size(self, stage: str) -> int:
-        """Keys a batch at `stage`."""
-        run = self.settings.run
-        return {"scan": run.files_batch, "ingest": run.sources_batch}.get(stage, run.batch)
-
-    # what has arrived
-
-    def upstream(self, stage: str) -> list[str]:
-        """Keys that have arrived at a stage: what the one before accepted. Scan and select: flows/progress.py."""
-        before = self.store(STAGES[STAGES.index(stage) - 1])
+    def arrived(self, stage: str) -> list[str]:
+        """Keys that the stage before has let through; at the first stage, the files at the source."""
+        earlier = [name for name in RECORDED if _place(name) < _place(stage)]
+        if not earlier:
+            return list(self.listing)
+        before = self.store(earlier[-1])
         return list(before.links()) if before.link else before.accepted()
 
+    def pending(self, stage: str) -> list[str]:
+        """What has arrived at a stage and has no row there."""
+        return self.store(stage).pending(self.arrived(stage))
+
+    def ahead(self) -> list[str]:
+        """The stages that go batch by batch, from the first one on that has something to do: those after may get it."""
+        names = [spec.name for spec in STAGES if spec.batch]
+        return list(itertools.dropwhile(lambda stage: not self.pending(stage), names))
+
     def tally(self, stage: str, arrived: Collection[str] | None = None) -> Tally:
-        """The stage's line in the funnel, from the store alone."""
+        """The stage's line in the funnel, from the store alone: looking at a build needs no bucket."""
         store = self.store(stage)
-        keys = self.upstream(stage) if arrived is None else arrived
-        totals = store.totals(keys)
+        if arrived is None:
+            known = stage != RECORDED[0] or "listing" in self.__dict__
+            arrived = self.arrived(stage) if known else []
+            if SPECS[stage].own_keys:
+                arrived = {*arrived, *store.accepted(), *store.rejected()}
+        totals = store.totals(arrived)
         rejected = dict(sorted(totals.rejected.items()))
-        return Tally(stage, len(keys), totals.accepted, rejected, totals.pending, totals.seconds, totals.usage)
+        return Tally(stage, len(arrived), totals.accepted, rejected, totals.pending, totals.seconds, totals.usage)
 
-    # what a stage is called with
+    def funnel(self) -> list[Tally]:
+        """Every stage's line. A stage where something is lost raises AssertionError."""
+        return [self.tally(stage) for stage in RECORDED]
 
-    def cases(self, clip_ids: Sequence[str], stage: str) -> list[Case]:
-        """The clips with the results of all chain stages before `stage`, in the order of `clip_ids`."""
-        sources = self.store("ingest").leading_to(clip_ids)
-        clips = {c.clip_id: c for made in self.store("ingest").payloads(sources) for c in made.clips}
-        earlier = CHAIN[: CHAIN.index(stage)] if stage in CHAIN else CHAIN
-        results = {name: self.store(name).payloads(clip_ids) for name in earlier}
-        return [
-            Case(clip=clips[clip_id], **{FIELDS[name]: results[name][i] for name in earlier})
-            for i, clip_id in enumerate(clip_ids)
-        ]
+    def remarks(self) -> list[str]:
+        """What the stages have to tell of all their rows together."""
+        return [f"{name}: {line}" for name in RECORDED for line in SPECS[name].remarks(self.store(name))]
+
+    # clips
+
+    def clips(self, clip_ids: Sequence[str]) -> list[Clip]:
+        """The clips, in the order of their IDs. KeyError for one that no source leads to."""
+        ingest = self.store("ingest")
+        found = {c.clip_id: c for made in ingest.payloads(ingest.leading_to(clip_ids)) for c in made.clips}
+        return [found[clip_id] for clip_id in clip_ids]
+
+    def cases(self, clip_ids: Sequence[str], needs: Sequence[type[Record]]) -> list[Case]:
+        """The clips with these results, which all of them must have, in the order of `clip_ids`."""
+        results = [self.store(_stage_of(kind)).payloads(clip_ids) for kind in needs]
+        return [Case(clip, tuple(found[i] for found in results)) for i, clip in enumerate(self.clips(clip_ids))]
+
+    def reached(self, clip_id: str) -> Case:
+        """The clip with the results of all stages that accepted it."""
+        (clip,) = self.clips([clip_id])
+        stores = [self.store(stage) for stage in RECORDED if SPECS[stage].unit == "clips"]
+        return Case(clip, tuple(s.payloads([clip_id])[0] for s in stores if s.accepted_of([clip_id])))
 
     def frames(self, case: Case) -> Frames:
         """All frames of the clip, RGB uint8 [T, H, W, 3]."""
-        with self.work.open(case.clip.path) as stream:
+        with self.folder.open(case.clip.path) as stream:
             return read_frames(stream)
 
-    def process(self, stage: str, keys: Sequence[str]) -> Iterator[Row[Any]]:
-        """Run one batch of a stage and yield its rows; nothing is written here."""
-        s = self.settings
-        if stage == "scan":
-            return hash_files([self.listing[k] for k in keys], s.scan)
-        if stage == "ingest":
-            select = self.store("select")
-            sources = select.payloads(select.leading_to(keys))
-            return ingest(sources, self.work, self.media, s.ingest, s.scan.storage_options)
-        cases = self.cases(keys, stage)
-        if stage == "caption":
-            return caption(cases, self.engine("language"), self.engine("captioner"), s.caption, self.frames)
-        if stage == "ground":
-            return ground(cases, self.frames, self.engine("detector"), self.engine("verifier"), s.ground)
-        if stage == "track":
-            return track(cases, self.frames, self.engine("tracker"), s.track)
-        if stage == "curate":
-            return curate(cases, s.curate)
-        raise ValueError(f"{stage} is not run in batches")
+
+class StageWork:
+    """One stage at work in one build (`tasks.spec.Work`)."""
+
+    def __init__(self, context: Context, spec: StageSpec) -> None:
+        self.context, self.spec = context, spec
+        self.build, self.out, self.folder = context.settings, context.out, context.folder
+        self.settings = context.settings.of(spec.name)
+        self.fingerprints, self.media, self.dataset = context.fingerprints, context.media, context.dataset
+        self.frames, self.funnel = context.frames, context.funnel
+
+    @property
+    def listing(self) -> Mapping[str, Found]:
+        return self.context.listing
+
+    @property
+    def models(self) -> Mapping[str, str]:
+        return self.context.models
+
+    @property
+    def remarks(self) -> Sequence[str]:
+        return self.context.remarks()
+
+    @property
+    def resume(self) -> str:
+        return resume_command(self.build)
+
+    def engine(self, kind: str) -> Any:
+        if kind not in self.spec.engines:
+            raise ValueError(f"the stage {self.spec.name} does not declare that it asks a {kind}")
+        return self.context.engine(kind)
+
+    def store(self, stage: str | None = None) -> StageStore[Any]:
+        return self.context.store(stage or self.spec.name)
+
+    def arrived(self) -> list[str]:
+        return self.context.arrived(self.spec.name)
+
+    def cases(self, keys: Sequence[str]) -> list[Case]:
+        return self.context.cases(keys, self.spec.needs)
 
 
-_plans: dict[str, Plan] = {}
-_plans_lock = threading.Lock()
+def _place(stage: str) -> int:
+    return STAGES.index(SPECS[stage])
 
 
-def open_plan(settings: BuildSettings) -> Plan:
-    """A fresh plan for a build, saved as `work/build.json` so that workers and later commands find it by the folder."""
-    plan = Plan(settings)
-    saved = {"settings": settings.model_dump(mode="json"), "fingerprints": plan.fingerprints}
+def _stage_of(kind: type[Record]) -> str:
+    return next(spec.name for spec in STAGES if spec.record is kind)
+
+
+_open: dict[str, Context] = {}
+_open_lock = threading.Lock()
+
+
+def open_build(settings: BuildSettings) -> Context:
+    """A fresh context, saved as `work/build.json` so that workers and later commands find it by the folder."""
+    context = Context(settings)
+    saved = {"settings": settings.model_dump(mode="json"), "fingerprints": context.fingerprints}
     try:
-        plan.work.write(BUILD_FILE, (json.dumps(saved, indent=2) + "\n").encode())
+        context.folder.write(BUILD_FILE, (json.dumps(saved, indent=2) + "\n").encode())
     except OSError as error:
-        raise UserError(f"cannot write to {plan.out.root}: {error.strerror or error}; give another --out") from None
-    with _plans_lock:
-        _plans[settings.out] = plan
-    return plan
+        raise UserError(f"cannot write to {context.out.root}: {error.strerror or error}; give another --out") from None
+    with _open_lock:
+        _open[settings.out] = context
+    return context
 
 
-def plan_of(out: str) -> Plan:
-    """The plan of the build saved under `out`; one per process. UserError where there has been no build."""
-    with _plans_lock:
-        if out not in _plans:
+def context_of(out: str) -> Context:
+    """The build saved under `out`; one per process. UserError where there has been no build."""
+    with _open_lock:
+        if out not in _open:
             work = Folder(out).below("work")
             try:
                 saved = json.loads(work.read(BUILD_FILE))
                 # A folder may have been moved, or named by another path: what the file says of `out` is history.
                 settings = validate(BuildSettings, {**saved["settings"], "out": out})
-                prints = {stage: str(saved["fingerprints"][stage]) for stage in VERSIONS}
+                prints = {s.name: str(saved["fingerprints"][s.name]) for s in STAGES if s.version is not None}
                 if not all(re.fullmatch("[0-9a-f]{12}", value) for value in prints.values()):
                     raise ValueError("not fingerprints")
             except FileNotFoundError:
                 raise UserError(f"no build in {out}: run `matrix_data build SOURCE --out {out}` first") from None
             except (ValueError, KeyError, TypeError, RecursionError):
                 raise UserError(f"{out}/work/{BUILD_FILE} is damaged: run the build command again") from None
-            _plans[out] = Plan(settings, prints)
-        return _plans[out]
+            _open[out] = Context(settings, prints)
+        return _open[out]

@@ -1,46 +1,88 @@
-"""The funnel: how many went in, passed, fell out and why, and wait, at every stage. From the store alone."""
+"""What is told while a flow runs: the funnel to watchers in this process and to the UI, and in the end what was lost.
 
-from collections.abc import Callable
-from typing import Any
+Telling is never worth a build: a call to the server that fails is told in the log and forgotten.
+"""
 
-from flows.context import Plan, Tally
-from tasks.store.rows import StageStore
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from prefect.artifacts import create_table_artifact
+from prefect.logging import get_run_logger
+
+from flows.batches import Loss
+from flows.context import Context, Tally, as_table
+from schemas.text import one_line
 
 Watcher = Callable[[list[Tally]], None]
 watchers: list[Watcher] = []
 """Called with each new funnel in the process that runs the flow; the command line's progress bars listen here."""
 
+WATCH_EVERY_S, ARTIFACT_EVERY_S = 1.0, 5.0
+"""How often the funnel is counted for watchers, and how often its artifact grows, while the flow runs."""
 
-def tell(lines: list[Tally]) -> None:
-    for watcher in watchers:
-        watcher(lines)
+COUNT_SHARE = 0.05
+"""Counting the funnel is linear in the clips on record: from some size on it is done less often, not longer."""
 
-
-def funnel(plan: Plan) -> list[Tally]:
-    """Every stage's line. A stage where something is lost raises AssertionError (flows/context.py, Tally)."""
-    scan, select = plan.store("scan"), plan.store("select")
-    files = {*plan.known_listing, *_all(scan)}
-    entering = {*scan.accepted(), *_all(select)}
-    lines = [plan.tally("scan", files), plan.tally("select", entering)]
-    return lines + [plan.tally(stage) for stage in ("ingest", "dedupe", "caption", "ground", "track", "curate")]
+log = logging.getLogger(__name__)
 
 
-def _all(store: StageStore[Any]) -> list[str]:
-    return [*store.accepted(), *store.rejected()]
+class Gauge:
+    """Shows the funnel of a build while its flow runs, and keeps account of what was lost.
+
+    Counting is linear in the clips on record, so it happens by the clock and not by the batch.
+    """
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self.lost: list[Loss] = []
+        self.skipped: list[str] = []
+        """Stages that were left out, each with why."""
+        self._watch = self._artifact = 0.0
+
+    def show(self, last: bool = False) -> None:
+        now = time.monotonic()
+        if not last and now < self._watch:
+            return
+        lines = self.context.funnel()
+        for watcher in watchers:
+            watcher(lines)
+        counted = time.monotonic()
+        self._watch = counted + max(WATCH_EVERY_S, (counted - now) / COUNT_SHARE)
+        if last or now >= self._artifact:
+            self._artifact = time.monotonic() + ARTIFACT_EVERY_S
+            with _told_at_best("the artifact `funnel`"):
+                create_table_artifact(as_table(lines), key="funnel", description=f"Funnel of {self.context.out.root}")
+
+    def tell_lost(self) -> list[str]:
+        """What this run left pending and why, one line a cause: into the run's log and an artifact, and returned."""
+        lines = [*loss_lines(self.lost), *self.skipped]
+        if lines:
+            with _told_at_best("the run's log"):
+                for line in lines:
+                    get_run_logger().warning(line)
+            with _told_at_best("the artifact `lost`"):
+                table = [
+                    {"stage": loss.stage, "batch": loss.batch, "why": one_line(loss.why, 500), "keys": list(loss.keys)}
+                    for loss in self.lost
+                ]
+                create_table_artifact(table, key="lost", description="\n".join(lines))
+        return lines
 
 
-def as_table(lines: list[Tally]) -> list[dict[str, Any]]:
-    """Rows for a table: one a stage, with clips per second of work on record."""
-    return [
-        {
-            "stage": line.stage,
-            "in": line.arrived,
-            "accepted": line.accepted,
-            "rejected": line.rejected,
-            "pending": line.pending,
-            "seconds": round(line.seconds, 2),
-            "per_second": round((line.arrived - line.pending) / line.seconds, 2) if line.seconds else None,
-            "usage": line.usage.model_dump() if line.usage else None,
-        }
-        for line in lines
-    ]
+def loss_lines(lost: Sequence[Loss]) -> list[str]:
+    """One line for all that was lost at a stage for the same reason, the most frequent first."""
+    count = Counter[tuple[str, str]]()
+    for loss in lost:
+        count[loss.stage, one_line(loss.why, 300)] += len(loss.keys)
+    return [f"{stage}: {n} left pending by: {why}" for (stage, why), n in count.most_common()]
+
+
+@contextmanager
+def _told_at_best(what: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # whatever Prefect's client raises: the store is the record
+        log.warning("%s could not be written: %s", what, one_line(error, 300))

@@ -4,22 +4,15 @@ The flow's parameter is this model, so Prefect's run form shows it. Unknown keys
 """
 
 from pathlib import Path
+from typing import Any
 
-from pydantic import Field
+from pydantic import Field, create_model
 
 from schemas.settings import Settings, override, parse_mapping, validate
-from tasks.caption.stage import CaptionSettings
-from tasks.curate.stage import CurateSettings
-from tasks.dedupe.stage import DedupeSettings
 from tasks.engines.registry import EngineSpec
 from tasks.errors import UserError
-from tasks.ingest.stage import IngestSettings
-from tasks.scan.stage import ScanSettings
 from tasks.select.sidecar import SidecarSettings
-from tasks.select.stage import SelectSettings
-from tasks.shard.stage import ShardSettings
-from tasks.track.stage import TrackSettings
-from tasks.verify.stage import GroundSettings
+from tasks.stages import STAGES
 
 PROFILES = Path(__file__).parent / "profiles"
 
@@ -38,7 +31,7 @@ class RunSettings(Settings):
     """How the work is cut up and run. Nothing here changes a row, so nothing here is in a fingerprint."""
 
     workers: int = Field(default=2, ge=1, le=256, description="batches under way at once in this process")
-    batch: int = Field(default=4, ge=1, le=4096, description="clips a batch at caption, ground, track and curate")
+    batch: int = Field(default=4, ge=1, le=4096, description="clips a batch, at the stages that go batch by batch")
     sources_batch: int = Field(default=2, ge=1, le=4096, description="source videos a batch at ingest")
     files_batch: int = Field(default=64, ge=1, le=4096, description="files a batch at scan")
     max_attempts: int = Field(default=3, ge=1, description="own failures after which a clip is rejected as poison")
@@ -47,7 +40,14 @@ class RunSettings(Settings):
     give_up_after: int = Field(default=3, ge=1, description="batches lost to infrastructure in a row that end the run")
 
 
-class BuildSettings(Settings):
+_of_stages: dict[str, Any] = {
+    spec.name: (spec.settings, spec.settings()) for spec in STAGES if spec.settings.model_fields
+}
+StagesSettings = create_model("StagesSettings", __base__=Settings, **_of_stages)
+"""The settings of every stage that has any, by its name."""
+
+
+class BuildSettings(StagesSettings):  # type: ignore[misc, valid-type] # its fields are known when the stages are
     """One build: raw videos at `source` become a dataset under `out`."""
 
     source: str = Field(min_length=1, description="folder or bucket of raw videos, any fsspec URL")
@@ -55,18 +55,14 @@ class BuildSettings(Settings):
         min_length=1, description="folder of the store, the dataset and the report; the only place written to"
     )
     captions: str | None = Field(default=None, min_length=1, description="caption table: CSV, JSON, JSONL or Parquet")
-    scan: ScanSettings = ScanSettings()
     sidecar: SidecarSettings = SidecarSettings()
-    select: SelectSettings = SelectSettings()
-    ingest: IngestSettings = IngestSettings()
-    dedupe: DedupeSettings = DedupeSettings()
-    caption: CaptionSettings = CaptionSettings()
-    ground: GroundSettings = GroundSettings()
-    track: TrackSettings = TrackSettings()
-    curate: CurateSettings = CurateSettings()
-    shard: ShardSettings = ShardSettings()
     engines: EnginesSettings = EnginesSettings()
     run: RunSettings = RunSettings()
+
+    def of(self, stage: str) -> Settings:
+        """The stage's own settings; those of one that has none are empty."""
+        found: Settings = getattr(self, stage, Settings())
+        return found
 
 
 def load_settings(profile: str, overrides: list[str], **given: str | None) -> BuildSettings:

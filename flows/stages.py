@@ -1,49 +1,29 @@
 """One flow per stage, for people who schedule stages apart: each runs its stage over what is pending, and no other.
 
-Entrypoints for `prefect deploy`: `flows/stages.py:scan`, `flows/stages.py:ground`, and so on.
+Entrypoints for `prefect deploy`: `flows/stages.py:scan`, `flows/stages.py:propose`, and so on by the stages' names.
 """
 
-import time
-from typing import Any
-
 from prefect import Flow, flow
+from prefect.client.schemas.objects import State
 
-from flows.build import ALONE, RUNNER, Gauge, go
-from flows.context import open_plan
-from flows.finish import Result, finish
+from flows.build import RUNNER, pipeline
+from flows.context import open_build
+from flows.result import Result
 from flows.settings import BuildSettings
+from tasks.spec import StageSpec
+from tasks.stages import STAGES
 from tasks.store.lock import build_lock
 
 
-def stage_flow(stage: str) -> Flow[[BuildSettings], Any]:
-    """The flow that runs only `stage`."""
+def stage_flow(spec: StageSpec) -> Flow[[BuildSettings], Result | State[Result]]:
+    """The flow that runs only this stage."""
 
-    @flow(name=stage, task_runner=RUNNER, persist_result=False)
-    def run_stage(settings: BuildSettings) -> Result:
-        began = time.perf_counter()
+    @flow(name=spec.name, task_runner=RUNNER, persist_result=False)
+    def run_stage(settings: BuildSettings) -> Result | State[Result]:
         with build_lock(settings.out):
-            plan = open_plan(settings)
-            gauge = Gauge(plan)
-            if stage in ALONE:
-                ALONE[stage](settings.out)
-            else:
-                arrived = plan.listing if stage == "scan" else plan.upstream(stage)
-                if pending := plan.store(stage).pending(arrived):
-                    plan.make_ready([stage])
-                go(plan, gauge, [stage], pending)
-            gauge.show(last=True)
-            return finish(plan, began)
+            return pipeline(open_build(settings), [spec])
 
     return run_stage
 
 
-scan = stage_flow("scan")
-select = stage_flow("select")
-ingest = stage_flow("ingest")
-dedupe = stage_flow("dedupe")
-caption = stage_flow("caption")
-ground = stage_flow("ground")
-track = stage_flow("track")
-curate = stage_flow("curate")
-shard = stage_flow("shard")
-report = stage_flow("report")
+globals().update({spec.name: stage_flow(spec) for spec in STAGES})

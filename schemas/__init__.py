@@ -3,7 +3,7 @@
 from schemas.base import SCHEMA_VERSION, Record
 from schemas.clip import Clip, Deduped, Geometry, Ingested, MediaFacts, SourceFile, SourceVideo, Window
 from schemas.curation import Curated, Review, TrackNumbers
-from schemas.grounding import Anchor, Box, Candidate, Grounded, Verdict
+from schemas.grounding import Anchor, Box, Candidate, Proposed, Verdict, Verified
 from schemas.interaction import Captioned, Dropped, Instance, Interaction, Rating, RoleSpans, Span
 from schemas.row import Reason, Row, Status
 from schemas.sample import MaskRle, Provenance, Sample, TrackFile
@@ -21,12 +21,12 @@ __all__ = [
     "Deduped",
     "Dropped",
     "Geometry",
-    "Grounded",
     "Ingested",
     "Instance",
     "Interaction",
     "MaskRle",
     "MediaFacts",
+    "Proposed",
     "Provenance",
     "Rating",
     "Reason",
@@ -46,5 +46,6 @@ __all__ = [
     "Tracked",
     "Usage",
     "Verdict",
+    "Verified",
     "Window",
 ]

@@ -50,13 +50,21 @@ class Anchor(Record):
     confidence: Share = Field(description="the verifier's confidence")
 
 
-class Grounded(Record):
-    """Stage `ground`: one anchor per retained ID. `instances` and `interactions` name what is still alive."""
+class Proposed(Record):
+    """Stage `propose`: where the detector sees things of the classes that the captions name."""
+
+    frames: tuple[Count, ...] = Field(description="the T sampled frames")
+    candidates: tuple[Candidate, ...] = Field(
+        min_length=1, description="noun by noun; of one noun by falling confidence, ties by frame, then box"
+    )
+    detector: str
+
+
+class Verified(Record):
+    """Stage `verify`: one anchor per retained ID. `interactions` names what is still alive."""
 
     anchors: tuple[Anchor, ...] = Field(min_length=2)
     interactions: tuple[str, ...] = Field(min_length=1, description="texts of the retained interactions")
     verdicts: tuple[Verdict, ...] = ()
-    frames: tuple[Count, ...] = Field(description="the T sampled frames")
     dropped: tuple[Dropped, ...] = ()
-    detector: str
     verifier: str

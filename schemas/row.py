@@ -44,7 +44,7 @@ class Reason(StrEnum):
     NO_INTERACTION = "no_interaction"
     FILTERED = "filtered"
     BAD_REPLY = "bad_reply"
-    # ground
+    # propose, verify
     UNGROUNDED = "ungrounded"
     # track
     LOST = "lost"

@@ -1,34 +1,57 @@
-"""What a stage sees of a clip, and what it may say of it."""
+"""What a stage sees of a clip, and what its work on one may end in."""
 
+import errno
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from schemas import Captioned, Clip, Curated, Grounded, Record, Row, Status, Tracked, Usage
+from schemas import Clip, Record, Row, Status, Usage
 from tasks.engines.metering import metered
 from tasks.errors import InfrastructureError, Reject, UserError
 
 R = TypeVar("R", bound=Record)
 C = TypeVar("C")
 
+OWN_ERRNOS = frozenset(
+    {
+        errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL,
+        errno.EILSEQ, errno.EOVERFLOW,
+    }
+)  # fmt: skip
+"""System errors that speak of one file. All others (full disk, lost mount, no connection) are the world's."""
+
 
 @dataclass(frozen=True)
 class Case:
-    """A clip with the results of the stages before. A stage may rely on those that `flows.context` puts before it."""
+    """A clip with the results of the stages that a stage says it needs (`StageSpec.needs`)."""
 
     clip: Clip
-    captioned: Captioned | None = None
-    grounded: Grounded | None = None
-    tracked: Tracked | None = None
-    curated: Curated | None = None
+    results: tuple[Record, ...] = ()
+
+    def get(self, kind: type[R]) -> R | None:
+        """The result of that kind; None where its stage has not accepted the clip, or was not asked for."""
+        return next((r for r in self.results if isinstance(r, kind)), None)
+
+    def of(self, kind: type[R]) -> R:
+        """The result of that kind. ValueError where it is missing."""
+        found = self.get(kind)
+        if found is None:
+            raise ValueError(f"{self.clip.clip_id} comes without {kind.__name__}")
+        return found
+
+    def plus(self, *results: Record) -> "Case":
+        """The case with these results, each in the place of one of its kind."""
+        kinds = tuple(type(r) for r in results)
+        return Case(self.clip, (*(r for r in self.results if not isinstance(r, kinds)), *results))
 
 
 def settle(key: str, work: Callable[[], R]) -> Row[R]:
     """Run `work` for one clip and put its end into a row.
 
     A record is accepted, `Reject` rejected; any other exception is an attempt that failed, with its type and message
-    on record. InfrastructureError, UserError, MemoryError and disk errors are not the clip's: they pass through.
+    on record. What is not the clip's passes through: InfrastructureError, UserError, MemoryError, and system errors
+    that speak of the world and not of one file.
     """
     began = time.perf_counter()
     try:
@@ -52,7 +75,7 @@ async def settle_async(key: str, work: Callable[[], Awaitable[R]]) -> Row[R]:
 
 def _ended_without(key: str, error: Exception, seconds: float, usage: Usage | None = None) -> Row[R]:
     """The row of a clip whose work raised, or the error itself where it is not the clip's."""
-    if isinstance(error, InfrastructureError | UserError | MemoryError | OSError):
+    if of_the_world(error):
         raise error
     status, reason, detail = Status.FAILED, None, f"{type(error).__name__}: {error}"
     if isinstance(error, Reject):
@@ -60,7 +83,20 @@ def _ended_without(key: str, error: Exception, seconds: float, usage: Usage | No
     return Row(key=key, status=status, reason=reason, detail=detail[:4000], seconds=seconds, usage=usage)
 
 
+def of_the_world(error: BaseException) -> bool:
+    """Whether an error that ended the work on a clip says nothing of the clip, which then stays pending."""
+    if isinstance(error, OSError):
+        return error.errno not in OWN_ERRNOS
+    return isinstance(error, InfrastructureError | UserError | MemoryError)
+
+
 def settle_each(cases: Sequence[Case], work: Callable[[Case], R]) -> Iterator[Row[R]]:
     """`settle` for stages that take clips one by one; rows in the order of the cases."""
     for case in cases:
         yield settle(case.clip.clip_id, lambda case=case: work(case))  # type: ignore[misc]
+
+
+def share_time(rows: Sequence[Row[R]], began: float) -> list[Row[R]]:
+    """The rows of a step that makes none on its own, with an equal share each of the time since `began`."""
+    seconds = (time.perf_counter() - began) / max(len(rows), 1)
+    return [row.model_copy(update={"seconds": seconds}) for row in rows]

@@ -22,10 +22,10 @@ from schemas import (
     Clip,
     Curated,
     Geometry,
-    Grounded,
     Instance,
     Interaction,
     MediaFacts,
+    Proposed,
     Rating,
     RoleSpans,
     SourceVideo,
@@ -34,6 +34,7 @@ from schemas import (
     Tracked,
     TrackNumbers,
     Verdict,
+    Verified,
     Window,
 )
 from tasks.media.clips import encode_mask
@@ -157,13 +158,14 @@ def make_case(
         for t in tracks
     )  # fmt: skip
     return Case(
-        clip=clip,
-        captioned=captioned,
-        grounded=Grounded(
-            anchors=anchors, interactions=texts, verdicts=verdicts, frames=(1,), detector="drawn/1", verifier="drawn/1"
+        clip,
+        (
+            captioned,
+            Proposed(frames=(1,), candidates=tuple(v.candidate for v in verdicts), detector="drawn/1"),
+            Verified(anchors=anchors, interactions=texts, verdicts=verdicts, verifier="drawn/1"),
+            Tracked(height=height, width=width, tracks=tracks, tracker="drawn/1"),
+            Curated(ids=tuple(t.id for t in tracks), interactions=texts, numbers=numbers),
         ),
-        tracked=Tracked(height=height, width=width, tracks=tracks, tracker="drawn/1"),
-        curated=Curated(ids=tuple(t.id for t in tracks), interactions=texts, numbers=numbers),
     )
 
 

@@ -1,30 +1,36 @@
 """Runs the build flow from the command line, with progress bars. Importing this imports Prefect."""
 
 import errno
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import httpx
 from prefect.client.orchestration import get_client
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from flows.batches import GaveUpError
 from flows.build import build
-from flows.context import STAGES, Tally
-from flows.drive import GaveUpError
-from flows.finish import Result
+from flows.context import RECORDED, Tally
 from flows.progress import watchers
+from flows.result import Result
 from flows.settings import BuildSettings
 from tasks.errors import InfrastructureError, UserError
+from tasks.store.folder import Folder
 
 AGAIN = "nothing done is lost: mend it and run the same command again"
+
+LEAST_FREE = 1 << 20
+"""Bytes below which a disk counts as full: a database needs a few pages more than nothing."""
 
 DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
 
 
 def run_build(settings: BuildSettings, console: Console) -> Result:
-    """Run the flow in this process. UserError where the world around it failed for good."""
+    """Run the flow in this process. InfrastructureError where the world around it failed: what is done is on record."""
     try:
         with get_client(sync_client=True) as server:  # starts Prefect's own where none is set
             server.raise_for_api_version_mismatch()
@@ -32,24 +38,47 @@ def run_build(settings: BuildSettings, console: Console) -> Result:
         raise UserError(f"no Prefect server to run under: {one_line(error)}; {AGAIN}") from error
     try:
         with bars(console):
-            return build(settings)
+            ended = build(settings, return_state=True).result(raise_on_failure=False)
+            if isinstance(ended, BaseException):
+                raise ended
+            assert isinstance(ended, Result)
+            return ended
     except (GaveUpError, InfrastructureError, OSError, httpx.HTTPError) as error:
-        raise UserError(f"{explain(error, settings.run.give_up_after)}; {AGAIN}") from error
+        if full := full_disk(error, settings.out):
+            raise UserError(f"{full}; {AGAIN}") from error
+        raise InfrastructureError(f"{explain(error, settings.run.give_up_after)}; {AGAIN}") from error
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """The error and what it came from. On a full disk, say, Prefect's server fails too and its error comes on top."""
+    failed: BaseException | None = error
+    while failed is not None:
+        yield failed
+        failed = failed.__cause__ or failed.__context__
+
+
+def full_disk(error: BaseException, out: str) -> str | None:
+    """One line where the disk is what failed. Prefect's server cannot say that its database found no room in `out`."""
+    for failed in causes(error):
+        if isinstance(failed, OSError) and failed.errno in DISK:
+            return one_line(failed)
+    root = Path(Folder(out).root)
+    if isinstance(error, httpx.HTTPError) and root.exists() and shutil.disk_usage(root).free < LEAST_FREE:
+        return f"No space left on device: {root}"
+    return None
 
 
 def explain(error: Exception, give_up_after: int) -> str:
-    """One line on what failed first. On a full disk, say, Prefect's server fails too and its error comes on top."""
-    failed: BaseException | None = error
-    while failed is not None:
+    """One line on what failed first."""
+    for failed in causes(error):
         if isinstance(failed, GaveUpError):
             return f"stopped after {give_up_after} batches in a row were lost: {one_line(failed)}"
-        if isinstance(failed, InfrastructureError) or (isinstance(failed, OSError) and failed.errno in DISK):
+        if isinstance(failed, InfrastructureError):
             return one_line(failed)
-        failed = failed.__cause__ or failed.__context__
     return f"Prefect's server failed: {one_line(error)}" if isinstance(error, httpx.HTTPError) else one_line(error)
 
 
-def one_line(error: Exception) -> str:
+def one_line(error: BaseException) -> str:
     """An error's message without line breaks; a system error's with the file it is about."""
     if isinstance(error.__cause__, OSError):
         error = error.__cause__
@@ -84,7 +113,7 @@ def bars(console: Console) -> Iterator[None]:
         TimeElapsedColumn(),
     )
     with Progress(*columns, TextColumn("{task.fields[note]}"), console=console) as progress:
-        rows = {stage: progress.add_task(stage, total=None, note="") for stage in STAGES}
+        rows = {stage: progress.add_task(stage, total=None, note="") for stage in RECORDED}
 
         def draw(lines: list[Tally]) -> None:
             for t in lines:

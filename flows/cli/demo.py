@@ -5,17 +5,18 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from rich.console import Console
 
+from flows.cli.base import Json, app, console, emit
+from flows.cli.look import funnel_lines
 from flows.cli.prefect_home import use_local_prefect
 from flows.cli.preflight import preflight
-from flows.cli.scoring import score_build
-from flows.cli.show import funnel_lines
-from flows.context import plan_of
-from flows.finish import resume_command
-from flows.progress import funnel
+from flows.cli.world import score_build
+from flows.context import context_of
+from flows.resume import resume_command
 from flows.settings import load_settings
 from tasks.errors import UserError
 from tasks.world import render_bucket
@@ -24,6 +25,17 @@ SEED = 11
 VAL_SHARE = 0.2
 TINY = Path(__file__).parents[2] / "matrix_train/configs/tiny.yaml"
 STEPS = 60
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Argument(help="Folder for everything the demo makes.")] = Path("build/demo"),
+    videos: Annotated[int, typer.Option(min=1)] = 24,
+    as_json: Json = False,
+) -> None:
+    """Render a raw bucket, build it, score it, and say where to look."""
+    found, text = run_demo(out, videos, console)
+    emit(found, as_json, text)
 
 
 def run_demo(folder: Path, videos: int, console: Console) -> tuple[dict[str, Any], list[str]]:
@@ -61,7 +73,7 @@ def run_demo(folder: Path, videos: int, console: Console) -> tuple[dict[str, Any
         "demo_seconds": seconds,
     }
     text = [
-        *funnel_lines(funnel(plan_of(out))),
+        *funnel_lines(context_of(out).funnel()),
         "",
         *score.lines(),
         "",

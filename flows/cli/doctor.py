@@ -9,9 +9,12 @@ import tempfile
 from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 
-from flows.settings import BuildSettings
+import typer
+
+from flows.cli.base import NOTHING, Json, Profile, Sets, app, emit
+from flows.settings import BuildSettings, load_settings
 from schemas import Record
-from schemas.text import one_line
+from schemas.text import one_line, visible
 from tasks.engines.registry import load_engine
 from tasks.errors import InfrastructureError, UserError
 from tasks.store.folder import Folder
@@ -29,6 +32,21 @@ class Finding(Record):
     def line(self) -> str:
         """For people."""
         return f"{'ok ' if self.ok else 'BAD'}  {self.what:<10} {self.detail}"
+
+
+@app.command()
+def doctor(profile: Profile = "local", set_: Sets = [], as_json: Json = False) -> None:  # noqa: B006
+    """Check that this machine can run a profile: packages, GPU, checkpoints, servers. Loads every model once."""
+    settings = load_settings(profile, set_, source="none", out="none")
+    findings = []
+    for finding in examine(settings):
+        findings.append(finding)
+        if not as_json:
+            print(visible(finding.line()), flush=True)
+    ok = all(f.ok for f in findings)
+    emit({"ok": ok, "findings": [f.model_dump() for f in findings]}, as_json, [])
+    if not ok:
+        raise typer.Exit(NOTHING)
 
 
 def examine(settings: BuildSettings) -> Iterator[Finding]:

@@ -1,19 +1,21 @@
 """What can go wrong before the first clip, found before Prefect starts."""
 
-from flows.context import Plan
-from flows.intake import captions_of
+from flows.context import SPECS, Context
 from flows.settings import BuildSettings
 from tasks.errors import UserError
+from tasks.select.stage import captions_of
 from tasks.store.lock import build_lock
 
 
 def preflight(settings: BuildSettings) -> None:
     """Check source, captions, engines, the out folder and its lock. UserError for the first that is wrong."""
-    plan = Plan(settings)
-    if not plan.listing:
+    context = Context(settings)
+    if not context.listing:
         raise UserError(f"no video files under {settings.source} ({', '.join(settings.scan.extensions)})")
-    captions_of(plan)
-    _ = plan.fingerprints  # loads the engines
+    captions_of(settings)
+    for stage in context.ahead():
+        for kind in SPECS[stage].engines:
+            context.engine(kind)  # cheap: files and packages are looked for, weights come later
     try:
         with build_lock(settings.out):
             pass

@@ -21,6 +21,7 @@ from tasks.engines.prompts import Prompts, load_prompts
 from tasks.engines.replies import Descriptor, ScoreReply, Triplet
 from tasks.errors import Reject, gravest
 from tasks.outcome import Case, settle_async
+from tasks.spec import StageSpec
 
 T = TypeVar("T")
 
@@ -199,3 +200,31 @@ async def _all_or_first_error(work: Sequence[Awaitable[T]]) -> list[T]:
     if errors:
         raise next((e for e in errors if isinstance(e, Reject)), gravest(errors))
     return [e for e in ends if not isinstance(e, BaseException)]
+
+
+def _lines(captioned: Captioned) -> list[str]:
+    text = [f"{i.id}: {i.noun} ({i.cls}). {i.app} {i.spatial}" for i in captioned.instances]
+    for act in captioned.interactions:
+        r = act.rating
+        text.append(f"{act.text}  contact {r.contact}, dynamism {r.dynamism}, confidence {r.confidence:.2f}")
+    return text
+
+
+SPEC = StageSpec(
+    name="caption",
+    settings=CaptionSettings,
+    record=Captioned,
+    engines=("language", "captioner"),
+    also=lambda settings: [prompts_version(settings.prompts)],
+    batch=lambda work, keys: caption(
+        work.cases(keys), work.engine("language"), work.engine("captioner"), work.settings, work.frames
+    ),
+    rejects={
+        Reason.NO_CAPTION: "the video brings no caption and no captioner is set",
+        Reason.BAD_CAPTION: "the caption is too long",
+        Reason.NO_INTERACTION: "the caption holds no act of a living subject on a distinct target",
+        Reason.FILTERED: "every interaction is below the thresholds, or cannot be found in the text",
+        Reason.BAD_REPLY: "the model's replies failed validation every time",
+    },
+    lines=_lines,
+)

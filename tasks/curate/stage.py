@@ -15,11 +15,24 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco
 from pydantic import Field
 
-from schemas import Anchor, Curated, Dropped, Interaction, Reason, Row, Track, TrackNumbers
+from schemas import (
+    Anchor,
+    Captioned,
+    Curated,
+    Dropped,
+    Interaction,
+    Reason,
+    Row,
+    Track,
+    Tracked,
+    TrackNumbers,
+    Verified,
+)
 from schemas.settings import Settings
 from tasks.errors import Reject
 from tasks.media.clips import decode_mask
 from tasks.outcome import Case, settle_each
+from tasks.spec import StageSpec
 
 SUSTAINED = 5
 """Visible frames in a row whose median must be bad before growth or unlikeness counts: one odd frame is no drift."""
@@ -55,7 +68,7 @@ class CurateSettings(Settings):
 
 
 def curate(cases: Sequence[Case], settings: CurateSettings) -> Iterator[Row[Curated]]:
-    """One row a clip, in the order of `cases`, which must carry `captioned`, `grounded` and `tracked`.
+    """One row a clip, in the order of `cases`, which must carry `Captioned`, `Verified` and `Tracked`.
 
     A clip that keeps no interaction is rejected as BAD_TRACKS, with the faults and the numbers behind them as detail.
     """
@@ -63,11 +76,11 @@ def curate(cases: Sequence[Case], settings: CurateSettings) -> Iterator[Row[Cura
 
 
 def _curate(case: Case, settings: CurateSettings) -> Curated:
-    assert case.captioned is not None and case.grounded is not None and case.tracked is not None
-    tracked, classes = case.tracked, {i.id: i.cls for i in case.captioned.instances}
+    captioned, verified, tracked = case.of(Captioned), case.of(Verified), case.of(Tracked)
+    classes = {i.id: i.cls for i in captioned.instances}
     size = (tracked.height, tracked.width)
     frames = len(tracked.tracks[0].masks)
-    anchors = {a.id: a for a in case.grounded.anchors}
+    anchors = {a.id: a for a in verified.anchors}
     shared = _same_class_iou(tracked.tracks, classes, size)
     numbers = {t.id: measure(t, anchors[t.id], size, _worst(shared, t.id)) for t in tracked.tracks}
 
@@ -77,8 +90,8 @@ def _curate(case: Case, settings: CurateSettings) -> Curated:
             better, worse = sorted(pair, key=lambda i: (-_quality(numbers[i]), -anchors[i].score, _natural(i)))
             dropped[worse] = Dropped(what=worse, reason="same_as_other", detail=f"IoU {iou:.2f} with {better}")
 
-    texts = set(case.grounded.interactions)
-    acts = [a for a in case.captioned.interactions if a.text in texts]
+    texts = set(verified.interactions)
+    acts = [a for a in captioned.interactions if a.text in texts]
     alive = [i for i in numbers if i not in dropped]
     kept = _involved(acts, alive, settings.max_ids)
     for i in alive:
@@ -294,3 +307,24 @@ def _explain(dropped: Mapping[str, Dropped], numbers: Mapping[str, TrackNumbers]
         shown = " ".join(f"{k}={round(v, 3)}" for k, v in n.model_dump().items() if k != "id")
         lines.append(f"{i} {word}: {shown}")
     return "; ".join(lines)
+
+
+def _lines(curated: Curated) -> list[str]:
+    return [
+        f"{n.id}: visible {n.visible_share:.0%}, longest gap {n.longest_gap}, anchor IoU {n.anchor_iou:.2f}, "
+        f"area jump {n.area_jump:.2f}, fragments {n.fragments:.2f}, side {n.side:.3f}, "
+        f"likeness {n.likeness:.2f}, same-class IoU {n.same_class_iou:.2f}"
+        for n in curated.numbers
+    ]
+
+
+SPEC = StageSpec(
+    name="curate",
+    version=4,
+    settings=CurateSettings,
+    record=Curated,
+    needs=(Captioned, Verified, Tracked),
+    batch=lambda work, keys: curate(work.cases(keys), work.settings),
+    rejects={Reason.BAD_TRACKS: "no interaction kept a sound track for both its ends"},
+    lines=_lines,
+)

@@ -4,6 +4,7 @@ A barrier over all new clips. Exact copies are gone by then (stage `select`); th
 size, codec or quality, by the perceptual hashes of evenly spaced frames.
 """
 
+import time
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -13,6 +14,8 @@ from pydantic import Field
 from schemas import Clip, Deduped, Reason, Row, Status
 from schemas.settings import Settings
 from tasks.media.phash import as_bits
+from tasks.outcome import share_time
+from tasks.spec import StageSpec, Work
 
 BLOCK = 256
 """New clips compared at a time: bounds memory at BLOCK × clips × hashes."""
@@ -75,3 +78,30 @@ def _row(clip_id: str, nearest: str | None, distance: float, settings: DedupeSet
     near = nearest is not None and distance <= settings.report_distance
     payload = Deduped(nearest=nearest if near else None, distance=round(distance) if near else None)
     return Row(key=clip_id, status=Status.ACCEPTED, payload=payload)
+
+
+def _whole(work: Work) -> None:
+    """Compare all new clips with those accepted before and with each other, in an order that no kill changes."""
+    store, began = work.store(), time.perf_counter()
+    pending = set(store.pending(work.arrived()))
+    if not pending:
+        return
+    accepted = set(store.accepted())
+    new, known = [], []
+    for rows in work.store("ingest").scan():
+        for row in rows:
+            for clip in row.payload.clips if row.payload else ():
+                if clip.clip_id in pending:
+                    new.append(clip)
+                elif clip.clip_id in accepted:
+                    known.append(clip)
+    store.write(share_time(dedupe(new, known, work.settings), began))
+
+
+SPEC = StageSpec(
+    name="dedupe",
+    settings=DedupeSettings,
+    record=Deduped,
+    whole=_whole,
+    rejects={Reason.NEAR_DUPLICATE: "it looks like an earlier clip, which the detail names"},
+)

@@ -89,3 +89,7 @@ def _make(kind: str, spec: EngineSpec, target: str, home: Folder) -> Any:
     except ValueError as error:
         raise UserError(f"engines.{kind}.options: {str(error).removeprefix('settings: ')}") from None
     return factory(options, home)
+
+
+def declared_identity(kind: str, spec: EngineSpec) -> str:
+    return f"{spec.name} {json.dumps(spec.options, sort_keys=True)}"

@@ -23,8 +23,10 @@ from tasks.errors import InfrastructureError, Reject, UserError
 from tasks.ingest import sandbox
 from tasks.media.clips import EncodeSettings
 from tasks.outcome import settle
+from tasks.spec import StageSpec, Work
 from tasks.store.folder import Folder
 from tasks.store.places import StorageOptions, local_path, open_source
+from tasks.store.rows import Link
 
 CHILD = "tasks.ingest.child:cut"
 HEADER = struct.Struct("!Q")
@@ -212,3 +214,31 @@ def name_clip(digest: str, window: Window) -> str:
     """First 16 hex digits of sha256 over the content's digest and the frames shown: names and settings play no part."""
     frames = ",".join(map(str, window.source_frames))
     return hashlib.sha256(f"{digest}|{frames}".encode()).hexdigest()[:16]
+
+
+def _batch(work: Work, keys: Sequence[str]) -> Iterator[Row[Ingested]]:
+    select = work.store("select")
+    sources = select.payloads(select.leading_to(keys))
+    return ingest(sources, work.folder, work.media, work.settings, work.build.scan.storage_options)
+
+
+SPEC = StageSpec(
+    name="ingest",
+    version=2,
+    settings=IngestSettings,
+    record=Ingested,
+    batch=_batch,
+    link=Link("payload.clips.list.element.clip_id", lambda payload: [clip["clip_id"] for clip in payload["clips"]]),
+    unit="videos",
+    rejects={
+        Reason.UNREADABLE: "no permission, or it changed or vanished since it was hashed",
+        Reason.UNDECODABLE: "no decoder can read it",
+        Reason.NO_VIDEO_STREAM: "it holds sound only",
+        Reason.TRUNCATED: "it ends long before its header says",
+        Reason.TOO_SHORT: "no scene is as long as one window",
+        Reason.TOO_LARGE: "beyond the limits on duration, size, pixels or decoder memory",
+        Reason.TOO_SMALL: "the shorter side has fewer pixels than allowed",
+        Reason.DECODER_TIMEOUT: "the decoder did not end in time",
+        Reason.DECODER_CRASH: "the decoder died",
+    },
+)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from schemas import Box, Interaction
+from schemas import Box, Captioned, Curated, Interaction, Tracked, Verified
 from schemas.base import InstanceId
 from schemas.palette import colour, number
 from tasks.engines.base import Frames
@@ -137,7 +137,9 @@ def contact_sheet(case: Case, frames: Frames, columns: int = 4, rows: int = 2, w
     `frames` are those of the clip, RGB uint8 [T, H, W, 3]. Curated tracks are drawn where the clip got so far, else all
     tracks, else the anchors at their frames; anchor frames are always among those shown.
     """
-    picked = pick_frames(len(frames), columns * rows, [a.frame for a in case.grounded.anchors] if case.grounded else [])
+    verified = case.get(Verified)
+    anchors = [a.frame for a in verified.anchors] if verified else []
+    picked = pick_frames(len(frames), columns * rows, anchors)
     cells = []
     for t in picked:
         cell = Image.fromarray(draw_small(frames[t], labels_at(case, t), width))
@@ -169,19 +171,21 @@ def pick_frames(total: int, count: int, always: Sequence[int] = ()) -> list[int]
 
 def labels_at(case: Case, frame: int) -> list[Label]:
     """What is known of a frame of the clip."""
-    nouns = {i.id: i.cls for i in case.captioned.instances} if case.captioned else {}
-    anchors = {a.id: a for a in case.grounded.anchors if a.frame == frame} if case.grounded else {}
-    if not case.tracked:
+    captioned, verified = case.get(Captioned), case.get(Verified)
+    tracked, curated = case.get(Tracked), case.get(Curated)
+    nouns = {i.id: i.cls for i in captioned.instances} if captioned else {}
+    anchors = {a.id: a for a in verified.anchors if a.frame == frame} if verified else {}
+    if not tracked:
         return [Label(k, f"{k} {nouns.get(k, '')} anchor", box=a.box) for k, a in anchors.items()]
-    keep = set(case.curated.ids) if case.curated else {t.id for t in case.tracked.tracks}
-    size = case.tracked.height, case.tracked.width
+    keep = set(curated.ids) if curated else {t.id for t in tracked.tracks}
+    size = tracked.height, tracked.width
     return [
         Label(
             t.id,
             f"{t.id} {nouns.get(t.id, '')}{' anchor' if t.id in anchors else ''}",
             decode_mask(t.masks[frame], *size),
         )
-        for t in sorted(case.tracked.tracks, key=lambda t: number(t.id))
+        for t in sorted(tracked.tracks, key=lambda t: number(t.id))
         if t.id in keep
     ]
 
@@ -189,13 +193,14 @@ def labels_at(case: Case, frame: int) -> list[Label]:
 def _header(case: Case, width: int, gap: int) -> Image.Image:
     """Caption, then a line for every triplet; those that were dropped later are faint."""
     lines: list[tuple[str, tuple[int, int, int]]] = [(f"clip {case.clip.clip_id}", _FAINT)]
-    caption = case.captioned.caption if case.captioned else case.clip.source.caption
+    captioned = case.get(Captioned)
+    caption = captioned.caption if captioned else case.clip.source.caption
     font = _font(15)
     lines += [(line, _INK) for line in _wrap(caption or "no caption", font, width - 2 * gap)[:8]]
-    if case.captioned:
-        nouns = {i.id: i.noun for i in case.captioned.instances}
-        last = case.curated or case.grounded
-        for act in case.captioned.interactions:
+    if captioned:
+        nouns = {i.id: i.noun for i in captioned.instances}
+        last = case.get(Curated) or case.get(Verified)
+        for act in captioned.interactions:
             kept = last is None or act.text in last.interactions
             rating = f"contact {act.rating.contact}, dynamism {act.rating.dynamism}"
             text = f"{surface(act, nouns)} ({rating}{'' if kept else ', dropped later'})"

@@ -19,6 +19,7 @@ from schemas import Reason, Row, SourceFile
 from schemas.settings import Settings
 from tasks.errors import InfrastructureError, Reject, UserError
 from tasks.outcome import settle
+from tasks.spec import StageSpec
 from tasks.store.places import (
     StorageOptions,
     file_system,
@@ -38,6 +39,9 @@ _VERSION_FIELDS = (
 
 
 class ScanSettings(Settings):
+    # What is listed decides which files come in, not what a file's row says.
+    not_in_rows = frozenset({"extensions", "storage_options"})
+
     extensions: tuple[str, ...] = Field(
         default=(
             ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".m2ts", ".mts", ".wmv", ".flv",
@@ -214,3 +218,17 @@ def _why_not_a_file(path: Path) -> str:
     except OSError as error:
         return f"{path}: {error.strerror}"
     return f"no permission to list the folder {path}" if stat.S_ISDIR(mode) else f"{path} is not a regular file"
+
+
+SPEC = StageSpec(
+    name="scan",
+    settings=ScanSettings,
+    record=SourceFile,
+    batch=lambda work, keys: hash_files([work.listing[key] for key in keys], work.settings),
+    unit="files",
+    own_keys=True,
+    rejects={
+        Reason.EMPTY_FILE: "the file holds no bytes",
+        Reason.UNREADABLE: "no permission, or it vanished while it was read",
+    },
+)

@@ -5,21 +5,29 @@ The result does not depend on the order of anything that comes in.
 """
 
 import hashlib
+import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from pydantic import Field
 
 from schemas import Reason, Row, SourceFile, SourceVideo, Status
 from schemas.settings import Settings
+from tasks.outcome import share_time
 from tasks.scan.stage import Found
 from tasks.select.by_name import Matches, Video, match
-from tasks.select.sidecar import CaptionRow, Captions
+from tasks.select.sidecar import CaptionRow, Captions, load_captions
+from tasks.spec import StageSpec, Work
+from tasks.store.rows import Link
 
 Files = list[tuple[str, SourceFile]]
 
 
 class SelectSettings(Settings):
+    # How captions are matched decides which files come in; `BY_TABLE` says what is decided anew.
+    not_in_rows = frozenset({"allow_uncaptioned"})
+
     allow_uncaptioned: bool = Field(
         default=False, description="Let videos without a caption through, for a captioner to describe"
     )
@@ -149,3 +157,56 @@ def caption_key(row: CaptionRow) -> str:
     """The same for the same words under the same name, so that a later build finds the row on record."""
     text = f"caption|{row.name}|{row.caption}|{row.problem}"
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+SEEN = "captions.sha256"
+"""Beside the rows of select: digest of the caption table they were made with."""
+
+BY_TABLE = (Reason.NO_CAPTION, Reason.BAD_CAPTION, Reason.NO_VIDEO, Reason.CHANGED_CAPTION)
+"""Verdicts that another caption table may lift."""
+
+
+def captions_of(build: Any) -> Captions:
+    """The caption table that a build's settings name, or an empty one."""
+    if build.captions is None:
+        return Captions()
+    return load_captions(build.captions, build.sidecar, build.scan.storage_options)
+
+
+def _whole(work: Work) -> None:
+    """Decide on all hashed files that have no row yet, and on captions without a video."""
+    scan, store, began = work.store("scan"), work.store(), time.perf_counter()
+    captions = captions_of(work.build)
+    digest = hashlib.sha256(repr(captions).encode("utf-8", "surrogatepass")).hexdigest().encode()
+    changed = not store.folder.exists(SEEN) or store.folder.read(SEEN) != digest
+    if changed:
+        store.forget([k for k, reason in store.rejected().items() if reason in BY_TABLE])
+    pending = store.pending(scan.accepted())
+    if not pending and not changed:
+        return
+    new = list(zip(pending, scan.payloads(pending), strict=True))
+    known = [row.payload for rows in store.scan() for row in rows if row.payload]
+    rows = select(new, known, captions, work.settings, work.listing.values())
+    now = {row.key for row in rows}
+    # A video has come for these captions since.
+    store.forget([k for k, reason in store.rejected().items() if reason == Reason.NO_VIDEO and k not in now])
+    store.write(share_time([row for row in rows if row.key not in store], began))
+    store.folder.write(SEEN, digest)
+
+
+SPEC = StageSpec(
+    name="select",
+    settings=SelectSettings,
+    record=SourceVideo,
+    whole=_whole,
+    link=Link("payload.source_id", lambda payload: [payload["source_id"]]),
+    unit="files",
+    own_keys=True,
+    rejects={
+        Reason.DUPLICATE: "the same bytes as another file, which is kept",
+        Reason.NO_CAPTION: "no row of the caption table names this video",
+        Reason.BAD_CAPTION: "the caption or its row cannot be used, or the row fits several videos",
+        Reason.NO_VIDEO: "a caption whose video is not in the bucket",
+        Reason.CHANGED_CAPTION: "a known content came back with another caption",
+    },
+)

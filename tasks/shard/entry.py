@@ -5,10 +5,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from schemas import Captioned, Curated, Grounded, MaskRle, Provenance, Sample, Tracked, TrackFile
+from schemas import Captioned, Curated, MaskRle, Proposed, Provenance, Sample, Tracked, TrackFile, Verified
 from tasks.dataset.idmap import encode_id_map, id_map
 from tasks.media.clips import decode_mask
 from tasks.outcome import Case
+
+RESULTS = (Captioned, Proposed, Verified, Tracked, Curated)
+"""What a case must carry to become an entry."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,8 @@ def _json(data: dict[str, Any]) -> bytes:
 
 def build_sample(case: Case, fingerprints: Mapping[str, str]) -> Sample:
     """The `.json` of a shard entry: instances, interactions and anchors in the order of the caption stage."""
-    clip, (captioned, grounded, tracked, curated) = case.clip, _results(case)
+    clip, captioned, verified, curated = case.clip, case.of(Captioned), case.of(Verified), case.of(Curated)
+    proposed, tracked = case.of(Proposed), case.of(Tracked)
     ids, texts = set(curated.ids), set(curated.interactions)
     instances = tuple(i for i in captioned.instances if i.id in ids)
     interactions = tuple(a for a in captioned.interactions if a.text in texts and {a.subject, a.object} <= ids)
@@ -56,10 +60,10 @@ def build_sample(case: Case, fingerprints: Mapping[str, str]) -> Sample:
         fps=clip.fps,
         instances=instances,
         interactions=interactions,
-        anchors=tuple(a for a in grounded.anchors if a.id in ids),
-        verdicts=tuple(v for v in grounded.verdicts if v.asked in ids),
+        anchors=tuple(a for a in verified.anchors if a.id in ids),
+        verdicts=tuple(v for v in verified.verdicts if v.asked in ids),
         numbers=tuple(n for n in curated.numbers if n.id in ids),
-        dropped=captioned.dropped + grounded.dropped + curated.dropped,
+        dropped=captioned.dropped + verified.dropped + curated.dropped,
         provenance=Provenance(
             uris=clip.source.uris,
             dataset=clip.source.dataset,
@@ -71,7 +75,7 @@ def build_sample(case: Case, fingerprints: Mapping[str, str]) -> Sample:
             geometry=clip.geometry,
             caption_by=captioned.caption_by,
             prompts=captioned.prompts,
-            models=(captioned.model, grounded.detector, grounded.verifier, tracked.tracker),
+            models=(captioned.model, proposed.detector, verified.verifier, tracked.tracker),
             fingerprints=tuple(f"{stage}={value}" for stage, value in fingerprints.items()),
         ),
     )
@@ -79,7 +83,7 @@ def build_sample(case: Case, fingerprints: Mapping[str, str]) -> Sample:
 
 def build_tracks(case: Case) -> TrackFile:
     """The `.tracks.json` of a shard entry: the curated IDs' masks, one entry a frame."""
-    clip, (_, _, tracked, curated) = case.clip, _results(case)
+    clip, tracked, curated = case.clip, case.of(Tracked), case.of(Curated)
     size = (tracked.height, tracked.width)
     by_id = {t.id: t for t in tracked.tracks if t.id in curated.ids}
     if set(by_id) != set(curated.ids) or size != (clip.height, clip.width):
@@ -90,10 +94,3 @@ def build_tracks(case: Case) -> TrackFile:
             raise ValueError(f"{clip.clip_id}: {name} has {len(track.masks)} masks for {clip.frames} frames")
         tracks[name] = tuple(m if m is None else MaskRle(size=size, counts=m) for m in track.masks)
     return TrackFile(size=size, tracks=tracks)
-
-
-def _results(case: Case) -> tuple[Captioned, Grounded, Tracked, Curated]:
-    """What the four stages said; ValueError for a clip that is not through all of them."""
-    if not (case.captioned and case.grounded and case.tracked and case.curated):
-        raise ValueError(f"{case.clip.clip_id} is not through all stages")
-    return case.captioned, case.grounded, case.tracked, case.curated

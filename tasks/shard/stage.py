@@ -32,7 +32,8 @@ from tasks.dataset.tar import TarWriter, padded
 from tasks.errors import UserError
 from tasks.outcome import Case
 from tasks.shard.card import CARD_FILE, card
-from tasks.shard.entry import Entry, build_entry
+from tasks.shard.entry import RESULTS, Entry, build_entry
+from tasks.spec import StageSpec, Work
 from tasks.store.folder import TEMPORARY, Folder
 
 Load = Callable[[str], Case]
@@ -230,3 +231,13 @@ def _count(shards: Sequence[ShardInfo], rows: Sequence[IndexRow]) -> Counts:
         interactions=sum(r.interactions for r in rows),
         frames=sum(r.frames for r in rows),
     )
+
+
+def _whole(work: Work) -> None:
+    """Write the accepted clips that are in no shard yet."""
+    if keys := work.arrived():
+        load = lambda clip_id: work.cases([clip_id])[0]  # noqa: E731
+        write_dataset(keys, load, work.folder, work.dataset, work.settings, work.fingerprints)
+
+
+SPEC = StageSpec(name="shard", settings=ShardSettings, whole=_whole, needs=RESULTS)

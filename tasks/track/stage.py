@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 from pydantic import Field
 from scipy import ndimage
 
-from schemas import Anchor, Reason, Row, Track, Tracked
+from schemas import Anchor, Reason, Row, Track, Tracked, Verified
 from schemas.settings import Settings
 from tasks.engines.base import Frames, Tracker
 from tasks.errors import Reject
 from tasks.media.clips import decode_mask, encode_mask
 from tasks.outcome import Case, settle_each
+from tasks.spec import StageSpec
 
 STRIDE = 2
 """Colours are compared on every second pixel of every second row: a quarter of the work for the same shares."""
@@ -34,7 +35,7 @@ class TrackSettings(Settings):
 def track(
     cases: Sequence[Case], frames_of: Callable[[Case], Frames], tracker: Tracker, settings: TrackSettings
 ) -> Iterator[Row[Tracked]]:
-    """One row a clip, in the order of `cases`, which must carry `grounded`.
+    """One row a clip, in the order of `cases`, which must carry `Verified`.
 
     An ID without any mask keeps its place with empty frames (`curate` says so); a clip in which no anchor gives a mask
     is rejected as LOST. A tracker that breaks its contract (number, IDs, order or length of the tracks, run lengths
@@ -42,8 +43,7 @@ def track(
     """
 
     def one(case: Case) -> Tracked:
-        assert case.grounded is not None
-        frames, anchors = frames_of(case), case.grounded.anchors
+        frames, anchors = frames_of(case), case.of(Verified).anchors
         tracks = tracker.propagate(frames, anchors)
         _check(tracks, anchors, len(frames))
         codes = _colour_codes(frames[:, ::STRIDE, ::STRIDE])
@@ -107,3 +107,15 @@ def _histogram(codes: NDArray[np.uint16]) -> NDArray[np.float64]:
     smooth = ndimage.gaussian_filter(counts, SMOOTHING, mode="nearest").ravel()
     shares: NDArray[np.float64] = smooth / smooth.sum()
     return shares
+
+
+SPEC = StageSpec(
+    name="track",
+    version=2,
+    settings=TrackSettings,
+    record=Tracked,
+    needs=(Verified,),
+    engines=("tracker",),
+    batch=lambda work, keys: track(work.cases(keys), work.frames, work.engine("tracker"), work.settings),
+    rejects={Reason.LOST: "the tracker found nothing at any anchor"},
+)

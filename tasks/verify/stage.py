@@ -1,11 +1,11 @@
-"""Stage `ground`: one verified box per ID, where the tracker starts (paper §3.2, App. A.2).
+"""Stage `verify`: one verified box per ID, where the tracker starts (paper §3.2, App. A.2).
 
-T frames are sampled uniformly; the detector gets the class nouns only and proposes up to J boxes a frame and noun. Per
-ID the candidates go to the verifier by falling confidence, and the first verified box is the ID's anchor. Verification
-is one-to-one: a box accepted for one ID is out of reach for all other IDs of its class.
+Per ID the candidates of its class go to the verifier by falling confidence, and the first verified box is the ID's
+anchor. Verification is one-to-one: a box accepted for one ID is out of reach for all other IDs of its class.
 """
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -14,18 +14,31 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from schemas import Anchor, Box, Candidate, Captioned, Dropped, Grounded, Instance, Interaction, Reason, Row, Verdict
+from schemas import (
+    Anchor,
+    Box,
+    Candidate,
+    Captioned,
+    Dropped,
+    Instance,
+    Interaction,
+    Proposed,
+    Reason,
+    Row,
+    Verdict,
+    Verified,
+)
 from schemas.settings import Settings
-from tasks.engines.base import BadReply, Detector, Frames, Verifier, VerifyRequest
+from tasks.engines.base import BadReply, Frames, Verifier, VerifyRequest
 from tasks.errors import Reject, gravest
 from tasks.outcome import Case, settle_async
+from tasks.propose.stage import named_instances
+from tasks.spec import StageSpec
 
 
-class GroundSettings(Settings):
-    """How candidates are found and verified."""
+class VerifySettings(Settings):
+    """When a candidate counts as verified, and what goes with an ID that has none."""
 
-    frames: int = Field(default=8, ge=1, le=64, description="T, frames sampled uniformly from the clip")
-    boxes: int = Field(default=5, ge=1, le=50, description="J, most boxes a frame and class noun")
     drop_policy: Literal["interaction", "clip"] = Field(
         default="interaction",
         description="an ID without a box takes its interactions with it (paper §3.2); 'clip' also gives up the whole "
@@ -44,28 +57,25 @@ class GroundSettings(Settings):
     )
 
 
-def ground(
+def verify(
     cases: Sequence[Case],
     frames_of: Callable[[Case], Frames],
-    detector: Detector,
     verifier: Verifier,
-    settings: GroundSettings,
+    settings: VerifySettings,
     at_once: int = 4,
-) -> Iterator[Row[Grounded]]:
-    """One row a case, in their order. `frames_of` gives all frames of a clip, RGB uint8 [N, H, W, 3].
+) -> Iterator[Row[Verified]]:
+    """One row a case, in their order; they must carry `Captioned` and `Proposed`.
 
-    At most `at_once` clips wait for the verifier together; the detector runs on one clip at a time. Rejects with
-    UNGROUNDED. Where clips met an InfrastructureError or the like, the rows of all others come first, then the error,
-    so that finished work is kept. Call it from a thread that runs no event loop.
+    frames_of: all frames of a clip, RGB uint8 [N, H, W, 3]. At most `at_once` clips wait for the verifier together.
+    Rejects with UNGROUNDED. Where clips met an InfrastructureError or the like, the rows of all others come first, then
+    the error, so that finished work is kept. Call it from a thread that runs no event loop.
     """
     with asyncio.Runner() as runner:
-        room, device = asyncio.Semaphore(at_once), asyncio.Lock()
+        room = asyncio.Semaphore(at_once)
 
-        async def one(case: Case) -> Row[Grounded]:
+        async def one(case: Case) -> Row[Verified]:
             async with room:
-                return await settle_async(
-                    case.clip.clip_id, lambda: _ground_clip(case, frames_of, detector, verifier, settings, device)
-                )
+                return await settle_async(case.clip.clip_id, lambda: _verify_clip(case, frames_of, verifier, settings))
 
         loop = runner.get_loop()
         tasks = [loop.create_task(one(case)) for case in cases]
@@ -84,98 +94,35 @@ def ground(
         raise gravest(failures)
 
 
-async def _result(task: "asyncio.Task[Row[Grounded]]") -> Row[Grounded]:
+async def _result(task: "asyncio.Task[Row[Verified]]") -> Row[Verified]:
     return await task
 
 
-async def _stop(tasks: "list[asyncio.Task[Row[Grounded]]]") -> None:
+async def _stop(tasks: "list[asyncio.Task[Row[Verified]]]") -> None:
     """End what an early close of the generator has left under way."""
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def sample_frames(total: int, count: int) -> tuple[int, ...]:
-    """`count` frame indices spread evenly over 0 … total-1, both ends among them; all of them where there are fewer."""
-    if total <= count:
-        return tuple(range(total))
-    if count == 1:
-        return (total // 2,)
-    return tuple((2 * i * (total - 1) + count - 1) // (2 * (count - 1)) for i in range(count))
-
-
-async def _ground_clip(
-    case: Case,
-    frames_of: Callable[[Case], Frames],
-    detector: Detector,
-    verifier: Verifier,
-    settings: GroundSettings,
-    device: asyncio.Lock,
-) -> Grounded:
-    captioned = case.captioned
-    if captioned is None:
-        raise ValueError("ground needs the caption stage's result")
-    instances = _wanted(captioned)
-
-    def look() -> tuple[tuple[int, ...], Frames, dict[str, list[Candidate]]]:
-        frames = frames_of(case)
-        chosen = sample_frames(len(frames), settings.frames)
-        sampled = frames[list(chosen)]
-        return chosen, sampled, _candidates(detector, sampled, chosen, [i.cls for i in instances], settings.boxes)
-
-    async with device:
-        chosen, sampled, pools = await asyncio.to_thread(look)
+async def _verify_clip(
+    case: Case, frames_of: Callable[[Case], Frames], verifier: Verifier, settings: VerifySettings
+) -> Verified:
+    captioned, proposed = case.of(Captioned), case.of(Proposed)
+    pools: dict[str, list[Candidate]] = defaultdict(list)
+    for candidate in proposed.candidates:
+        pools[candidate.noun].append(candidate)
+    wanted = sorted({c.frame for c in proposed.candidates})
+    sampled = await asyncio.to_thread(lambda: frames_of(case)[wanted])  # a copy: the clip itself may go
     search = _Search(
         verifier=verifier,
         settings=settings,
-        frames=dict(zip(chosen, sampled, strict=True)),
-        instances=instances,
+        frames=dict(zip(wanted, sampled, strict=True)),
+        instances=named_instances(captioned),
         pools=pools,
     )
     await search.run()
-    return _decide(captioned, search, chosen, detector.identity)
-
-
-def _wanted(captioned: Captioned) -> tuple[Instance, ...]:
-    """The instances that an interaction names, id2 before id10."""
-    named = {end for act in captioned.interactions for end in (act.subject, act.object)}
-    return tuple(sorted((i for i in captioned.instances if i.id in named), key=lambda i: int(i.id[2:])))
-
-
-def _candidates(
-    detector: Detector, sampled: Frames, chosen: tuple[int, ...], classes: Sequence[str], limit: int
-) -> dict[str, list[Candidate]]:
-    """Per class noun at most `limit` candidates a frame, confidence falling; ties by frame, then box."""
-    height, width = sampled.shape[1:3]
-    nouns = list(dict.fromkeys(classes))
-    pools: dict[str, list[Candidate]] = {noun: [] for noun in nouns}
-    for proposal in detector.propose(sampled, nouns, limit):
-        if proposal.noun not in pools or not 0 <= proposal.frame < len(chosen):
-            raise ValueError(
-                f"the detector answered for {proposal.noun!r} in frame {proposal.frame}, which nobody asked"
-            )
-        x0, x1 = np.clip((proposal.box.x0, proposal.box.x1), 0, width).tolist()
-        y0, y1 = np.clip((proposal.box.y0, proposal.box.y1), 0, height).tolist()
-        if x1 - x0 >= 1 and y1 - y0 >= 1:
-            box, score = Box(x0=x0, y0=y0, x1=x1, y1=y1), float(np.clip(proposal.score, 0, 1))
-            pools[proposal.noun].append(
-                Candidate(noun=proposal.noun, frame=chosen[proposal.frame], box=box, score=score)
-            )
-    for noun, pool in pools.items():
-        pool.sort(key=_rank)
-        taken: dict[int, int] = dict.fromkeys(chosen, 0)
-        kept = []
-        for candidate in pool:
-            taken[candidate.frame] += 1
-            if taken[candidate.frame] <= limit:
-                kept.append(candidate)
-        pools[noun] = kept
-    return pools
-
-
-def _rank(candidate: Candidate) -> tuple[float, ...]:
-    box = candidate.box
-    return (-candidate.score, candidate.frame, box.y0, box.x0, box.y1, box.x1)
+    return _decide(captioned, search)
 
 
 @dataclass
@@ -183,7 +130,7 @@ class _Search:
     """The walk through the candidates of one clip."""
 
     verifier: Verifier
-    settings: GroundSettings
+    settings: VerifySettings
     frames: dict[int, NDArray[np.uint8]]
     instances: tuple[Instance, ...]
     pools: dict[str, list[Candidate]]
@@ -266,7 +213,7 @@ class _Search:
         return verdict.assigned_id is not None and verdict.confidence >= self.settings.min_confidence
 
 
-def _decide(captioned: Captioned, search: _Search, chosen: tuple[int, ...], detector: str) -> Grounded:
+def _decide(captioned: Captioned, search: _Search) -> Verified:
     """What is left once the IDs without a box are gone. Raises Reject when that is nothing, or by the clip policy."""
     lost = {i.id: _why_lost(i, search) for i in search.instances if i.id not in search.anchors}
     why = "; ".join(f"{id_} ({detail})" for id_, detail in lost.items())
@@ -278,11 +225,10 @@ def _decide(captioned: Captioned, search: _Search, chosen: tuple[int, ...], dete
     if not alive:
         raise Reject(Reason.UNGROUNDED, f"no interaction left: {why}")
     ends = {end for act in alive for end in (act.subject, act.object)}
-    return Grounded(
+    return Verified(
         anchors=tuple(search.anchors[i.id] for i in search.instances if i.id in ends),
         interactions=tuple(act.text for act in alive),
         verdicts=search.kept_verdicts(),
-        frames=chosen,
         dropped=(
             *(Dropped(what=id_, reason="ungrounded", detail=detail) for id_, detail in lost.items()),
             *(
@@ -296,7 +242,6 @@ def _decide(captioned: Captioned, search: _Search, chosen: tuple[int, ...], dete
                 if i.id not in ends and i.id not in lost
             ),
         ),
-        detector=detector,
         verifier=search.verifier.identity,
     )
 
@@ -329,3 +274,34 @@ def padded_crop(frame: NDArray[np.uint8], box: Box, padding: float) -> NDArray[n
     x0, y0 = max(0, int(box.x0 - dx)), max(0, int(box.y0 - dy))
     x1, y1 = min(width, int(np.ceil(box.x1 + dx))), min(height, int(np.ceil(box.y1 + dy)))
     return frame[y0:y1, x0:x1]
+
+
+def _lines(verified: Verified) -> list[str]:
+    """Anchors, then what the verifier said of every box that was tried and is on record."""
+    text = [
+        f"{a.id}: anchor at frame {a.frame}, {_place(a.box)}, detector {a.score:.2f}, verifier {a.confidence:.2f}"
+        for a in verified.anchors
+    ]
+    for v in verified.verdicts:
+        c = v.candidate
+        text.append(
+            f"tried for {v.asked}: {c.noun} at frame {c.frame}, {_place(c.box)}, detector {c.score:.2f} → "
+            f"{v.assigned_id or 'none'} {v.confidence:.2f}: {v.rationale}"
+        )
+    return text
+
+
+def _place(box: Box) -> str:
+    return f"box {box.x0:.0f},{box.y0:.0f}–{box.x1:.0f},{box.y1:.0f}"
+
+
+SPEC = StageSpec(
+    name="verify",
+    settings=VerifySettings,
+    record=Verified,
+    needs=(Captioned, Proposed),
+    engines=("verifier",),
+    batch=lambda work, keys: verify(work.cases(keys), work.frames, work.engine("verifier"), work.settings),
+    rejects={Reason.UNGROUNDED: "no interaction kept a verified box for both its ends"},
+    lines=_lines,
+)

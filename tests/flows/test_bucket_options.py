@@ -4,9 +4,8 @@ import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
-from flows.batch import run_batch
-from flows.context import Plan
-from flows.intake import run_select
+from flows.batches import run_batch
+from flows.context import SPECS, Context
 from flows.settings import load_settings
 from tests.builders import draw, encode_mp4
 from tests.flows.building import QUICK
@@ -42,9 +41,9 @@ def test_listed_hashed_matched_and_cut_with_the_same_options(bucket, tmp_path):
     settings = load_settings(
         "local", sets, source=bucket, captions=f"{bucket}/captions.jsonl", out=str(tmp_path / "out")
     )
-    plan = Plan(settings)
-    (found,) = run_batch(plan, "scan", list(plan.listing))
-    run_select(plan)
-    (source,) = plan.store("select").links()
-    assert run_batch(plan, "ingest", [source]) == [source]
-    assert found and plan.upstream("dedupe")
+    build = Context(settings)
+    (found,) = run_batch(build, "scan", list(build.listing))
+    SPECS["select"].whole(build.at_work("select"))
+    (source,) = build.store("select").links()
+    assert run_batch(build, "ingest", [source]) == [source]
+    assert found and build.arrived("dedupe")

@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from flows.context import STAGES, plan_of
+from flows.context import RECORDED, context_of
+from schemas import Curated, Verified
 from tasks.world import render_bucket
 from tests.flows.building import QUICK, dataset_files, sidecar
 
@@ -32,7 +33,7 @@ def copy(built, tmp_path):
 
 def test_every_file_is_accounted_for_with_the_reason_the_world_expects(matrix_data, built, world):
     found = matrix_data("status", built, "--json").json
-    assert [line["stage"] for line in found["funnel"]] == list(STAGES)
+    assert [line["stage"] for line in found["funnel"]] == list(RECORDED)
     for line in found["funnel"]:
         assert line["in"] == line["accepted"] + sum(line["rejected"].values()) + line["pending"]
         assert line["pending"] == 0
@@ -57,19 +58,19 @@ def test_verify_finds_nothing(matrix_data, built):
 
 
 def test_show_tells_everything_and_draws_a_sheet(matrix_data, copy):
-    clip = plan_of(str(copy)).store("curate").accepted()[0]
+    clip = context_of(str(copy)).store("curate").accepted()[0]
     ended = matrix_data("show", copy, clip[:10], "--json")
     assert ended.code == 0, ended.errors
-    assert set(ended.json["stages"]) == {"dedupe", "caption", "ground", "track", "curate"}
+    assert set(ended.json["stages"]) == {"dedupe", "caption", "propose", "verify", "track", "curate"}
     assert (copy / "show" / f"{clip}.png").read_bytes().startswith(b"\x89PNG")
     text = matrix_data("show", copy, clip).out
     assert "contact" in text and clip in text
     # Where each ID was found, what the verifier said of it, and the numbers of its track.
-    (case,) = plan_of(str(copy)).cases([clip], "shard")
-    for anchor in case.grounded.anchors:
+    case = context_of(str(copy)).reached(clip)
+    for anchor in case.of(Verified).anchors:
         assert f"{anchor.id}: anchor at frame {anchor.frame}" in text
-    assert all(v.rationale in text for v in case.grounded.verdicts) and case.grounded.verdicts
-    assert text.count("likeness") == len(case.curated.numbers) >= 2
+    assert all(v.rationale in text for v in case.of(Verified).verdicts) and case.of(Verified).verdicts
+    assert text.count("likeness") == len(case.of(Curated).numbers) >= 2
 
 
 def test_a_second_build_does_nothing(matrix_data, copy, world):
@@ -106,13 +107,13 @@ def test_a_grown_bucket_adds_shards_and_touches_none(matrix_data, copy, world, t
     # Select decides anew what a caption table decides, since the table has changed.
     kept = {n for n in old if "/select/" not in n}
     assert kept <= set(parts(copy)), "no part on record may go"
-    plan = plan_of(str(copy))
+    build = context_of(str(copy))
     assert len([n for n in fresh if "/ingest/" in n]) <= 2
     now = dataset_files(copy)
     for name, data in shards.items():
         if name.endswith(".tar"):
             assert now[name] == data
-    added = len(plan.store("curate").accepted()) - sum(
+    added = len(build.store("curate").accepted()) - sum(
         json.loads(d)["counts"]["samples"] for n, d in shards.items() if n.endswith("dataset.json")
     )
     assert added >= 1
@@ -123,7 +124,7 @@ def test_changed_content_under_an_old_name_is_a_new_source(matrix_data, copy, wo
     changed = tmp_path / "changed"
     shutil.copytree(world, changed, copy_function=shutil.copy2)
     names = sorted(p.name for p in (changed / "raw").glob("clip_*"))
-    before = plan_of(str(copy)).store("ingest").accepted()
+    before = context_of(str(copy)).store("ingest").accepted()
     ended = matrix_data(*arguments(changed, copy))
     shutil.copyfile(changed / "raw" / "extra_ten_bit.mp4", changed / "raw" / names[0])
     (changed / "raw" / "extra_ten_bit.mp4").unlink()
@@ -132,16 +133,16 @@ def test_changed_content_under_an_old_name_is_a_new_source(matrix_data, copy, wo
     shutil.copyfile(other, changed / "raw" / names[1])
     ended = matrix_data(*arguments(changed, copy))
     assert ended.code == 0, ended.errors
-    from flows.context import Plan
+    from flows.context import Context
 
-    after = Plan(plan_of(str(copy)).settings).store("ingest").accepted()
+    after = Context(context_of(str(copy)).settings).store("ingest").accepted()
     assert set(before) < set(after), "what was on record stays, and the new content is one more source"
     assert len(after) == len(before) + 1
 
 
 def test_a_part_cut_in_half_is_done_again_to_the_same_rows(matrix_data, copy, world):
     shards = dataset_files(copy)
-    part = sorted(copy.glob("work/ground/*/part-*.parquet"))[0]
+    part = sorted(copy.glob("work/verify/*/part-*.parquet"))[0]
     part.write_bytes(part.read_bytes()[:-200])
     found = matrix_data("verify", copy, "--json")
     assert found.code == 4 and any(part.name in p for p in found.json["problems"])

@@ -5,8 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from flows.drive import GaveUpError, batched, drive
-from tasks.errors import StopRun, UserError
+from flows.batches import GaveUpError, Loss, Lost, batched, drive
+from tasks.errors import InfrastructureError, StopRun, UserError
 
 STAGES = ("a", "b", "c")
 
@@ -89,9 +89,73 @@ def test_a_lost_batch_does_not_stop_the_others():
             done.append(number)
         return keys
 
-    (error,) = run([str(i) for i in range(6)], 2, work, in_flight=1)
-    assert str(error) == "server down"
+    lost = run([str(i) for i in range(6)], 2, work, in_flight=1)
+    assert lost == [Loss("b", 1, ("2", "3"), "server down", passed=0)]
     assert sorted(done) == [0, 2]
+
+
+def test_what_passed_of_a_batch_goes_on_without_what_was_lost():
+    seen = []
+
+    def work(stage, number, keys):
+        seen.append((stage, list(keys)))
+        if stage == "b":
+            raise Lost(keys[:1], keys[2:], "server down")
+        return keys
+
+    lost = run(["1", "2", "3", "4"], 4, work)
+    assert seen[-1] == ("c", ["3", "4"])
+    assert lost == [Loss("b", 0, ("1",), "server down", passed=3)]
+
+
+def test_a_good_batch_between_lost_ones_keeps_the_run_going():
+    """Of every three batches two are lost, in a row of two; three in a row would end it."""
+    done = []
+
+    def work(stage, number, keys):
+        if number % 3:
+            raise InfrastructureError("server down")
+        done.append(number)
+        return keys
+
+    lost = run([str(i) for i in range(12)], 1, work, in_flight=1, give_up_after=3)
+    assert len(lost) == 8 and sorted(set(done)) == [0, 3, 6, 9]
+
+
+def test_batches_of_which_a_part_passed_do_not_end_the_run():
+    def partly(stage, number, keys):
+        raise Lost(keys[:1], [], "one odd file")
+
+    assert len(run([str(i) for i in range(8)], 2, partly, in_flight=1, give_up_after=2)) == 4
+
+
+def test_a_stage_whose_server_is_down_ends_the_run_though_the_one_before_goes_well():
+    calls = []
+
+    def work(stage, number, keys):
+        calls.append(stage)
+        if stage == "b":
+            raise InfrastructureError("server down")
+        return keys
+
+    with pytest.raises(GaveUpError, match="server down"):
+        run([str(i) for i in range(50)], 1, work, in_flight=1, give_up_after=3)
+    assert calls == ["a", "b"] * 3
+
+
+@pytest.mark.parametrize(
+    "bug", [AssertionError("2 in, 1 out"), KeyError("x"), UnicodeEncodeError("utf-8", "", 0, 1, "")]
+)
+def test_an_error_of_our_own_code_ends_the_run_as_itself(bug):
+    calls = []
+
+    def work(stage, number, keys):
+        calls.append(number)
+        raise bug
+
+    with pytest.raises(type(bug)):
+        run([str(i) for i in range(20)], 1, work, in_flight=1, give_up_after=9)
+    assert calls == [0]
 
 
 def test_lost_batches_in_a_row_end_the_run():

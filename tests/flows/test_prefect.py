@@ -53,7 +53,7 @@ def test_the_deployment_builds_a_dataset_and_shows_it(server, worker, world, tmp
         deployment = api.get("/deployments/name/build/build").raise_for_status().json()
         assert deployment["schedules"][0]["active"] is False
         form = deployment["parameter_openapi_schema"]
-        assert "GroundSettings" in str(form) and "clips a batch" in str(form)
+        assert "ProposeSettings" in str(form) and "clips a batch" in str(form)
 
         parameters = {"settings": {"source": str(world / "raw"), "captions": str(sidecar(world)), "out": str(out)}}
         run = api.post(f"/deployments/{deployment['id']}/create_flow_run", json={"parameters": parameters})

@@ -4,7 +4,7 @@ import pytest
 from prefect.settings import PREFECT_API_URL, PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
 
 from flows.build import build
-from flows.context import plan_of
+from flows.context import context_of
 from flows.settings import load_settings
 from tasks.engines import registry
 from tasks.engines.embedded.detector import EmbeddedDetector
@@ -31,7 +31,7 @@ def settings(server, tmp_path, monkeypatch):
 def test_an_engine_that_cannot_load_ends_the_build_before_the_first_file(settings):
     with pytest.raises(UserError, match="damaged, download them again"):
         build(settings)
-    assert len(plan_of(settings.out).store("scan")) == 0
+    assert len(context_of(settings.out).store("scan")) == 0
 
 
 def test_a_build_with_nothing_to_do_loads_nothing(settings):

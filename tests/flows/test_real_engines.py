@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from flows.cli import NOTHING
-from flows.context import plan_of
+from flows.context import context_of
 from tasks.engines.base import Message
 from tasks.engines.embedded.language import EmbeddedLanguage
 from tasks.engines.replies import CountReply, DescribeReply, ScoreReply, TripletsReply
@@ -31,7 +31,8 @@ REPLIES = {"count": CountReply, "triplets": TripletsReply, "score": ScoreReply, 
 REASONS = {
     "scan": {"empty_file"},
     "caption": {"no_interaction", "filtered"},
-    "ground": {"ungrounded"},
+    "propose": {"ungrounded"},
+    "verify": {"ungrounded"},
     "track": {"lost"},
     "curate": {"bad_tracks"},
 }
@@ -91,11 +92,11 @@ def test_a_build_with_tiny_real_engines_accounts_for_every_clip(matrix_data, few
     # The real models were asked, and every answer was told to be what it is.
     assert turns["count"] - 1 == funnel["caption"]["in"] >= 3  # one question was the engine's own check
     assert sum(n for turn, n in turns.items() if turn not in REPLIES) > 0
-    assert funnel["track"]["in"] == funnel["ground"]["accepted"] >= 1
+    assert funnel["track"]["in"] == funnel["verify"]["accepted"] >= 1
 
-    plan = plan_of(str(out))
-    assert {stage: plan.tally(stage).usage is not None for stage in ("caption", "ground", "track")} == {
-        "caption": True, "ground": True, "track": False,
+    build = context_of(str(out))
+    assert {stage: build.tally(stage).usage is not None for stage in ("caption", "verify", "track")} == {
+        "caption": True, "verify": True, "track": False,
     }  # fmt: skip
-    for store in map(plan.store, ("ground", "track", "curate")):
+    for store in map(build.store, ("propose", "verify", "track", "curate")):
         assert all(row.detail for row in store.read(list(store.rejected())))

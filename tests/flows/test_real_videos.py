@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.context import plan_of
-from schemas import Box
+from flows.context import context_of
+from schemas import Box, Captioned, Curated, Tracked
 from tasks.media.clips import decode_mask
 from tasks.world.score.truth_masks import bounding_box, box_iou
 
@@ -16,12 +16,12 @@ WORDS = {"woman": "woman", "dog": "dog", "girl": "girl", "boy": "boy", "blue mug
 """Boxes whose name means the only instance of a class in its caption, and that class."""
 
 
-def overlaps(plan, clip_id):
+def overlaps(build, clip_id):
     """Best-known boxes of a clip: for each boxed class with an accepted track, the IoU at every boxed frame shown."""
-    (case,) = plan.cases([clip_id], "shard")
-    clip, tracked = case.clip, case.tracked
+    (case,) = build.cases([clip_id], "shard")
+    clip, tracked = case.clip, case.of(Tracked)
     boxes = json.loads((VIDEOS / "boxes.json").read_text())[Path(clip.source.uris[0]).name]["frames"]
-    alive = {i.cls: i.id for i in case.captioned.instances if i.id in case.curated.ids}
+    alive = {i.cls: i.id for i in case.of(Captioned).instances if i.id in case.of(Curated).ids}
     masks = {t.id: t.masks for t in tracked.tracks}
     found = {}
     for raw_frame, named in boxes.items():
@@ -57,12 +57,12 @@ def test_real_clips_are_accounted_for_and_one_comes_through_on_target(matrix_dat
         assert stage["in"] == stage["accepted"] + sum(stage["rejected"].values())
         assert stage["pending"] == 0
 
-    plan = plan_of(str(out))
+    build = context_of(str(out))
     on_target = []
-    for clip_id in plan.store("curate").accepted():
-        ious, case = overlaps(plan, clip_id)
+    for clip_id in build.store("curate").accepted():
+        ious, case = overlaps(build, clip_id)
         print(Path(case.clip.source.uris[0]).name, {k: [round(v, 2) for v in vs] for k, vs in ious.items()})
-        for act in case.captioned.interactions:
-            if act.text in case.curated.interactions and {act.subject, act.object} <= set(ious):
+        for act in case.of(Captioned).interactions:
+            if act.text in case.of(Curated).interactions and {act.subject, act.object} <= set(ious):
                 on_target.append(min(*ious[act.subject], *ious[act.object]) >= 0.5)
     assert any(on_target), "no interaction kept both its tracks on target"

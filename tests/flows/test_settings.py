@@ -33,16 +33,16 @@ def test_the_gpu_profile_names_real_engines_and_settings_that_they_have():
 
 def test_set_goes_over_the_profile_and_the_command_line_over_both(tmp_path):
     profile = tmp_path / "mine.yaml"
-    profile.write_text("source: from-profile\nground: {frames: 5, boxes: 2}\n")
-    settings = load_settings(str(profile), ["ground.boxes=7", "run.workers=3"], source="given", out="out")
-    assert (settings.source, settings.ground.frames, settings.ground.boxes) == ("given", 5, 7)
+    profile.write_text("source: from-profile\npropose: {frames: 5, boxes: 2}\n")
+    settings = load_settings(str(profile), ["propose.boxes=7", "run.workers=3"], source="given", out="out")
+    assert (settings.source, settings.propose.frames, settings.propose.boxes) == ("given", 5, 7)
     assert settings.run.workers == 3
 
 
 @pytest.mark.parametrize(
     ("override", "words"),
     [
-        ("ground.sampels=3", "ground.sampels: unknown setting"),
+        ("propose.sampels=3", "propose.sampels: unknown setting"),
         ("run.workers=0", "run.workers"),
         ("run.workers", "section.name=value"),
         ("run..workers=1", "section.name=value"),

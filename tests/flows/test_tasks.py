@@ -10,9 +10,10 @@ from prefect.runtime import flow_run
 from prefect.settings import PREFECT_API_URL, PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
 
 from benchmarks.rows import fill, key_of, payload_of
-from flows import context as plans
-from flows.build import Gauge, go, tasks_of
+from flows import context as contexts
+from flows.build import go, tasks_of
 from flows.context import CHAIN
+from flows.progress import Gauge
 from flows.settings import BuildSettings, RunSettings
 from tasks.errors import InfrastructureError, StopRun
 from tasks.outcome import settle
@@ -32,22 +33,23 @@ def api(server):
 @pytest.mark.usefixtures("api")
 def test_a_stage_carries_its_tag_only_where_the_server_limits_it():
     with get_client(sync_client=True) as server:  # it asks again where the server's database is busy
-        server.create_concurrency_limit("ground", 1)
+        server.create_concurrency_limit("verify", 1)
         try:
             tasks = tasks_of(CHAIN, RUN)
         finally:
-            server.delete_concurrency_limit_by_tag("ground")
+            server.delete_concurrency_limit_by_tag("verify")
     assert {stage: task.tags for stage, task in tasks.items()} == {
         "caption": set(),
-        "ground": {"ground"},
+        "propose": set(),
+        "verify": {"verify"},
         "track": set(),
         "curate": set(),
     }
     assert all((task.retries, task.retry_delay_seconds) == (1, 0) for task in tasks.values())
 
 
-class Faltering(plans.Plan):
-    """A plan in which every batch meets an infrastructure failure once."""
+class Faltering(contexts.Context):
+    """A build in which every batch meets an infrastructure failure once."""
 
     def __init__(self, settings):
         super().__init__(settings)
@@ -62,21 +64,21 @@ class Faltering(plans.Plan):
 
 
 def test_each_batch_is_a_named_run_that_is_tried_again_and_the_funnel_grows_meanwhile(api, tmp_path, monkeypatch):
-    plan = Faltering(BuildSettings(source=str(tmp_path), out=str(tmp_path / "out"), run=RUN))
-    fill(plan, CLIPS, stages=())
-    monkeypatch.setitem(plans._plans, plan.settings.out, plan)
-    monkeypatch.setattr("flows.build.ARTIFACT_EVERY_S", 0.0)
-    monkeypatch.setattr("flows.build.WATCH_EVERY_S", 0.0)
-    monkeypatch.setattr("flows.build.COUNT_SHARE", float("inf"))
+    build = Faltering(BuildSettings(source=str(tmp_path), out=str(tmp_path / "out"), run=RUN))
+    fill(build, CLIPS, stages=())
+    monkeypatch.setitem(contexts._open, build.settings.out, build)
+    monkeypatch.setattr("flows.progress.ARTIFACT_EVERY_S", 0.0)
+    monkeypatch.setattr("flows.progress.WATCH_EVERY_S", 0.0)
+    monkeypatch.setattr("flows.progress.COUNT_SHARE", float("inf"))
     keys = sorted(key_of("clip", n) for n in range(CLIPS))
 
     @flow
     def chain():
-        go(plan, Gauge(plan), CHAIN, keys)
+        go(build, Gauge(build), CHAIN, keys)
         return str(flow_run.id)
 
     run_id = chain()
-    assert plan.store("curate").accepted() == keys
+    assert build.store("curate").accepted() == keys
     names = {f"{stage}[{n:04d}] {size} clips" for stage in CHAIN for n, size in ((0, 4), (1, 2))}
     mine = {"flow_runs": {"id": {"any_": [run_id]}}}
     deadline = time.monotonic() + 30
@@ -92,7 +94,7 @@ def test_each_batch_is_a_named_run_that_is_tried_again_and_the_funnel_grows_mean
 
 
 class Refused(Faltering):
-    """A plan whose engines' server refuses the key."""
+    """A build whose engines' server refuses the key."""
 
     def process(self, stage, keys):
         self.met.add((stage, *keys))
@@ -100,19 +102,19 @@ class Refused(Faltering):
 
 
 def test_what_every_further_try_would_meet_is_not_tried_again_and_ends_the_run(api, tmp_path, monkeypatch):
-    plan = Refused(BuildSettings(source=str(tmp_path), out=str(tmp_path / "out"), run=RUN))
-    fill(plan, CLIPS, stages=())
-    monkeypatch.setitem(plans._plans, plan.settings.out, plan)
+    build = Refused(BuildSettings(source=str(tmp_path), out=str(tmp_path / "out"), run=RUN))
+    fill(build, CLIPS, stages=())
+    monkeypatch.setitem(contexts._open, build.settings.out, build)
     keys = sorted(key_of("clip", n) for n in range(CLIPS))
     tries = []
-    process = plan.process
-    plan.process = lambda stage, keys: tries.append(stage) or process(stage, keys)
+    process = build.process
+    build.process = lambda stage, keys: tries.append(stage) or process(stage, keys)
 
     @flow
     def chain():
-        go(plan, Gauge(plan), CHAIN, keys)
+        go(build, Gauge(build), CHAIN, keys)
 
     with pytest.raises(StopRun, match="the key is refused"):
         chain()
     assert tries == ["caption"] * len(tries) and len(tries) <= RUN.workers  # two batches may be under way
-    assert plan.store("caption").pending(keys) == keys
+    assert build.store("caption").pending(keys) == keys

@@ -10,11 +10,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import schemas
-from flows.context import PAYLOADS
 from schemas import Captioned, Curated, MaskRle, Record, Row, Sample, TrackFile
 from schemas.arrow import arrow_schema, from_table, to_table
 from schemas.dataset import DatasetFile, IndexRow
 from schemas.truth import VideoTruth
+from tasks.stages import STAGES
 from tests.schemas.strategies import records
 
 JSON_ONLY = {TrackFile, MaskRle, DatasetFile}
@@ -25,7 +25,7 @@ PLAIN = sorted(
     - {Record, Row, *JSON_ONLY},
     key=lambda r: r.__name__,
 )
-ROWS = [Row[payload] for payload in PAYLOADS.values()]  # type: ignore[valid-type]
+ROWS = [Row[spec.record] for spec in STAGES if spec.record]  # type: ignore[valid-type]
 
 quick = settings(
     max_examples=12, deadline=None, derandomize=True, database=None,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from pydantic import Field
 
-from schemas import Captioned, Clip, Record, Track
+from schemas import Captioned, Clip, Curated, Record, Track, Tracked, Verified
 from schemas.base import Count, Share
 from schemas.truth import TrueInstance, TrueTriplet, VideoTruth
 from tasks.media.clips import decode_mask
@@ -127,26 +127,28 @@ class _Book:
         self.clips += 1
         window = (case.clip.window.scene, case.clip.window.index)
         if video.first is None or window < video.first:
-            video.first, video.accepted = window, case.curated is not None
-        if case.captioned is None:
+            video.first, video.accepted = window, case.get(Curated) is not None
+        captioned = case.get(Captioned)
+        if captioned is None:
             return
         self.captioned += 1
-        video.captioned = video.captioned or case.captioned
+        video.captioned = video.captioned or captioned
         name = f"{video.truth.video} {case.clip.clip_id}"
-        paired = pair(case.captioned, video.truth)
+        paired = pair(captioned, video.truth)
         true = {i.id: i for i in video.truth.instances}
         mine = {ours: true[theirs] for ours, theirs in paired.instances.items()}
         masks = TrueMasks(video.truth, case.clip)
-        if case.grounded:
-            for anchor in case.grounded.anchors:
+        if verified := case.get(Verified):
+            for anchor in verified.anchors:
                 seen = bounding_box(masks.at(mine[anchor.id], anchor.frame)) if anchor.id in mine else None
                 iou = box_iou(anchor.box, seen) if seen else 0.0
                 self.anchors.append(iou >= SAME)
                 if iou < SAME:
                     self.problems.append(f"{name}: anchor of {anchor.id} at frame {anchor.frame}: IoU {iou:.2f}")
-        if case.curated and case.tracked:
-            for track in case.tracked.tracks:
-                if track.id in case.curated.ids:
+        curated, tracked = case.get(Curated), case.get(Tracked)
+        if curated and tracked:
+            for track in tracked.tracks:
+                if track.id in curated.ids:
                     self.follow(name, track, mine.get(track.id), masks)
 
     def follow(self, name: str, track: Track, mine: TrueInstance | None, masks: TrueMasks) -> None:

@@ -8,12 +8,25 @@ import pytest
 from prefect.client.orchestration import SyncPrefectClient
 from rich.console import Console
 
+from flows.batches import GaveUpError
 from flows.cli import console as run
-from flows.drive import GaveUpError
 from flows.settings import BuildSettings
 from tasks.errors import InfrastructureError, UserError
 
-SETTINGS = BuildSettings(source="raw", out="out")
+SETTINGS = BuildSettings(source="raw", out=".")
+
+
+class Ended:
+    """The state of a flow run that raised."""
+
+    def __init__(self, raising):
+        self.raising = raising
+
+    def result(self, raise_on_failure):
+        try:
+            return self.raising()
+        except Exception as error:
+            return error
 
 
 def refused() -> httpx.HTTPStatusError:
@@ -33,9 +46,9 @@ def _a_server_is_there(monkeypatch):
 def ends_with(monkeypatch):
     """The message of a run whose flow raises what is given."""
 
-    def run_it(raising) -> str:
-        monkeypatch.setattr(run, "build", lambda _: raising())
-        with pytest.raises(UserError, match="nothing done is lost") as told:
+    def run_it(raising, ends_as=None) -> str:
+        monkeypatch.setattr(run, "build", lambda _, return_state: Ended(raising))
+        with pytest.raises(ends_as or InfrastructureError, match="nothing done is lost") as told:
             run.run_build(SETTINGS, Console(stderr=True))
         assert "\n" not in str(told.value)
         return str(told.value)
@@ -69,14 +82,15 @@ def stopped():
 @pytest.mark.parametrize(
     ("first", "words"),
     [
-        (lost_batches, "stopped after 3 batches in a row were lost: No space left on device"),
+        (lost_batches, "No space left on device"),
         (full_disk, "No space left on device: out/dataset/train-000000.tar"),
         (stopped, "the server at host refused the key"),
     ],
 )
 def test_what_failed_first_is_told_with_and_without_prefects_error_on_top(ends_with, first, words):
-    assert words in ends_with(first)
-    told = ends_with(lambda: over(first))
+    ends_as = InfrastructureError if first is stopped else UserError
+    assert words in ends_with(first, ends_as)
+    told = ends_with(lambda: over(first), ends_as)
     assert words in told and "500" not in told
 
 
@@ -88,9 +102,20 @@ def test_prefects_own_failure_is_told_as_such(ends_with):
 
 
 def test_a_bug_of_ours_keeps_its_traceback(monkeypatch):
-    def bug(_):
+    def bug():
         raise AssertionError("2 in, but 1 done")
 
-    monkeypatch.setattr(run, "build", bug)
+    monkeypatch.setattr(run, "build", lambda _, return_state: Ended(bug))
     with pytest.raises(AssertionError):
         run.run_build(SETTINGS, Console(stderr=True))
+
+
+def test_a_full_disk_under_prefects_own_server_is_told_as_such(ends_with, monkeypatch):
+    """The server's database lies in the out folder, and all it says is 500."""
+    monkeypatch.setattr(run, "LEAST_FREE", 1 << 60)
+
+    def fail():
+        raise refused()
+
+    told = ends_with(fail, UserError)
+    assert "No space left on device" in told and "500" not in told

@@ -31,8 +31,8 @@ def test_a_folder_without_videos(matrix_data, tmp_path):
 
 
 def test_an_unknown_setting(matrix_data, tmp_path):
-    ended = matrix_data("build", tmp_path, "--out", tmp_path / "out", "--set", "ground.sampels=3")
-    one_line(ended, "ground.sampels", "unknown setting")
+    ended = matrix_data("build", tmp_path, "--out", tmp_path / "out", "--set", "propose.sampels=3")
+    one_line(ended, "propose.sampels", "unknown setting")
 
 
 def test_a_setting_of_the_wrong_kind(matrix_data, tmp_path):
@@ -162,8 +162,8 @@ def test_ctrl_c_says_that_nothing_is_lost(tmp_path, monkeypatch, capsys):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("flows.cli.console.run_build", interrupted)
-    monkeypatch.setattr("flows.cli.preflight.preflight", lambda _: None)
-    monkeypatch.setattr(cli, "use_local_prefect", lambda *_: None)
+    monkeypatch.setattr("flows.cli.build.preflight", lambda _: None)
+    monkeypatch.setattr("flows.cli.build.use_local_prefect", lambda *_: None)
     monkeypatch.setattr(sys, "argv", ["matrix_data", "build", str(tmp_path), "--out", str(tmp_path / "out")])
     with pytest.raises(SystemExit) as ended:
         cli.main()

@@ -5,22 +5,22 @@ from pathlib import Path
 import pytest
 
 from benchmarks.rows import fill
-from flows import context as plans
-from flows.cli.upkeep import collect_garbage
-from flows.context import Plan, open_plan
+from flows import context as contexts
+from flows.cli.keep import collect_garbage
+from flows.context import Context, open_build
 from flows.settings import BuildSettings
 
 
 @pytest.fixture
-def plan(tmp_path, monkeypatch) -> Plan:
-    monkeypatch.setattr(plans, "_plans", {})
-    plan = open_plan(BuildSettings(source=str(tmp_path), out=str(tmp_path / "out")))
-    fill(plan, 3, stages=("caption",))
-    return plan
+def context(tmp_path, monkeypatch) -> Context:
+    monkeypatch.setattr(contexts, "_open", {})
+    context = open_build(BuildSettings(source=str(tmp_path), out=str(tmp_path / "out")))
+    fill(context, 3, stages=("caption",))
+    return context
 
 
-def test_garbage_and_only_garbage(plan):
-    caption, ingest = plan.fingerprints["caption"], plan.fingerprints["ingest"]
+def test_garbage_and_only_garbage(context):
+    caption, ingest = context.fingerprints["caption"], context.fingerprints["ingest"]
     garbage = [
         "caption/0123456789ab/part-1.parquet",
         f"caption/{caption}/torn-part-1.parquet",
@@ -30,17 +30,18 @@ def test_garbage_and_only_garbage(plan):
     ]
     kept = [f"ingest/{ingest}/clips/ab/clip.mp4", "replies/a/b/abcd.json"]
     for name in [*garbage, *kept]:
-        path = Path(plan.work.path(name))
+        path = Path(context.folder.path(name))
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"x")
-    before = set(_files(plan))
-    told = collect_garbage(plan.settings.out, dry_run=True)
-    assert set(_files(plan)) == before
-    assert told == collect_garbage(plan.settings.out, dry_run=False)
+    before = set(_files(context))
+    told = collect_garbage(context.settings.out, dry_run=True)
+    assert set(_files(context)) == before
+    assert told == collect_garbage(context.settings.out, dry_run=False)
     assert {f"work/{n}" for n in garbage[1:]} | {"work/caption/0123456789ab"} == set(told)
-    assert before - set(_files(plan)) == set(garbage)
-    assert collect_garbage(plan.settings.out, dry_run=False) == []
+    assert before - set(_files(context)) == set(garbage)
+    assert collect_garbage(context.settings.out, dry_run=False) == []
 
 
-def _files(plan: Plan) -> list[str]:
-    return [f.removeprefix(f"{plan.work.root}/") for f in plan.work.fs.find(plan.work.root) if not f.endswith(".lock")]
+def _files(context: Context) -> list[str]:
+    root = context.folder.root
+    return [f.removeprefix(f"{root}/") for f in context.folder.fs.find(root) if not f.endswith(".lock")]

@@ -13,7 +13,6 @@ from schemas import (
     Clip,
     Curated,
     Geometry,
-    Grounded,
     Instance,
     Interaction,
     MediaFacts,
@@ -26,6 +25,7 @@ from schemas import (
     Status,
     Track,
     Tracked,
+    Verified,
     Window,
 )
 from tasks.curate.stage import CurateSettings, curate, measure
@@ -92,22 +92,21 @@ def case(
     )
     found = {i: (anchors or {}).get(i) or anchor(i, 2, box_of(m[2])) for i, m in tracks.items()}
     return Case(
-        clip=clip(),
-        captioned=Captioned(
+        clip(),
+        (Captioned(
             caption="A b c.", caption_by="sidecar", counted=1, instances=instances, interactions=tuple(acts),
             prompts="1", model="m",
         ),
-        grounded=Grounded(
-            anchors=tuple(found.values()), interactions=tuple(a.text for a in acts), frames=(2,), detector="d",
-            verifier="v",
+        Verified(
+            anchors=tuple(found.values()), interactions=tuple(a.text for a in acts), verifier="v",
         ),
-        tracked=Tracked(
+        Tracked(
             height=H, width=W, tracker="t",
             tracks=tuple(
                 Track(id=i, masks=tuple(encode_mask(f) for f in m), likeness=(likeness or {}).get(i, ()))
                 for i, m in tracks.items()
             ),
-        ),
+        )),
     )  # fmt: skip
 
 

@@ -1,13 +1,12 @@
 """What is drawn is where it should be, for clips that came any distance."""
 
 import io
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from schemas import Box
+from schemas import Box, Curated
 from schemas.palette import colour
 from tasks.media.overlay import Label, contact_sheet, draw, draw_small, labels_at, pick_frames
 from tasks.outcome import Case
@@ -45,15 +44,14 @@ def test_frames_are_spread_and_hold_the_anchors() -> None:
 def test_a_sheet_for_clips_that_came_any_distance(tmp_path: Path) -> None:
     case = make_case(Folder(str(tmp_path)), 2, things=2, note="<b>ünï</b> \x00\x1b[31m\u202e " + "x" * 400)
     frames = drawn(2, 2, 9, 96, 144).frames
-    assert case.curated
-    fewer = replace(case, curated=case.curated.model_copy(update={"ids": ("id1", "id2")}))
+    fewer = case.plus(case.of(Curated).model_copy(update={"ids": ("id1", "id2")}))
     assert [k.id for k in labels_at(fewer, 0)] == ["id1", "id2"]
     seen = set()
     for reached in (
         case,
         fewer,
-        replace(case, curated=None),
-        replace(case, tracked=None, curated=None),
+        Case(case.clip, case.results[:-1]),
+        Case(case.clip, case.results[:-2]),
         Case(case.clip),
     ):
         png = contact_sheet(reached, frames)

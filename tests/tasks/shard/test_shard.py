@@ -18,7 +18,7 @@ import pytest
 import webdataset
 from PIL import Image
 
-from schemas import Sample, TrackFile
+from schemas import Captioned, Curated, Sample, Tracked, TrackFile, Verified
 from schemas.dataset import SUFFIXES
 from schemas.palette import colour
 from tasks.dataset.reader import decode_index, read_dataset, read_raw, stream
@@ -93,23 +93,21 @@ def test_an_entry_holds_the_case(built: Folder, cases: list[Case]) -> None:
     by_key = {c.clip.clip_id: c for c in cases}
     for loaded in stream(built):
         case = by_key.pop(loaded.sample.clip_id)
-        assert case.captioned and case.grounded and case.tracked and case.curated
         assert hashlib.sha256(loaded.mp4).hexdigest() == case.clip.media_digest
-        assert loaded.sample.caption == case.captioned.caption
-        assert loaded.sample.interactions == case.captioned.interactions
-        assert loaded.sample.anchors == case.grounded.anchors
-        for track in case.tracked.tracks:
+        assert loaded.sample.caption == case.of(Captioned).caption
+        assert loaded.sample.interactions == case.of(Captioned).interactions
+        assert loaded.sample.anchors == case.of(Verified).anchors
+        for track in case.of(Tracked).tracks:
             assert [m and m.counts for m in loaded.tracks.tracks[track.id]] == list(track.masks)
     assert not by_key
 
 
 def test_only_curated_ids_and_interactions_go_in(work: Path, tmp_path: Path) -> None:
     case = make_case(Folder(str(work / "work")), 40, things=3)
-    assert case.captioned and case.curated
-    keep = case.curated.model_copy(
-        update={"ids": ("id1", "id3"), "interactions": (case.captioned.interactions[1].text,)}
+    keep = case.of(Curated).model_copy(
+        update={"ids": ("id1", "id3"), "interactions": (case.of(Captioned).interactions[1].text,)}
     )
-    case = Case(case.clip, case.captioned, case.grounded, case.tracked, keep)
+    case = case.plus(keep)
     dest = Folder(str(tmp_path / "d"))
     build(work, dest, [case])
     loaded = next(stream(dest))
@@ -121,11 +119,10 @@ def test_only_curated_ids_and_interactions_go_in(work: Path, tmp_path: Path) -> 
 def test_first_frame_map_has_fixed_colours_and_small_things_on_top(built: Folder, cases: list[Case]) -> None:
     raw = next(read_raw(built, built.names()[3]))
     case = next(c for c in cases if c.clip.clip_id == raw.key)
-    assert case.tracked
     with Image.open(io.BytesIO(raw.files["idmap.png"])) as image:
         assert image.mode == "P"
         indices, rgb = np.array(image), np.array(image.convert("RGB"))
-    masks = [decode_mask(t.masks[0], *indices.shape) for t in case.tracked.tracks]
+    masks = [decode_mask(t.masks[0], *indices.shape) for t in case.of(Tracked).tracks]
     assert masks[1].sum() < masks[0].sum() and (masks[0] & masks[1]).any()
     assert (indices[masks[1]] == 2).all()
     assert (rgb[masks[1]] == colour("id2")).all()
@@ -238,10 +235,7 @@ def test_shards_are_cut_by_samples_and_by_bytes(work: Path, cases: list[Case], t
     mp4 = np.random.default_rng(0).bytes(700_000)
     clip = big.clip.model_copy(update={"media_digest": hashlib.sha256(mp4).hexdigest(), "path": "big.mp4"})
     Folder(str(work / "work")).write("big.mp4", mp4)
-    twins = [
-        Case(clip.model_copy(update={"clip_id": f"{k:016x}"}), big.captioned, big.grounded, big.tracked, big.curated)
-        for k in range(3)
-    ]
+    twins = [replace(big, clip=clip.model_copy(update={"clip_id": f"{k:016x}"})) for k in range(3)]
     two = Folder(str(tmp_path / "two"))
     summary = build(work, two, twins, ShardSettings(max_mb=1, val_share=0))
     assert summary.counts.shards == 3
@@ -321,7 +315,7 @@ def uneven(work: Path, cases: list[Case]) -> tuple[Folder, list[Case]]:
     """The first five samples have two IDs and no licence, those after them more: what column guessing trips over."""
     store = Folder(str(work / "work"))
     plain = [make_case(store, 200 + k, things=1, frames=5, license=None) for k in range(6)]
-    rich = [c for c in cases if c.captioned and len(c.captioned.instances) > 2]
+    rich = [c for c in cases if len(c.of(Captioned).instances) > 2]
     renamed = [
         replace(c, clip=c.clip.model_copy(update={"clip_id": f"{k:016x}"})) for k, c in enumerate([*plain, *rich])
     ]
@@ -355,7 +349,7 @@ def test_hugging_faces_webdataset_builder_reads_it(
         by_key = {c.clip.clip_id: c for c in cases if split_of(c.clip.clip_id, 0.3) == split}
         assert rows.keys() == by_key.keys()
         for key, row in rows.items():
-            captioned = by_key[key].captioned
+            captioned = by_key[key].of(Captioned)
             assert captioned and row["txt"] == captioned.caption
             assert row["json"]["clip_id"] == key
             assert len(row["json"]["interactions"]) == len(captioned.interactions)
@@ -378,9 +372,8 @@ def test_hugging_face_datasets_reads_the_folder_whole(
     assert rows.keys() == {c.clip.clip_id for c in cases}
     for case in cases:
         row = rows[case.clip.clip_id]
-        assert case.tracked
         assert {k: [m and m["counts"] for m in v] for k, v in row["tracks.json"]["tracks"].items()} == {
-            t.id: list(t.masks) for t in case.tracked.tracks
+            t.id: list(t.masks) for t in case.of(Tracked).tracks
         }
         assert Sample.model_validate(row["json"]).provenance.license == case.clip.source.license
     gc.collect()

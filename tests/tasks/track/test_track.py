@@ -7,19 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from schemas import (
-    Anchor,
-    Box,
-    Clip,
-    Geometry,
-    Grounded,
-    MediaFacts,
-    Reason,
-    SourceVideo,
-    Status,
-    Track,
-    Window,
-)
+from schemas import Anchor, Box, Clip, Geometry, MediaFacts, Reason, SourceVideo, Status, Track, Verified, Window
 from tasks.engines.base import Frames
 from tasks.media.clips import decode_mask, encode_mask
 from tasks.outcome import Case
@@ -49,10 +37,8 @@ def clip() -> Clip:
 
 
 def case(anchors: Sequence[Anchor]) -> Case:
-    grounded = Grounded(
-        anchors=tuple(anchors), interactions=("<id1> pushes <id2>",), frames=(0,), detector="d", verifier="v"
-    )
-    return Case(clip=clip(), grounded=grounded)
+    verified = Verified(anchors=tuple(anchors), interactions=("<id1> pushes <id2>",), verifier="v")
+    return Case(clip(), (verified,))
 
 
 @dataclass

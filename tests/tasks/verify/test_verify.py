@@ -1,4 +1,4 @@
-"""The ground stage with scripted detectors and verifiers: who gets which box, and what goes when nobody does."""
+"""Propose and verify with scripted detectors and verifiers: who gets which box, and what goes when nobody does."""
 
 import asyncio
 import threading
@@ -13,8 +13,9 @@ from schemas import Box, Reason, Status
 from tasks.engines.base import BadReply, Frames, Proposal, VerdictReply, VerifyRequest
 from tasks.errors import InfrastructureError
 from tasks.outcome import Case
-from tasks.verify.stage import GroundSettings, ground, iou, padded_crop, sample_frames
-from tests.tasks.verify.ground_cases import HEIGHT, TOTAL, WIDTH, make_case
+from tasks.propose.stage import ProposeSettings, propose, sample_frames
+from tasks.verify.stage import VerifySettings, iou, padded_crop, verify
+from tests.tasks.grounding_cases import HEIGHT, TOTAL, WIDTH, make_case
 
 
 def box_at(x: float, y: float = 10.0, size: float = 8.0) -> Box:
@@ -71,8 +72,19 @@ PAIR_BOXES = [Proposal(0, "man", box_at(4), 0.9), Proposal(0, "man", box_at(40),
 
 
 def run(case: Case, detector: Boxes, judge: Judge, **settings: object):  # type: ignore[no-untyped-def]
-    (row,) = ground([case], frames_of, detector, judge, GroundSettings(**settings))
+    """The row of verify, or of propose where that lets the case not through."""
+    first = {name: settings.pop(name) for name in ("frames", "boxes") if name in settings}
+    (row,) = propose([case], frames_of, detector, ProposeSettings(**first))
+    if row.payload is None:
+        return row
+    (row,) = verify([case.plus(row.payload)], frames_of, judge, VerifySettings(**settings))
     return row
+
+
+def proposed(cases: Sequence[Case]) -> list[Case]:
+    """The cases with the boxes of a pair on record."""
+    rows = propose(cases, frames_of, Boxes(PAIR_BOXES), ProposeSettings())
+    return [case.plus(row.payload) for case, row in zip(cases, rows, strict=True)]
 
 
 def test_each_of_a_pair_gets_the_box_that_the_verifier_says():
@@ -119,8 +131,10 @@ def test_frames_are_sampled_evenly_and_anchors_carry_clip_frames():
     assert sample_frames(9, 3) == (0, 4, 8)
     judge = Judge(lambda r: r.candidates[0].id)
     boxes = [Proposal(3, "man", box_at(4), 0.9), Proposal(7, "man", box_at(40), 0.8)]
-    row = run(make_case(PAIR, [("id1", "id2")]), Boxes(boxes), judge)
-    assert row.payload.frames == (0, 2, 4, 6, 8, 10, 12, 14)
+    case = make_case(PAIR, [("id1", "id2")])
+    (first,) = propose([case], frames_of, Boxes(boxes), ProposeSettings())
+    assert first.payload.frames == (0, 2, 4, 6, 8, 10, 12, 14)
+    row = run(case, Boxes(boxes), judge)
     assert [a.frame for a in row.payload.anchors] == [6, 14]
     assert [r.frame[0, 0, 0] for r in judge.requests] == [6, 14]
 
@@ -232,7 +246,7 @@ def test_an_id_whose_partners_all_failed_goes_too():
 def test_no_interaction_left_rejects_the_clip_and_says_why():
     row = run(make_case({"id1": "man", "id2": "cup"}, [("id1", "id2")]), Boxes([]), Judge(lambda _: None))
     assert (row.status, row.reason) == (Status.REJECTED, Reason.UNGROUNDED)
-    assert "id1 (man id1: the detector found no man)" in row.detail
+    assert "the detector found no man, cup" in row.detail
 
 
 def test_tries_per_id_are_bounded():
@@ -296,7 +310,7 @@ def test_clips_wait_for_the_verifier_together_up_to_the_limit_and_rows_keep_thei
             return await super().verify(request)
 
     cases = [make_case(PAIR, [("id1", "id2")], number) for number in range(1, 8)]
-    rows = list(ground(cases, frames_of, Boxes(PAIR_BOXES), Slow(lambda r: r.candidates[0].id), GroundSettings(), 3))
+    rows = list(verify(proposed(cases), frames_of, Slow(lambda r: r.candidates[0].id), VerifySettings(), 3))
     assert [r.key for r in rows] == [c.clip.clip_id for c in cases]
     assert all(r.status is Status.ACCEPTED for r in rows)
     assert most == 3
@@ -313,7 +327,7 @@ def test_where_infrastructure_fails_the_rows_of_the_other_clips_come_first():
         return request.candidates[0].id
 
     cases = [make_case(PAIR, [("id1", "id2")], number) for number in (1, 2, 3)]
-    rows = ground(cases, frames_of, Boxes(PAIR_BOXES), Judge(rule), GroundSettings(), at_once=1)
+    rows = verify(proposed(cases), frames_of, Judge(rule), VerifySettings(), at_once=1)
     assert [next(rows).key, next(rows).key] == [c.clip.clip_id for c in cases[1:]]
     with pytest.raises(InfrastructureError):
         next(rows)
@@ -322,7 +336,7 @@ def test_where_infrastructure_fails_the_rows_of_the_other_clips_come_first():
 def test_closing_early_leaves_nothing_running():
     judge = Judge(lambda r: r.candidates[0].id)
     cases = [make_case(PAIR, [("id1", "id2")], number) for number in range(1, 6)]
-    rows = ground(cases, frames_of, Boxes(PAIR_BOXES), judge, GroundSettings(), at_once=1)
+    rows = verify(proposed(cases), frames_of, judge, VerifySettings(), at_once=1)
     next(rows)
     rows.close()
     assert len(judge.requests) < 2 * len(cases)
@@ -330,6 +344,6 @@ def test_closing_early_leaves_nothing_running():
 
 def test_unknown_settings_are_errors():
     with pytest.raises(ValidationError):
-        GroundSettings(boxs=3)
+        ProposeSettings(boxs=3)
     with pytest.raises(ValidationError):
-        GroundSettings(drop_policy="both")
+        VerifySettings(drop_policy="both")

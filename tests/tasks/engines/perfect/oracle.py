@@ -13,9 +13,9 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from flows.cli.scoring import reached
-from flows.context import Plan
-from schemas import Box, Clip
+from flows.cli.world import reached
+from flows.context import Context
+from schemas import Box, Captioned, Clip
 from schemas.base import InstanceId
 from schemas.truth import TrueInstance, VideoTruth
 from tasks.engines.base import Frames
@@ -115,17 +115,17 @@ class Oracle:
         """By clip_id."""
         self._places: dict[bytes, tuple[Scene, int]] = {}
 
-    def learn(self, plan: Plan) -> None:
+    def learn(self, build: Context) -> None:
         """Take in every clip that passed dedupe; its caption must be through by then."""
-        for case in reached(plan):
+        for case in reached(build):
             scene = self.scenes[case.clip.clip_id] = self._scene(case)
-            for t, frame in enumerate(plan.frames(case)):
+            for t, frame in enumerate(build.frames(case)):
                 self._places.setdefault(_digest(frame), (scene, t))
 
     def _scene(self, case: Case) -> Scene:
         names = (uri.rsplit("/", 1)[-1] for uri in case.clip.source.uris)
         truth = next(self._truths[name] for name in names if name in self._truths)
-        paired = pair(case.captioned, truth).instances if case.captioned else {}
+        paired = pair(case.of(Captioned), truth).instances if case.get(Captioned) else {}
         return Scene(case.clip, truth, {theirs: ours for ours, theirs in paired.items()})
 
     def find(self, frame: NDArray[np.uint8]) -> tuple[Scene, int]:

@@ -1,7 +1,7 @@
 """Runs the real stages over a rendered world with engines put in by hand, and measures what came of it.
 
-Everything between the engines is the pipeline's own: settings, fingerprints, the store, `run_batch`, the stages. A plan
-with other engines over the same folder shares the stages before them.
+Everything between the engines is the pipeline's own: settings, fingerprints, the store, `run_batch`, the stages. A
+build with other engines over the same folder shares the stages before them.
 """
 
 from collections import Counter
@@ -12,12 +12,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from flows.batch import run_batch
-from flows.cli.scoring import outcomes, reached
-from flows.context import Plan
-from flows.intake import run_dedupe, run_select
+from flows.batches import run_batch
+from flows.cli.world import outcomes, reached
+from flows.context import SPECS, Context
 from flows.settings import BuildSettings
-from schemas import Curated
+from schemas import Captioned, Curated, Tracked, Verified
 from tasks.media.clips import decode_mask
 from tasks.outcome import Case
 from tasks.world import load_truth
@@ -33,8 +32,8 @@ NO_FAULT = frozenset({"no_interaction", "too_many_ids"})
 """Reasons for which curate leaves out a track that it finds no fault with."""
 
 
-class GivenPlan(Plan):
-    """A plan whose engines may be given instead of made from the settings."""
+class Given(Context):
+    """A build whose engines may be given instead of made from the settings."""
 
     def __init__(self, settings: BuildSettings, **engines: Any) -> None:
         self._given = engines
@@ -42,6 +41,9 @@ class GivenPlan(Plan):
 
     def engine(self, kind: str) -> Any:
         return self._given.get(kind) or super().engine(kind)
+
+    def declared(self, kind: str) -> str:
+        return self._given[kind].identity if kind in self._given else super().declared(kind)
 
 
 @dataclass
@@ -59,41 +61,44 @@ class World:
 
     def begin(self) -> None:
         """Everything up to `caption`, with the embedded language model, whose F1 on `plain` is 1."""
-        plan = GivenPlan(self.settings)
-        self.run(plan, "scan", list(plan.listing))
-        run_select(plan)
-        self.run(plan, "ingest")
-        run_dedupe(plan)
-        self.run(plan, "caption")
-        self.oracle.learn(plan)
+        build = Given(self.settings)
+        self.run(build, "scan")
+        SPECS["select"].whole(build.at_work("select"))
+        self.run(build, "ingest")
+        SPECS["dedupe"].whole(build.at_work("dedupe"))
+        self.run(build, "caption")
+        self.oracle.learn(build)
 
     def go(
-        self, dial: Dial = NO_ERROR, verifier: Any = None, stages: Sequence[str] = ("ground", "track", "curate")
-    ) -> GivenPlan:
+        self,
+        dial: Dial = NO_ERROR,
+        verifier: Any = None,
+        stages: Sequence[str] = ("propose", "verify", "track", "curate"),
+    ) -> Given:
         """Run the stages after `caption` with engines that err by the dial; `verifier` in place of the perfect one."""
         # Each engine is told of its own errors only, so that runs share the stages that do not differ.
-        plan = GivenPlan(
+        build = Given(
             self.settings,
             detector=PerfectDetector(self.oracle, Dial(missed=dial.missed, swapped=dial.swapped, seed=dial.seed)),
             verifier=verifier or PerfectVerifier(self.oracle, Dial(wrong=dial.wrong, seed=dial.seed)),
             tracker=PerfectTracker(self.oracle, Dial(drifted=dial.drifted, drift=dial.drift, seed=dial.seed)),
         )
         for stage in stages:
-            self.run(plan, stage)
-        return plan
+            self.run(build, stage)
+        return build
 
-    def run(self, plan: Plan, stage: str, keys: Sequence[str] | None = None) -> None:
+    def run(self, build: Context, stage: str) -> None:
         """One stage over all that has arrived, in batches side by side. Asserts that nothing is lost or left."""
-        keys = plan.upstream(stage) if keys is None else keys
+        keys = build.arrived(stage)
         batches = [keys[i : i + BATCH] for i in range(0, len(keys), BATCH)]
         with ThreadPoolExecutor(self.workers) as pool:
-            for _ in pool.map(partial(run_batch, plan, stage), batches):
+            for _ in pool.map(partial(run_batch, build, stage), batches):
                 pass
-        tally = plan.tally(stage, keys)
+        tally = build.tally(stage, keys)
         assert tally.pending == 0 and "poison" not in tally.rejected, tally
 
-    def score(self, plan: Plan) -> Score:
-        return score(reached(plan), self.truths, outcomes(plan))
+    def score(self, build: Context) -> Score:
+        return score(reached(build), self.truths, outcomes(build))
 
 
 # ---- anchors
@@ -112,18 +117,18 @@ class Anchored:
         return self.right / self.wanted
 
 
-def anchored(plan: Plan, world: World, doubles_only: bool = False) -> Anchored:
+def anchored(build: Context, world: World, doubles_only: bool = False) -> Anchored:
     """Over all captioned clips: IDs whose thing shows in a sampled frame, against the anchors of stage `ground`.
 
     doubles_only: only IDs whose clip has another thing of the class, whose boxes can be swapped.
     """
     wanted = right = wrong = 0
-    for case in reached(plan):
-        if case.captioned is None:
+    for case in reached(build):
+        if case.get(Captioned) is None:
             continue
         scene = world.oracle.scenes[case.clip.clip_id]
         masks = TrueMasks(scene.truth, case.clip)
-        anchors = {a.id: a for a in case.grounded.anchors} if case.grounded else {}
+        anchors = {a.id: a for a in case.of(Verified).anchors} if case.get(Verified) else {}
         for true_id, name in scene.names.items():
             if doubles_only and not scene.alike(true_id):
                 continue
@@ -172,20 +177,20 @@ class Caught:
         return dropped / (dropped + self.honest_dropped) if dropped else 0.0
 
 
-def caught(plan: GivenPlan, world: World) -> Caught:
+def caught(build: Given, world: World) -> Caught:
     """Every track of a run. Clips that curate rejected count by the faults in its detail."""
     found = Caught()
-    tracker: PerfectTracker = plan.engine("tracker")
-    store = plan.store("curate")
+    tracker: PerfectTracker = build.engine("tracker")
+    store = build.store("curate")
     details = {row.key: row.detail for row in store.read(list(store.rejected()))}
-    for case in reached(plan):
-        if case.tracked is None or case.grounded is None:
+    for case in reached(build):
+        if case.get(Tracked) is None or case.get(Verified) is None:
             continue
-        faults = _faults(case.curated, details.get(case.clip.clip_id, ""))
-        anchors = {a.id: a for a in case.grounded.anchors}
+        faults = _faults(case.get(Curated), details.get(case.clip.clip_id, ""))
+        anchors = {a.id: a for a in case.of(Verified).anchors}
         scene = world.oracle.scenes[case.clip.clip_id]
         true_ids = {ours: theirs for theirs, ours in scene.names.items()}
-        for track in case.tracked.tracks:
+        for track in case.of(Tracked).tracks:
             overlaps = _overlaps(case, track.masks, true_ids.get(track.id), scene)
             off = sum(v < SAME for v in overlaps)
             drift = tracker.drift(scene, anchors[track.id])
@@ -229,7 +234,7 @@ def _overlaps(case: Case, masks: Sequence[str | None], true_id: str | None, scen
 
 
 def _numbers(case: Case, who: str) -> str:
-    if case.curated is None:
+    if case.get(Curated) is None:
         return "clip rejected for others"
-    (n,) = (n for n in case.curated.numbers if n.id == who)
+    (n,) = (n for n in case.of(Curated).numbers if n.id == who)
     return " ".join(f"{k}={round(v, 3)}" for k, v in n.model_dump().items() if k != "id")

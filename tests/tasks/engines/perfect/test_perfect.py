@@ -44,12 +44,12 @@ def say(capsys):
 
 
 def test_no_error_gives_a_perfect_dataset(world, say):
-    plan = world.go()
-    score, tracks = world.score(plan), caught(plan, world)
+    build = world.go()
+    score, tracks = world.score(build), caught(build, world)
     say(f"no error: {'; '.join(score.lines())}; true tracks dropped {tracks.honest_dropped} of {tracks.honest}")
     assert score.triplet_f1 == 1.0
     assert score.triplets_true >= 10
-    assert score.anchors_right == anchored(plan, world).recovered == 1.0
+    assert score.anchors_right == anchored(build, world).recovered == 1.0
     assert score.mean_jf >= 0.99
     assert score.id_switches == 0
     assert score.reasons_right == 1.0
@@ -58,8 +58,8 @@ def test_no_error_gives_a_perfect_dataset(world, say):
 
 def test_the_verifier_puts_swapped_boxes_right(world, say):
     dial = Dial(swapped=0.1)
-    checked = anchored(world.go(dial, stages=("ground",)), world)
-    blind = anchored(world.go(dial, BlindVerifier(), stages=("ground",)), world, doubles_only=True)
+    checked = anchored(world.go(dial, stages=("propose", "verify")), world)
+    blind = anchored(world.go(dial, BlindVerifier(), stages=("propose", "verify")), world, doubles_only=True)
     say(
         f"10 % swapped: {checked.recovered:.3f} of {checked.wanted} anchors, {blind.recovered:.3f} of doubles unchecked"
     )
@@ -69,22 +69,22 @@ def test_the_verifier_puts_swapped_boxes_right(world, say):
 
 def test_every_box_swapped_leaves_no_wrong_anchor(world):
     """Where all boxes of a pair are each other's, both are found all the same: one-to-one works both ways."""
-    found = anchored(world.go(Dial(swapped=1.0), stages=("ground",)), world)
+    found = anchored(world.go(Dial(swapped=1.0), stages=("propose", "verify")), world)
     assert found.wrong == 0
 
 
 def test_missed_boxes_are_made_up_for_by_other_frames(world, say):
-    found = anchored(world.go(Dial(missed=0.3), stages=("ground",)), world)
-    none = world.go(Dial(missed=1.0), stages=("ground",)).tally("ground")
+    found = anchored(world.go(Dial(missed=0.3), stages=("propose", "verify")), world)
+    none = world.go(Dial(missed=1.0), stages=("propose",)).tally("propose")
     say(f"30 % missed: {found.recovered:.3f} of {found.wanted} anchors")
     assert found.recovered >= 0.95 and found.wrong == 0
     assert none.accepted == 0 and set(none.rejected) == {"ungrounded"}
 
 
 def test_wrong_verdicts_cost_anchors_and_nothing_breaks(world, say):
-    plan = world.go(Dial(wrong=0.2))
-    found = anchored(plan, world)
-    tally = plan.tally("curate")
+    build = world.go(Dial(wrong=0.2))
+    found = anchored(build, world)
+    tally = build.tally("curate")
     say(f"20 % wrong verdicts: {found.right} of {found.wanted} anchors right, {found.wrong} wrong")
     assert 0.5 < found.recovered < 1.0
     assert tally.arrived == tally.accepted + sum(tally.rejected.values())
@@ -104,9 +104,9 @@ def test_curate_catches_drift(world, say, kind):
 
 def test_errors_are_drawn_from_names_not_from_order(world):
     clip = next(iter(world.oracle.scenes))
-    plan = world.go(stages=())
-    (case,) = plan.cases([clip], "caption")
-    frames = plan.frames(case)
+    build = world.go(stages=())
+    (case,) = build.cases([clip], ())
+    frames = build.frames(case)
     nouns = sorted({i.cls for i in world.oracle.scenes[clip].truth.instances})
     detector = PerfectDetector(world.oracle, Dial(missed=0.3, swapped=0.3))
     together = detector.propose(frames, nouns, 5)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from schemas import Verified
 from schemas.row import Status
 from schemas.settings import validate
 from tasks.engines.sam2 import engine as module
@@ -242,4 +243,4 @@ def test_the_stage_takes_its_tracks(tmp_path, original):
     frames = scene(case.clip.frames, case.clip.height, case.clip.width)
     (row,) = track([case], lambda _: frames, original, TrackSettings())
     assert row.status is Status.ACCEPTED and row.payload.tracker == original.identity
-    assert [t.id for t in row.payload.tracks] == [a.id for a in case.grounded.anchors]
+    assert [t.id for t in row.payload.tracks] == [a.id for a in case.of(Verified).anchors]

@@ -1,12 +1,11 @@
 """The score on clips drawn by hand: perfect where the clip is its own truth, and off by the known amount where not."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from schemas import Geometry, Span
+from schemas import Captioned, Geometry, Span, Tracked, Verified
 from schemas.truth import TrueInstance, TrueTriplet, VideoTruth
 from tasks.errors import UserError
 from tasks.media.clips import decode_mask, encode_mask
@@ -25,39 +24,37 @@ def case(tmp_path: Path) -> Case:
 
 def truth_of(case: Case, video: str = "video.mp4", expect: str = "accept") -> VideoTruth:
     """What the drawn clip shows, with its IDs numbered the other way round."""
-    assert case.captioned and case.tracked
-    count = len(case.captioned.instances)
+    count = len(case.of(Captioned).instances)
     other = {f"id{k + 1}": f"id{count - k}" for k in range(count)}
     mentions: dict[str, list[Span]] = {k: [] for k in other}
-    for act in case.captioned.interactions:
+    for act in case.of(Captioned).interactions:
         mentions[act.subject] += act.spans.subject
         mentions[act.object] += act.spans.object
-    tracks = {t.id: t.masks for t in case.tracked.tracks}
+    tracks = {t.id: t.masks for t in case.of(Tracked).tracks}
     return VideoTruth(
         video=video, seed=0, level="plain", width=case.clip.width, height=case.clip.height, frames=case.clip.frames,
-        fps=8, caption=case.captioned.caption, expect=expect,
+        fps=8, caption=case.of(Captioned).caption, expect=expect,
         instances=tuple(
             TrueInstance(
                 id=other[i.id], cls=i.cls, colour="", phrase=i.noun, mentions=mentions[i.id], masks=tracks[i.id]
             )
-            for i in reversed(case.captioned.instances)
+            for i in reversed(case.of(Captioned).instances)
         ),
         triplets=tuple(
             TrueTriplet(
                 subject=other[a.subject], verb=a.verb, object=other[a.object], spans=a.spans, contact=5, dynamism=4,
                 start_frame=0, end_frame=9,
             )
-            for a in case.captioned.interactions
+            for a in case.of(Captioned).interactions
         ),
     )  # fmt: skip
 
 
 def track(case: Case, index: int, masks: tuple[str | None, ...]) -> Case:
     """The case with other masks on one track."""
-    assert case.tracked
-    tracks = list(case.tracked.tracks)
+    tracks = list(case.of(Tracked).tracks)
     tracks[index] = tracks[index].model_copy(update={"masks": masks})
-    return replace(case, tracked=case.tracked.model_copy(update={"tracks": tuple(tracks)}))
+    return case.plus(case.of(Tracked).model_copy(update={"tracks": tuple(tracks)}))
 
 
 def test_a_clip_that_is_its_own_truth(case: Case) -> None:
@@ -70,8 +67,7 @@ def test_a_clip_that_is_its_own_truth(case: Case) -> None:
 
 
 def test_a_swapped_track_is_one_switch_and_half_the_region(case: Case) -> None:
-    assert case.tracked
-    actor, ball = case.tracked.tracks[0].masks, case.tracked.tracks[1].masks
+    actor, ball = case.of(Tracked).tracks[0].masks, case.of(Tracked).tracks[1].masks
     # The ball's track lies on the ball for frames 0-3 and on the actor from frame 4 on: 4 of 9 frames are right.
     found = score([track(case, 1, ball[:4] + actor[4:])], [truth_of(case)])
     clip = case.clip
@@ -85,8 +81,7 @@ def test_a_swapped_track_is_one_switch_and_half_the_region(case: Case) -> None:
 
 
 def test_a_gap_is_no_switch_and_an_invented_mask_counts_zero(case: Case) -> None:
-    assert case.tracked
-    thing = list(case.tracked.tracks[2].masks)
+    thing = list(case.of(Tracked).tracks[2].masks)
     assert thing[4] is None  # out of view in the truth
     gap = score([track(case, 2, (*thing[:2], None, *thing[3:]))], [truth_of(case)])
     assert gap.id_switches == 0
@@ -96,25 +91,23 @@ def test_a_gap_is_no_switch_and_an_invented_mask_counts_zero(case: Case) -> None
 
 
 def test_an_anchor_beside_its_instance_is_wrong(case: Case) -> None:
-    assert case.grounded
-    first = case.grounded.anchors[0]
+    first = case.of(Verified).anchors[0]
     moved = first.model_copy(update={"box": first.box.model_copy(update={"x0": 0.0, "x1": 10.0})})
-    grounded = case.grounded.model_copy(update={"anchors": (moved, *case.grounded.anchors[1:])})
-    assert score([replace(case, grounded=grounded)], [truth_of(case)]).anchors_right == pytest.approx(2 / 3)
+    grounded = case.of(Verified).model_copy(update={"anchors": (moved, *case.of(Verified).anchors[1:])})
+    assert score([case.plus(grounded)], [truth_of(case)]).anchors_right == pytest.approx(2 / 3)
 
 
 def test_an_invented_and_a_missed_triplet(case: Case) -> None:
-    assert case.captioned
-    one, two = case.captioned.interactions
+    one, two = case.of(Captioned).interactions
     spans = one.spans.model_copy(update={"subject": one.spans.object, "object": one.spans.subject})
     turned = one.model_copy(update={"subject": one.object, "object": one.subject, "spans": spans})
-    captioned = case.captioned.model_copy(update={"interactions": (turned, two)})
-    found = score([replace(case, captioned=captioned)], [truth_of(case)])
+    captioned = case.of(Captioned).model_copy(update={"interactions": (turned, two)})
+    found = score([case.plus(captioned)], [truth_of(case)])
     assert (found.triplet_precision, found.triplet_recall, found.triplet_f1) == (0.5, 0.5, 0.5)
     assert len(found.problems) == 2
 
-    only = case.captioned.model_copy(update={"interactions": (two,)})
-    found = score([replace(case, captioned=only)], [truth_of(case)])
+    only = case.of(Captioned).model_copy(update={"interactions": (two,)})
+    found = score([case.plus(only)], [truth_of(case)])
     assert (found.triplet_precision, found.triplet_recall) == (1.0, 0.5)
 
 
@@ -142,11 +135,8 @@ def test_a_caption_that_states_nothing_makes_every_triplet_wrong(case: Case) -> 
 
 
 def test_only_the_first_window_speaks_for_the_video(case: Case) -> None:
-    later = replace(
-        case,
-        clip=case.clip.model_copy(update={"window": case.clip.window.model_copy(update={"index": 1})}),
-        curated=None,
-    )
+    clip = case.clip.model_copy(update={"window": case.clip.window.model_copy(update={"index": 1})})
+    later = Case(clip, case.results[:-1])
     found = score([later, case], [truth_of(case)])
     assert (found.accepted_share, found.clips, found.triplets_predicted, found.anchors) == (1.0, 2, 2, 6)
 

@@ -1,4 +1,4 @@
-"""Captioned cases for the ground stage, made by hand: no video behind them."""
+"""Captioned cases for the stages propose and verify, made by hand: no video behind them."""
 
 from collections.abc import Sequence
 
@@ -31,8 +31,8 @@ def make_case(
     """A case whose IDs have these classes (and noun phrases) and whose interactions join these pairs."""
     span = (Span(start=0, end=1),)
     return Case(
-        clip=make_clip(number),
-        captioned=Captioned(
+        make_clip(number),
+        (Captioned(
             caption="c",
             caption_by="sidecar",
             counted=len(acts),
@@ -50,5 +50,5 @@ def make_case(
             ),
             prompts="v1",
             model="scripted",
-        ),
+        ),),
     )  # fmt: skip

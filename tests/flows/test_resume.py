@@ -2,7 +2,7 @@
 
 import shlex
 
-from flows.finish import resume_command
+from flows.resume import resume_command
 from flows.settings import BuildSettings, load_settings
 
 
@@ -19,7 +19,7 @@ def again(settings: BuildSettings) -> BuildSettings:
 
 def test_it_leads_to_the_same_settings():
     sets = [
-        "ingest.height=240", "ingest.encode.crf=23", "run.workers=1", "ground.drop_policy=clip", "sidecar.license=null",
+        "ingest.height=240", "ingest.encode.crf=23", "run.workers=1", "verify.drop_policy=clip", "sidecar.license=null",
         "sidecar.columns={video: file, caption: the words}", "scan.storage_options={anon: true}",
         'scan.extensions=[".mp4", ".it\'s"]', "engines.captioner={name: openai, options: {model: a b}}",
         "engines.language={name: openai, options: {url: 'http://127.0.0.1:8000/v1', model: m}}",

@@ -1,0 +1,183 @@
+"""Batches: one through a stage, and many through a chain of stages with a bounded number under way.
+
+Knows nothing of Prefect: `submit` does. A batch goes on to its next stage as soon as it is through the last one, so
+that no stage waits for all of another, and memory does not grow with the number of clips: only `in_flight` batches hold
+futures.
+"""
+
+import itertools
+import queue
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from flows.context import Context
+from schemas import Reason, Row, Status
+from schemas.text import one_line
+from tasks.errors import InfrastructureError, StopRun, UserError
+from tasks.outcome import of_the_world
+
+FINAL = (StopRun, UserError)
+"""What would meet every other batch too: the first one ends the run."""
+
+
+class Lost(InfrastructureError):
+    """The world failed some keys of a batch: they stay pending. `__cause__` is what it met first."""
+
+    def __init__(self, keys: Sequence[str], accepted: Sequence[str], what: str) -> None:
+        super().__init__(what)
+        self.keys, self.accepted = list(keys), list(accepted)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Lost, (self.keys, self.accepted, str(self)))
+
+
+def run_batch(context: Context, stage: str, keys: Sequence[str]) -> list[str]:
+    """Run `keys` through `stage` and write their rows; returns the accepted keys, in order.
+
+    Clips already on record are not done again. Own failures are tried up to `run.max_attempts` times over all runs,
+    then rejected as poison. Where the world fails a clip (InfrastructureError, a full disk, no memory), the rest of the
+    batch is gone on with, until it fails the next one too: then, or at the end, `Lost` tells what stays pending.
+    StopRun and UserError go on to the caller at once, as does an error of our own code.
+    """
+    store = context.store(stage)
+    limit = context.settings.run.max_attempts
+    lost: list[str] = []
+    first: BaseException | None = None
+    while todo := [key for key in store.pending(keys) if key not in lost]:
+        rows: list[Row[Any]] = []
+        try:
+            for row in context.process(stage, todo):
+                last = row.status is Status.FAILED and store.failures(row.key) + 1 >= limit
+                rows.append(_poison(row, limit) if last else row)
+        except Exception as error:
+            left = [key for key in todo if key not in {row.key for row in rows}]
+            if isinstance(error, FINAL) or not of_the_world(error) or not left:
+                raise
+            first = first or error
+            # Nothing done since the last failure, or a failure that names no clip: it is not this clip that fails.
+            lost += left if not rows and (lost or len(todo) == 1) else left[:1]
+            continue
+        finally:
+            store.write(rows)
+        if len(rows) != len(todo):
+            raise AssertionError(f"{stage}: {len(todo)} clips in, {len(rows)} rows out")
+    if first is not None:
+        raise Lost(lost, store.accepted_of(keys), f"{type(first).__name__}: {first}") from first
+    return store.accepted_of(keys)
+
+
+def _poison(row: Row[Any], attempts: int) -> Row[Any]:
+    detail = f"failed {attempts} times; last: {row.detail}"[:4000]
+    return row.model_copy(update={"status": Status.REJECTED, "reason": Reason.POISON, "detail": detail})
+
+
+class Future(Protocol):
+    def result(self) -> list[str]:
+        """Keys that the stage accepted; raises what the batch raised."""
+        ...
+
+
+Submit = Callable[[str, int, list[str], Callable[[], None]], Future]
+"""(stage, batch number, keys, call when done) → future."""
+
+
+@dataclass
+class Batch:
+    number: int
+    keys: list[str]
+    stages: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Keys of one batch that the world failed at a stage."""
+
+    stage: str
+    batch: int
+    keys: tuple[str, ...]
+    why: str
+    passed: int
+    """Keys of the batch that had a row all the same."""
+
+
+class GaveUpError(Exception):
+    """Too many batches in a row were lost to infrastructure."""
+
+
+def drive(
+    batches: Iterator[Batch], submit: Submit, in_flight: int, give_up_after: int, progress: Callable[[], None]
+) -> list[Loss]:
+    """Run every batch through its stages. Returns what was lost on the way; those keys stay pending.
+
+    Raises GaveUpError from the last error after `give_up_after` batches in a row of which nothing passed one stage, and
+    after the first one of FINAL, or an error of our own code, that error itself; all when the batches under way have
+    ended.
+    """
+    done: queue.SimpleQueue[int] = queue.SimpleQueue()
+    tickets = itertools.count()
+    running: dict[int, tuple[Batch, int, Future]] = {}
+    lost: list[Loss] = []
+    in_a_row = Counter[str]()
+    last: Exception | None = None
+    final: Exception | None = None
+
+    def start(batch: Batch, step: int) -> None:
+        # The callback may fire inside submit, so it carries a ticket and not the future, which is not there yet.
+        ticket = next(tickets)
+        future = submit(batch.stages[step], batch.number, batch.keys, lambda: done.put(ticket))
+        running[ticket] = (batch, step, future)
+
+    def gave_up() -> bool:
+        return max(in_a_row.values(), default=0) >= give_up_after
+
+    exhausted = False
+    while True:
+        while not exhausted and not final and len(running) < in_flight and not gave_up():
+            fresh = next(batches, None)
+            if fresh is None:
+                exhausted = True
+                break
+            start(fresh, 0)
+        if not running:
+            break
+        progress()  # here, where all that may be under way is: it takes time, and no batch should wait for it
+        batch, step, future = running.pop(done.get())
+        try:
+            batch.keys = future.result()
+            in_a_row[batch.stages[step]] = 0
+        except Exception as error:
+            if isinstance(error, FINAL) or not of_the_world(error):
+                final = final or error
+            stuck = error.keys if isinstance(error, Lost) else batch.keys
+            passed = len(batch.keys) - len(stuck)
+            lost.append(Loss(batch.stages[step], batch.number, tuple(stuck), str(error), passed))
+            in_a_row[batch.stages[step]] = 0 if passed else in_a_row[batch.stages[step]] + 1
+            last = error
+            batch.keys = error.accepted if isinstance(error, Lost) else []
+        if batch.keys and not final and step + 1 < len(batch.stages) and not gave_up():
+            start(batch, step + 1)
+    if final:
+        raise final
+    if gave_up():
+        raise GaveUpError(str(last)) from last
+    return lost
+
+
+def batched(keys: Sequence[str], size: int, stages: Sequence[str], first: int = 0) -> Iterator[Batch]:
+    """Cut keys into numbered batches."""
+    for number, i in enumerate(range(0, len(keys), size), start=first):
+        yield Batch(number, list(keys[i : i + size]), stages)
+
+
+def fail_alone(context: Context, lost: Sequence[Loss]) -> None:
+    """Put a failed attempt on record for keys that the world failed while it served others at the same stage.
+
+    Else one odd file would stay pending for ever, and hold every stage that waits for all: so it is poison in the end.
+    """
+    for loss in lost:
+        if loss.passed:
+            store, limit = context.store(loss.stage), context.settings.run.max_attempts
+            rows = [Row[Any](key=key, status=Status.FAILED, detail=one_line(loss.why, 4000)) for key in loss.keys]
+            store.write([_poison(row, limit) if store.failures(row.key) + 1 >= limit else row for row in rows])

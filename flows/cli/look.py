@@ -1,0 +1,99 @@
+"""`matrix_data status` and `matrix_data show`: what the store knows, for people. Needs no engine, source or Prefect."""
+
+from typing import Annotated, Any
+
+import typer
+
+from flows.cli.base import Json, Out, app, emit
+from flows.context import RECORDED, SPECS, Context, Tally, as_table, context_of
+from schemas import Row
+from tasks.errors import UserError
+from tasks.media.overlay import contact_sheet
+from tasks.outcome import Case
+
+
+@app.command()
+def status(out: Out, as_json: Json = False) -> None:
+    """The funnel on record: per stage in, accepted, rejected by reason, pending, poison, seconds and clips/s."""
+    context = context_of(out)
+    lines, remarks = context.funnel(), context.remarks()
+    found = {
+        "funnel": as_table(lines),
+        "poison": {t.stage: t.rejected["poison"] for t in lines if "poison" in t.rejected},
+        "remarks": remarks,
+        "fingerprints": context.fingerprints,
+        "models": context.models,
+    }
+    emit(found, as_json, [*funnel_lines(lines), *remarks])
+
+
+@app.command()
+def show(
+    out: Out, clip: Annotated[str, typer.Argument(help="clip_id, or the first digits of one.")], as_json: Json = False
+) -> None:
+    """Everything known of a clip, with a contact sheet of its boxes and masks."""
+    found, text = describe(context_of(out), clip)
+    emit(found, as_json, text)
+
+
+def funnel_lines(lines: list[Tally]) -> list[str]:
+    """The funnel as aligned text, with reasons."""
+    text = [f"{'stage':<8}{'in':>8}{'accepted':>10}{'rejected':>10}{'pending':>9}{'seconds':>10}{'per s':>8}  reasons"]
+    for t in lines:
+        done = t.arrived - t.pending
+        rate = f"{done / t.seconds:8.2f}" if t.seconds else f"{'-':>8}"
+        reasons = ", ".join(f"{why} {n}" for why, n in t.rejected.items())
+        text.append(
+            f"{t.stage:<8}{t.arrived:>8}{t.accepted:>10}{sum(t.rejected.values()):>10}{t.pending:>9}"
+            f"{t.seconds:>10.1f}{rate}  {reasons}".rstrip()
+        )
+    return text + [f"{t.stage:<8} {t.usage.line()}" for t in lines if t.usage]
+
+
+def describe(context: Context, prefix: str) -> tuple[dict[str, Any], list[str]]:
+    """All that is known of the clip whose ID starts with `prefix`; writes `show/<clip_id>.png` below out."""
+    clip_id = _find(context, prefix)
+    case, rows = context.reached(clip_id), _rows(context, clip_id)
+    sheet = f"show/{clip_id}.png"
+    context.out.write(sheet, contact_sheet(case, context.frames(case)))
+    found = {
+        "clip": case.clip.model_dump(mode="json"),
+        "stages": {stage: row.model_dump(mode="json") for stage, row in rows.items()},
+        "sheet": context.out.path(sheet),
+    }
+    return found, [*_text(case, rows), f"sheet    {context.out.path(sheet)}"]
+
+
+def _find(context: Context, prefix: str) -> str:
+    found = [c for c in context.store("ingest").links() if c.startswith(prefix)]
+    if not found:
+        raise UserError(f"no clip {prefix!r} in {context.out.root}")
+    if len(found) > 1:
+        raise UserError(f"{prefix!r} fits {len(found)} clips, e.g. {found[0]} and {found[1]}: give more digits")
+    return found[0]
+
+
+def _rows(context: Context, clip_id: str) -> dict[str, Row[Any]]:
+    stages = [stage for stage in RECORDED if SPECS[stage].unit == "clips"]
+    return {s: context.store(s).read([clip_id])[0] for s in stages if clip_id in context.store(s)}
+
+
+def _text(case: Case, rows: dict[str, Row[Any]]) -> list[str]:
+    """The clip and where it came from, then stage by stage how it ended and what is on record."""
+    clip, window, facts = case.clip, case.clip.window, case.clip.facts
+    text = [
+        f"clip     {clip.clip_id}  {clip.width}×{clip.height}, {clip.frames} frames at {clip.fps:g}/s",
+        f"source   {', '.join(clip.source.uris)}  {window.start_s:.2f}–{window.end_s:.2f} s, scene {window.scene}",
+        f"         {facts.width}×{facts.height}, {facts.fps:.4g}/s, {facts.duration_s:.2f} s, {facts.codec} "
+        f"{facts.pixel_format} in {facts.container}",
+        f"licence  {clip.source.license or 'not stated'}   dataset {clip.source.dataset}",
+        f"caption  {clip.source.caption}",
+    ]
+    for stage, row in rows.items():
+        end = "accepted" if row.reason is None else f"rejected: {row.reason}"
+        text.append(f"{stage:<8} {end}  {row.seconds:.2f} s  {row.detail}".rstrip())
+        text += [f"  {row.usage.line()}"] if row.usage else []
+        text += [f"  {line}" for line in (SPECS[stage].lines(row.payload) if row.payload else ())]
+        for dropped in getattr(row.payload, "dropped", ()):
+            text.append(f"  dropped: {dropped.what}: {dropped.reason} {dropped.detail}".rstrip())
+    return text

@@ -1,0 +1,69 @@
+"""What a build leaves behind, as the command line prints it and as the state that its flow run ends in."""
+
+import time
+from collections.abc import Sequence
+
+from prefect.client.schemas.objects import State, StateType
+from pydantic import Field
+
+from flows.context import Context
+from schemas import Record
+
+INCOMPLETE = "Incomplete"
+"""Name of the state of a run that left something pending. Its type is FAILED, so that automations see it."""
+
+
+class StageResult(Record):
+    """One stage's numbers: `arrived = accepted + rejected + pending`."""
+
+    arrived: int = Field(serialization_alias="in")
+    accepted: int
+    rejected: dict[str, int]
+    pending: int
+
+
+class Result(Record):
+    """What a build leaves behind. `dataset` is None where no clip was accepted."""
+
+    dataset: str | None
+    report: str
+    funnel: dict[str, StageResult]
+    pending: int = Field(description="clips, videos and files that an infrastructure failure left for the next run")
+    lost: tuple[str, ...] = Field(default=(), description="what left them, one line a cause")
+    seconds: float
+
+    def lines(self) -> list[str]:
+        """For people."""
+        left = [f"{self.pending} pending: run the same command again"] if self.pending else []
+        return [
+            f"dataset  {self.dataset or 'none: no clip was accepted, see the report'}",
+            f"report   {self.report}",
+            *self.lost,
+            *left,
+            f"{self.seconds:.1f} s",
+        ]
+
+
+def result_of(context: Context, began: float, lost: Sequence[str] = ()) -> Result:
+    """The result of a run, counted from the store. began: its start on `time.perf_counter`."""
+    lines = context.funnel()
+    stages = {
+        t.stage: StageResult(arrived=t.arrived, accepted=t.accepted, rejected=t.rejected, pending=t.pending)
+        for t in lines
+    }
+    return Result(
+        dataset=context.dataset.root if context.dataset.exists("dataset.json") else None,
+        report=context.out.path("report.html"),
+        funnel=stages,
+        pending=sum(t.pending for t in lines),
+        lost=tuple(lost),
+        seconds=round(time.perf_counter() - began, 3),
+    )
+
+
+def end_of(result: Result) -> Result | State[Result]:
+    """What a flow returns: the result, or a state of its own where something was left pending."""
+    if not result.pending:
+        return result
+    message = "; ".join([*result.lost, f"{result.pending} pending: run it again"])[:4000]
+    return State(type=StateType.FAILED, name=INCOMPLETE, message=message, data=result)

@@ -1,0 +1,137 @@
+"""What a stage declares of itself: one `StageSpec` beside its code, one line in `tasks/stages.py`.
+
+Settings, fingerprints, stores, funnel, `status`, `show`, report, run form, flows and the check of docs/reasons.md are
+derived from the ordered list of these. docs/extending.md has the recipe.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from schemas import Reason, Record, Row
+from schemas.settings import Settings
+from tasks.engines.base import Frames
+from tasks.outcome import Case
+from tasks.store.folder import Folder
+from tasks.store.rows import Link, StageStore
+
+
+class Work(Protocol):
+    """One stage at work in one build: what it may use. `flows.context` opens it from the build's settings alone."""
+
+    @property
+    def settings(self) -> Any:
+        """The stage's own settings."""
+        ...
+
+    @property
+    def build(self) -> Any:
+        """The settings of the whole build (`flows.settings.BuildSettings`), for what stages share, as the source."""
+        ...
+
+    @property
+    def out(self) -> Folder:
+        """The build's out folder; its store lies in `work` below."""
+        ...
+
+    @property
+    def folder(self) -> Folder:
+        """The store's root."""
+        ...
+
+    @property
+    def listing(self) -> Mapping[str, Any]:
+        """The files at the source now (`tasks.scan.stage.Found`), by scan key, in name order."""
+        ...
+
+    @property
+    def fingerprints(self) -> Mapping[str, str]:
+        """Per stage, in order."""
+        ...
+
+    @property
+    def media(self) -> str:
+        """Where clips lie, relative to `folder`."""
+        ...
+
+    @property
+    def dataset(self) -> Folder:
+        """Where the shards of these settings go."""
+        ...
+
+    @property
+    def models(self) -> Mapping[str, str]:
+        """Which model answered, per kind of engine that was asked, as far as it is on record."""
+        ...
+
+    @property
+    def remarks(self) -> Sequence[str]:
+        """What the stages have to tell of all their rows together."""
+        ...
+
+    @property
+    def resume(self) -> str:
+        """The command that goes on with this build."""
+        ...
+
+    def engine(self, kind: str) -> Any:
+        """The engine of a kind that the spec names; None where the settings have none."""
+        ...
+
+    def store(self, stage: str | None = None) -> StageStore[Any]:
+        """The rows of the stage itself, or of one before it."""
+        ...
+
+    def arrived(self) -> list[str]:
+        """Keys that the stage before has let through."""
+        ...
+
+    def cases(self, keys: Sequence[str]) -> list[Case]:
+        """The clips, each with the results that the spec `needs`, in the order of `keys`."""
+        ...
+
+    def frames(self, case: Case) -> Frames:
+        """All frames of a clip, RGB uint8 [T, H, W, 3]."""
+        ...
+
+    def funnel(self) -> Sequence[Any]:
+        """The funnel's lines (`flows.context.Tally`)."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageSpec:
+    """One stage. It is run `batch` by batch, or as a `whole` that sees everything at once."""
+
+    name: str
+    version: int | None = 1
+    """Raised when its code writes other rows for the same input. None: what it makes has no fingerprint."""
+    settings: type[Settings] = Settings
+    record: type[Record] | None = None
+    """What an accepted row holds; None for a stage without rows."""
+    batch: Callable[[Work, Sequence[str]], Iterator[Row[Any]]] | None = None
+    """One row a key, in any order; nothing is written by it. May run in any process that reaches the store."""
+    whole: Callable[[Work], None] | None = None
+    """Does all that is pending, and writes it. It waits until nothing is pending before it (a barrier)."""
+    needs: tuple[type[Record], ...] = ()
+    """Records of earlier stages that its cases carry."""
+    engines: tuple[str, ...] = ()
+    """Kinds of engine (tasks/engines/registry.py) that it asks."""
+    also: Callable[[Any], Sequence[str]] = field(default=lambda _: ())
+    """From its settings: more that its fingerprint must hold, such as the digest of a file that they name."""
+    link: Link | None = None
+    """How an accepted row names the keys of the next stage, where those are not its own key."""
+    unit: Literal["files", "videos", "clips"] = "clips"
+    """What its keys are."""
+    own_keys: bool = False
+    """Whether it has rows under keys that the stage before did not let through (files since gone, captions)."""
+    rejects: Mapping[Reason, str] = field(default_factory=dict)
+    """What each reason code means here. `docs/reasons.md` says in a row each what a user can do."""
+    remarks: Callable[[StageStore[Any]], list[str]] = field(default=lambda _: [])
+    """What is worth telling of all its rows together, one line each, for `status` and the report."""
+    lines: Callable[[Any], list[str]] = field(default=lambda _: [])
+    """A record for people, for `matrix_data show`."""
+
+    def __post_init__(self) -> None:
+        if self.batch is not None and (self.record is None or self.whole is not None):
+            raise ValueError(f"{self.name}: a stage that runs in batches has a record, and does not run as a whole")

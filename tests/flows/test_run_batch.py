@@ -1,0 +1,157 @@
+"""One batch: rows on record, own failures counted to poison, infrastructure failures leave the rest pending."""
+
+import pytest
+
+from benchmarks.rows import fill, key_of, payload_of
+from flows.batches import Loss, Lost, fail_alone, run_batch
+from flows.context import Context
+from flows.settings import BuildSettings
+from schemas import Row, Status
+from tasks.errors import InfrastructureError, StopRun, UserError
+from tasks.outcome import settle
+
+CLIPS = 4
+
+
+class Scripted(Context):
+    """A build whose caption stage does what the test says with each clip."""
+
+    def process(self, stage, keys):
+        for key in keys:
+            yield settle(key, lambda key=key: self.act(key))
+
+
+@pytest.fixture
+def build(tmp_path):
+    build = Scripted(BuildSettings(source=str(tmp_path), out=str(tmp_path / "out")))
+    fill(build, CLIPS, stages=())
+    return build
+
+
+@pytest.fixture
+def keys():
+    return sorted(key_of("clip", n) for n in range(CLIPS))
+
+
+def test_what_is_on_record_is_not_done_again(build, keys):
+    done = []
+    build.act = lambda key: done.append(key) or payload_of("caption")
+    assert run_batch(build, "caption", keys[:2]) == keys[:2]
+    assert run_batch(build, "caption", keys) == keys
+    assert done == keys
+
+
+def test_a_clip_that_always_fails_is_poison_and_the_others_pass(build, keys):
+    tries = []
+
+    def act(key):
+        if key == keys[1]:
+            tries.append(key)
+            raise ZeroDivisionError("my own fault")
+        return payload_of("caption")
+
+    build.act = act
+    assert run_batch(build, "caption", keys) == [keys[0], *keys[2:]]
+    assert len(tries) == build.settings.run.max_attempts
+    (row,) = build.store("caption").read([keys[1]])
+    assert (row.status, row.reason) == (Status.REJECTED, "poison")
+    assert "my own fault" in row.detail
+
+
+def test_a_clip_that_fails_once_passes_in_the_end(build, keys):
+    failed = set()
+
+    def act(key):
+        if key not in failed:
+            failed.add(key)
+            raise ValueError("not yet")
+        return payload_of("caption")
+
+    build.act = act
+    assert run_batch(build, "caption", keys) == keys
+    assert build.store("caption").failures(keys[0]) == 1
+
+
+WORLD = [InfrastructureError("server down"), MemoryError(), OSError(28, "No space left"), TimeoutError()]
+
+
+@pytest.mark.parametrize("error", WORLD, ids=lambda e: type(e).__name__)
+def test_a_clip_that_the_world_fails_stays_pending_and_the_rest_of_its_batch_goes_on(build, keys, error):
+    def act(key):
+        if key == keys[1]:
+            raise error
+        return payload_of("caption")
+
+    build.act = act
+    with pytest.raises(Lost) as lost:
+        run_batch(build, "caption", keys)
+    assert lost.value.__cause__ is error and lost.value.keys == [keys[1]]
+    assert lost.value.accepted == [keys[0], *keys[2:]]
+    assert build.store("caption").pending(keys) == [keys[1]]
+    tally = build.tally("caption", keys)
+    assert (tally.arrived, tally.accepted, tally.pending) == (4, 3, 1)
+
+
+def test_where_the_world_fails_twice_in_a_row_nothing_more_is_tried(build, keys):
+    tries = []
+
+    def act(key):
+        tries.append(key)
+        if key != keys[0]:
+            raise InfrastructureError("server down")
+        return payload_of("caption")
+
+    build.act = act
+    with pytest.raises(Lost, match="server down") as lost:
+        run_batch(build, "caption", keys)
+    assert lost.value.keys == keys[1:] and tries == keys[:3]
+
+
+@pytest.mark.parametrize("error", [StopRun("the key is refused"), UserError("no weights")])
+def test_what_stops_the_run_leaves_a_batch_at_once(build, keys, error):
+    tries = []
+
+    def act(key):
+        tries.append(key)
+        raise error
+
+    build.act = act
+    with pytest.raises(type(error)):
+        run_batch(build, "caption", keys)
+    assert tries == keys[:1]
+
+
+def test_an_error_of_our_own_code_is_not_taken_for_the_worlds(build, keys):
+    def process(stage, todo):
+        raise AttributeError("a bug")
+
+    build.process = process
+    with pytest.raises(AttributeError):
+        run_batch(build, "caption", keys)
+
+
+def test_a_file_that_is_gone_is_the_clips_own_failure(build, keys):
+    def act(key):
+        if key == keys[1]:
+            raise FileNotFoundError(2, "No such file", "clip.mp4")
+        return payload_of("caption")
+
+    build.act = act
+    assert run_batch(build, "caption", keys) == [keys[0], *keys[2:]]
+    (row,) = build.store("caption").read([keys[1]])
+    assert row.reason == "poison" and "clip.mp4" in row.detail
+
+
+def test_what_the_world_fails_run_after_run_while_it_serves_others_is_poison_in_the_end(build, keys):
+    loss = Loss("caption", 0, (keys[1],), "InfrastructureError: refused\nagain", passed=3)
+    for _ in range(build.settings.run.max_attempts - 1):
+        fail_alone(build, [loss, Loss("caption", 1, (keys[2],), "down", passed=0)])
+        assert build.store("caption").pending(keys) == keys
+    fail_alone(build, [loss])
+    assert build.store("caption").rejected() == {keys[1]: "poison"}
+
+
+def test_a_stage_that_loses_a_clip_is_caught(build, keys):
+    build.process = lambda stage, todo: iter([Row(key=todo[0], status=Status.ACCEPTED, payload=payload_of("caption"))])
+    with pytest.raises(AssertionError, match="4 clips in, 1 rows out"):
+        run_batch(build, "caption", keys)
