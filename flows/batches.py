@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from flows.context import Context
+from flows.context import SPECS, Context
 from schemas import Reason, Row, Status
 from schemas.text import one_line
 from tasks.errors import InfrastructureError, StopRun, UserError
@@ -49,6 +49,8 @@ def run_batch(context: Context, stage: str, keys: Sequence[str]) -> list[str]:
         rows: list[Row[Any]] = []
         try:
             for row in context.process(stage, todo):
+                if row.reason is not None and row.reason not in SPECS[stage].rejects:
+                    raise AssertionError(f"{stage} rejects with {row.reason}, which its StageSpec does not declare")
                 last = row.status is Status.FAILED and store.failures(row.key) + 1 >= limit
                 rows.append(_poison(row, limit) if last else row)
         except Exception as error:

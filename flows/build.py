@@ -8,7 +8,7 @@ started again.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -22,7 +22,7 @@ from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from flows.batches import FINAL, Future, batched, drive, fail_alone, run_batch
 from flows.context import LEGS, RECORDED, SPECS, Context, context_of, open_build
-from flows.progress import Gauge
+from flows.progress import Gauge, tell_end
 from flows.result import Result, end_of, result_of
 from flows.settings import BuildSettings, RunSettings
 from tasks.outcome import of_the_world
@@ -84,16 +84,19 @@ def pipeline(context: Context, stages: Sequence[StageSpec]) -> Result | State[Re
     """These stages over what is pending, inside a flow run. The caller holds the folder's lock."""
     began = time.perf_counter()
     gauge = Gauge(context)
-    context.make_ready([stage for stage in context.ahead() if SPECS[stage] in stages])
+    ahead = [stage for stage in context.ahead() if SPECS[stage] in stages]
+    context.make_ready(ahead)
+    tasks = tasks_of(ahead, context.settings.run)
     for leg in LEGS:
-        names = [spec.name for spec in leg if spec in stages]
-        if names and leg[0].batch:
-            go(context, gauge, names, unfinished(context, names))
-        elif names:
-            run_whole(context, gauge, names[0])
+        if leg[0].whole and leg[0] in stages:
+            run_whole(context, gauge, leg[0].name)
+        elif mine := {spec.name: tasks[spec.name] for spec in leg if spec.name in tasks}:
+            go(context, gauge, mine, unfinished(context, list(mine)))
     lost = gauge.tell_lost()
     gauge.show(last=True)
-    return end_of(result_of(context, began, lost))
+    result = result_of(context, began, lost)
+    tell_end(result)
+    return end_of(result)
 
 
 def run_whole(context: Context, gauge: Gauge, stage: str) -> None:
@@ -109,12 +112,11 @@ def run_whole(context: Context, gauge: Gauge, stage: str) -> None:
     WHOLES[stage](context.settings.out, stage)
 
 
-def go(context: Context, gauge: Gauge, stages: Sequence[str], keys: Sequence[str]) -> None:
-    """Drive `keys` through `stages` in batches, each batch and stage a Prefect task."""
+def go(context: Context, gauge: Gauge, tasks: Mapping[str, BatchTask], keys: Sequence[str]) -> None:
+    """Drive `keys` through the stages of `tasks` in batches, each batch and stage a Prefect task."""
     if not keys:
         return
-    run = context.settings.run
-    tasks = tasks_of(stages, run)
+    run, stages = context.settings.run, list(tasks)
 
     def submit(stage: str, number: int, keys: list[str], done: Callable[[], None]) -> Future:
         future = tasks[stage].submit(context.settings.out, stage, number, keys)
@@ -141,7 +143,8 @@ def worth_another_try(_task: Any, _run: Any, state: State[Any]) -> bool:
 
 
 def tasks_of(stages: Sequence[str], run: RunSettings) -> dict[str, BatchTask]:
-    """The tasks of these stages with the build's retries, made once: each copy of a task parses its source anew.
+    """The tasks of these stages with the build's retries, made once a run: each copy of a task parses its source anew,
+    and a server that dies later takes no work with it.
 
     A stage whose name is a tag with a concurrency limit on the server carries that tag, the others carry none: a task
     with tags asks the server for a slot before each run, limit or not (docs/decisions/0008).

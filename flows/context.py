@@ -16,7 +16,7 @@ from typing import Any
 
 from flows.resume import resume_command
 from flows.settings import BuildSettings
-from schemas import Clip, Record, Row, Usage
+from schemas import Clip, Reason, Record, Row, Usage
 from schemas.settings import validate
 from tasks.engines.base import Frames
 from tasks.engines.pins import Pins
@@ -247,6 +247,11 @@ class Context:
         """Every stage's line. A stage where something is lost raises AssertionError."""
         return [self.tally(stage) for stage in RECORDED]
 
+    def meaning(self, stage: str, reason: str) -> str:
+        """What a reason code means at a stage."""
+        poison = f"it failed in its own way {self.settings.run.max_attempts} times"
+        return poison if reason == Reason.POISON else SPECS[stage].rejects.get(Reason(reason), "")
+
     def remarks(self) -> list[str]:
         """What the stages have to tell of all their rows together."""
         return [f"{name}: {line}" for name in RECORDED for line in SPECS[name].remarks(self.store(name))]
@@ -284,7 +289,7 @@ class StageWork:
         self.build, self.out, self.folder = context.settings, context.out, context.folder
         self.settings = context.settings.of(spec.name)
         self.fingerprints, self.media, self.dataset = context.fingerprints, context.media, context.dataset
-        self.frames, self.funnel = context.frames, context.funnel
+        self.frames, self.funnel, self.meaning = context.frames, context.funnel, context.meaning
 
     @property
     def listing(self) -> Mapping[str, Found]:

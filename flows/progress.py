@@ -6,19 +6,22 @@ Telling is never worth a build: a call to the server that fails is told in the l
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 
 from prefect.artifacts import create_table_artifact
 from prefect.logging import get_run_logger
 
 from flows.batches import Loss
 from flows.context import Context, Tally, as_table
+from flows.result import Result
 from schemas.text import one_line
 
 Watcher = Callable[[list[Tally]], None]
 watchers: list[Watcher] = []
 """Called with each new funnel in the process that runs the flow; the command line's progress bars listen here."""
+
+ended: list[Callable[[Result], None]] = []
+"""Called with a run's result before Prefect is told, so that it is not lost with Prefect's server."""
 
 WATCH_EVERY_S, ARTIFACT_EVERY_S = 1.0, 5.0
 """How often the funnel is counted for watchers, and how often its artifact grows, while the flow runs."""
@@ -27,6 +30,10 @@ COUNT_SHARE = 0.05
 """Counting the funnel is linear in the clips on record: from some size on it is done less often, not longer."""
 
 log = logging.getLogger(__name__)
+
+
+QUIET_S = 60.0
+"""How long nothing more is told to a server after a call to it has failed, each of which costs its time-outs."""
 
 
 class Gauge:
@@ -41,6 +48,7 @@ class Gauge:
         self.skipped: list[str] = []
         """Stages that were left out, each with why."""
         self._watch = self._artifact = 0.0
+        self._quiet_until = 0.0
 
     def show(self, last: bool = False) -> None:
         now = time.monotonic()
@@ -53,23 +61,34 @@ class Gauge:
         self._watch = counted + max(WATCH_EVERY_S, (counted - now) / COUNT_SHARE)
         if last or now >= self._artifact:
             self._artifact = time.monotonic() + ARTIFACT_EVERY_S
-            with _told_at_best("the artifact `funnel`"):
-                create_table_artifact(as_table(lines), key="funnel", description=f"Funnel of {self.context.out.root}")
+            about = f"Funnel of {self.context.out.root}"
+            self._tell(
+                "the artifact `funnel`",
+                lambda: create_table_artifact(as_table(lines), key="funnel", description=about),
+            )
 
     def tell_lost(self) -> list[str]:
         """What this run left pending and why, one line a cause: into the run's log and an artifact, and returned."""
         lines = [*loss_lines(self.lost), *self.skipped]
         if lines:
-            with _told_at_best("the run's log"):
-                for line in lines:
-                    get_run_logger().warning(line)
-            with _told_at_best("the artifact `lost`"):
-                table = [
-                    {"stage": loss.stage, "batch": loss.batch, "why": one_line(loss.why, 500), "keys": list(loss.keys)}
-                    for loss in self.lost
-                ]
-                create_table_artifact(table, key="lost", description="\n".join(lines))
+            for line in lines:
+                self._tell("the run's log", lambda line=line: get_run_logger().warning(line))  # type: ignore[misc]
+            table = [
+                {"stage": loss.stage, "batch": loss.batch, "why": one_line(loss.why, 500), "keys": list(loss.keys)}
+                for loss in self.lost
+            ]
+            about = "\n".join(lines)
+            self._tell("the artifact `lost`", lambda: create_table_artifact(table, key="lost", description=about))
         return lines
+
+    def _tell(self, what: str, telling: Callable[[], object]) -> None:
+        if time.monotonic() < self._quiet_until:
+            return
+        try:
+            telling()
+        except Exception as error:  # whatever Prefect's client raises: the store is the record
+            self._quiet_until = time.monotonic() + QUIET_S
+            log.warning("%s could not be written: %s", what, one_line(error, 300))
 
 
 def loss_lines(lost: Sequence[Loss]) -> list[str]:
@@ -80,9 +99,6 @@ def loss_lines(lost: Sequence[Loss]) -> list[str]:
     return [f"{stage}: {n} left pending by: {why}" for (stage, why), n in count.most_common()]
 
 
-@contextmanager
-def _told_at_best(what: str) -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:  # whatever Prefect's client raises: the store is the record
-        log.warning("%s could not be written: %s", what, one_line(error, 300))
+def tell_end(result: Result) -> None:
+    for watcher in ended:
+        watcher(result)

@@ -94,6 +94,10 @@ class Work(Protocol):
         """All frames of a clip, RGB uint8 [T, H, W, 3]."""
         ...
 
+    def meaning(self, stage: str, reason: str) -> str:
+        """What a reason code means at a stage."""
+        ...
+
     def funnel(self) -> Sequence[Any]:
         """The funnel's lines (`flows.context.Tally`)."""
         ...

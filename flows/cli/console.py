@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from flows.batches import GaveUpError
 from flows.build import build
 from flows.context import RECORDED, Tally
-from flows.progress import watchers
+from flows.progress import ended, watchers
 from flows.result import Result
 from flows.settings import BuildSettings
 from tasks.errors import InfrastructureError, UserError
@@ -35,18 +35,25 @@ def run_build(settings: BuildSettings, console: Console) -> Result:
         with get_client(sync_client=True) as server:  # starts Prefect's own where none is set
             server.raise_for_api_version_mismatch()
     except (RuntimeError, httpx.HTTPError) as error:
-        raise UserError(f"no Prefect server to run under: {one_line(error)}; {AGAIN}") from error
+        raise UserError(f"no Prefect server to run under: {text_of(error)}; {AGAIN}") from error
+    results: list[Result] = []
+    ended.append(results.append)
     try:
         with bars(console):
-            ended = build(settings, return_state=True).result(raise_on_failure=False)
-            if isinstance(ended, BaseException):
-                raise ended
-            assert isinstance(ended, Result)
-            return ended
+            state = build(settings, return_state=True)
+            found = state.result(raise_on_failure=False)
+            if isinstance(found, BaseException):
+                raise found
     except (GaveUpError, InfrastructureError, OSError, httpx.HTTPError) as error:
-        if full := full_disk(error, settings.out):
+        if results:  # all work was done when Prefect's server was no more
+            console.print(f"Prefect's server failed at the end of the run: {text_of(error)}", highlight=False)
+        elif full := full_disk(error, settings.out):
             raise UserError(f"{full}; {AGAIN}") from error
-        raise InfrastructureError(f"{explain(error, settings.run.give_up_after)}; {AGAIN}") from error
+        else:
+            raise InfrastructureError(f"{explain(error, settings.run.give_up_after)}; {AGAIN}") from error
+    finally:
+        ended.remove(results.append)
+    return results[0]
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:
@@ -61,7 +68,7 @@ def full_disk(error: BaseException, out: str) -> str | None:
     """One line where the disk is what failed. Prefect's server cannot say that its database found no room in `out`."""
     for failed in causes(error):
         if isinstance(failed, OSError) and failed.errno in DISK:
-            return one_line(failed)
+            return text_of(failed)
     root = Path(Folder(out).root)
     if isinstance(error, httpx.HTTPError) and root.exists() and shutil.disk_usage(root).free < LEAST_FREE:
         return f"No space left on device: {root}"
@@ -72,13 +79,13 @@ def explain(error: Exception, give_up_after: int) -> str:
     """One line on what failed first."""
     for failed in causes(error):
         if isinstance(failed, GaveUpError):
-            return f"stopped after {give_up_after} batches in a row were lost: {one_line(failed)}"
+            return f"stopped after {give_up_after} batches in a row were lost: {text_of(failed)}"
         if isinstance(failed, InfrastructureError):
-            return one_line(failed)
-    return f"Prefect's server failed: {one_line(error)}" if isinstance(error, httpx.HTTPError) else one_line(error)
+            return text_of(failed)
+    return f"Prefect's server failed: {text_of(error)}" if isinstance(error, httpx.HTTPError) else text_of(error)
 
 
-def one_line(error: BaseException) -> str:
+def text_of(error: BaseException) -> str:
     """An error's message without line breaks; a system error's with the file it is about."""
     if isinstance(error.__cause__, OSError):
         error = error.__cause__

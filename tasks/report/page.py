@@ -60,6 +60,10 @@ class ReportData:
     models: Mapping[str, str] = field(default_factory=dict)
     """Identity by kind: language, verifier, detector, tracker."""
     fingerprints: Mapping[str, str] = field(default_factory=dict)
+    meanings: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    """What a reason code means at a stage, by (stage, code)."""
+    remarks: Sequence[str] = ()
+    """What the stages have to tell of all their rows together."""
     resume: str = ""
     """The command that goes on with this build."""
     gallery: int = 12

@@ -6,12 +6,15 @@ from tasks.store.places import without_credentials
 
 
 def _whole(work: Work) -> None:
+    funnel = work.funnel()
     data = ReportData(
-        funnel=work.funnel(),
+        funnel=funnel,
         dataset=work.dataset,
         source=without_credentials(work.build.source),
         models=work.models,
         fingerprints=work.fingerprints,
+        meanings={(t.stage, code): work.meaning(t.stage, code) for t in funnel for code in t.rejected},
+        remarks=work.remarks,
         resume=work.resume,
     )
     write_report(data, work.out)

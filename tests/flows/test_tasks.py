@@ -74,7 +74,7 @@ def test_each_batch_is_a_named_run_that_is_tried_again_and_the_funnel_grows_mean
 
     @flow
     def chain():
-        go(build, Gauge(build), CHAIN, keys)
+        go(build, Gauge(build), tasks_of(CHAIN, RUN), keys)
         return str(flow_run.id)
 
     run_id = chain()
@@ -112,7 +112,7 @@ def test_what_every_further_try_would_meet_is_not_tried_again_and_ends_the_run(a
 
     @flow
     def chain():
-        go(build, Gauge(build), CHAIN, keys)
+        go(build, Gauge(build), tasks_of(CHAIN, RUN), keys)
 
     with pytest.raises(StopRun, match="the key is refused"):
         chain()
