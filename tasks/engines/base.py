@@ -1,9 +1,13 @@
 """One Protocol per kind of model. A new backend is one new file that implements one of them.
 
-Every engine has an `identity` (name, version, model and revision), which goes into the stage's fingerprint: another
-identity means that the stage and all after it are done anew. An engine that cannot load raises UserError; a failure
-around it (server down, out of memory) raises InfrastructureError. Engines are shared by threads. One that has something
-to load also has `check() -> str`, which loads it, runs once, and says in a line what it is.
+Who an engine is, is said in three steps (docs/engines/README.md). Its options `declare` what settings alone say, which
+is what the stage's fingerprint takes: another line means that the stage and all after it are done anew. An engine whose
+settings leave something open has `resolved -> str`, what it found there, which the first run pins
+(tasks/engines/pins.py). And `identity`, with package versions and the precision in use, goes into the rows.
+
+An engine that cannot load raises UserError; a failure around it (server down, out of memory) raises
+InfrastructureError. Engines are shared by threads. One that has something to load also has `check() -> str`, which
+loads it, runs once, and says in a line what it is.
 """
 
 from collections.abc import Sequence

@@ -15,6 +15,7 @@ import numpy as np
 from schemas import Box
 from tasks.engines.base import Frames, Proposal
 from tasks.engines.embedded.colours import Lab, chroma, is_skin
+from tasks.engines.embedded.options import DetectorOptions, Weightless
 from tasks.engines.embedded.people import Figure, find_person
 from tasks.engines.embedded.regions import VIVID, Foreground, Mask, Part, families, foreground, parts, shrink
 from tasks.engines.embedded.shapes import head_of, likeness, outline, shape_of
@@ -32,12 +33,11 @@ LEAST_SHARE = 0.004
 """Of the picture: a smaller thing scores less."""
 
 
-class EmbeddedDetector:
+class EmbeddedDetector(Weightless):
     """A `Detector` without weights; see the module for what it can and cannot do. Stateless, fit for threads."""
 
-    @property
-    def identity(self) -> str:
-        return "embedded-detector/1"
+    Options = DetectorOptions
+    identity = DetectorOptions().declared()
 
     def propose(self, frames: Frames, nouns: Sequence[str], limit: int) -> list[Proposal]:
         """At most `limit` boxes per frame and noun, confidence falling."""

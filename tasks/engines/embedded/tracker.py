@@ -15,6 +15,7 @@ from schemas import Anchor, Track
 from tasks.engines.base import Frames
 from tasks.engines.embedded import appearance, boundary, flow, plate, seeds
 from tasks.engines.embedded.labelling import Evidence, Subject, doubt, sweep
+from tasks.engines.embedded.options import TrackerOptions, Weightless
 from tasks.engines.embedded.plate import Plate
 from tasks.media.clips import encode_mask
 
@@ -32,10 +33,11 @@ MOSTLY = 0.3
 """A place that a subject covers in more than this share of the frames may be wrong on the plate."""
 
 
-class EmbeddedTracker:
+class EmbeddedTracker(Weightless):
     """Offline tracker for one clip at a time; deterministic, single-threaded, about 3 s for 49 frames of 480×720."""
 
-    identity = "embedded-tracker/2"
+    Options = TrackerOptions
+    identity = TrackerOptions().declared()
 
     def propagate(self, frames: Frames, anchors: Sequence[Anchor]) -> list[Track]:
         """One track per anchor, in their order. frames: RGB uint8 [T, H, W, 3]; masks [H, W] share no pixel."""

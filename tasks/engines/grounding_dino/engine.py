@@ -43,6 +43,7 @@ class GroundingDino:
         sources.check_files(options)
         self._lock = threading.Lock()
         self._network: Network | None = None
+        self._found = ""
         self._fits = options.batch
 
     @cached_property
@@ -51,12 +52,24 @@ class GroundingDino:
         weights, text = sources.digest(o)
         kind = f"transformers {self._version}"
         if o.implementation == "groundingdino":
-            sizes = hashlib.sha256(self._sizes.model_dump_json().encode()).hexdigest()[:12]
-            kind = f"groundingdino-py {self._version} {o.config if o.config in KNOWN else sizes}"
+            kind = f"groundingdino-py {self._version} {self._sizes_found() or o.config}"
         return (
             f"GroundingDINO, {kind}, weights {weights}, text {text}, box>{o.box_threshold:g}, text>{o.text_threshold:g}"
             f", nms {o.nms_iou:g}, {o.shorter}/{o.longer}, {_SHORT[self.dtype]}"
         )
+
+    @property
+    def resolved(self) -> str:
+        """What the settings leave open, as it was when the network was loaded; loads it where it is not yet."""
+        with self._lock:
+            self._load()
+        return self._found
+
+    def _sizes_found(self) -> str:
+        """A digest of sizes that the settings do not name but point to, else nothing."""
+        if self.options.implementation == "transformers" or self.options.config in KNOWN:
+            return ""
+        return hashlib.sha256(self._sizes.model_dump_json().encode()).hexdigest()[:12]
 
     def check(self) -> str:
         """Load all and detect once on a grey frame. UserError says what to do; the line is for people."""
@@ -132,4 +145,5 @@ class GroundingDino:
                     self._network = load_ported(o.checkpoint, o.revision, text_encoder, self.device)
             except torch.cuda.OutOfMemoryError as error:
                 raise InfrastructureError(f"{sources.WHAT}: the GPU's memory does not hold the weights") from error
+            self._found = sources.found(o) + (f", sizes {sizes}" if (sizes := self._sizes_found()) else "")
         return self._network

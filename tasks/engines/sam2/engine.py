@@ -4,6 +4,7 @@ import importlib.metadata
 import logging
 import threading
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +21,9 @@ from tasks.engines.sam2.memory import Model
 from tasks.engines.sam2.options import DEFAULT_CONFIG, Sam2Options
 from tasks.engines.sam2.original import Original, compile_parts
 from tasks.engines.sam2.sweep import Windows, track
-from tasks.engines.weights import digest_of, fit_weights, load_weights
+from tasks.engines.weights import digest_of, fit_weights, hub_commit, load_weights
 from tasks.errors import UserError
 from tasks.store.folder import Folder
-
-VERSION = 1
-"""Raised whenever the same weights and settings give other masks than before."""
 
 log = logging.getLogger(__name__)
 
@@ -57,24 +55,26 @@ class Sam2Tracker:
         self._at_once = options.max_objects
         self._lock = threading.Lock()
         self._model: Model | None = None
+        self._found = ""
 
-    @property
+    @cached_property
     def identity(self) -> str:
         """All that decides about masks: code, weights by content, architecture, precision, image size and windows."""
         o = self.options
         package = importlib.metadata.version(o.implementation)
+        weights = _digest(o) or f"{o.checkpoint}@{o.revision or 'main'}"
         if o.implementation == "sam2":
-            named = o.config if o.config in build.NAMES else None
-            config = named or (DEFAULT_CONFIG if o.config is None else digest_of(Path(o.config)))
-            weights = f"{config}:{digest_of(Path(o.checkpoint))}"
-        elif _is_local(o.checkpoint):
-            folder = Path(o.checkpoint)
-            weights = digest_of(folder / "config.json", *sorted(folder.glob("*.safetensors")))
-        else:
-            weights = f"{o.checkpoint}@{o.revision or 'main'}"
+            weights = f"{_config_digest(o) or o.config or DEFAULT_CONFIG}:{weights}"
         precision = str(self.dtype).removeprefix("torch.")
         size = o.image_size or "own"
-        return f"sam2/{VERSION} {o.implementation}-{package} {weights} {precision} {size} {o.window}/{o.overlap}"
+        return f"{o.engine} {o.implementation}-{package} {weights} {precision} {size} {o.window}/{o.overlap}"
+
+    @property
+    def resolved(self) -> str:
+        """What the settings leave open, as it was when the model was loaded; loads it where it is not yet."""
+        with self._lock:
+            self._loaded()
+        return self._found
 
     def propagate(self, frames: Frames, anchors: Sequence[Anchor]) -> list[Track]:
         """One track per anchor, in their order. frames: RGB uint8 [T, H, W, 3]; masks [H, W] may overlap.
@@ -119,6 +119,10 @@ class Sam2Tracker:
     def _loaded(self) -> Model:
         if self._model is None:
             self._model = self._load()
+            o = self.options
+            self._found = f"weights {_digest(o) or hub_commit(o.checkpoint, o.revision)}"
+            if config := _config_digest(o):
+                self._found += f", config {config}"
         return self._model
 
     def _load(self) -> Model:
@@ -150,6 +154,20 @@ def _within(box: Box, height: int, width: int) -> NDArray[np.float32] | None:
 def _is_local(checkpoint: str) -> bool:
     """A folder that is there, or that cannot be anything but a path; else it is a name on the hub."""
     return Path(checkpoint).exists() or checkpoint.startswith((".", "/", "~")) or checkpoint.count("/") != 1
+
+
+def _digest(options: Sam2Options) -> str | None:
+    """Of local weights; None for a name on the hub."""
+    if options.implementation == "sam2":
+        return digest_of(Path(options.checkpoint))
+    folder = Path(options.checkpoint)
+    local = _is_local(options.checkpoint)
+    return digest_of(folder / "config.json", *sorted(folder.glob("*.safetensors"))) if local else None
+
+
+def _config_digest(options: Sam2Options) -> str | None:
+    """Of an architecture that is a file; None for one of the package's, and where config.json says it."""
+    return None if options.config is None or options.config in build.NAMES else digest_of(Path(options.config))
 
 
 def _check_file(file: Path) -> None:

@@ -65,18 +65,17 @@ class Client:
             return self.served
 
     async def look(self) -> ServedModel:
-        """The same in one try, with errors for people: UserError where it is not to be had."""
+        """What it serves now, whatever it did before, in one try. UserError, for people, where it is not to be had."""
         async with self._lock:
-            if self.served is None:
-                try:
-                    async with asyncio.timeout(LISTING_TIMEOUT_S):
-                        self.served = await self._ask_model()
-                except (openai.OpenAIError, OverlongError, TimeoutError, _NonsenseError) as error:
-                    text = self._judged(error, LISTING_TIMEOUT_S).text
-                    raise UserError(
-                        f"{self.server}: {text}; start the server, for example with `vllm serve MODEL`, or correct "
-                        "base_url (docs/engines/language.md)"
-                    ) from None
+            try:
+                async with asyncio.timeout(LISTING_TIMEOUT_S):
+                    self.served = await self._ask_model()
+            except (openai.OpenAIError, OverlongError, TimeoutError, _NonsenseError) as error:
+                text = self._judged(error, LISTING_TIMEOUT_S).text
+                raise UserError(
+                    f"{self.server}: {text}; start the server, for example with `vllm serve MODEL`, or correct "
+                    "base_url (docs/engines/language.md)"
+                ) from None
             return self.served
 
     async def close(self) -> None:
