@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from schemas import Box
-from tasks.engines.base import Frames, Proposal
+from tasks.engines.base import Frames, Proposal, ranked
 from tasks.engines.embedded.colours import Lab, chroma, is_skin
 from tasks.engines.embedded.options import DetectorOptions, Weightless
 from tasks.engines.embedded.people import Figure, find_person
@@ -40,7 +40,9 @@ class EmbeddedDetector(Weightless):
     identity = DetectorOptions().declared()
 
     def propose(self, frames: Frames, nouns: Sequence[str], limit: int) -> list[Proposal]:
-        """At most `limit` boxes per frame and noun, confidence falling."""
+        """At most `limit` boxes per frame and noun, in the order of `ranked`."""
+        if not len(frames):
+            return []
         views = shrink(frames)
         grounds = foreground(views.labs)
         if not any(ground.strong.any() for ground in grounds):
@@ -54,12 +56,12 @@ class EmbeddedDetector(Weightless):
         ]
         height, width = frames.shape[1:3]
         out = []
-        for noun in nouns:
+        for noun in dict.fromkeys(nouns):
             for score, figure in _ranked(found, noun, views.labs[0].shape[:2], len(frames), limit):
                 x0, y0, x1, y1 = (v / views.scale for v in figure.box)
                 box = Box(x0=x0, y0=y0, x1=min(x1, width), y1=min(y1, height))
                 out.append(Proposal(figure.frame, noun, box, score))
-        return out
+        return ranked(out, nouns)
 
 
 def _repeats(part: Part, others: list[Part]) -> bool:

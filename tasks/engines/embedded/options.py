@@ -21,7 +21,7 @@ class DetectorOptions(EngineOptions):
 
 
 class TrackerOptions(EngineOptions):
-    engine: ClassVar[str] = "embedded-tracker/2"
+    engine: ClassVar[str] = "embedded-tracker/3"
 
 
 class Weightless:

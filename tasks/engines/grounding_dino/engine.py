@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tasks.engines.base import Frames, Proposal
+from tasks.engines.base import Frames, Proposal, ranked
 from tasks.engines.devices import in_parts, pick_device, pick_dtype
 from tasks.engines.grounding_dino import boxes, sources
 from tasks.engines.grounding_dino.architecture import KNOWN, architecture_of
@@ -87,7 +87,7 @@ class GroundingDino:
         )
 
     def propose(self, frames: Frames, nouns: Sequence[str], limit: int) -> list[Proposal]:
-        """At most `limit` boxes per frame and noun, confidence falling, ties by frame, noun, place.
+        """At most `limit` boxes per frame and noun, in the order of `ranked`.
 
         frames: RGB uint8 [T, H, W, 3]. A noun that means nothing to the text encoder has no box. InfrastructureError
         where a single frame does not fit the device; UserError where the network cannot be loaded or gives no numbers.
@@ -104,8 +104,7 @@ class GroundingDino:
                 for frame, reading in enumerate(self._read(network, frames, prompt)):
                     size = (frames.shape[1], frames.shape[2])
                     found += boxes.propose(reading, frame, prompt, size, thresholds, self.options.nms_iou, limit)
-        place = {noun: k for k, noun in reversed(list(enumerate(nouns)))}
-        return sorted(found, key=lambda p: (-p.score, p.frame, place[p.noun], p.box.y0, p.box.x0, p.box.y1, p.box.x1))
+        return ranked(found, nouns)
 
     def _read(self, network: Network, frames: Frames, prompt: Prompt) -> list[Reading]:
         """Per frame the scores of the prompt's nouns and the boxes, as many frames at once as memory holds."""

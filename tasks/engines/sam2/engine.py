@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from schemas import Anchor, Box, Track
 from schemas.tracks import Rle
+from tasks.engines.anchors import Corners, boxes_within
 from tasks.engines.base import Frames
 from tasks.engines.devices import in_parts, pick_device, pick_dtype
 from tasks.engines.sam2 import build
@@ -83,17 +83,13 @@ class Sam2Tracker:
         weights are wrong, InfrastructureError when CUDA's memory does not hold a single ID, ValueError when an anchor's
         frame is not in the clip.
         """
-        length, height, width = frames.shape[:3]
-        for a in anchors:
-            if a.frame >= length:
-                raise ValueError(f"the anchor of {a.id} is on frame {a.frame} of a clip of {length}")
-        boxes = [_within(a.box, height, width) for a in anchors]
+        boxes = boxes_within(frames, anchors)
         given = [(k, a.frame, b) for k, (a, b) in enumerate(zip(anchors, boxes, strict=True)) if b is not None]
         found: dict[int, list[Rle | None]] = {}
         with self._lock:
             model = self._loaded()
 
-            def run(part: Sequence[tuple[int, int, NDArray[np.float32]]]) -> list[list[Rle | None]]:
+            def run(part: Sequence[tuple[int, int, Corners]]) -> list[list[Rle | None]]:
                 try:
                     with torch.inference_mode(), self._autocast():
                         return track(model, frames, [(at, box) for _, at, box in part], self.windows)
@@ -103,7 +99,7 @@ class Sam2Tracker:
 
             for (k, _, _), masks in zip(given, in_parts(given, run, self._at_once, "sam2"), strict=True):
                 found[k] = masks
-        return [Track(id=a.id, masks=tuple(found.get(k, [None] * length))) for k, a in enumerate(anchors)]
+        return [Track(id=a.id, masks=tuple(found.get(k, [None] * len(frames)))) for k, a in enumerate(anchors)]
 
     def check(self) -> str:
         """Load everything and track one box through two frames. One line for people; UserError says what to do."""
@@ -142,13 +138,6 @@ class Sam2Tracker:
         """The sam2 package keeps its weights in fp32 and is run under autocast; transformers' are cast on loading."""
         on = self.dtype != torch.float32 and self.options.implementation == "sam2"
         return torch.autocast(self.device.type, dtype=self.dtype, enabled=on)
-
-
-def _within(box: Box, height: int, width: int) -> NDArray[np.float32] | None:
-    """The box [4] cut to the frame; None where nothing is left."""
-    x0, x1 = np.clip([box.x0, box.x1], 0, width)
-    y0, y1 = np.clip([box.y0, box.y1], 0, height)
-    return None if x1 <= x0 or y1 <= y0 else np.array([x0, y0, x1, y1], dtype=np.float32)
 
 
 def _is_local(checkpoint: str) -> bool:

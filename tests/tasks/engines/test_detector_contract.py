@@ -2,8 +2,8 @@
 
 A detector of your own is held to the same by the environment variable MATRIX_TEST_DETECTOR, as a profile names it:
 
-    MATRIX_TEST_DETECTOR='{"name": "grounding_dino", "options": {"checkpoint": "weights/groundingdino_swinb_cogcoor.pth",
-    "config": "SwinB"}}' python -m pytest tests/tasks/engines/test_detector_contract.py
+    MATRIX_TEST_DETECTOR='{"name": "grounding_dino", "options": {"checkpoint": "groundingdino_swint_ogc.pth"}}' \\
+      python -m pytest tests/tasks/engines/test_detector_contract.py
 
 Random weights see noise; so nothing here asks whether a box is right.
 """
@@ -12,9 +12,11 @@ import json
 import os
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 
 import numpy as np
 import pytest
+import torch
 
 from tasks.engines.base import Proposal
 from tasks.engines.registry import EngineSpec, load_engine
@@ -39,7 +41,10 @@ def detector(request, tmp_path_factory):
     else:
         options = tiny_dino.save_tiny(tmp_path_factory.mktemp(request.param), request.param, seed=8)
         spec = EngineSpec(name="grounding_dino", options=options)
-    return load_engine("detector", spec, Folder(str(tmp_path_factory.mktemp("home"))))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # the models are tiny, and tests run side by side
+    yield load_engine("detector", spec, Folder(str(tmp_path_factory.mktemp("home"))))
+    torch.set_num_threads(threads)
 
 
 def scene(length: int = 4, height: int = 96, width: int = 144) -> np.ndarray:
@@ -83,7 +88,7 @@ def test_confidence_falls_over_all_and_ties_go_by_frame_and_noun(detector):
     found = detector.propose(frames, NOUNS, MANY)
     rank = [(-p.score, p.frame, NOUNS.index(p.noun)) for p in found]
     assert [r[0] for r in rank] == sorted(r[0] for r in rank)
-    for before, after in zip(rank, rank[1:], strict=False):
+    for before, after in pairwise(rank):
         assert before[0] < after[0] or before[1:] <= after[1:]
 
 
