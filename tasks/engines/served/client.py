@@ -124,8 +124,8 @@ class Client:
         if self.served is not None and (now := await self._ask_model()) != self.served:
             raise UserError(
                 f"{self.server} now serves another model: {self.served.name} became {now.name}. Replies of two models "
-                "do not go into one dataset: start the first one again, or set the engine's `model` or `revision` to begin "
-                "the stage anew"
+                "do not go into one dataset: start the first one again, or set the engine's `model` or `revision` to "
+                "begin the stage anew"
             )
         self._doubted = False
 
