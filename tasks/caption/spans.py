@@ -10,10 +10,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from schemas import RoleSpans, Span
-from tasks.grammar.chunks import Phrase, Piece, VerbGroup, chunk, chunk_sentence, first_phrase
+from tasks.grammar.chunks import chunk, chunk_sentence, first_phrase
 from tasks.grammar.clauses import Clause, read_clauses
 from tasks.grammar.entities import Entity
 from tasks.grammar.nouns import ADVERBS, PREPOSITIONS, singular
+from tasks.grammar.pieces import Phrase, Piece, VerbGroup
 from tasks.grammar.tokens import Token, tokenize
 from tasks.grammar.verbs import BE, DO, HAVE, MODALS, guess_lemmas
 

@@ -1,12 +1,16 @@
 """One Protocol per kind of model. A new backend is one new file that implements one of them.
 
-Every engine has an `identity` (name, version, model and revision), which goes into the stage's fingerprint: another
-identity means that the stage and all after it are done anew. An engine that cannot load raises UserError; a failure
-around it (server down, out of memory) raises InfrastructureError. Engines are shared by threads. One that has something
-to load also has `check() -> str`, which loads it, runs once, and says in a line what it is.
+Who an engine is, is said in three steps (docs/engines/README.md). Its options `declare` what settings alone say, which
+is what the stage's fingerprint takes: another line means that the stage and all after it are done anew. An engine whose
+settings leave something open has `resolved -> str`, what it found there, which the first run pins
+(tasks/engines/pins.py). And `identity`, with package versions and the precision in use, goes into the rows.
+
+An engine that cannot load raises UserError; a failure around it (server down, out of memory) raises
+InfrastructureError. Engines are shared by threads. One that has something to load also has `check() -> str`, which
+loads it, runs once, and says in a line what it is.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeVar
 
@@ -97,12 +101,22 @@ class Proposal:
     score: float
 
 
+def ranked(found: Iterable[Proposal], nouns: Sequence[str]) -> list[Proposal]:
+    """Confidence falling over all; ties by frame, by noun as they are asked, by place: top, left, bottom, right."""
+    place = {noun: k for k, noun in reversed(list(enumerate(nouns)))}
+    return sorted(found, key=lambda p: (-p.score, p.frame, place[p.noun], p.box.y0, p.box.x0, p.box.y1, p.box.x1))
+
+
 class Detector(Protocol):
     @property
     def identity(self) -> str: ...
 
     def propose(self, frames: Frames, nouns: Sequence[str], limit: int) -> list[Proposal]:
-        """At most `limit` boxes per frame and noun, confidence falling, in clip pixels, clipped to the frame."""
+        """At most `limit` boxes per frame and noun, in clip pixels, clipped to the frame, in the order of `ranked`.
+
+        Frames may be none, nouns may be none, odd or said twice (they are then asked once). Frames are left as they
+        are. The same question has the same answer.
+        """
         ...
 
 
@@ -111,5 +125,10 @@ class Tracker(Protocol):
     def identity(self) -> str: ...
 
     def propagate(self, frames: Frames, anchors: Sequence[Anchor]) -> list[Track]:
-        """One track per anchor, in their order, from the anchor frame both ways over all frames. Overlaps are kept."""
+        """One track per anchor, in their order, from the anchor frame both ways over all frames. Masks may overlap.
+
+        A mask has the frame's size and shows at least a pixel, else it is None. A box is cut to the frame; one wholly
+        outside of it has an empty track. Frames are left as they are. The same question has the same answer. ValueError
+        where an anchor's frame is not in the clip.
+        """
         ...

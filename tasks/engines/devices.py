@@ -2,14 +2,12 @@
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import torch
 
+from tasks.engines.options import Precision
 from tasks.errors import InfrastructureError, UserError
-
-Device = Literal["auto", "cpu", "cuda"]
-Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -1,45 +1,72 @@
-"""Which engine a profile's name stands for. A new backend is one new file and one line here.
+"""Which engine a profile's name stands for. A new backend is one new folder or file and one line here.
 
 Engines are made once per process and shared by its threads. Making one is cheap and checks all that can be checked
 without loading weights; the weights come with the first clip, or with `check`. One that cannot be is an error, never a
-fallback.
+fallback. What an engine's settings say of its answers (`declared_identity`) needs no engine at all.
 """
 
 import importlib
 import json
 import threading
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import Field, JsonValue
 
 from schemas.settings import Settings, validate
+from tasks.engines.options import EngineOptions
 from tasks.errors import UserError
 from tasks.store.folder import Folder
 
-ENGINES: dict[str, dict[str, str]] = {
+
+@dataclass(frozen=True)
+class EngineEntry:
+    """Where an engine is, as 'module:class' each."""
+
+    options: str
+    """Its `EngineOptions`, in a module that can be imported without the packages of the extra `models`."""
+    engine: str
+    """The class, called with the options and with the folder in which engines of a build may keep things."""
+
+
+ENGINES: dict[str, dict[str, EngineEntry]] = {
     "language": {
-        "embedded": "tasks.engines.embedded.language:EmbeddedLanguage",
-        "openai": "tasks.engines.served.language:ServedLanguage",
+        "embedded": EngineEntry(
+            "tasks.engines.embedded.options:LanguageOptions", "tasks.engines.embedded.language:EmbeddedLanguage"
+        ),
+        "openai": EngineEntry(
+            "tasks.engines.served.options:LanguageOptions", "tasks.engines.served.language:ServedLanguage"
+        ),
     },
-    "captioner": {"openai": "tasks.engines.served.captioner:ServedCaptioner"},
+    "captioner": {
+        "openai": EngineEntry(
+            "tasks.engines.served.options:CaptionerOptions", "tasks.engines.served.captioner:ServedCaptioner"
+        ),
+    },
     "verifier": {
-        "embedded": "tasks.engines.embedded.verifier:EmbeddedVerifier",
-        "openai": "tasks.engines.served.verifier:ServedVerifier",
+        "embedded": EngineEntry(
+            "tasks.engines.embedded.options:VerifierOptions", "tasks.engines.embedded.verifier:EmbeddedVerifier"
+        ),
+        "openai": EngineEntry(
+            "tasks.engines.served.options:VerifierOptions", "tasks.engines.served.verifier:ServedVerifier"
+        ),
     },
     "detector": {
-        "embedded": "tasks.engines.embedded.detector:EmbeddedDetector",
-        "grounding_dino": "tasks.engines.grounding_dino.engine:GroundingDino",
+        "embedded": EngineEntry(
+            "tasks.engines.embedded.options:DetectorOptions", "tasks.engines.embedded.detector:EmbeddedDetector"
+        ),
+        "grounding_dino": EngineEntry(
+            "tasks.engines.grounding_dino.options:DinoOptions", "tasks.engines.grounding_dino.engine:GroundingDino"
+        ),
     },
     "tracker": {
-        "embedded": "tasks.engines.embedded.tracker:EmbeddedTracker",
-        "sam2": "tasks.engines.sam2.engine:Sam2Tracker",
+        "embedded": EngineEntry(
+            "tasks.engines.embedded.options:TrackerOptions", "tasks.engines.embedded.tracker:EmbeddedTracker"
+        ),
+        "sam2": EngineEntry("tasks.engines.sam2.options:Sam2Options", "tasks.engines.sam2.engine:Sam2Tracker"),
     },
 }
-"""kind → name → 'module:class'.
-
-A class with `Options`, a `Settings` model, is called with the spec's options as that model and with the folder in which
-engines of this build may keep things (the reply cache); one without takes no options and is called with nothing.
-"""
+"""kind → name → where it is."""
 
 
 class EngineSpec(Settings):
@@ -53,43 +80,48 @@ _loaded: dict[tuple[str, str, str, str], Any] = {}
 _lock = threading.Lock()
 
 
+def declared_identity(kind: str, spec: EngineSpec) -> str:
+    """What the settings of an engine say of its answers, for the fingerprint of the stage that asks it.
+
+    Needs no weights, no server and none of the packages that the engine itself needs. UserError as for `load_engine`
+    where the name or an option is wrong.
+    """
+    return _options(kind, spec).declared()
+
+
 def load_engine(kind: str, spec: EngineSpec, home: Folder) -> Any:
     """The engine of `kind` for `spec`, made on first use. UserError when the name, an option or what it names is wrong.
 
     home: where engines of this build may keep things between runs.
     """
+    options = _options(kind, spec)
+    key = (kind, spec.name, json.dumps(spec.options, sort_keys=True), home.root)
+    with _lock:
+        if key not in _loaded:
+            try:
+                made = _named(ENGINES[kind][spec.name].engine)
+            except ModuleNotFoundError as error:
+                raise UserError(
+                    f"engines.{kind}.name: {spec.name!r} needs the package {error.name!r}: "
+                    "install with the extra `models` (see docs/engines/README.md)"
+                ) from error
+            _loaded[key] = made(options, home)
+        return _loaded[key]
+
+
+def _options(kind: str, spec: EngineSpec) -> EngineOptions:
     known = ENGINES[kind]
     if spec.name not in known:
         raise UserError(
             f"engines.{kind}.name: no {kind} engine is called {spec.name!r}; there is: {', '.join(sorted(known))}"
         )
-    key = (kind, spec.name, json.dumps(spec.options, sort_keys=True), home.root)
-    with _lock:
-        if key not in _loaded:
-            _loaded[key] = _make(kind, spec, known[spec.name], home)
-        return _loaded[key]
-
-
-def _make(kind: str, spec: EngineSpec, target: str, home: Folder) -> Any:
-    module, _, name = target.partition(":")
+    model: type[EngineOptions] = _named(known[spec.name].options)
     try:
-        factory = getattr(importlib.import_module(module), name)
-    except ModuleNotFoundError as error:
-        raise UserError(
-            f"engines.{kind}.name: {spec.name!r} needs the package {error.name!r}: "
-            "install with the extra `models` (see docs/engines/README.md)"
-        ) from error
-    model = getattr(factory, "Options", None)
-    if model is None:
-        if spec.options:
-            raise UserError(f"engines.{kind}.options: the engine {spec.name!r} takes none")
-        return factory()
-    try:
-        options = validate(model, dict(spec.options))
+        return validate(model, dict(spec.options))
     except ValueError as error:
         raise UserError(f"engines.{kind}.options: {str(error).removeprefix('settings: ')}") from None
-    return factory(options, home)
 
 
-def declared_identity(kind: str, spec: EngineSpec) -> str:
-    return f"{spec.name} {json.dumps(spec.options, sort_keys=True)}"
+def _named(target: str) -> Any:
+    module, _, name = target.partition(":")
+    return getattr(importlib.import_module(module), name)

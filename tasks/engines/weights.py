@@ -18,6 +18,7 @@ from tasks.errors import UserError
 Weights = dict[str, torch.Tensor]
 
 _NESTED = ("model", "state_dict", "model_state_dict")
+_IN_EVERY_REPOSITORY = ("config.json", "tokenizer_config.json", "tokenizer.json", "vocab.txt")
 
 
 def load_weights(path: Path, what: str) -> Weights:
@@ -88,6 +89,14 @@ def digest_of(*paths: Path) -> str:
         stat = path.stat()
         whole.update(_digest(path, stat.st_size, stat.st_mtime_ns))
     return whole.hexdigest()[:12]
+
+
+def hub_commit(name: str, revision: str | None) -> str:
+    """The commit, 12 hex digits, that a name on the hub stood for when it was loaded. Asks the cache, not the hub."""
+    from huggingface_hub import try_to_load_from_cache
+
+    cached = (try_to_load_from_cache(name, file, revision=revision) for file in _IN_EVERY_REPOSITORY)
+    return next(Path(path).parent.name for path in cached if isinstance(path, str))[:12]
 
 
 @lru_cache(maxsize=64)

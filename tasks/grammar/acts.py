@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tasks.grammar import nouns
-from tasks.grammar.chunks import Phrase
 from tasks.grammar.clauses import Clause
+from tasks.grammar.pieces import Phrase
 from tasks.grammar.tokens import Token
 from tasks.grammar.verbs import BY_AIR, DATIVE, NO_ACTS, PREPOSITIONAL, RATINGS, TRANSFER, third_person
 

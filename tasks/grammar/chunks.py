@@ -1,82 +1,20 @@
-"""Tagged tokens to noun phrases and verb groups, the pieces that clauses are made of.
+"""Tagged tokens to the pieces of a sentence: noun phrases, verb groups and what stands between.
 
 A noun phrase takes in what tells its referent apart: "man in the red shirt", "ball on the left". Its range leaves out
 the article. A verb group holds auxiliaries and head verb; particles join it when the clause is read.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 
 from tasks.grammar import nouns
 from tasks.grammar.nouns import word_set
-from tasks.grammar.tokens import Form, Tag, Tagged, Token, sentence_ranges, tag, tokenize
+from tasks.grammar.pieces import Mark, Phrase, Piece, VerbGroup
+from tasks.grammar.tagging import Form, Tagged, tag
+from tasks.grammar.tokens import Token, sentence_ranges, tokenize
 
 _SIDES = word_set("left right upper lower top bottom front middle central")
 _GROUPS = word_set("group pair couple crowd team flock herd pack set number piece slice chunk bit strand")
-
-
-@dataclass(frozen=True)
-class Phrase:
-    """A noun phrase or pronoun at `caption[start:end]`, without its article."""
-
-    start: int
-    end: int
-    head: str
-    """Singular and lower case; the pronoun itself; "" for "the other"."""
-    determiner: str = ""
-    modifiers: tuple[str, ...] = ()
-    """Words before the head."""
-    plural: bool = False
-    pronoun: bool = False
-    worn: tuple[tuple[str, frozenset[str]], ...] = ()
-    """Garments and hair that set the referent apart, each with its adjectives; garment "" for "in red"."""
-    places: frozenset[str] = frozenset()
-
-    @property
-    def living(self) -> bool:
-        return nouns.is_living(self.head)
-
-    @property
-    def colours(self) -> frozenset[str]:
-        return frozenset(self.modifiers) & nouns.COLOURS
-
-    @property
-    def target(self) -> bool:
-        """Whether it can be acted on: no body part, no scenery, no abstraction, not oneself."""
-        if self.pronoun:
-            return self.head not in nouns.REFLEXIVES
-        return self.head not in nouns.NON_TARGETS or nouns.is_living(self.head)
-
-
-@dataclass(frozen=True)
-class VerbGroup:
-    """Auxiliaries and head verb."""
-
-    tokens: tuple[Token, ...]
-    lemma: str
-    form: Form
-    """Of the head verb; "base" with `infinitive` for "to push"."""
-    finite: bool
-    passive: bool = False
-    infinitive: bool = False
-    negated: bool = False
-    modal: bool = False
-
-
-@dataclass(frozen=True)
-class Mark:
-    """Any other word that shapes a clause."""
-
-    tag: Tag
-    token: Token
-
-    @property
-    def low(self) -> str:
-        return self.token.low
-
-
-Piece = Phrase | VerbGroup | Mark
 
 
 def chunk_sentence(text: str, start: int, end: int) -> list[Piece]:

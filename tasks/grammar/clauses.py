@@ -7,7 +7,7 @@ clauses, participles before and after their noun, infinitives, passives and verb
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from tasks.grammar.chunks import Mark, Phrase, Piece, VerbGroup
+from tasks.grammar.pieces import Mark, Phrase, Piece, VerbGroup
 from tasks.grammar.tokens import Token
 from tasks.grammar.verbs import INTENT, OBJECT_CONTROL, PARTICLES, PHRASAL
 

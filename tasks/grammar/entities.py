@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from tasks.grammar import nouns
-from tasks.grammar.chunks import Phrase
+from tasks.grammar.pieces import Phrase
 
 INDEFINITE = frozenset({"a", "an", "another", "some", "one", "two", "three", "several", "many", "each", "every"})
 _SINGULAR_PERSON = frozenset({"he", "him", "she", "her"})

@@ -6,9 +6,10 @@ from functools import lru_cache
 
 from tasks.grammar import nouns
 from tasks.grammar.acts import Act, acts_of
-from tasks.grammar.chunks import Mark, Phrase, Piece, chunk_sentence
+from tasks.grammar.chunks import chunk_sentence
 from tasks.grammar.clauses import Clause, read_clauses
 from tasks.grammar.entities import Entities, Entity
+from tasks.grammar.pieces import Mark, Phrase, Piece
 from tasks.grammar.tokens import sentence_ranges
 
 MAX_FACTS = 48

@@ -12,23 +12,10 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from schemas import RoleSpans, Span
+from tasks.world.acts import Act, Link
 from tasks.world.phrases import Actor
 from tasks.world.sentences import Mark, camera_sentences, plain_sentences, scenery, sentences_for, side_sentences
-from tasks.world.words import KIND, PRONOUNS, THROUGH_CONTACT, TO_RATING, WITH_RATING, Verb, pronoun
-
-Link = Literal["none", "single", "then", "while", "chain"]
-
-
-@dataclass(frozen=True)
-class Act:
-    """One verb with its actors, by key. `catch` marks a throw whose end the caption tells too."""
-
-    verb: Verb
-    subject: str
-    object: str
-    recipient: str | None = None
-    instrument: str | None = None
-    catch: Verb | None = None
+from tasks.world.words import KIND, PRONOUNS, THROUGH_CONTACT, TO_RATING, WITH_RATING, pronoun
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """What each verb looks like: the movements of its actors and the true interval in which it is seen.
 
-Every motion takes the stage, the act, a lane and a time span in seconds, adds movements to the puppets, and returns the
-interval of each of its triplets: "verb", "to", "with", "catch". Contact verbs really touch during that interval.
+Every motion takes the theatre, the act, a lane and a time span in seconds, adds movements to the puppets, and returns
+the interval of each of its triplets: "verb", "to", "with", "catch". Contact verbs really touch during that interval.
 """
 
 import math
@@ -9,7 +9,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tasks.world.stage import (
+from tasks.world.theatre import (
     BACK,
     CHEST,
     FRONT,
@@ -18,7 +18,7 @@ from tasks.world.stage import (
     UP,
     Point,
     Puppet,
-    Stage,
+    Theatre,
     arc,
     fall,
     line,
@@ -66,278 +66,282 @@ def reach(puppet: Puppet) -> float:
     return (0.6 if puppet.mouth else FRONT[0]) * puppet.size
 
 
-def walk(stage: Stage, key: str, t0: float, t1: float, x: float, y: float | None = None, even: bool = False) -> None:
+def walk(
+    theatre: Theatre, key: str, t0: float, t1: float, x: float, y: float | None = None, even: bool = False
+) -> None:
     """Walk from where the puppet is at t0, looking where it goes."""
-    a = stage.position(key, t0)
+    a = theatre.position(key, t0)
     b = (x, a[1] if y is None else y, a[2])
-    puppet = stage.puppets[key]
+    puppet = theatre.puppets[key]
     puppet.go(t0, t1, line(t0, t1, a, b, even))
     if abs(b[0] - a[0]) > 0.01:
         puppet.faces.append((t0, 1 if b[0] > a[0] else -1))
 
 
-def place(stage: Stage, key: str, x: float, y: float, z: float = 0.0) -> None:
+def place(theatre: Theatre, key: str, x: float, y: float, z: float = 0.0) -> None:
     """Stand there from the beginning, unless an earlier act has already placed it."""
-    puppet = stage.puppets[key]
+    puppet = theatre.puppets[key]
     if not puppet.path and not puppet.holds:
         puppet.go(0.0, 0.0, still((x, y, z)))
 
 
-def _begin(stage: Stage, key: str, lane: Lane, share: float) -> None:
+def _begin(theatre: Theatre, key: str, lane: Lane, share: float) -> None:
     """The subject's first place: in its lane, or outside the picture."""
-    outside = -lane.d * (stage.edge + 0.2)
-    place(stage, key, outside if lane.enters else lane.x(share), lane.y)
+    outside = -lane.d * (theatre.edge + 0.2)
+    place(theatre, key, outside if lane.enters else lane.x(share), lane.y)
 
 
-def _push(stage: Stage, cue: Cue, lane: Lane, t0: float, t1: float, _rng: random.Random) -> Beats:
-    s, o = stage.puppets[cue.subject], stage.puppets[cue.object]
-    tool = 0.62 * stage.puppets[cue.instrument].size if cue.instrument else 0.0
+def _push(theatre: Theatre, cue: Cue, lane: Lane, t0: float, t1: float, _rng: random.Random) -> Beats:
+    s, o = theatre.puppets[cue.subject], theatre.puppets[cue.object]
+    tool = 0.62 * theatre.puppets[cue.instrument].size if cue.instrument else 0.0
     gap = reach(s) + o.half * 0.85 + tool
     touch, end = t0 + 0.3 * (t1 - t0), t1 - 0.12 * (t1 - t0)
     share = min(0.42, 0.06 + (gap + 0.1) / lane.width)
-    place(stage, cue.object, lane.x(share), lane.y + 0.005)
-    _begin(stage, cue.subject, lane, 0.0)
-    start = stage.position(cue.object, t0)
-    walk(stage, cue.subject, t0, touch, start[0] - lane.d * gap, lane.y)
+    place(theatre, cue.object, lane.x(share), lane.y + 0.005)
+    _begin(theatre, cue.subject, lane, 0.0)
+    start = theatre.position(cue.object, t0)
+    walk(theatre, cue.subject, t0, touch, start[0] - lane.d * gap, lane.y)
     s.faces.append((t0, lane.d))
     far = lane.x(0.95) - start[0]
-    walk(stage, cue.subject, touch, end, start[0] - lane.d * gap + far)
+    walk(theatre, cue.subject, touch, end, start[0] - lane.d * gap + far)
     o.go(touch, end, line(touch, end, start, (start[0] + far, start[1], 0.0)))
     if cue.instrument:
-        _grip(stage, cue, lambda t: _side(stage, cue.object, t, -lane.d * 0.8), s)
+        _grip(theatre, cue, lambda t: _side(theatre, cue.object, t, -lane.d * 0.8), s)
         return {"verb": (touch, end), "with": (0.0, t1)}
     if s.mouth:
         s.hands += [(t0, (0.56, 0.4)), (touch, (0.6, 0.22)), (end, (0.6, 0.22)), (end + 0.3, (0.56, 0.4))]
     else:
         s.hands += [(touch - 0.5, REST), (touch - 0.1, FRONT), (end, FRONT), (end + 0.4, REST)]
-    s.touches.append((touch, end, lambda t: _side(stage, cue.object, t, -lane.d * 0.8)))
+    s.touches.append((touch, end, lambda t: _side(theatre, cue.object, t, -lane.d * 0.8)))
     return {"verb": (touch, end)}
 
 
-def _side(stage: Stage, key: str, t: float, share: float) -> Point:
+def _side(theatre: Theatre, key: str, t: float, share: float) -> Point:
     """A point on a thing: `share` of its half width to the right of its middle, a bit above half its height."""
-    x, y, z = stage.position(key, t)
-    puppet = stage.puppets[key]
-    return x + share * puppet.half, y, z + 0.55 * stage.tall(puppet)
+    x, y, z = theatre.position(key, t)
+    puppet = theatre.puppets[key]
+    return x + share * puppet.half, y, z + 0.55 * theatre.tall(puppet)
 
 
-def _grip(stage: Stage, cue: Cue, target: Callable[[float], Point], s: Puppet) -> None:
+def _grip(theatre: Theatre, cue: Cue, target: Callable[[float], Point], s: Puppet) -> None:
     """The instrument lies in the hand all the time and points at the target."""
     assert cue.instrument is not None
-    tool = stage.puppets[cue.instrument]
+    tool = theatre.puppets[cue.instrument]
     tool.holds.append((0.0, 1e9, cue.subject))
     tool.aims.append((0.0, 1e9, target))
     s.hands.append((0.0, FRONT))
 
 
-def _pull(stage: Stage, cue: Cue, lane: Lane, t0: float, t1: float, _rng: random.Random) -> Beats:
-    s, o = stage.puppets[cue.subject], stage.puppets[cue.object]
-    tool = 0.62 * stage.puppets[cue.instrument].size if cue.instrument else 0.0
+def _pull(theatre: Theatre, cue: Cue, lane: Lane, t0: float, t1: float, _rng: random.Random) -> Beats:
+    s, o = theatre.puppets[cue.subject], theatre.puppets[cue.object]
+    tool = 0.62 * theatre.puppets[cue.instrument].size if cue.instrument else 0.0
     gap = reach(s) + o.half * 0.85 + tool
     touch, end = t0 + 0.25 * (t1 - t0), t1 - 0.1 * (t1 - t0)
-    place(stage, cue.object, lane.x(0.08), lane.y + 0.005)
-    start = stage.position(cue.object, t0)
-    place(stage, cue.subject, start[0] + lane.d * (gap + 0.15), lane.y)
-    walk(stage, cue.subject, t0, touch, start[0] + lane.d * gap, lane.y)
-    walk(stage, cue.subject, touch, end, lane.x(0.95))
+    place(theatre, cue.object, lane.x(0.08), lane.y + 0.005)
+    start = theatre.position(cue.object, t0)
+    place(theatre, cue.subject, start[0] + lane.d * (gap + 0.15), lane.y)
+    walk(theatre, cue.subject, t0, touch, start[0] + lane.d * gap, lane.y)
+    walk(theatre, cue.subject, touch, end, lane.x(0.95))
     s.faces[:] = [(0.0, -lane.d)]
     far = lane.x(0.95) - lane.d * gap - start[0]
     o.go(touch, end, line(touch, end, start, (start[0] + far, start[1], 0.0)))
     if cue.instrument:
-        _grip(stage, cue, lambda t: _side(stage, cue.object, t, lane.d * 0.8), s)
+        _grip(theatre, cue, lambda t: _side(theatre, cue.object, t, lane.d * 0.8), s)
         return {"verb": (touch, end), "with": (0.0, t1)}
     if not s.mouth:
         s.hands += [(touch - 0.5, REST), (touch - 0.1, FRONT), (end, FRONT), (end + 0.4, REST)]
-    s.touches.append((touch, end, lambda t: _side(stage, cue.object, t, lane.d * 0.8)))
+    s.touches.append((touch, end, lambda t: _side(theatre, cue.object, t, lane.d * 0.8)))
     return {"verb": (touch, end)}
 
 
-def _approach(stage: Stage, cue: Cue, lane: Lane, t0: float, touch: float, share: float) -> None:
+def _approach(theatre: Theatre, cue: Cue, lane: Lane, t0: float, touch: float, share: float) -> None:
     """Walk up to a thing on the floor, so that it lies before the hands."""
-    s = stage.puppets[cue.subject]
-    place(stage, cue.object, lane.x(share), lane.y + 0.005)
-    _begin(stage, cue.subject, lane, max(share - 0.6, 0.0))
-    x = stage.position(cue.object, t0)[0]
-    hold = (0.6 if s.mouth else LOW[0]) * s.size + 0.4 * stage.puppets[cue.object].half
-    walk(stage, cue.subject, t0, touch - 0.25, x - lane.d * hold, lane.y)
+    s = theatre.puppets[cue.subject]
+    place(theatre, cue.object, lane.x(share), lane.y + 0.005)
+    _begin(theatre, cue.subject, lane, max(share - 0.6, 0.0))
+    x = theatre.position(cue.object, t0)[0]
+    hold = (0.6 if s.mouth else LOW[0]) * s.size + 0.4 * theatre.puppets[cue.object].half
+    walk(theatre, cue.subject, t0, touch - 0.25, x - lane.d * hold, lane.y)
     s.faces.append((t0, lane.d))
 
 
-def _take(stage: Stage, cue: Cue, touch: float, posture: tuple[float, float], up: float) -> None:
+def _take(theatre: Theatre, cue: Cue, touch: float, posture: tuple[float, float], up: float) -> None:
     """Grasp a thing on the floor at `touch` and raise it until `up`."""
-    s = stage.puppets[cue.subject]
+    s = theatre.puppets[cue.subject]
     low = (0.6, 0.1) if s.mouth else LOW
     rest = (0.6, 0.46) if s.mouth else REST
     s.hands += [(touch - 0.6, rest), (touch, low), (touch + 0.15, low), (up, posture)]
-    stage.puppets[cue.object].holds.append((touch, 1e9, cue.subject))
+    theatre.puppets[cue.object].holds.append((touch, 1e9, cue.subject))
 
 
-def _lift(stage: Stage, cue: Cue, lane: Lane, t0: float, t1: float, rng: random.Random) -> Beats:
+def _lift(theatre: Theatre, cue: Cue, lane: Lane, t0: float, t1: float, rng: random.Random) -> Beats:
     touch, up = t0 + 0.4 * (t1 - t0), t0 + 0.85 * (t1 - t0)
-    _approach(stage, cue, lane, t0, touch, 0.55)
-    _take(stage, cue, touch, rng.choice((CHEST, UP)), up)
+    _approach(theatre, cue, lane, t0, touch, 0.55)
+    _take(theatre, cue, touch, rng.choice((CHEST, UP)), up)
     return {"verb": (touch, up)}
 
 
-def _held(stage: Stage, cue: Cue, t0: float) -> None:
+def _held(theatre: Theatre, cue: Cue, t0: float) -> None:
     """Hold the thing at the chest (in the mouth) from the beginning, unless an earlier act took it up."""
-    s = stage.puppets[cue.subject]
-    if stage.holder(cue.object, t0) == cue.subject:
+    s = theatre.puppets[cue.subject]
+    if theatre.holder(cue.object, t0) == cue.subject:
         s.hands += [] if s.mouth else [(t0, s.hands[-1][1]), (t0 + 0.3, CHEST)]
         return
     s.hands.append((0.0, (0.6, 0.46) if s.mouth else CHEST))
-    stage.puppets[cue.object].holds.append((0.0, 1e9, cue.subject))
+    theatre.puppets[cue.object].holds.append((0.0, 1e9, cue.subject))
 
 
-def _carry(stage: Stage, cue: Cue, lane: Lane, t0: float, t1: float, _rng: random.Random) -> Beats:
-    before = stage.holder(cue.object, t0) == cue.subject if stage.puppets[cue.object].holds else False
-    _begin(stage, cue.subject, lane, 0.0)
-    _held(stage, cue, t0)
-    here = stage.position(cue.subject, t0)[0]
+def _carry(theatre: Theatre, cue: Cue, lane: Lane, t0: float, t1: float, _rng: random.Random) -> Beats:
+    before = theatre.holder(cue.object, t0) == cue.subject if theatre.puppets[cue.object].holds else False
+    _begin(theatre, cue.subject, lane, 0.0)
+    _held(theatre, cue, t0)
+    here = theatre.position(cue.subject, t0)[0]
     x = lane.x(0.86) if abs(lane.x(0.86) - here) > 0.3 else lane.x(0.14)
-    walk(stage, cue.subject, t0, t1, x, lane.y, even=True)
+    walk(theatre, cue.subject, t0, t1, x, lane.y, even=True)
     return {"verb": (t0 if before or lane.enters else 0.0, t1)}
 
 
-def _hold(stage: Stage, cue: Cue, lane: Lane, t0: float, t1: float, _rng: random.Random) -> Beats:
-    s = stage.puppets[cue.subject]
-    place(stage, cue.subject, lane.x(0.4), lane.y)
+def _hold(theatre: Theatre, cue: Cue, lane: Lane, t0: float, t1: float, _rng: random.Random) -> Beats:
+    s = theatre.puppets[cue.subject]
+    place(theatre, cue.subject, lane.x(0.4), lane.y)
     s.faces.append((0.0, lane.d))
-    _held(stage, cue, t0)
+    _held(theatre, cue, t0)
     base = s.hands[-1][1]
     for i in range(1, 9):
         s.hands.append((t0 + 0.3 + i * (t1 - t0) / 9, (base[0], base[1] + (0.03 if i % 2 else -0.03))))
-    x = stage.position(cue.subject, t0)[0]
+    x = theatre.position(cue.subject, t0)[0]
     for i in range(4):
         a, b = t0 + i * (t1 - t0) / 4, t0 + (i + 1) * (t1 - t0) / 4
         s.go(a, b, line(a, b, (x + (0.02 if i % 2 else 0.0), lane.y, 0.0), (x + (0.0 if i % 2 else 0.02), lane.y, 0.0)))
     return {"verb": (0.0, t1)}
 
 
-def _release(stage: Stage, cue: Cue, t: float) -> Point:
+def _release(theatre: Theatre, cue: Cue, t: float) -> Point:
     """Let go of the thing at t; returns where it is then."""
-    at = stage.position(cue.object, t - 1e-6)
-    o = stage.puppets[cue.object]
+    at = theatre.position(cue.object, t - 1e-6)
+    o = theatre.puppets[cue.object]
     o.holds[:] = [(a, min(b, t), who) for a, b, who in o.holds]
     return at
 
 
-def _drop(stage: Stage, cue: Cue, lane: Lane, t0: float, t1: float, _rng: random.Random) -> Beats:
-    s = stage.puppets[cue.subject]
-    place(stage, cue.subject, lane.x(0.3), lane.y)
+def _drop(theatre: Theatre, cue: Cue, lane: Lane, t0: float, t1: float, _rng: random.Random) -> Beats:
+    s = theatre.puppets[cue.subject]
+    place(theatre, cue.subject, lane.x(0.3), lane.y)
     s.faces.append((0.0, lane.d))
-    _held(stage, cue, t0)
+    _held(theatre, cue, t0)
     go = t0 + 0.5 * (t1 - t0)
-    if abs(lane.x(0.3) - stage.position(cue.subject, t0)[0]) < 0.01:
-        walk(stage, cue.subject, t0, go - 0.2, lane.x(0.45))
-    at = _release(stage, cue, go)
-    stage.puppets[cue.object].go(go, go + 0.45, fall(go, go + 0.45, at))
+    if abs(lane.x(0.3) - theatre.position(cue.subject, t0)[0]) < 0.01:
+        walk(theatre, cue.subject, t0, go - 0.2, lane.x(0.45))
+    at = _release(theatre, cue, go)
+    theatre.puppets[cue.object].go(go, go + 0.45, fall(go, go + 0.45, at))
     if not s.mouth:
         s.hands += [(go + 0.05, CHEST), (go + 0.5, REST)]
     return {"verb": (go - 0.4, go + 0.45)}
 
 
-def _put(stage: Stage, cue: Cue, lane: Lane, t0: float, t1: float, _rng: random.Random) -> Beats:
-    s = stage.puppets[cue.subject]
-    place(stage, cue.subject, lane.x(0.3), lane.y)
+def _put(theatre: Theatre, cue: Cue, lane: Lane, t0: float, t1: float, _rng: random.Random) -> Beats:
+    s = theatre.puppets[cue.subject]
+    place(theatre, cue.subject, lane.x(0.3), lane.y)
     s.faces.append((0.0, lane.d))
-    _held(stage, cue, t0)
+    _held(theatre, cue, t0)
     low, down = t0 + 0.35 * (t1 - t0), t0 + 0.65 * (t1 - t0)
     s.hands += [(low, CHEST), (down, LOW), (down + 0.15, LOW), (down + 0.7, REST)]
-    at = _release(stage, cue, down)
-    stage.puppets[cue.object].go(down, down + 0.1, fall(down, down + 0.1, at))
-    x = stage.position(cue.subject, down)[0]
+    at = _release(theatre, cue, down)
+    theatre.puppets[cue.object].go(down, down + 0.1, fall(down, down + 0.1, at))
+    x = theatre.position(cue.subject, down)[0]
     s.go(
-        down + 0.3, t1, line(down + 0.3, t1, (x, lane.y, 0.0), (x - stage.face(cue.subject, down) * 0.15, lane.y, 0.0))
+        down + 0.3,
+        t1,
+        line(down + 0.3, t1, (x, lane.y, 0.0), (x - theatre.face(cue.subject, down) * 0.15, lane.y, 0.0)),
     )
     return {"verb": (low, down)}
 
 
-def _kick(stage: Stage, cue: Cue, lane: Lane, t0: float, t1: float, _rng: random.Random) -> Beats:
-    s, o = stage.puppets[cue.subject], stage.puppets[cue.object]
+def _kick(theatre: Theatre, cue: Cue, lane: Lane, t0: float, t1: float, _rng: random.Random) -> Beats:
+    s, o = theatre.puppets[cue.subject], theatre.puppets[cue.object]
     hit = t0 + 0.45 * (t1 - t0)
-    place(stage, cue.object, lane.x(0.4), lane.y + 0.005)
-    _begin(stage, cue.subject, lane, 0.0)
-    x = stage.position(cue.object, t0)[0]
-    walk(stage, cue.subject, t0, hit - 0.1, x - lane.d * (0.2 * s.size + o.half), lane.y)
+    place(theatre, cue.object, lane.x(0.4), lane.y + 0.005)
+    _begin(theatre, cue.subject, lane, 0.0)
+    x = theatre.position(cue.object, t0)[0]
+    walk(theatre, cue.subject, t0, hit - 0.1, x - lane.d * (0.2 * s.size + o.half), lane.y)
     s.faces.append((t0, lane.d))
     s.kicks.append(hit)
-    start = stage.position(cue.object, hit)
+    start = theatre.position(cue.object, hit)
     end = min(hit + 1.6, t1)
     o.go(hit, end, slide(hit, end, start, lane.x(1.0) - start[0]))
     return {"verb": (hit - 0.2, hit + 0.3)}
 
 
-def _throw(stage: Stage, cue: Cue, lane: Lane, t0: float, t1: float, _rng: random.Random) -> Beats:
+def _throw(theatre: Theatre, cue: Cue, lane: Lane, t0: float, t1: float, _rng: random.Random) -> Beats:
     assert cue.recipient is not None
-    s, o, r = (stage.puppets[k] for k in (cue.subject, cue.object, cue.recipient))
-    place(stage, cue.subject, lane.x(0.1), lane.y)
-    place(stage, cue.recipient, lane.x(0.92), lane.y)
-    away = 1 if stage.position(cue.recipient, t0)[0] > stage.position(cue.subject, t0)[0] else -1
+    s, o, r = (theatre.puppets[k] for k in (cue.subject, cue.object, cue.recipient))
+    place(theatre, cue.subject, lane.x(0.1), lane.y)
+    place(theatre, cue.recipient, lane.x(0.92), lane.y)
+    away = 1 if theatre.position(cue.recipient, t0)[0] > theatre.position(cue.subject, t0)[0] else -1
     s.faces.append((t0, away))
     r.faces.append((0.0, -away))
-    _held(stage, cue, t0)
+    _held(theatre, cue, t0)
     go = t0 + 0.45 * (t1 - t0)
     land = go + 0.9
     s.hands += [(go - 0.7, CHEST), (go - 0.25, BACK), (go, UP), (go + 0.5, REST)]
-    at = _release(stage, cue, go)
+    at = _release(theatre, cue, go)
     if not r.mouth:
         r.hands += [(land - 0.6, REST), (land - 0.1, CHEST)]
     beats = {"verb": (go - 0.5, go + 0.1), "to": (go - 0.1, land)}
     if cue.catch:
-        hand = stage.hand(cue.recipient, land)
-        end = (hand[0] - away * 0.45 * o.half, lane.y + 0.004, max(hand[2] - 0.5 * stage.tall(o), 0.0))
+        hand = theatre.hand(cue.recipient, land)
+        end = (hand[0] - away * 0.45 * o.half, lane.y + 0.004, max(hand[2] - 0.5 * theatre.tall(o), 0.0))
         o.holds.append((land, 1e9, cue.recipient))
         beats["catch"] = (land, t1)
     else:
-        end = (stage.position(cue.recipient, land)[0] - away * (0.1 + o.half), lane.y + 0.01, 0.0)
+        end = (theatre.position(cue.recipient, land)[0] - away * (0.1 + o.half), lane.y + 0.01, 0.0)
     o.go(go, land, arc(go, land, at, end, 0.16))
     return beats
 
 
-def _hand(stage: Stage, cue: Cue, lane: Lane, t0: float, t1: float, _rng: random.Random) -> Beats:
+def _hand(theatre: Theatre, cue: Cue, lane: Lane, t0: float, t1: float, _rng: random.Random) -> Beats:
     assert cue.recipient is not None
-    s, o, r = (stage.puppets[k] for k in (cue.subject, cue.object, cue.recipient))
+    s, o, r = (theatre.puppets[k] for k in (cue.subject, cue.object, cue.recipient))
     meet = t0 + 0.5 * (t1 - t0)
-    place(stage, cue.subject, lane.x(0.1), lane.y)
-    place(stage, cue.recipient, lane.x(0.75), lane.y)
-    away = 1 if stage.position(cue.recipient, t0)[0] > stage.position(cue.subject, t0)[0] else -1
-    _held(stage, cue, t0)
+    place(theatre, cue.subject, lane.x(0.1), lane.y)
+    place(theatre, cue.recipient, lane.x(0.75), lane.y)
+    away = 1 if theatre.position(cue.recipient, t0)[0] > theatre.position(cue.subject, t0)[0] else -1
+    _held(theatre, cue, t0)
     r.faces.append((0.0, -away))
-    x = stage.position(cue.recipient, meet)[0] - away * (reach(s) + reach(r) + 0.6 * o.half)
-    walk(stage, cue.subject, t0, meet - 0.5, x, lane.y)
+    x = theatre.position(cue.recipient, meet)[0] - away * (reach(s) + reach(r) + 0.6 * o.half)
+    walk(theatre, cue.subject, t0, meet - 0.5, x, lane.y)
     s.faces.append((t0, away))
     height = 0.5 * (FRONT[1] * s.size + FRONT[1] * r.size)
     give, take = (FRONT[0], height / s.size), (FRONT[0], height / r.size)
     s.hands += [(meet - 0.6, CHEST), (meet - 0.2, give), (meet + 0.3, give), (meet + 0.8, REST)]
     r.hands += [(meet - 0.6, REST), (meet - 0.2, take), (meet + 0.3, take), (meet + 0.9, CHEST)]
-    _release(stage, cue, meet)
+    _release(theatre, cue, meet)
     o.holds.append((meet, 1e9, cue.recipient))
     return {"verb": (meet - 0.6, meet), "to": (meet - 0.3, meet + 0.3)}
 
 
-def _led(stage: Stage, cue: Cue, lane: Lane, t0: float, t1: float, rng: random.Random, lag: float) -> Beats:
+def _led(theatre: Theatre, cue: Cue, lane: Lane, t0: float, t1: float, rng: random.Random, lag: float) -> Beats:
     """The object walks, the subject comes after it on the same way, `lag` seconds later."""
-    o, s = stage.puppets[cue.object], stage.puppets[cue.subject]
+    o, s = theatre.puppets[cue.object], theatre.puppets[cue.subject]
     if not o.path:
-        place(stage, cue.object, lane.x(0.3), lane.y)
+        place(theatre, cue.object, lane.x(0.3), lane.y)
         leave = t0 + 0.45 * (t1 - t0)
         if rng.random() < 0.4:
-            outside = lane.d * (stage.edge + 0.35)
-            walk(stage, cue.object, t0, leave, outside, even=True)
-            walk(stage, cue.object, leave, t1, lane.x(0.3), lane.y + 0.06, even=True)
+            outside = lane.d * (theatre.edge + 0.35)
+            walk(theatre, cue.object, t0, leave, outside, even=True)
+            walk(theatre, cue.object, leave, t1, lane.x(0.3), lane.y + 0.06, even=True)
         else:
-            walk(stage, cue.object, t0, t1, lane.x(1.0), even=True)
-    d = 1 if stage.position(cue.object, t1)[0] >= stage.position(cue.object, t0)[0] else -1
-    d = lane.d if abs(stage.position(cue.object, t1)[0] - stage.position(cue.object, t0)[0]) < 0.05 else d
-    first = stage.position(cue.object, t0)
+            walk(theatre, cue.object, t0, t1, lane.x(1.0), even=True)
+    d = 1 if theatre.position(cue.object, t1)[0] >= theatre.position(cue.object, t0)[0] else -1
+    d = lane.d if abs(theatre.position(cue.object, t1)[0] - theatre.position(cue.object, t0)[0]) < 0.05 else d
+    first = theatre.position(cue.object, t0)
     behind = first[0] - d * (0.5 * s.half + o.half + 0.22)
-    begin = -d * (stage.edge + 0.2) if lane.enters else behind
-    place(stage, cue.subject, begin, first[1] + 0.02, 0.24 if s.flies else 0.0)
+    begin = -d * (theatre.edge + 0.2) if lane.enters else behind
+    place(theatre, cue.subject, begin, first[1] + 0.02, 0.24 if s.flies else 0.0)
 
     def path(t: float) -> Point:
         """Blends from the start into the leader's way; ends the same distance short of its end."""
-        x, y, _ = stage.position(cue.object, max(t - lag, t0))
+        x, y, _ = theatre.position(cue.object, max(t - lag, t0))
         near = smooth((t - t0) / max(lag, 0.1))
         x -= d * (0.6 * (s.half + o.half) + 0.05)
         return begin + near * (x - begin), y + 0.02, 0.24 if s.flies else 0.0
@@ -346,38 +350,38 @@ def _led(stage: Stage, cue: Cue, lane: Lane, t0: float, t1: float, rng: random.R
     return {"verb": (t0 + lag, t1)}
 
 
-def _follow(stage: Stage, cue: Cue, lane: Lane, t0: float, t1: float, rng: random.Random) -> Beats:
-    return _led(stage, cue, lane, t0, t1, rng, 0.9)
+def _follow(theatre: Theatre, cue: Cue, lane: Lane, t0: float, t1: float, rng: random.Random) -> Beats:
+    return _led(theatre, cue, lane, t0, t1, rng, 0.9)
 
 
-def _chase(stage: Stage, cue: Cue, lane: Lane, t0: float, t1: float, rng: random.Random) -> Beats:
-    return _led(stage, cue, lane, t0 + 0.2 * (t1 - t0), t1 - 0.2 * (t1 - t0), rng, 0.4)
+def _chase(theatre: Theatre, cue: Cue, lane: Lane, t0: float, t1: float, rng: random.Random) -> Beats:
+    return _led(theatre, cue, lane, t0 + 0.2 * (t1 - t0), t1 - 0.2 * (t1 - t0), rng, 0.4)
 
 
-def _bump(stage: Stage, cue: Cue, lane: Lane, t0: float, t1: float, _rng: random.Random) -> Beats:
-    s, o = stage.puppets[cue.subject], stage.puppets[cue.object]
+def _bump(theatre: Theatre, cue: Cue, lane: Lane, t0: float, t1: float, _rng: random.Random) -> Beats:
+    s, o = theatre.puppets[cue.subject], theatre.puppets[cue.object]
     hit = t0 + 0.5 * (t1 - t0)
-    place(stage, cue.object, lane.x(0.75), lane.y + 0.005)
-    _begin(stage, cue.subject, lane, 0.0)
+    place(theatre, cue.object, lane.x(0.75), lane.y + 0.005)
+    _begin(theatre, cue.subject, lane, 0.0)
     if not o.faces:
-        walk(stage, cue.object, t0, hit, lane.x(0.6), even=True)
-    x = stage.position(cue.object, hit)[0]
+        walk(theatre, cue.object, t0, hit, lane.x(0.6), even=True)
+    x = theatre.position(cue.object, hit)[0]
     gap = 0.75 * (s.half + o.half)
-    a = stage.position(cue.subject, t0)
+    a = theatre.position(cue.subject, t0)
     s.go(t0, hit, line(t0, hit, a, (x - lane.d * gap, lane.y, 0.0), even=True))
     s.faces.append((t0, lane.d))
     rest, back = hit + 0.35, hit + 1.1
-    walk(stage, cue.subject, rest, back, x - lane.d * (gap + 0.14))
-    walk(stage, cue.object, rest, back, x + lane.d * 0.12)
+    walk(theatre, cue.subject, rest, back, x - lane.d * (gap + 0.14))
+    walk(theatre, cue.object, rest, back, x + lane.d * 0.12)
     s.faces[:] = [(0.0, lane.d)]
     o.faces[:] = [(0.0, -lane.d)]
     return {"verb": (hit, rest)}
 
 
-def _circle(stage: Stage, cue: Cue, lane: Lane, t0: float, t1: float, _rng: random.Random) -> Beats:
-    s = stage.puppets[cue.subject]
-    place(stage, cue.object, lane.x(0.5), lane.y)
-    x, y, _ = stage.position(cue.object, t0)
+def _circle(theatre: Theatre, cue: Cue, lane: Lane, t0: float, t1: float, _rng: random.Random) -> Beats:
+    s = theatre.puppets[cue.subject]
+    place(theatre, cue.object, lane.x(0.5), lane.y)
+    x, y, _ = theatre.position(cue.object, t0)
     wide = min(0.3, 0.45 * lane.width)
     z = 0.2 if s.flies else 0.0
 
@@ -385,49 +389,49 @@ def _circle(stage: Stage, cue: Cue, lane: Lane, t0: float, t1: float, _rng: rand
         angle = math.pi * (1 + lane.d * 2.4 * (t - t0) / (t1 - t0))
         return x + wide * math.cos(angle), y + 0.07 * math.sin(angle), z
 
-    place(stage, cue.subject, *path(t0))
+    place(theatre, cue.subject, *path(t0))
     s.go(t0, t1, path)
     return {"verb": (t0, t1)}
 
 
-def _pet(stage: Stage, cue: Cue, lane: Lane, t0: float, t1: float, _rng: random.Random) -> Beats:
-    s, o = stage.puppets[cue.subject], stage.puppets[cue.object]
+def _pet(theatre: Theatre, cue: Cue, lane: Lane, t0: float, t1: float, _rng: random.Random) -> Beats:
+    s, o = theatre.puppets[cue.subject], theatre.puppets[cue.object]
     touch, end = t0 + 0.35 * (t1 - t0), t1 - 0.2
-    place(stage, cue.object, lane.x(0.7), lane.y - 0.006)
+    place(theatre, cue.object, lane.x(0.7), lane.y - 0.006)
     o.faces.append((0.0, lane.d))
-    _begin(stage, cue.subject, lane, 0.0)
-    x, y, _ = stage.position(cue.object, t0)
-    walk(stage, cue.subject, t0, touch - 0.2, x - lane.d * (0.5 * o.half + 0.3 * s.size), lane.y)
+    _begin(theatre, cue.subject, lane, 0.0)
+    x, y, _ = theatre.position(cue.object, t0)
+    walk(theatre, cue.subject, t0, touch - 0.2, x - lane.d * (0.5 * o.half + 0.3 * s.size), lane.y)
     s.faces.append((t0, lane.d))
     s.hands += [(touch - 0.5, REST), (touch, LOW), (end, LOW), (end + 0.3, REST)]
 
     def back(t: float) -> Point:
         stroke = abs(((t - touch) * 1.1) % 2 - 1)
-        return x - lane.d * o.half * (0.55 - 0.5 * stroke), y, 0.62 * stage.tall(o)
+        return x - lane.d * o.half * (0.55 - 0.5 * stroke), y, 0.62 * theatre.tall(o)
 
     s.touches.append((touch, end, back))
     return {"verb": (touch, end)}
 
 
-def _hug(stage: Stage, cue: Cue, lane: Lane, t0: float, t1: float, _rng: random.Random) -> Beats:
-    s, o = stage.puppets[cue.subject], stage.puppets[cue.object]
+def _hug(theatre: Theatre, cue: Cue, lane: Lane, t0: float, t1: float, _rng: random.Random) -> Beats:
+    s, o = theatre.puppets[cue.subject], theatre.puppets[cue.object]
     touch, end = t0 + 0.4 * (t1 - t0), t0 + 0.8 * (t1 - t0)
-    place(stage, cue.object, lane.x(0.6), lane.y)
+    place(theatre, cue.object, lane.x(0.6), lane.y)
     o.faces.append((0.0, -lane.d))
-    _begin(stage, cue.subject, lane, 0.0)
-    x, y, _ = stage.position(cue.object, t0)
+    _begin(theatre, cue.subject, lane, 0.0)
+    x, y, _ = theatre.position(cue.object, t0)
     near = x - lane.d * 0.8 * (s.half + o.half)
-    walk(stage, cue.subject, t0, touch, near, lane.y + 0.004)
+    walk(theatre, cue.subject, t0, touch, near, lane.y + 0.004)
     s.faces.append((t0, lane.d))
     level = 0.66 * min(s.size, o.size)
     s.touches.append((touch - 0.1, end, lambda _t: (x + lane.d * 0.3 * o.half, y, level)))
     o.touches.append((touch + 0.1, end, lambda _t: (near - lane.d * 0.3 * s.half, y, level)))
-    walk(stage, cue.subject, end, t1, near - lane.d * 0.15)
+    walk(theatre, cue.subject, end, t1, near - lane.d * 0.15)
     s.faces[:] = [(0.0, lane.d)]
     return {"verb": (touch, end)}
 
 
-Motion = Callable[[Stage, Cue, Lane, float, float, random.Random], Beats]
+Motion = Callable[[Theatre, Cue, Lane, float, float, random.Random], Beats]
 
 MOTIONS: dict[str, Motion] = {
     "push": _push, "pull": _pull, "lift": _lift, "carry": _carry, "hold": _hold, "drop": _drop, "put": _put,

@@ -4,7 +4,7 @@ import random
 from dataclasses import dataclass
 
 from schemas.truth import Level
-from tasks.world.captions import Act, Link
+from tasks.world.acts import Act, Link
 from tasks.world.phrases import Actor
 from tasks.world.words import (
     ANIMAL_WORDS,

@@ -16,7 +16,7 @@ from tasks.world.brush import Brush, Look, Rgb, Stand, Xy, shade
 from tasks.world.captions import Caption
 from tasks.world.motions import Beats
 from tasks.world.plots import Plot
-from tasks.world.stage import Point, Puppet, Stage
+from tasks.world.theatre import Point, Puppet, Theatre
 from tasks.world.words import KIND
 
 Picture = NDArray[np.uint8]
@@ -26,7 +26,7 @@ _OCCLUDER = 255
 
 @dataclass(frozen=True)
 class Lens:
-    """From the stage to pixels: the picture's middle, pixels per unit, and the camera's shift in units."""
+    """From the theatre's floor to pixels: the picture's middle, pixels per unit, and the camera's shift in units."""
 
     x: float
     y: float
@@ -40,11 +40,11 @@ class Lens:
 
 @dataclass
 class Shot:
-    """An uncut stretch of a video: its own stage, background and camera."""
+    """An uncut stretch of a video: its own theatre, background and camera."""
 
     start: float
     end: float
-    stage: Stage
+    theatre: Theatre
     beats: tuple[Beats, ...]
     view: backdrop.Backdrop
     camera: backdrop.Camera
@@ -106,12 +106,12 @@ class Scene:
         labels = np.zeros((self.height, self.width), dtype=np.uint8)
         brush = Brush(picture, labels)
         lens = Lens(self.width / 2, self.height / 2, self.unit * shift[2], shift[0], shift[1])
-        spots = {key: shot.stage.position(key, t) for key in self.order}
+        spots = {key: shot.theatre.position(key, t) for key in self.order}
         for key, (x, y, z) in spots.items():
-            self._shadow(picture, lens.pixel((x, y, 0.0)), shot.stage.puppets[key].half * lens.scale, z)
+            self._shadow(picture, lens.pixel((x, y, 0.0)), shot.theatre.puppets[key].half * lens.scale, z)
         for key in sorted(self.order, key=lambda k: (spots[k][1], k)):
-            puppet, here = shot.stage.puppets[key], spots[key]
-            last = before.get(key, shot.stage.position(key, max(t - float(1 / self.rate), 0.0)))
+            puppet, here = shot.theatre.puppets[key], spots[key]
+            last = before.get(key, shot.theatre.position(key, max(t - float(1 / self.rate), 0.0)))
             walked = math.hypot(here[0] - last[0], here[1] - last[1])
             rolls = KIND[puppet.cls] == "thing"
             travelled[key] = travelled.get(key, 0.0) + (here[0] - last[0] if rolls else walked)
@@ -119,7 +119,7 @@ class Scene:
             brush.label = self.order.index(key) + 1
             look = replace(self.looks[key], size=self.looks[key].size * shift[2], half=self.looks[key].half * shift[2])
             moving = walked * float(self.rate) > 0.03
-            figures.draw(brush, look, stance(shot.stage, puppet, here, t, travelled[key], moving, lens))
+            figures.draw(brush, look, stance(shot.theatre, puppet, here, t, travelled[key], moving, lens))
         brush.label = _OCCLUDER
         for x, half in shot.posts:
             left, _ = lens.pixel((x - half, 0.0, 0.0))
@@ -184,15 +184,17 @@ class Scene:
         return FrameRange(start=start, end=max(end, start + 1))
 
 
-def stance(stage: Stage, puppet: Puppet, here: Point, t: float, travelled: float, moving: bool, lens: Lens) -> Stand:
+def stance(
+    theatre: Theatre, puppet: Puppet, here: Point, t: float, travelled: float, moving: bool, lens: Lens
+) -> Stand:
     """How a puppet is to be drawn at time t. `travelled` is its way so far, in units."""
     x, y = lens.pixel(here)
     aim = next((lens.pixel(where(t)) for a, b, where in puppet.aims if a <= t <= b), None)
     hand = None
     if aim is not None:
-        hand = lens.pixel(stage.hand(puppet.holds[0][2], t))
-    elif stage.reaching(puppet.key, t):
-        hand = lens.pixel(stage.hand(puppet.key, t))
+        hand = lens.pixel(theatre.hand(puppet.holds[0][2], t))
+    elif theatre.reaching(puppet.key, t):
+        hand = lens.pixel(theatre.hand(puppet.key, t))
     if puppet.flies:
         step = 15 * t
     elif KIND[puppet.cls] == "thing":
@@ -202,5 +204,14 @@ def stance(stage: Stage, puppet: Puppet, here: Point, t: float, travelled: float
     swing = max((1 - abs(t - hit) / 0.28 for hit in puppet.kicks), default=0.0)
     waves = puppet.waves is not None and puppet.waves[0] <= t <= puppet.waves[1]
     return Stand(
-        x, y, stage.face(puppet.key, t), step, moving, hand, max(swing, 0.0), 8 * t if waves else 0.0, aim, puppet.flies
+        x,
+        y,
+        theatre.face(puppet.key, t),
+        step,
+        moving,
+        hand,
+        max(swing, 0.0),
+        8 * t if waves else 0.0,
+        aim,
+        puppet.flies,
     )

@@ -1,17 +1,12 @@
 """Sentence patterns, in the markup of `tasks/world/captions.py`."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from tasks.world.acts import Act, Link
 from tasks.world.phrases import Actor
 from tasks.world.words import KIND, Verb, pronoun
-
-if TYPE_CHECKING:
-    from tasks.world.captions import Act, Link
 
 
 @dataclass(frozen=True)

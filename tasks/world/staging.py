@@ -17,7 +17,7 @@ from tasks.world.motions import MOTIONS, Beats, Cue, Lane
 from tasks.world.phrases import Actor
 from tasks.world.plots import Plot, make_plot
 from tasks.world.scene import Scene, Shot
-from tasks.world.stage import Puppet, Stage
+from tasks.world.theatre import Puppet, Theatre
 from tasks.world.words import COLOURS, KIND
 
 SIZES = ((640, 360), (640, 480), (640, 480), (854, 480), (720, 480), (720, 720), (960, 540))
@@ -128,21 +128,21 @@ def _build(actor: Actor, level: Level) -> tuple[float, float]:
 
 
 def _shot(rng: random.Random, plot: Plot, form: _Format, start: float, end: float, view: backdrop.Backdrop) -> Shot:
-    stage = Stage(form.width / 2 / form.unit)
+    theatre = Theatre(form.width / 2 / form.unit)
     for actor in (*plot.cast, *(e for e, _ in plot.extras)):
         size, half = _build(actor, form.level)
         flies = actor.cls == "bird" and any(a.subject == actor.key for a in plot.acts)
-        stage.puppets[actor.key] = Puppet(
+        theatre.puppets[actor.key] = Puppet(
             actor.key, actor.cls, size, half, mouth=KIND[actor.cls] == "animal", flies=flies
         )
-    beats = _act_out(rng, plot, stage)
-    idle(rng, plot, stage, end - start)
-    stand_by(rng, plot, stage, end - start, form.level)
-    in_front = posts(rng, plot, stage, form.level)
-    return Shot(start, end, stage, beats, view, backdrop.camera(rng, form.level), in_front)
+    beats = _act_out(rng, plot, theatre)
+    idle(rng, plot, theatre, end - start)
+    stand_by(rng, plot, theatre, end - start, form.level)
+    in_front = posts(rng, plot, theatre, form.level)
+    return Shot(start, end, theatre, beats, view, backdrop.camera(rng, form.level), in_front)
 
 
-def _act_out(rng: random.Random, plot: Plot, stage: Stage) -> tuple[Beats, ...]:
+def _act_out(rng: random.Random, plot: Plot, theatre: Theatre) -> tuple[Beats, ...]:
     """Give the acts their lanes and times and play them. Intervals by act, in the order of the plot."""
     t0, t1 = rng.uniform(0.3, 0.7), rng.uniform(5.5, 5.9)
     y, d = rng.uniform(0.27, 0.36), rng.choice((-1, 1))
@@ -150,7 +150,7 @@ def _act_out(rng: random.Random, plot: Plot, stage: Stage) -> tuple[Beats, ...]:
     cues = [Cue(a.subject, a.object, a.recipient, a.instrument, a.catch is not None) for a in acts]
 
     def play(k: int, lane: Lane, begin: float, end: float) -> Beats:
-        return MOTIONS[acts[k].verb.motion](stage, cues[k], lane, begin, end, rng)
+        return MOTIONS[acts[k].verb.motion](theatre, cues[k], lane, begin, end, rng)
 
     if plot.link == "none":
         return ()

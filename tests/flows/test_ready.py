@@ -8,6 +8,7 @@ from flows.context import context_of
 from flows.settings import load_settings
 from tasks.engines import registry
 from tasks.engines.embedded.detector import EmbeddedDetector
+from tasks.engines.registry import EngineEntry
 from tasks.errors import UserError
 
 
@@ -18,9 +19,12 @@ class Broken(EmbeddedDetector):
         raise UserError("detector: the weights are damaged, download them again")
 
 
+BROKEN = EngineEntry("tasks.engines.embedded.options:DetectorOptions", f"{__name__}:Broken")
+
+
 @pytest.fixture
 def settings(server, tmp_path, monkeypatch):
-    monkeypatch.setitem(registry.ENGINES["detector"], "broken", f"{__name__}:Broken")
+    monkeypatch.setitem(registry.ENGINES["detector"], "broken", BROKEN)
     raw = tmp_path / "raw"
     raw.mkdir()
     (raw / "a.mp4").write_bytes(b"no video, but a file to hash")

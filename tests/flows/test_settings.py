@@ -24,8 +24,8 @@ def test_the_gpu_profile_names_real_engines_and_settings_that_they_have():
     engines = load_settings("gpu", [], source="raw", out="out").engines
     for kind in type(engines).model_fields:
         spec = getattr(engines, kind)
-        module, _, name = ENGINES[kind][spec.name].partition(":")
-        options = validate(getattr(importlib.import_module(module), name).Options, dict(spec.options))
+        module, _, name = ENGINES[kind][spec.name].options.partition(":")
+        options = validate(getattr(importlib.import_module(module), name), dict(spec.options))
         assert getattr(options, "box_threshold", 0.35) == 0.35  # the authors', as is the next
         assert getattr(options, "text_threshold", 0.25) == 0.25
     assert {getattr(engines, kind).name for kind in type(engines).model_fields} == {"openai", "grounding_dino", "sam2"}

@@ -13,8 +13,9 @@ import cv2
 import numpy as np
 
 from schemas import Box
-from tasks.engines.base import Frames, Proposal
+from tasks.engines.base import Frames, Proposal, ranked
 from tasks.engines.embedded.colours import Lab, chroma, is_skin
+from tasks.engines.embedded.options import DetectorOptions, Weightless
 from tasks.engines.embedded.people import Figure, find_person
 from tasks.engines.embedded.regions import VIVID, Foreground, Mask, Part, families, foreground, parts, shrink
 from tasks.engines.embedded.shapes import head_of, likeness, outline, shape_of
@@ -32,15 +33,16 @@ LEAST_SHARE = 0.004
 """Of the picture: a smaller thing scores less."""
 
 
-class EmbeddedDetector:
+class EmbeddedDetector(Weightless):
     """A `Detector` without weights; see the module for what it can and cannot do. Stateless, fit for threads."""
 
-    @property
-    def identity(self) -> str:
-        return "embedded-detector/1"
+    Options = DetectorOptions
+    identity = DetectorOptions().declared()
 
     def propose(self, frames: Frames, nouns: Sequence[str], limit: int) -> list[Proposal]:
-        """At most `limit` boxes per frame and noun, confidence falling."""
+        """At most `limit` boxes per frame and noun, in the order of `ranked`."""
+        if not len(frames):
+            return []
         views = shrink(frames)
         grounds = foreground(views.labs)
         if not any(ground.strong.any() for ground in grounds):
@@ -54,12 +56,12 @@ class EmbeddedDetector:
         ]
         height, width = frames.shape[1:3]
         out = []
-        for noun in nouns:
+        for noun in dict.fromkeys(nouns):
             for score, figure in _ranked(found, noun, views.labs[0].shape[:2], len(frames), limit):
                 x0, y0, x1, y1 = (v / views.scale for v in figure.box)
                 box = Box(x0=x0, y0=y0, x1=min(x1, width), y1=min(y1, height))
                 out.append(Proposal(figure.frame, noun, box, score))
-        return out
+        return ranked(out, nouns)
 
 
 def _repeats(part: Part, others: list[Part]) -> bool:

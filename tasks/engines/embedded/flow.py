@@ -15,6 +15,9 @@ Flow = NDArray[np.float32]
 Affine = NDArray[np.float64]
 """2×3, acting on pixel coordinates (x, y, 1)."""
 
+LEAST_SIDE = 48
+"""Smaller frames are filled up to it: OpenCV's search ends the process with a fault on flat, wide ones below 32."""
+
 GRID = 8
 """The camera's motion is fitted to the flow at every eighth pixel."""
 
@@ -44,7 +47,11 @@ def measure(greys: NDArray[np.uint8]) -> Motion:
 
 
 def _flow(dis: cv2.DISOpticalFlow, a: NDArray[np.uint8], b: NDArray[np.uint8]) -> Flow:
-    return np.asarray(dis.calc(a, b, None), dtype=np.float32)
+    h, w = a.shape
+    if min(h, w) < LEAST_SIDE:
+        below, beside = max(LEAST_SIDE - h, 0), max(LEAST_SIDE - w, 0)
+        a, b = (np.asarray(cv2.copyMakeBorder(x, 0, below, 0, beside, cv2.BORDER_REPLICATE)) for x in (a, b))
+    return np.asarray(dis.calc(a, b, None)[:h, :w], dtype=np.float32)
 
 
 def to_reference(motion: Motion, reference: int, frames: int) -> list[Affine]:

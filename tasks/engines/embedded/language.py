@@ -17,6 +17,7 @@ from typing import Any, cast
 
 from schemas.interaction import InteractionType
 from tasks.engines.base import BadReply, Message, Reply
+from tasks.engines.embedded.options import LanguageOptions, Weightless
 from tasks.engines.replies import CountReply, DescribeReply, Descriptor, ScoreReply, Triplet, TripletsReply
 from tasks.engines.replies import Entity as NamedEntity
 from tasks.errors import UserError
@@ -28,12 +29,11 @@ from tasks.grammar.reading import Fact, Reading, read
 from tasks.grammar.verbs import PREPOSITIONAL, RATINGS, guess_lemmas, third_person
 
 
-class EmbeddedLanguage:
+class EmbeddedLanguage(Weightless):
     """A `LanguageModel` without weights; see the module for what it can and cannot do. Stateless, fit for threads."""
 
-    @property
-    def identity(self) -> str:
-        return "embedded-language/1"
+    Options = LanguageOptions
+    identity = LanguageOptions().declared()
 
     async def ask(self, messages: Sequence[Message], schema: type[Reply]) -> Reply:
         """The reply to one of the four turns, told apart by `schema`. UserError for any other schema."""

@@ -11,10 +11,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas import Anchor, Track
+from schemas import Anchor, Rle, Track
+from tasks.engines.anchors import boxes_within
 from tasks.engines.base import Frames
 from tasks.engines.embedded import appearance, boundary, flow, plate, seeds
 from tasks.engines.embedded.labelling import Evidence, Subject, doubt, sweep
+from tasks.engines.embedded.options import TrackerOptions, Weightless
 from tasks.engines.embedded.plate import Plate
 from tasks.media.clips import encode_mask
 
@@ -32,13 +34,25 @@ MOSTLY = 0.3
 """A place that a subject covers in more than this share of the frames may be wrong on the plate."""
 
 
-class EmbeddedTracker:
+class EmbeddedTracker(Weightless):
     """Offline tracker for one clip at a time; deterministic, single-threaded, about 3 s for 49 frames of 480×720."""
 
-    identity = "embedded-tracker/2"
+    Options = TrackerOptions
+    identity = TrackerOptions().declared()
 
     def propagate(self, frames: Frames, anchors: Sequence[Anchor]) -> list[Track]:
-        """One track per anchor, in their order. frames: RGB uint8 [T, H, W, 3]; masks [H, W] share no pixel."""
+        """One track per anchor, in their order. frames: RGB uint8 [T, H, W, 3]; masks [H, W] share no pixel.
+
+        An anchor's box is cut to the frame; one wholly outside of it has an empty track. ValueError when an anchor's
+        frame is not in the clip.
+        """
+        there = [k for k, box in enumerate(boxes_within(frames, anchors)) if box is not None]
+        masks = self._follow(frames, [anchors[k] for k in there]) if there else []
+        found = dict(zip(there, masks, strict=True))
+        return [Track(id=a.id, masks=tuple(found.get(k, [None] * len(frames)))) for k, a in enumerate(anchors)]
+
+    def _follow(self, frames: Frames, anchors: Sequence[Anchor]) -> list[list[Rle | None]]:
+        """Masks by anchor and frame, all anchors with something of their box in the frame."""
         cv2.setNumThreads(1)  # DIS cuts its work by threads, and its result depends on the cut
         height, width = frames.shape[1:3]
         factor = max(1, round(max(height, width) / WORKING_SIDE))
@@ -79,7 +93,7 @@ class EmbeddedTracker:
             taken = np.stack([_taken(subjects, t) for t in range(len(frames))])
             covered |= plate.share(taken, maps) > MOSTLY
             current = plate.uncover(first, covered, lab, maps, taken)
-        return self._finish(frames, subjects, current, maps, anchors)
+        return self._finish(frames, subjects, current, maps)
 
     @staticmethod
     def _finish(
@@ -87,10 +101,9 @@ class EmbeddedTracker:
         subjects: Sequence[Subject],
         background: Plate,
         maps: list[flow.Affine],
-        anchors: Sequence[Anchor],
-    ) -> list[Track]:
+    ) -> list[list[Rle | None]]:
         height, width = frames.shape[1:3]
-        rles: list[list[str | None]] = [[] for _ in subjects]
+        rles: list[list[Rle | None]] = [[] for _ in subjects]
         for t, frame in enumerate(frames):
             seen, _, known = background.seen_from(maps[t])
             lab = cv2.cvtColor(frame, cv2.COLOR_RGB2LAB)
@@ -99,7 +112,7 @@ class EmbeddedTracker:
             given = [m if (m := s.masks[t]) is not None else np.zeros_like(s.seed) for s in subjects]
             for k, mask in enumerate(boundary.refine(np.asarray(lab), given, full, sure)):
                 rles[k].append(encode_mask(mask))
-        return [Track(id=a.id, masks=tuple(r)) for a, r in zip(anchors, rles, strict=True)]
+        return rles
 
 
 def _box(anchor: Anchor, factor: int, size: tuple[int, int]) -> seeds.Region:

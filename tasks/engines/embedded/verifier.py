@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from schemas import Instance
 from tasks.engines.base import VerdictReply, VerifyRequest
 from tasks.engines.embedded.colours import Lab, colour_words, is_called, is_skin
+from tasks.engines.embedded.options import VerifierOptions, Weightless
 from tasks.engines.embedded.regions import Mask, shrink, stands_out
 from tasks.engines.embedded.shapes import head_of, likeness, outline, shape_of
 
@@ -54,12 +55,11 @@ class _Fit:
     why: str
 
 
-class EmbeddedVerifier:
+class EmbeddedVerifier(Weightless):
     """A `Verifier` without weights; see the module for what it can and cannot do. Stateless, fit for threads."""
 
-    @property
-    def identity(self) -> str:
-        return "embedded-verifier/1"
+    Options = VerifierOptions
+    identity = VerifierOptions().declared()
 
     async def verify(self, request: VerifyRequest) -> VerdictReply:
         view = _look(request)

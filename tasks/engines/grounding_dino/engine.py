@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tasks.engines.base import Frames, Proposal
+from tasks.engines.base import Frames, Proposal, ranked
 from tasks.engines.devices import in_parts, pick_device, pick_dtype
 from tasks.engines.grounding_dino import boxes, sources
 from tasks.engines.grounding_dino.architecture import KNOWN, architecture_of
@@ -43,6 +43,7 @@ class GroundingDino:
         sources.check_files(options)
         self._lock = threading.Lock()
         self._network: Network | None = None
+        self._found = ""
         self._fits = options.batch
 
     @cached_property
@@ -51,12 +52,24 @@ class GroundingDino:
         weights, text = sources.digest(o)
         kind = f"transformers {self._version}"
         if o.implementation == "groundingdino":
-            sizes = hashlib.sha256(self._sizes.model_dump_json().encode()).hexdigest()[:12]
-            kind = f"groundingdino-py {self._version} {o.config if o.config in KNOWN else sizes}"
+            kind = f"groundingdino-py {self._version} {self._sizes_found() or o.config}"
         return (
             f"GroundingDINO, {kind}, weights {weights}, text {text}, box>{o.box_threshold:g}, text>{o.text_threshold:g}"
             f", nms {o.nms_iou:g}, {o.shorter}/{o.longer}, {_SHORT[self.dtype]}"
         )
+
+    @property
+    def resolved(self) -> str:
+        """What the settings leave open, as it was when the network was loaded; loads it where it is not yet."""
+        with self._lock:
+            self._load()
+        return self._found
+
+    def _sizes_found(self) -> str:
+        """A digest of sizes that the settings do not name but point to, else nothing."""
+        if self.options.implementation == "transformers" or self.options.config in KNOWN:
+            return ""
+        return hashlib.sha256(self._sizes.model_dump_json().encode()).hexdigest()[:12]
 
     def check(self) -> str:
         """Load all and detect once on a grey frame. UserError says what to do; the line is for people."""
@@ -74,7 +87,7 @@ class GroundingDino:
         )
 
     def propose(self, frames: Frames, nouns: Sequence[str], limit: int) -> list[Proposal]:
-        """At most `limit` boxes per frame and noun, confidence falling, ties by frame, noun, place.
+        """At most `limit` boxes per frame and noun, in the order of `ranked`.
 
         frames: RGB uint8 [T, H, W, 3]. A noun that means nothing to the text encoder has no box. InfrastructureError
         where a single frame does not fit the device; UserError where the network cannot be loaded or gives no numbers.
@@ -91,8 +104,7 @@ class GroundingDino:
                 for frame, reading in enumerate(self._read(network, frames, prompt)):
                     size = (frames.shape[1], frames.shape[2])
                     found += boxes.propose(reading, frame, prompt, size, thresholds, self.options.nms_iou, limit)
-        place = {noun: k for k, noun in reversed(list(enumerate(nouns)))}
-        return sorted(found, key=lambda p: (-p.score, p.frame, place[p.noun], p.box.y0, p.box.x0, p.box.y1, p.box.x1))
+        return ranked(found, nouns)
 
     def _read(self, network: Network, frames: Frames, prompt: Prompt) -> list[Reading]:
         """Per frame the scores of the prompt's nouns and the boxes, as many frames at once as memory holds."""
@@ -132,4 +144,5 @@ class GroundingDino:
                     self._network = load_ported(o.checkpoint, o.revision, text_encoder, self.device)
             except torch.cuda.OutOfMemoryError as error:
                 raise InfrastructureError(f"{sources.WHAT}: the GPU's memory does not hold the weights") from error
+            self._found = sources.found(o) + (f", sizes {sizes}" if (sizes := self._sizes_found()) else "")
         return self._network

@@ -1,15 +1,17 @@
 """What a profile may say about GroundingDINO."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, JsonValue, model_validator
 
-from schemas.settings import Settings
-from tasks.engines.devices import Precision
+from tasks.engines.options import EngineOptions, Precision, file_name, hub_name
 
 
-class DinoOptions(Settings):
+class DinoOptions(EngineOptions):
     """The detector of the GPU profile; each field with its default."""
+
+    engine: ClassVar[str] = "grounding_dino/1"
+    not_in_rows: ClassVar[frozenset[str]] = frozenset({"device", "batch"})
 
     implementation: Literal["groundingdino", "transformers"] = Field(
         default="groundingdino", description="'groundingdino' (the package groundingdino-py) or 'transformers'"
@@ -20,7 +22,10 @@ class DinoOptions(Settings):
         "such as IDEA-Research/grounding-dino-base",
     )
     revision: str | None = Field(
-        default=None, description="commit or tag of a hub checkpoint; without it the newest is taken, whatever it is"
+        default=None,
+        min_length=1,
+        description="commit or tag of a hub checkpoint, without it the newest is taken, whatever it is; of a local "
+        "checkpoint a name of yours: another one begins the stage anew",
     )
     config: str = Field(
         default="SwinT_OGC",
@@ -33,7 +38,9 @@ class DinoOptions(Settings):
         description="folder or hub name of BERT's config.json and tokenizer; without it bert-base-uncased for "
         "groundingdino, the checkpoint's own tokenizer for transformers",
     )
-    text_encoder_revision: str | None = Field(default=None, description="commit or tag of a hub text encoder")
+    text_encoder_revision: str | None = Field(
+        default=None, min_length=1, description="the same for the text encoder, where one is named"
+    )
     box_threshold: float = Field(default=0.35, ge=0, le=1, description="a box's score for its noun must exceed this")
     text_threshold: float = Field(
         default=0.25, ge=0, le=1, description="the score of every single word of the noun must exceed this"
@@ -62,6 +69,9 @@ class DinoOptions(Settings):
             raise ValueError(
                 "config is for implementation: groundingdino; a transformers folder brings its config.json"
             )
-        if self.implementation == "groundingdino" and self.revision is not None:
-            raise ValueError("revision is for implementation: transformers; groundingdino reads a local file")
         return self
+
+    def counted(self) -> dict[str, JsonValue]:
+        checkpoint = (file_name if self.implementation == "groundingdino" else hub_name)(self.checkpoint)
+        text = self.text_encoder and hub_name(self.text_encoder)
+        return super().counted() | {"checkpoint": checkpoint, "config": file_name(self.config), "text_encoder": text}

@@ -7,7 +7,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from tasks.engines.grounding_dino.options import DinoOptions
-from tasks.engines.weights import digest_of, read_json
+from tasks.engines.weights import digest_of, hub_commit, read_json
 from tasks.errors import UserError
 
 WHAT = "detector grounding_dino"
@@ -69,21 +69,33 @@ def check_files(options: DinoOptions) -> None:
 
 def digest(options: DinoOptions) -> tuple[str, str]:
     """Identities of weights and of text encoder: a digest of local content, else hub name and revision."""
-    if options.implementation == "groundingdino":
-        weights = digest_of(Path(options.checkpoint).expanduser())
-    else:
-        folder = local_folder(options.checkpoint)
-        weights = (
-            digest_of(folder / "config.json", *sorted(folder.glob("*.safetensors")))
-            if folder
-            else f"{options.checkpoint}@{options.revision or 'newest'}"
-        )
     name, revision = tokenizer_name(options)
-    folder = local_folder(name)
+    return (
+        _weights_digest(options) or f"{options.checkpoint}@{options.revision or 'newest'}",
+        _text_digest(options) or f"{name}@{revision or 'newest'}",
+    )
+
+
+def found(options: DinoOptions) -> str:
+    """What the settings left open, once the network is loaded: digests of local content, commits of hub names."""
+    weights = _weights_digest(options) or hub_commit(options.checkpoint, options.revision)
+    return f"weights {weights}, text {_text_digest(options) or hub_commit(*tokenizer_name(options))}"
+
+
+def _weights_digest(options: DinoOptions) -> str | None:
+    """None for a name on the hub."""
+    if options.implementation == "groundingdino":
+        return digest_of(Path(options.checkpoint).expanduser())
+    folder = local_folder(options.checkpoint)
+    return digest_of(folder / "config.json", *sorted(folder.glob("*.safetensors"))) if folder else None
+
+
+def _text_digest(options: DinoOptions) -> str | None:
+    """None for a name on the hub."""
+    folder = local_folder(tokenizer_name(options)[0])
     if folder is None:
-        return weights, f"{name}@{revision or 'newest'}"
-    present = [folder / file for file in ("config.json", *_TOKENIZER) if (folder / file).is_file()]
-    return weights, digest_of(*present)
+        return None
+    return digest_of(*(folder / file for file in ("config.json", *_TOKENIZER) if (folder / file).is_file()))
 
 
 def _check_checkpoint(path: Path) -> None:

@@ -4,15 +4,16 @@ import importlib.metadata
 import logging
 import threading
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from schemas import Anchor, Box, Track
 from schemas.tracks import Rle
+from tasks.engines.anchors import Corners, boxes_within
 from tasks.engines.base import Frames
 from tasks.engines.devices import in_parts, pick_device, pick_dtype
 from tasks.engines.sam2 import build
@@ -20,12 +21,9 @@ from tasks.engines.sam2.memory import Model
 from tasks.engines.sam2.options import DEFAULT_CONFIG, Sam2Options
 from tasks.engines.sam2.original import Original, compile_parts
 from tasks.engines.sam2.sweep import Windows, track
-from tasks.engines.weights import digest_of, fit_weights, load_weights
+from tasks.engines.weights import digest_of, fit_weights, hub_commit, load_weights
 from tasks.errors import UserError
 from tasks.store.folder import Folder
-
-VERSION = 1
-"""Raised whenever the same weights and settings give other masks than before."""
 
 log = logging.getLogger(__name__)
 
@@ -57,24 +55,26 @@ class Sam2Tracker:
         self._at_once = options.max_objects
         self._lock = threading.Lock()
         self._model: Model | None = None
+        self._found = ""
 
-    @property
+    @cached_property
     def identity(self) -> str:
         """All that decides about masks: code, weights by content, architecture, precision, image size and windows."""
         o = self.options
         package = importlib.metadata.version(o.implementation)
+        weights = _digest(o) or f"{o.checkpoint}@{o.revision or 'main'}"
         if o.implementation == "sam2":
-            named = o.config if o.config in build.NAMES else None
-            config = named or (DEFAULT_CONFIG if o.config is None else digest_of(Path(o.config)))
-            weights = f"{config}:{digest_of(Path(o.checkpoint))}"
-        elif _is_local(o.checkpoint):
-            folder = Path(o.checkpoint)
-            weights = digest_of(folder / "config.json", *sorted(folder.glob("*.safetensors")))
-        else:
-            weights = f"{o.checkpoint}@{o.revision or 'main'}"
+            weights = f"{_config_digest(o) or o.config or DEFAULT_CONFIG}:{weights}"
         precision = str(self.dtype).removeprefix("torch.")
         size = o.image_size or "own"
-        return f"sam2/{VERSION} {o.implementation}-{package} {weights} {precision} {size} {o.window}/{o.overlap}"
+        return f"{o.engine} {o.implementation}-{package} {weights} {precision} {size} {o.window}/{o.overlap}"
+
+    @property
+    def resolved(self) -> str:
+        """What the settings leave open, as it was when the model was loaded; loads it where it is not yet."""
+        with self._lock:
+            self._loaded()
+        return self._found
 
     def propagate(self, frames: Frames, anchors: Sequence[Anchor]) -> list[Track]:
         """One track per anchor, in their order. frames: RGB uint8 [T, H, W, 3]; masks [H, W] may overlap.
@@ -83,17 +83,13 @@ class Sam2Tracker:
         weights are wrong, InfrastructureError when CUDA's memory does not hold a single ID, ValueError when an anchor's
         frame is not in the clip.
         """
-        length, height, width = frames.shape[:3]
-        for a in anchors:
-            if a.frame >= length:
-                raise ValueError(f"the anchor of {a.id} is on frame {a.frame} of a clip of {length}")
-        boxes = [_within(a.box, height, width) for a in anchors]
+        boxes = boxes_within(frames, anchors)
         given = [(k, a.frame, b) for k, (a, b) in enumerate(zip(anchors, boxes, strict=True)) if b is not None]
         found: dict[int, list[Rle | None]] = {}
         with self._lock:
             model = self._loaded()
 
-            def run(part: Sequence[tuple[int, int, NDArray[np.float32]]]) -> list[list[Rle | None]]:
+            def run(part: Sequence[tuple[int, int, Corners]]) -> list[list[Rle | None]]:
                 try:
                     with torch.inference_mode(), self._autocast():
                         return track(model, frames, [(at, box) for _, at, box in part], self.windows)
@@ -103,7 +99,7 @@ class Sam2Tracker:
 
             for (k, _, _), masks in zip(given, in_parts(given, run, self._at_once, "sam2"), strict=True):
                 found[k] = masks
-        return [Track(id=a.id, masks=tuple(found.get(k, [None] * length))) for k, a in enumerate(anchors)]
+        return [Track(id=a.id, masks=tuple(found.get(k, [None] * len(frames)))) for k, a in enumerate(anchors)]
 
     def check(self) -> str:
         """Load everything and track one box through two frames. One line for people; UserError says what to do."""
@@ -119,6 +115,10 @@ class Sam2Tracker:
     def _loaded(self) -> Model:
         if self._model is None:
             self._model = self._load()
+            o = self.options
+            self._found = f"weights {_digest(o) or hub_commit(o.checkpoint, o.revision)}"
+            if config := _config_digest(o):
+                self._found += f", config {config}"
         return self._model
 
     def _load(self) -> Model:
@@ -140,16 +140,23 @@ class Sam2Tracker:
         return torch.autocast(self.device.type, dtype=self.dtype, enabled=on)
 
 
-def _within(box: Box, height: int, width: int) -> NDArray[np.float32] | None:
-    """The box [4] cut to the frame; None where nothing is left."""
-    x0, x1 = np.clip([box.x0, box.x1], 0, width)
-    y0, y1 = np.clip([box.y0, box.y1], 0, height)
-    return None if x1 <= x0 or y1 <= y0 else np.array([x0, y0, x1, y1], dtype=np.float32)
-
-
 def _is_local(checkpoint: str) -> bool:
     """A folder that is there, or that cannot be anything but a path; else it is a name on the hub."""
     return Path(checkpoint).exists() or checkpoint.startswith((".", "/", "~")) or checkpoint.count("/") != 1
+
+
+def _digest(options: Sam2Options) -> str | None:
+    """Of local weights; None for a name on the hub."""
+    if options.implementation == "sam2":
+        return digest_of(Path(options.checkpoint))
+    folder = Path(options.checkpoint)
+    local = _is_local(options.checkpoint)
+    return digest_of(folder / "config.json", *sorted(folder.glob("*.safetensors"))) if local else None
+
+
+def _config_digest(options: Sam2Options) -> str | None:
+    """Of an architecture that is a file; None for one of the package's, and where config.json says it."""
+    return None if options.config is None or options.config in build.NAMES else digest_of(Path(options.config))
 
 
 def _check_file(file: Path) -> None:

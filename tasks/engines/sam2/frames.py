@@ -15,7 +15,7 @@ def to_input(frame: NDArray[np.uint8], size: int, device: torch.device, mode: st
     mode: `bicubic` is PIL's, as in the sam2 package; `bilinear` is transformers'. The frame travels as bytes and is
     resized where the model runs, so that the host keeps nothing but the clip.
     """
-    pixels = torch.from_numpy(np.ascontiguousarray(frame)).to(device).permute(2, 0, 1)[None]
+    pixels = torch.tensor(np.ascontiguousarray(frame), device=device).permute(2, 0, 1)[None]
     if pixels.shape[-2:] != (size, size):
         pixels = _in_bytes(pixels, size, mode) if device.type == "cpu" else in_steps(pixels, size, mode)
     mean, std = (torch.tensor(x, device=device)[None, :, None, None] for x in (MEAN, STD))

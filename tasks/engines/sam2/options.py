@@ -1,17 +1,19 @@
 """What a profile may set of the SAM2 tracker."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, JsonValue, model_validator
 
-from schemas.settings import Settings
-from tasks.engines.devices import Precision
+from tasks.engines.options import EngineOptions, Precision, file_name, hub_name
 
 DEFAULT_CONFIG = "sam2.1_hiera_l"
 
 
-class Sam2Options(Settings):
+class Sam2Options(EngineOptions):
     """Settings of `Sam2Tracker`."""
+
+    engine: ClassVar[str] = "sam2/1"
+    not_in_rows: ClassVar[frozenset[str]] = frozenset({"device", "vos_optimized", "offload_features", "max_objects"})
 
     implementation: Literal["sam2", "transformers"] = Field(
         default="sam2", description="the authors' package, or transformers' Sam2VideoModel"
@@ -21,7 +23,10 @@ class Sam2Options(Settings):
         description="sam2: a .pt or .safetensors file; transformers: a model folder, or a name on the Hugging Face hub",
     )
     revision: str | None = Field(
-        default=None, min_length=1, description="transformers: which revision of the name on the hub; default main"
+        default=None,
+        min_length=1,
+        description="commit or tag of a name on the hub, default main; of a local checkpoint a name of yours: another "
+        "one begins the stage anew",
     )
     config: str | None = Field(
         default=None,
@@ -58,10 +63,12 @@ class Sam2Options(Settings):
     def _fits(self) -> "Sam2Options":
         if self.overlap * 2 > self.window:
             raise ValueError("overlap: at most half of window")
-        if self.implementation == "sam2" and self.revision is not None:
-            raise ValueError("revision: only names on the hub (implementation: transformers) have one")
         if self.implementation == "transformers" and self.config is not None:
             raise ValueError("config: transformers reads the architecture from the model folder's config.json")
         if self.implementation == "transformers" and self.vos_optimized:
             raise ValueError("vos_optimized: only with implementation: sam2")
         return self
+
+    def counted(self) -> dict[str, JsonValue]:
+        checkpoint = (file_name if self.implementation == "sam2" else hub_name)(self.checkpoint)
+        return super().counted() | {"checkpoint": checkpoint, "config": self.config and file_name(self.config)}

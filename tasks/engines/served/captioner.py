@@ -27,7 +27,6 @@ class CaptionReply(TurnReply):
 class ServedCaptioner(Served):
     """A `Captioner` behind an OpenAI-compatible server."""
 
-    kind = "captioner"
     Options = CaptionerOptions
 
     def __init__(self, options: CaptionerOptions, home: Folder) -> None:

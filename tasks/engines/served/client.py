@@ -65,18 +65,17 @@ class Client:
             return self.served
 
     async def look(self) -> ServedModel:
-        """The same in one try, with errors for people: UserError where it is not to be had."""
+        """What it serves now, whatever it did before, in one try. UserError, for people, where it is not to be had."""
         async with self._lock:
-            if self.served is None:
-                try:
-                    async with asyncio.timeout(LISTING_TIMEOUT_S):
-                        self.served = await self._ask_model()
-                except (openai.OpenAIError, OverlongError, TimeoutError, _NonsenseError) as error:
-                    text = self._judged(error, LISTING_TIMEOUT_S).text
-                    raise UserError(
-                        f"{self.server}: {text}; start the server, for example with `vllm serve MODEL`, or correct "
-                        "base_url (docs/engines/language.md)"
-                    ) from None
+            try:
+                async with asyncio.timeout(LISTING_TIMEOUT_S):
+                    self.served = await self._ask_model()
+            except (openai.OpenAIError, OverlongError, TimeoutError, _NonsenseError) as error:
+                text = self._judged(error, LISTING_TIMEOUT_S).text
+                raise UserError(
+                    f"{self.server}: {text}; start the server, for example with `vllm serve MODEL`, or correct "
+                    "base_url (docs/engines/language.md)"
+                ) from None
             return self.served
 
     async def close(self) -> None:
@@ -125,7 +124,8 @@ class Client:
         if self.served is not None and (now := await self._ask_model()) != self.served:
             raise UserError(
                 f"{self.server} now serves another model: {self.served.name} became {now.name}. Replies of two models "
-                "do not go into one dataset: start the first one again, or begin a new build"
+                "do not go into one dataset: start the first one again, or set the engine's `model` or `revision` to "
+                "begin the stage anew"
             )
         self._doubted = False
 

@@ -15,7 +15,6 @@ from tasks.engines.served.served import Served
 class ServedLanguage(Served):
     """A `LanguageModel` behind an OpenAI-compatible server."""
 
-    kind = "language"
     Options = LanguageOptions
 
     def _probe(self) -> tuple[Sequence[Message], type[BaseModel]]:

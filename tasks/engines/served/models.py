@@ -1,10 +1,9 @@
 """Which model a server really serves: read from its `/models`, compared with what the profile names."""
 
-from pathlib import PurePosixPath
-
 from pydantic import BaseModel, ConfigDict, Field
 
 from schemas.text import one_line
+from tasks.engines.options import model_name
 from tasks.errors import UserError
 
 
@@ -21,12 +20,8 @@ class ServedModel(BaseModel):
     @property
     def name(self) -> str:
         """Name, root where it says more, and revision; of a path the last part, since no path goes on record."""
-        root = f" root {_last(self.root)}" if self.root and _last(self.root) != _last(self.id) else ""
-        return one_line(_last(self.id) + root + (f" @{self.revision}" if self.revision else ""), 300)
-
-
-def _last(name: str) -> str:
-    return PurePosixPath(name).name or name if name.startswith(("/", ".", "~")) else name
+        root = f" root {model_name(self.root)}" if self.root and model_name(self.root) != model_name(self.id) else ""
+        return one_line(model_name(self.id) + root + (f" @{self.revision}" if self.revision else ""), 300)
 
 
 class Listing(BaseModel):

@@ -1,12 +1,17 @@
 """Settings of the engines behind a server. Secrets are named here, never held."""
 
+import hashlib
 import re
-from typing import Literal
+from typing import ClassVar, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, JsonValue, field_validator, model_validator
 
-from schemas.settings import Settings
+from tasks.engines.options import EngineOptions, model_name
+from tasks.engines.prompts import load_prompt
+
+VERSION = 1
+"""Raised when this package asks or reads in another way, so that what was answered before does not count."""
 
 OURS = frozenset({"model", "messages", "response_format", "temperature", "seed", "max_tokens", "stream", "n"})
 """Fields of a request that `extra_body` may not set."""
@@ -14,14 +19,25 @@ OURS = frozenset({"model", "messages", "response_format", "temperature", "seed",
 _SECRET_NAME = re.compile(r"api.?key|authorization|password|secret|^token$|auth.?token|bearer", re.IGNORECASE)
 
 
-class ServedOptions(Settings):
+class ServedOptions(EngineOptions):
     """What the three engines share: which server, how it is asked, and how long it may take."""
+
+    not_in_rows: ClassVar[frozenset[str]] = frozenset({
+        "base_url", "api_key_env", "api_key_block", "concurrency", "connect_timeout_s", "timeout_s", "retries",
+        "max_wait_s", "breaker_after", "price_per_million_prompt", "price_per_million_completion",
+    })  # fmt: skip
 
     base_url: str = Field(
         default="http://127.0.0.1:8000/v1", description="address of the API, up to and with /v1; never with a password"
     )
     model: str | None = Field(
         default=None, min_length=1, description="name the server must serve; null takes the only one it serves"
+    )
+    revision: str | None = Field(
+        default=None,
+        min_length=1,
+        description="a name of yours for what the server serves, where its own does not tell; another one begins the "
+        "stage anew",
     )
     api_key_env: str | None = Field(
         default=None, min_length=1, description="name of the environment variable that holds the key, if one is needed"
@@ -89,30 +105,44 @@ class ServedOptions(Settings):
             raise ValueError("api_key_env and api_key_block: give one of them")
         return self
 
+    def counted(self) -> dict[str, JsonValue]:
+        return super().counted() | {"model": self.model and model_name(self.model)}
+
     def sampling(self) -> dict[str, JsonValue]:
-        """The settings that may change what is answered, for identity and cache."""
-        names = ("temperature", "seed", "max_tokens", "structured", "extra_body")
-        return {name: getattr(self, name) for name in names}
+        """The settings that may change what one and the same model answers, for identity and cache.
+
+        A reply that is kept was not too long, whatever the bound is now.
+        """
+        return {name: value for name, value in self.counted().items() if name not in ("model", "max_reply_bytes")}
 
 
 class LanguageOptions(ServedOptions):
-    """`engines.language` named `openai`."""
+    """`engines.language` named `openai`. Its prompts are the caption stage's, and are counted there."""
+
+    engine: ClassVar[str] = f"served-language/{VERSION}"
 
 
 class ImageOptions(ServedOptions):
     """Settings of the engines that send images."""
+
+    prompt: ClassVar[str]
+    """The engine's file in the folder that `prompts` names."""
 
     prompts: str = Field(default="v1", description="folder below tasks/engines/prompts with the engine's instructions")
     max_asks: int = Field(default=3, ge=1, le=10, description="answers to one question before it is given up")
     frame_side: int = Field(default=768, ge=64, le=4096, description="longer side of a frame as sent, in pixels")
     jpeg_quality: int = Field(default=90, ge=30, le=100, description="of the images sent")
 
-    def sampling(self) -> dict[str, JsonValue]:
-        return {**super().sampling(), **{n: getattr(self, n) for n in ("max_asks", "frame_side", "jpeg_quality")}}
+    def counted(self) -> dict[str, JsonValue]:
+        text = load_prompt(self.prompts, self.prompt)
+        return super().counted() | {"prompts": f"{self.prompts}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"}
 
 
 class CaptionerOptions(ImageOptions):
     """`engines.captioner` named `openai`."""
+
+    engine: ClassVar[str] = f"served-captioner/{VERSION}"
+    prompt: ClassVar[str] = "captioner"
 
     frame_side: int = Field(default=512, ge=64, le=4096, description="longer side of a frame as sent, in pixels")
 
@@ -120,10 +150,10 @@ class CaptionerOptions(ImageOptions):
 class VerifierOptions(ImageOptions):
     """`engines.verifier` named `openai`."""
 
+    engine: ClassVar[str] = f"served-verifier/{VERSION}"
+    prompt: ClassVar[str] = "verifier"
+
     crop_side: int = Field(default=448, ge=64, le=4096, description="longer side of the crop as sent, in pixels")
     mark_box: bool = Field(
         default=True, description="draw the candidate's box into the frame; the crop is never drawn on"
     )
-
-    def sampling(self) -> dict[str, JsonValue]:
-        return {**super().sampling(), "crop_side": self.crop_side, "mark_box": self.mark_box}

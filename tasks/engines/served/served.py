@@ -9,7 +9,6 @@ import json
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar
 
 from pydantic import BaseModel
 
@@ -27,14 +26,9 @@ from tasks.engines.served.wire import Tokens, request_body
 from tasks.errors import InfrastructureError, UserError
 from tasks.store.folder import Folder
 
-VERSION = 1
-"""Raised when this package asks or reads in another way, so that what was answered before does not count."""
-
 
 class Served(ABC):
     """A model behind an OpenAI-compatible server. Shared by threads; one connection pool and one cache an engine."""
-
-    kind: ClassVar[str]
 
     def __init__(self, options: ServedOptions, home: Folder, instructions: str = "") -> None:
         """home: where replies are kept. instructions: the engine's own prompt, part of its identity.
@@ -42,7 +36,7 @@ class Served(ABC):
         UserError where the key's environment variable is not set. No request is made yet.
         """
         self.options, self.client, self.cache = options, Client(options), ReplyCache(home)
-        asked = [VERSION, options.sampling(), instructions]
+        asked = [options.engine, options.sampling(), instructions]
         self._asked = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:12]
         self._quality = options.jpeg_quality if isinstance(options, ImageOptions) else 90
 
@@ -58,8 +52,13 @@ class Served(ABC):
         served = self.client.served
         return self._identity(wait_for(self.client.look()) if served is None else served)
 
+    @property
+    def resolved(self) -> str:
+        """Which model answers, as the server names it. Errors as for `identity`."""
+        return (self.client.served or wait_for(self.client.look())).name
+
     def _identity(self, model: ServedModel) -> str:
-        return f"served-{self.kind}/{VERSION} {model.name} {self._asked}"
+        return f"{self.options.engine} {model.name} {self._asked}"
 
     async def ask(self, messages: Sequence[Message], schema: type[Reply]) -> Reply:
         """The reply, validated as `schema`.
@@ -107,9 +106,10 @@ class Served(ABC):
         )  # fmt: skip
 
     def check(self) -> str:
-        """Ask the server for its models and one small question. One line for people; UserError says what is wrong.
+        """Ask the server anew for its models, and one small question. One line for people.
 
-        A reply that does not fit is told and no error: whether a model is good enough is for people to say.
+        UserError says what is wrong. A reply that does not fit is told and no error: whether a model is good enough is
+        for people to say.
         """
         model = wait_for(self.client.look())
         messages, schema = self._probe()

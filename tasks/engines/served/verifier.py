@@ -34,7 +34,6 @@ class AssignedReply(TurnReply):
 class ServedVerifier(Served):
     """A `Verifier` behind an OpenAI-compatible server."""
 
-    kind = "verifier"
     Options = VerifierOptions
 
     def __init__(self, options: VerifierOptions, home: Folder) -> None:

@@ -6,7 +6,8 @@ from collections import Counter
 import pytest
 
 from schemas import Span
-from tasks.world.captions import Act, Caption, write_caption
+from tasks.world.acts import Act
+from tasks.world.captions import Caption, write_caption
 from tasks.world.phrases import Actor
 from tasks.world.plots import Plot, make_plot
 from tasks.world.words import COLOURS, KIND, PRONOUNS, VERBS

@@ -71,9 +71,9 @@ def test_the_object_is_moved_sideways(motion: str) -> None:
         act, shot = scene.plot.acts[0], scene.shots[0]
         begin, end = shot.beats[0].get("to", shot.beats[0]["verb"])
         end = end + 1.0 if motion == "kick" else end
-        a, b = (shot.stage.position(act.object, t)[0] for t in (begin, end))
+        a, b = (shot.theatre.position(act.object, t)[0] for t in (begin, end))
         assert abs(b - a) > 0.12, (motion, seed)
-        before = [shot.stage.position(act.object, t)[0] for t in (0.0, begin)]
+        before = [shot.theatre.position(act.object, t)[0] for t in (0.0, begin)]
         if motion in ("push", "pull", "kick"):
             assert before[0] == pytest.approx(before[1]), "it moved before it was touched"
 
@@ -84,7 +84,7 @@ def test_the_object_is_raised_or_lowered(motion: str, sign: int) -> None:
         scene = staged(seed)
         act, shot = scene.plot.acts[0], scene.shots[0]
         begin, end = shot.beats[0]["verb"]
-        low, high = (shot.stage.position(act.object, t)[2] for t in (begin, end + 0.1))
+        low, high = (shot.theatre.position(act.object, t)[2] for t in (begin, end + 0.1))
         assert sign * (high - low) > 0.04, (motion, seed)
         if sign < 0:
             assert high == pytest.approx(0.0, abs=0.02)
@@ -97,7 +97,7 @@ def test_the_subject_comes_after_the_object(motion: str) -> None:
         act, shot = scene.plot.acts[0], scene.shots[0]
         begin, end = shot.beats[0]["verb"]
         times = np.linspace(begin, end, 12)
-        a, b = (np.array([shot.stage.position(k, t)[0] for t in times]) for k in (act.subject, act.object))
+        a, b = (np.array([shot.theatre.position(k, t)[0] for t in times]) for k in (act.subject, act.object))
         assert np.ptp(b) > 0.3
         assert np.ptp(a) > 0.2
         assert np.abs(a - b).max() < 1.2
@@ -108,10 +108,10 @@ def test_circling_goes_round() -> None:
         scene = staged(seed)
         act, shot = scene.plot.acts[0], scene.shots[0]
         begin, end = shot.beats[0]["verb"]
-        centre = shot.stage.position(act.object, begin)
+        centre = shot.theatre.position(act.object, begin)
         angles = []
         for t in np.linspace(begin, end, 60):
-            x, y, _ = shot.stage.position(act.subject, t)
+            x, y, _ = shot.theatre.position(act.subject, t)
             angles.append(np.arctan2((y - centre[1]) * 4, x - centre[0]))
         assert np.ptp(np.unwrap(angles)) > 2 * np.pi
 
@@ -121,8 +121,8 @@ def test_a_hand_over_changes_the_holder() -> None:
         scene = staged(seed)
         act, shot = scene.plot.acts[0], scene.shots[0]
         begin, end = shot.beats[0]["to"]
-        assert shot.stage.holder(act.object, begin) == act.subject
-        assert shot.stage.holder(act.object, end) == act.recipient
+        assert shot.theatre.holder(act.object, begin) == act.subject
+        assert shot.theatre.holder(act.object, end) == act.recipient
 
 
 def test_an_instrument_bridges_hand_and_object() -> None:
@@ -151,7 +151,7 @@ def test_the_action_stays_in_the_window_and_in_the_crop(level: Level) -> None:
                     assert 0 <= begin < end <= 6.1
                 times = np.linspace(*beats["verb"], 9)
                 for key in (act.subject, act.object):
-                    inside = [abs(shot.stage.position(key, t)[0]) < 0.75 for t in times]
+                    inside = [abs(shot.theatre.position(key, t)[0]) < 0.75 for t in times]
                     assert np.mean(inside) >= 0.4, (seed, key)
 
 
@@ -160,8 +160,8 @@ def test_plain_shows_what_makes_tracking_hard() -> None:
     seen: Counter[str] = Counter()
     for seed in range(30):
         scene = make_scene(seed, "plain", size=(180, 120), rate=Fraction(3), cut=False)
-        labels, stage = labels_of(scene), scene.shots[0].stage
-        spots = np.array([[stage.position(k, n / 3)[0] for n in range(len(labels))] for k in scene.order])
+        labels, theatre = labels_of(scene), scene.shots[0].theatre
+        spots = np.array([[theatre.position(k, n / 3)[0] for n in range(len(labels))] for k in scene.order])
         areas = np.stack([(labels == i + 1).sum((1, 2)) for i in range(len(scene.order))])
         visible = areas > 0
         kinds = set()
@@ -169,8 +169,8 @@ def test_plain_shows_what_makes_tracking_hard() -> None:
             if not there.any():
                 continue
             when = np.flatnonzero(there)
-            gone = ~there[when[0] : when[-1]] & (np.abs(x[when[0] : when[-1]]) > stage.edge)
-            well_inside = np.abs(x) < stage.edge - 0.15
+            gone = ~there[when[0] : when[-1]] & (np.abs(x[when[0] : when[-1]]) > theatre.edge)
+            well_inside = np.abs(x) < theatre.edge - 0.15
             kinds |= {"seen late"} if when[0] >= 3 else set()
             kinds |= {"exit and re-entry"} if gone.any() else set()
             kinds |= {"half hidden"} if (well_inside & (area < 0.5 * np.median(area[there]))).any() else set()

@@ -71,30 +71,6 @@ def test_in_clutter_motion_tells():
     assert iou(found.box, truth[found.frame]) > 0.6
 
 
-def test_limits_order_and_frame_edges_are_kept():
-    picture = d.ground()
-    for k in range(7):
-        d.ball(picture, 30 + 50 * k, 150, 12, d.RED)
-    d.ball(picture, 0, 60, 30, d.BLUE)
-    proposals = DETECTOR.propose(d.still(picture, 3), ("ball", "gizmo"), 4)
-    for frame in range(3):
-        for noun in ("ball", "gizmo"):
-            scores = [p.score for p in proposals if (p.frame, p.noun) == (frame, noun)]
-            assert 0 < len(scores) <= 4
-            assert scores == sorted(scores, reverse=True)
-    for p in proposals:
-        assert 0 <= p.box.x0 < p.box.x1 <= d.WIDTH and 0 <= p.box.y0 < p.box.y1 <= d.HEIGHT
-        assert 0 <= p.score <= 1
-
-
-def test_same_frames_same_proposals():
-    picture = d.clutter()
-    frames = np.stack([picture.copy() for _ in range(4)])
-    for k in range(4):
-        d.person(frames[k], 60 + 70 * k, 210, 130, d.RED)
-    assert DETECTOR.propose(frames, ("man", "ball"), 5) == DETECTOR.propose(frames, ("man", "ball"), 5)
-
-
 @pytest.mark.parametrize("size", [(96, 144), (480, 720)])
 def test_other_sizes_of_clips_work(size: tuple[int, int]):
     height, width = size

@@ -200,7 +200,6 @@ def test_sizes_as_json_are_the_tables(tmp_path):
         {"shorter": 800, "longer": 600},
         {"precision": "int8"},
         {"box_treshold": 0.3},
-        {"revision": "main"},
         {"implementation": "transformers", "config": "SwinB"},
     ],
 )

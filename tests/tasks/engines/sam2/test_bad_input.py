@@ -47,7 +47,6 @@ def ported(tmp_path):
     ("settings", "said"),
     [
         ({"window": 10, "overlap": 6}, "overlap: at most half of window"),
-        ({"revision": "main"}, "revision: only names on the hub"),
         ({"implementation": "transformers", "config": "sam2.1_hiera_l"}, "config: transformers reads"),
         ({"implementation": "transformers", "vos_optimized": True}, "vos_optimized: only with implementation: sam2"),
         ({"image_size": 1000}, "image_size: Input should be a multiple of 32"),

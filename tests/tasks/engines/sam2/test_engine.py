@@ -30,23 +30,6 @@ def original(tmp_path_factory):
     return tracker(tmp_path_factory.mktemp("original"))
 
 
-def test_one_track_per_anchor_in_order_at_the_clips_size(either):
-    frames, anchors = scene(12), three_anchors()
-    tracks = either.propagate(frames, anchors)
-    assert [t.id for t in tracks] == ["id1", "id2", "id3"]
-    for t in tracks:
-        assert len(t.masks) == 12 and t.likeness == ()
-        assert masks_of(t, frames).any((1, 2)).all()
-    assert len({t.masks for t in tracks}) == 3
-
-
-def test_order_of_anchors_changes_the_order_of_tracks_and_nothing_else(either):
-    frames, anchors = scene(12), three_anchors()
-    forth, back = either.propagate(frames, anchors), either.propagate(frames, anchors[::-1])
-    assert [t.id for t in back] == ["id3", "id2", "id1"]
-    assert difference(forth, back[::-1], frames) < 1e-4
-
-
 @pytest.mark.parametrize("count", [1, 2, 4, 5])
 def test_ids_tracked_together_get_what_each_gets_alone(either, count):
     frames = scene(9)
@@ -54,47 +37,6 @@ def test_ids_tracked_together_get_what_each_gets_alone(either, count):
     together = either.propagate(frames, anchors)
     alone = [either.propagate(frames, [a])[0] for a in anchors]
     assert difference(together, alone, frames) < 1e-3
-
-
-def test_anchors_at_both_ends_and_the_same_box_twice(either):
-    frames, box = scene(6), (9, 5, 25, 21)
-    tracks = either.propagate(frames, [anchor(1, 0, box), anchor(2, 5, box), anchor(3, 0, box)])
-    assert all(len(t.masks) == 6 for t in tracks)
-    assert difference(tracks[:1], [tracks[2].model_copy(update={"id": "id1"})], frames) < 1e-3
-    assert tracks[0].masks != tracks[1].masks
-
-
-def test_a_clip_of_one_frame_and_a_clip_without_anchors(either):
-    frames = scene(1)
-    (only,) = either.propagate(frames, [anchor(1, 0, (9, 5, 25, 21))])
-    assert len(only.masks) == 1 and only.masks[0] is not None
-    assert either.propagate(frames, []) == []
-
-
-@pytest.mark.parametrize(("height", "width"), [(50, 130), (97, 33), (200, 300)])
-def test_frames_of_any_shape(either, height, width):
-    frames = scene(3, height, width)
-    (found,) = either.propagate(frames, [anchor(1, 1, (5, 5, 30, 40))])
-    assert masks_of(found, frames).shape == (3, height, width)
-
-
-def test_boxes_over_the_edge_are_cut_and_those_beyond_it_show_nothing(either):
-    frames = scene(4)
-    over, cut = anchor(1, 1, (-500, -3, 40, 1e6)), anchor(1, 1, (0, 0, 40, 64))
-    assert either.propagate(frames, [over]) == either.propagate(frames, [cut])
-    beyond, seen = either.propagate(frames, [anchor(1, 1, (200, 5, 240, 30)), anchor(2, 2, (5, 5, 30, 40))])
-    assert beyond.masks == (None,) * 4 and any(seen.masks)
-
-
-@pytest.mark.parametrize("box", [(40, 30, 41, 31), (95, 63, 96, 64), (0, 0, 0.01, 0.01)])
-def test_boxes_of_a_pixel(either, box):
-    (found,) = either.propagate(scene(3), [anchor(1, 1, box)])
-    assert len(found.masks) == 3
-
-
-def test_an_anchor_after_the_end_is_refused(either):
-    with pytest.raises(ValueError, match="anchor of id1 is on frame 4 of a clip of 4"):
-        either.propagate(scene(4), [anchor(1, 4, (5, 5, 30, 40))])
 
 
 def test_masks_that_never_show_are_none(original, monkeypatch):

@@ -42,6 +42,34 @@ def test_root_and_revision_are_in_it_and_paths_are_not(serve, engine):
     assert len({base, other, as_path, revised}) == 4
 
 
+def test_what_is_found_is_the_model_by_the_servers_own_words_whatever_is_asked_of_it(serve, engine):
+    server = serve(models=[VLLM | {"root": "/data/models/secret-place/qwen3", "revision": "abc"}])
+    assert engine(server).resolved == "Qwen/Qwen3-8B root qwen3 @abc"
+    named = engine(server, model="Qwen/Qwen3-8B", temperature=0.5, revision="mine")
+    assert named.resolved == engine(server).resolved
+    assert server.listed == 3 and not server.asked
+
+
+def test_a_run_in_a_process_that_lives_on_sees_what_is_served_now(serve, engine):
+    server = serve(models=[VLLM])
+    llm = engine(server)
+    llm.check()
+    before = llm.resolved
+    server.models = [VLLM | {"id": "org/other", "root": "org/other"}]
+    assert llm.resolved == before and server.listed == 1
+    llm.check()
+    assert llm.resolved == "org/other" != before
+
+
+def test_a_name_of_ones_own_for_the_model_is_in_the_identity_and_no_reply_of_the_old_one_is_taken(serve, engine):
+    """The model behind a name was replaced on purpose: `revision` says so, and the cache must not answer for it."""
+    server = serve()
+    ask(engine(server))
+    renamed = engine(server, revision="since-tuesday")
+    ask(renamed)
+    assert len(server.asked) == 2 and renamed.identity != engine(server).identity
+
+
 def test_each_engine_has_an_identity_of_its_own_with_its_prompt_in_it(serve, engine, monkeypatch):
     server = serve()
     made = [engine(server, kind).identity for kind in (ServedLanguage, ServedVerifier, ServedCaptioner)]

@@ -26,24 +26,6 @@ def smooth(u: float) -> float:
 
 
 @dataclass
-class Pose:
-    """One puppet at one moment. `hand` is a point on the stage; `travelled` drives the legs."""
-
-    x: float
-    y: float
-    z: float
-    face: int
-    hand: Point
-    travelled: float = 0.0
-    moving: bool = False
-    swing: float = 0.0
-    """A kick of the front leg, 0 to 1."""
-    waving: float = 0.0
-    aim: Point | None = None
-    """Where an instrument's far end points to."""
-
-
-@dataclass
 class Puppet:
     """A drawn thing with its path. `size` is its height (an animal's length), `half` half its width."""
 
@@ -59,7 +41,7 @@ class Puppet:
     holds: list[tuple[float, float, str]] = field(default_factory=list)
     """Things: by whom they are held, and when."""
     touches: list[tuple[float, float, Callable[[float], Point]]] = field(default_factory=list)
-    """When the hand lies on a point of the stage."""
+    """When the hand lies on a point of the theatre."""
     kicks: list[float] = field(default_factory=list)
     aims: list[tuple[float, float, Callable[[float], Point]]] = field(default_factory=list)
     waves: tuple[float, float] | None = None
@@ -70,7 +52,7 @@ class Puppet:
         self.path.sort(key=lambda s: s[0])
 
 
-class Stage:
+class Theatre:
     """All puppets. `edge` is half the picture's width: beyond it a puppet is out of view."""
 
     def __init__(self, edge: float) -> None:
@@ -127,7 +109,7 @@ class Stage:
         return 0 if abs(dx) < 0.002 else (1 if dx > 0 else -1)
 
     def hand(self, key: str, t: float) -> Point:
-        """The hand (an animal's mouth) of a puppet as a point of the stage."""
+        """The hand (an animal's mouth) of a puppet as a point of the theatre."""
         puppet = self.puppets[key]
         for t0, t1, where in puppet.touches:
             if t0 <= t <= t1:

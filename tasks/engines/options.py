@@ -1,0 +1,50 @@
+"""What every engine's settings have in common: they say by themselves what of them may change an answer.
+
+An options model can be imported where neither torch nor a client of a server is installed, and reads no weights: a
+stage's fingerprint needs nothing else of an engine.
+"""
+
+import json
+from pathlib import PurePosixPath
+from typing import ClassVar, Literal
+
+from pydantic import JsonValue
+
+from schemas.settings import Settings
+
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+
+
+class EngineOptions(Settings):
+    """Settings of one engine. Every field counts, unless `not_in_rows` names it."""
+
+    engine: ClassVar[str]
+    """Which engine, and the version of its code: raised whenever the same model and settings would answer otherwise."""
+
+    def counted(self) -> dict[str, JsonValue]:
+        """The settings that may change an answer, by name. No path of a machine and no secret is among them."""
+        counted: dict[str, JsonValue] = self.model_dump(mode="json", exclude=set(self.not_in_rows))
+        return counted
+
+    def declared(self) -> str:
+        """One line that is another whenever an answer may be another, as far as settings tell; the same on any machine.
+
+        UserError where they name a prompt that is not there.
+        """
+        settings = sorted(self.counted().items())
+        return " ".join([self.engine, *(f"{name}={json.dumps(value, sort_keys=True)}" for name, value in settings)])
+
+
+def file_name(path: str) -> str:
+    """The last part of a path: where a file lies on one machine says nothing about what is in it."""
+    return PurePosixPath(path.replace("\\", "/")).name or path
+
+
+def model_name(name: str) -> str:
+    """A name that a server gives a model, as it is; of what can only be a path, the last part."""
+    return file_name(name) if name.startswith(("/", ".", "~")) or "\\" in name else name
+
+
+def hub_name(name: str) -> str:
+    """The same for a name on the hub, which is an owner and a name. Looks at no disk: what is there changes nothing."""
+    return model_name(name) if name.count("/") == 1 else file_name(name)
