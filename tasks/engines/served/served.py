@@ -27,7 +27,7 @@ from tasks.engines.served.wire import Tokens, request_body
 from tasks.errors import InfrastructureError, UserError
 from tasks.store.folder import Folder
 
-VERSION = 1
+VERSION = 2
 """Raised when this package asks or reads in another way, so that what was answered before does not count."""
 
 

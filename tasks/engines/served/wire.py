@@ -79,6 +79,9 @@ class _Part(BaseModel):
 class AnswerMessage(_Part):
     content: str | None = None
     refusal: str | None = None
+    reasoning_content: Any = None
+    reasoning: Any = None
+    """Thoughts, under one name or the other; text, but nobody's standard says so."""
 
 
 class Choice(_Part):

@@ -177,7 +177,7 @@ def run_ground(verifier):
 def test_the_ground_stage_runs_on_it_and_pays_once(serve, engine):
     server = serve()
     (row,) = run_ground(engine(server, ServedVerifier))
-    assert row.status is Status.ACCEPTED and row.payload.verifier.startswith("served-verifier/1 tiny")
+    assert row.status is Status.ACCEPTED and row.payload.verifier.startswith("served-verifier/2 tiny")
     assert row.usage.requests == len(server.asked) > 0
     asked = len(server.asked)
     (again,) = run_ground(engine(server, ServedVerifier))
