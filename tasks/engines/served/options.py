@@ -38,6 +38,11 @@ class ServedOptions(Settings):
         default="json_schema",
         description="what holds the model to JSON on the server; every reply is validated here all the same",
     )
+    bound_strings: bool = Field(
+        default=True,
+        description="bound the lengths of strings in the schema, so that no text runs to max_tokens; false for servers "
+        "that are slow at it or refuse it",
+    )
     extra_body: dict[str, JsonValue] = Field(
         default={}, description="more fields of the request, such as chat_template_kwargs of vLLM; never secrets"
     )
@@ -91,7 +96,7 @@ class ServedOptions(Settings):
 
     def sampling(self) -> dict[str, JsonValue]:
         """The settings that may change what is answered, for identity and cache."""
-        names = ("temperature", "seed", "max_tokens", "structured", "extra_body")
+        names = ("temperature", "seed", "max_tokens", "structured", "bound_strings", "extra_body")
         return {name: getattr(self, name) for name in names}
 
 
