@@ -14,6 +14,7 @@ from pydantic import Field
 from schemas import Captioned, Dropped, Instance, Interaction, Rating, Reason, Row
 from schemas.settings import Settings
 from schemas.text import caption_problem
+from tasks.caption.remarks import in_words
 from tasks.caption.spans import Roles, locate
 from tasks.caption.turns import count_question, describe_question, score_question, triplets_question, verb_of
 from tasks.engines.asking import Asker
@@ -152,7 +153,7 @@ class _Stage:
         s = self.settings
         kept, dropped = [], []
         for triplet, score in zip(triplets, scores, strict=True):
-            numbers = f"contact {score.Contact}, dynamism {score.Dynamism}, confidence {score.confidence:g}"
+            numbers = in_words(score)
             if score.confidence < s.min_confidence:
                 dropped.append(Dropped(what=triplet.interaction, reason="low_confidence", detail=numbers))
             elif score.Contact < s.min_contact:
