@@ -21,6 +21,7 @@ _LOOSE = re.compile(
     r"[<\[(]?\s*(id[1-9][0-9]?)\s*[>\])]?\s+(.+?)\s+[<\[(]?\s*(id[1-9][0-9]?)\s*[>\])]?\s*[.,;!]*", re.IGNORECASE
 )
 _LETTER, _INNER = re.compile(r"[^\W\d_]"), re.compile(rf"\b{ID}\b", re.IGNORECASE)
+_STOPS = " .,;!"
 _ARTICLE = re.compile(r"^(?:a|an|the)\s+(?=\w)", re.IGNORECASE)
 
 
@@ -75,12 +76,12 @@ def _sentence(triplet: Triplet, caption: str, done: Counter[str]) -> str:
 
 def _entity(entity: Entity, caption: str, done: Counter[str]) -> Entity:
     """With the caption's own words for its phrase; "the man" may be told as "a man"."""
-    said = entity.phrase
-    span = find_wording(caption, said) or find_wording(caption, _ARTICLE.sub("", said.strip()))
+    said = entity.phrase.strip().rstrip(_STOPS)
+    span = find_wording(caption, said) or find_wording(caption, _ARTICLE.sub("", said))
     if span is None:
-        raise ValueError(f"the phrase of {entity.id}, {said!r}, does not stand in the caption")
+        raise ValueError(f"the phrase of {entity.id}, {entity.phrase!r}, does not stand in the caption")
     own = caption[span.start : span.end]
-    done["wordings"] += own != said
+    done["wordings"] += own != entity.phrase
     return entity.model_copy(update={"phrase": own})
 
 
@@ -90,8 +91,8 @@ def mend_descriptors(reply: DescribeReply) -> tuple[DescribeReply, Repairs]:
     instances = []
     for entry in reply.instances:
         named = _with_id(entry, f"the entry for {entry.noun!r}", done)
-        cls = _ARTICLE.sub("", named.cls.strip()).rstrip(" .,;").lower()
-        plain = named.model_copy(update={"cls": cls, "noun": named.noun.strip().rstrip(" .,;")})
+        cls = _ARTICLE.sub("", named.cls.strip()).rstrip(_STOPS).lower()
+        plain = named.model_copy(update={"cls": cls, "noun": named.noun.strip().rstrip(_STOPS)})
         done["nouns"] += plain != named
         instances.append(plain)
     return reply.model_copy(update={"instances": instances}), Repairs(**done)

@@ -20,7 +20,8 @@ from tasks.engines.replies import (
 from tasks.grammar.tokens import sentence_ranges
 
 _STEP = 64
-"""A sentence's bound is the least of 64, 128, 256, … characters that holds the caption's longest: few schemas."""
+"""A sentence's bound is the least of 64, 128, 256, … characters that holds the caption's longest and a quarter more:
+few schemas, and room for one that is not copied letter for letter."""
 
 
 def verb_of(interaction: str) -> str:
@@ -55,7 +56,7 @@ def triplets_question(prompt: str, caption: str, count: int, slack: int) -> Ques
         return mended, repairs
 
     most = min(count + slack, MAX_TRIPLETS)
-    longest = max((end - start for start, end in sentence_ranges(caption)), default=1)
+    longest = max((end - start for start, end in sentence_ranges(caption)), default=1) * 5 // 4
     form = held_to(TripletsReply, {
         "entities": {"minItems": 2, "maxItems": 2 * most},
         "triplets": {"minItems": max(1, count - slack), "maxItems": most},

@@ -72,6 +72,26 @@ def test_nothing_above_the_thresholds_is_filtered(score: dict[str, Any], reason:
     assert "describe" not in [turn for turn, _ in llm.asked]
 
 
+@pytest.mark.parametrize(
+    ("score", "dropped"),
+    [
+        ({"Contact": 3, "Dynamism": 2, "confidence": 0.5}, None),
+        ({"Contact": 2, "Dynamism": 2, "confidence": 0.5}, "low_contact"),
+        ({"Contact": 3, "Dynamism": 1, "confidence": 0.5}, "low_dynamism"),
+        ({"Contact": 3, "Dynamism": 2, "confidence": 0.49}, "low_confidence"),
+    ],
+)
+def test_a_rating_at_the_threshold_stays_and_one_below_goes(score: dict[str, Any], dropped: str | None) -> None:
+    def answer(turn: str, document: dict[str, Any], _: int) -> dict[str, Any]:
+        rated = turn == "score" and "kicks" in document["triplet"]["interaction"]
+        return good_answer(turn, document) | (score if rated else {})
+
+    row, _ = run(answer)
+    assert row.payload
+    assert ("<id1> kicks <id2>" in [a.text for a in row.payload.interactions]) is (dropped is None)
+    assert [d.reason for d in row.payload.dropped if d.what == "<id1> kicks <id2>"] == ([dropped] if dropped else [])
+
+
 def _triplets(**change: Any) -> dict[str, Any]:
     said = good_answer("triplets", {"caption": CAPTION, "nonce": ""})
     first = said["triplets"][0]
