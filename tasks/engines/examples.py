@@ -28,16 +28,18 @@ _QUOTED_LEAST, _CLAUSE_LEAST = 2, 3
 
 @dataclass(frozen=True)
 class _Text:
-    """A text in words: all of them, and those that say something."""
+    """A text in words: all of them, those that say something, and each of these once."""
 
     text: str
     words: tuple[str, ...]
     telling: tuple[str, ...]
+    kinds: frozenset[str]
 
 
 def _read(text: str) -> _Text:
     words = tuple(word.low for word in words_of(text))
-    return _Text(" ".join(text.split()), words, tuple(word for word in words if word not in LITTLE))
+    telling = tuple(word for word in words if word not in LITTLE)
+    return _Text(" ".join(text.split()), words, telling, frozenset(telling))
 
 
 @lru_cache(maxsize=64)
@@ -53,9 +55,9 @@ def no_example(reply: Part, prompt: str, document: Mapping[str, Any]) -> None:
     """ValueError, with a message for the model, where a text of the reply is an example of the prompt, or no words."""
     known: frozenset[str] | None = None
     for name, text in reply.prose():
-        for sentence in (_read(s) for s in (text, *_ENDS.split(text))):
-            if sentence.text and not sentence.words:
-                raise ValueError(f"{name} is {sentence.text[:80]!r}, which says nothing: give your own words")
+        if text.strip() and not words_of(text):
+            raise ValueError(f"{name} is {text.strip()[:80]!r}, which says nothing: give your own words")
+        for sentence in (_read(s) for s in dict.fromkeys((text, *_ENDS.split(text)))):
             for example in examples_of(prompt):
                 repeated = _repeated(sentence, example)
                 if not repeated:
@@ -67,13 +69,13 @@ def no_example(reply: Part, prompt: str, document: Mapping[str, Any]) -> None:
                     )
 
 
-def _repeated(said: _Text, example: _Text) -> set[str]:
+def _repeated(said: _Text, example: _Text) -> frozenset[str]:
     """The telling words that a sentence has of an example that it repeats; none where it repeats none."""
-    common = set(said.telling) & set(example.telling)
-    if len(common) < NEARLY * len(set(example.telling)) - 1:
-        return set()
+    common = said.kinds & example.kinds
+    if len(common) < max(1, NEARLY * len(example.kinds) - 1):
+        return frozenset()
     pairs = ((said.words, example.words), (said.telling, example.telling))
-    return common if _holds(said.words, example.words) or any(_alike(*pair) for pair in pairs) else set()
+    return common if _holds(said.words, example.words) or any(_alike(*pair) for pair in pairs) else frozenset()
 
 
 def _holds(words: Sequence[str], row: Sequence[str]) -> bool:

@@ -53,6 +53,7 @@ FINE = {
     "the left cup, where there is one": ({"noun": "left cup"}, "A woman fills the cup on the left."),
     "a class noun": ({"cls": "man", "noun": "man"}, "Somebody eats."),
     "a shirt of another colour": ({"noun": "man in the blue shirt"}, "Somebody in blue eats."),
+    "marks at its end": ({"app": 'It is red. … "'}, "A woman eats."),
     "nothing said": ({"app": "", "spatial": " "}, "A woman eats."),
     "a place of its own": ({"spatial": "It is on the table and is lifted by the woman."}, "A woman eats."),
 }
