@@ -8,7 +8,7 @@ from schemas.interaction import Captioned, Dropped, Instance, Interaction, Ratin
 from schemas.row import Reason, Row, Status
 from schemas.sample import MaskRle, Provenance, Sample, TrackFile
 from schemas.tracks import Rle, Track, Tracked
-from schemas.usage import Usage
+from schemas.usage import Repairs, Usage
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -31,6 +31,7 @@ __all__ = [
     "Rating",
     "Reason",
     "Record",
+    "Repairs",
     "Review",
     "Rle",
     "RoleSpans",

@@ -5,11 +5,11 @@ words that tell it apart, and both by how the sentence is built. A role that its
 given the span of the latest noun phrase before that means it, because a pronoun's token says little about what is seen.
 """
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from schemas import RoleSpans, Span
+from tasks.caption.quotes import find_quote
 from tasks.grammar.chunks import chunk, chunk_sentence, first_phrase
 from tasks.grammar.clauses import Clause, read_clauses
 from tasks.grammar.entities import Entity
@@ -34,29 +34,6 @@ class Roles:
     sentence: str
     others: tuple[Names, ...] = ()
     """The other IDs of the clip: a phrase that fits one of them better is not taken."""
-
-
-def find_quote(text: str, quote: str) -> Span | None:
-    """Where `quote` stands in `text` as whole words: letter for letter, else whatever the white space and the case.
-
-    The first such place; None where there is none.
-    """
-    words = quote.split()
-    if not words:
-        return None
-    exact = text.find(quote.strip())
-    if exact >= 0 and _whole_words(text, exact, exact + len(quote.strip())):
-        return Span(start=exact, end=exact + len(quote.strip()))
-    begin = r"(?<!\w)" if words[0][0].isalnum() else ""
-    end = r"(?!\w)" if words[-1][-1].isalnum() else ""
-    found = re.search(begin + r"\s+".join(map(re.escape, words)) + end, text, re.IGNORECASE)
-    return Span(start=found.start(), end=found.end()) if found else None
-
-
-def _whole_words(text: str, start: int, end: int) -> bool:
-    """Whether no word reaches over either end of `text[start:end]`."""
-    cut = [text[at - 1 : at + 1] for at in (start, end) if 0 < at < len(text)]
-    return not any(re.fullmatch(r"\w\w", pair) for pair in cut)
 
 
 def locate(text: str, roles: Roles) -> tuple[RoleSpans, Span] | str:

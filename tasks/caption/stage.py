@@ -13,6 +13,8 @@ from pydantic import Field
 
 from schemas import Captioned, Dropped, Instance, Interaction, Rating, Reason, Row
 from schemas.settings import Settings
+from schemas.text import caption_problem
+from tasks.caption.remarks import in_words, remarks
 from tasks.caption.spans import Roles, locate
 from tasks.caption.turns import count_question, describe_question, score_question, triplets_question, verb_of
 from tasks.engines.asking import Asker
@@ -29,7 +31,7 @@ T = TypeVar("T")
 class CaptionSettings(Settings):
     """The four turns and the filter after them."""
 
-    not_in_rows = frozenset({"concurrency"})
+    not_in_rows = frozenset({"concurrency", "captioner_clips"})
 
     prompts: str = Field(default="v1", description="folder of tasks/engines/prompts with the four instructions")
     max_asks: int = Field(default=3, ge=1, le=10, description="answers to one question before bad_reply")
@@ -39,6 +41,12 @@ class CaptionSettings(Settings):
     min_confidence: float = Field(default=0.5, ge=0, le=1, description="ratings below this confidence drop the triplet")
     max_caption_chars: int = Field(default=8000, ge=1, le=100_000, description="longer captions are rejected")
     captioner_frames: int = Field(default=8, ge=1, le=256, description="evenly spaced frames shown to the captioner")
+    captioner_clips: int = Field(
+        default=8,
+        ge=1,
+        le=4096,
+        description="clips of one batch at the captioner at once; each holds its frames",
+    )
     concurrency: int = Field(default=16, ge=1, le=4096, description="requests of one batch in flight at once")
 
 
@@ -78,6 +86,7 @@ class _Stage:
 
     async def run(self, cases: Sequence[Case]) -> list[Row[Captioned] | BaseException]:
         self.gate = asyncio.Semaphore(self.settings.concurrency)
+        self.shown, self.decoding = asyncio.Semaphore(self.settings.captioner_clips), asyncio.Lock()
         ends = (settle_async(c.clip.clip_id, lambda c=c: self.one(c)) for c in cases)  # type: ignore[misc]
         return await asyncio.gather(*ends, return_exceptions=True)
 
@@ -108,26 +117,35 @@ class _Stage:
         if text is None or not text.strip():
             if self.captioner is None or self.frames_of is None:
                 raise Reject(Reason.NO_CAPTION, "the video brings no caption and no captioner is set")
-            frames = await asyncio.to_thread(self.frames_of, case)
-            count = min(self.settings.captioner_frames, len(frames))
-            picked = frames[np.linspace(0, len(frames) - 1, count).round().astype(int)]
-            text, by = await self.describe(self.captioner, picked), self.captioner.identity
-        if len(text) > self.settings.max_caption_chars:
+            text, by = await self.describe(case, self.captioner, self.frames_of), self.captioner.identity
+        elif len(text) > self.settings.max_caption_chars:  # what else it may not be, `select` has seen to
             raise Reject(Reason.BAD_CAPTION, f"{len(text)} characters, the limit is {self.settings.max_caption_chars}")
         return text, by
 
-    async def describe(self, captioner: Captioner, frames: Frames) -> str:
-        problem = "an empty caption"
-        for _ in range(self.settings.max_asks):
+    async def describe(self, case: Case, captioner: Captioner, frames_of: Callable[[Case], Frames]) -> str:
+        """A caption of the clip by the captioner, which asks again by itself. BAD_REPLY where it gave none.
+
+        A clip is decoded only when its turn to be shown has come, one at a time, and only the frames shown are kept.
+        """
+
+        def look() -> Frames:
+            frames = frames_of(case)
+            count = min(self.settings.captioner_frames, len(frames))
+            # A copy, not a view: the clip itself can go.
+            return np.take(frames, np.linspace(0, len(frames) - 1, count).round().astype(int), axis=0)
+
+        async with self.shown:
+            async with self.decoding:
+                picked = await asyncio.to_thread(look)
             async with self.gate:
                 try:
-                    text = await captioner.describe(frames)
+                    text = (await captioner.describe(picked)).strip()
                 except BadReply as bad:
-                    problem = str(bad)
-                    continue
-            if text.strip():
-                return text.strip()
-        raise Reject(Reason.BAD_REPLY, f"captioner: {problem} ({self.settings.max_asks} answers)")
+                    raise Reject(Reason.BAD_REPLY, f"captioner: {bad}") from None
+        problem = caption_problem(text, self.settings.max_caption_chars) if text else "an empty caption"
+        if problem:
+            raise Reject(Reason.BAD_REPLY, f"captioner: {problem}")
+        return text
 
     def filter(
         self, triplets: Sequence[Triplet], scores: Sequence[ScoreReply]
@@ -136,7 +154,7 @@ class _Stage:
         s = self.settings
         kept, dropped = [], []
         for triplet, score in zip(triplets, scores, strict=True):
-            numbers = f"contact {score.Contact}, dynamism {score.Dynamism}, confidence {score.confidence:g}"
+            numbers = in_words(score)
             if score.confidence < s.min_confidence:
                 dropped.append(Dropped(what=triplet.interaction, reason="low_confidence", detail=numbers))
             elif score.Contact < s.min_contact:
@@ -226,5 +244,6 @@ SPEC = StageSpec(
         Reason.FILTERED: "every interaction is below the thresholds, or cannot be found in the text",
         Reason.BAD_REPLY: "the model's replies failed validation every time",
     },
+    remarks=remarks,
     lines=_lines,
 )

@@ -1,19 +1,32 @@
-"""The four questions: what each turn's document holds, and what a reply must satisfy beyond its form."""
+"""The four questions: what each turn's document holds, what a server is held to, what a reply must satisfy beyond."""
 
 import re
 from collections.abc import Sequence
 from typing import Any
 
-from tasks.caption.spans import find_quote
+from schemas.usage import Repairs
+from tasks.caption.mending import SURFACE, mend_descriptors, mend_triplets
 from tasks.engines.asking import Question
-from tasks.engines.replies import CountReply, DescribeReply, Entity, ScoreReply, Triplet, TripletsReply
+from tasks.engines.replies import (
+    MAX_TRIPLETS,
+    CountReply,
+    DescribeReply,
+    Entity,
+    ScoreReply,
+    Triplet,
+    TripletsReply,
+    held_to,
+)
+from tasks.grammar.tokens import sentence_ranges
 
-_SURFACE = re.compile(r"<(id[0-9]{1,2})> ([^<>\s](?:[^<>]{0,118}[^<>\s])?) <(id[0-9]{1,2})>")
+_STEP = 64
+"""A sentence's bound is the least of 64, 128, 256, … characters that holds the caption's longest and a quarter more:
+few schemas, and room for one that is not copied letter for letter."""
 
 
 def verb_of(interaction: str) -> str:
     """The verb of a surface form that has been checked."""
-    found = _SURFACE.fullmatch(interaction)
+    found = SURFACE.fullmatch(interaction)
     assert found is not None
     return found.group(2)
 
@@ -26,38 +39,30 @@ def count_question(prompt: str, caption: str) -> Question[CountReply]:
 def triplets_question(prompt: str, caption: str, count: int, slack: int) -> Question[TripletsReply]:
     """Turn 2. `slack`: by how much the list may differ from the count; it may never be empty."""
 
-    def check(reply: TripletsReply) -> None:
-        listed = len(reply.triplets)
+    def check(reply: TripletsReply) -> tuple[TripletsReply, Repairs]:
+        mended, repairs = mend_triplets(reply, caption)
+        listed = len(mended.triplets)
         if not listed or abs(listed - count) > slack:
-            raise ValueError(f"{count} interactions were counted, {listed} are listed")
-        ids = [e.id for e in reply.entities]
+            doubles = f", and {repairs.doubles} twice" if repairs.doubles else ""
+            raise ValueError(f"{count} interactions were counted, {listed} are listed{doubles}")
+        ids = [e.id for e in mended.entities]
         _no_repeats("the entities", ids)
-        for entity in reply.entities:
-            if find_quote(caption, entity.phrase) is None:
-                raise ValueError(f"the phrase of {entity.id}, {entity.phrase!r}, does not stand in the caption")
-        for triplet in reply.triplets:
-            _check_triplet(triplet, set(ids), caption)
-        _no_repeats("the triplets", [t.interaction.lower() for t in reply.triplets])
-        used = {i for t in reply.triplets for i in (t.src1, t.tgt1)}
-        if unused := [i for i in ids if i not in used]:
-            raise ValueError(f"no triplet names {', '.join(unused)}")
+        for triplet in mended.triplets:
+            if triplet.src1 == triplet.tgt1:
+                raise ValueError(f"{triplet.interaction!r} has {triplet.src1} as subject and object")
+            for end in (triplet.src1, triplet.tgt1):
+                if end not in ids:
+                    raise ValueError(f"{triplet.interaction!r} names {end}, which is not among the entities")
+        return mended, repairs
 
-    return Question("triplets", prompt, {"caption": caption, "count": count}, TripletsReply, check)
-
-
-def _check_triplet(triplet: Triplet, ids: set[str], caption: str) -> None:
-    found = _SURFACE.fullmatch(triplet.interaction)
-    if found is None:
-        raise ValueError(f"{triplet.interaction!r} is not of the form '<idX> verb <idY>'")
-    if triplet.src1 == triplet.tgt1:
-        raise ValueError(f"{triplet.interaction!r} has {triplet.src1} as subject and object")
-    if (found.group(1), found.group(3)) != (triplet.src1, triplet.tgt1):
-        raise ValueError(f"{triplet.interaction!r} disagrees with src1 {triplet.src1} and tgt1 {triplet.tgt1}")
-    for end in (triplet.src1, triplet.tgt1):
-        if end not in ids:
-            raise ValueError(f"{triplet.interaction!r} names {end}, which is not among the entities")
-    if find_quote(caption, triplet.source_sentence) is None:
-        raise ValueError(f"the source sentence of {triplet.interaction!r} does not stand in the caption")
+    most = min(count + slack, MAX_TRIPLETS)
+    longest = max((end - start for start, end in sentence_ranges(caption)), default=1) * 5 // 4
+    form = held_to(TripletsReply, {
+        "entities": {"minItems": 2, "maxItems": 2 * most},
+        "triplets": {"minItems": max(1, count - slack), "maxItems": most},
+        "triplets.source_sentence": {"maxLength": _STEP << max(0, (longest - 1) // _STEP).bit_length()},
+    })  # fmt: skip
+    return Question("triplets", prompt, {"caption": caption, "count": count}, form, check)
 
 
 def score_question(prompt: str, caption: str, triplet: Triplet, entities: Sequence[Entity]) -> Question[ScoreReply]:
@@ -76,26 +81,32 @@ def describe_question(
     """Turn 4, for the IDs that the filter left."""
     wanted = [e.id for e in entities]
 
-    def check(reply: DescribeReply) -> None:
-        ids = [d.id for d in reply.instances]
+    def check(reply: DescribeReply) -> tuple[DescribeReply, Repairs]:
+        mended, repairs = mend_descriptors(reply)
+        ids = [d.id for d in mended.instances]
         _no_repeats("the instances", ids)
         if missing := [i for i in wanted if i not in ids]:
             raise ValueError(f"no entry for {', '.join(missing)}")
         if unknown := [i for i in ids if i not in wanted]:
             raise ValueError(f"an entry for {', '.join(unknown)}, which was not asked for")
-        for d in reply.instances:
-            if not re.fullmatch(r"[^\W\d_]+(?:[ '’-][^\W\d_]+)*", d.cls) or d.cls != d.cls.lower():
+        for d in mended.instances:
+            if not re.fullmatch(r"[^\W\d_]+(?:[ '’-][^\W\d_]+)*", d.cls):
                 raise ValueError(f"the cls of {d.id}, {d.cls!r}, is not a base noun in lower case")
-            if not d.noun.strip():
+            if not d.noun:
                 raise ValueError(f"the noun of {d.id} is blank")
-        _no_repeats("the nouns", [" ".join(d.noun.lower().split()) for d in reply.instances])
+        _no_repeats("the nouns", [" ".join(d.noun.lower().split()) for d in mended.instances])
+        return mended, repairs
 
     document = {
         "caption": caption,
         "triplets": [t.model_dump(mode="json") for t in triplets],
         "entities": _named(entities),
     }
-    return Question("describe", prompt, document, DescribeReply, check)
+    form = held_to(DescribeReply, {
+        "instances": {"minItems": len(wanted), "maxItems": len(wanted)},
+        "instances.id": {"enum": wanted},
+    })  # fmt: skip
+    return Question("describe", prompt, document, form, check)
 
 
 def _named(entities: Any) -> list[dict[str, str]]:

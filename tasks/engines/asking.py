@@ -1,5 +1,7 @@
 """Put one question to a language model and take only an answer that holds: schema, nonce, and what the turn demands.
 
+An example of the prompt is no answer. What was mended in an answer is counted with what it cost (`schemas.usage`).
+
 A question is two messages. The system message is a prompt file, byte for byte. Everything that comes from outside
 stands in the user message, as one JSON document; so no caption, whatever it holds, can become part of the instructions.
 """
@@ -10,17 +12,17 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
+from typing import Any, Generic, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas import Reason
+from schemas import Reason, Repairs, Usage
 from tasks.engines.base import BadReply, LanguageModel, Message
-from tasks.engines.replies import TurnReply
+from tasks.engines.examples import no_example
+from tasks.engines.metering import spend
+from tasks.engines.replies import R
 from tasks.errors import Reject
-
-R = TypeVar("R", bound=TurnReply)
 
 
 @dataclass(frozen=True)
@@ -34,8 +36,9 @@ class Question(Generic[R]):
     document: Mapping[str, Any]
     """The data, of plain JSON types."""
     schema: type[R]
-    check: Callable[[R], None]
-    """Raises ValueError, with a message for the model, where a reply of the right form says something impossible."""
+    check: Callable[[R], tuple[R, Repairs] | None]
+    """The reply as it counts and what was mended in it; None where it counts as it is. Raises ValueError, with a
+    message for the model, where a reply of the right form says something impossible."""
     images: tuple[NDArray[np.uint8], ...] = ()
     """RGB uint8 [H, W, 3], of the user message."""
 
@@ -93,15 +96,18 @@ async def ask_until_it_holds(
             problem = {"error": "the reply does not echo the nonce of this request"}
         else:
             try:
-                question.check(reply)
+                no_example(reply, question.prompt, question.document)
+                checked, repairs = question.check(reply) or (reply, Repairs())
             except ValueError as bad:
                 problem = _problem(bad, reply.model_dump_json())
             else:
-                return reply
+                if repairs != Repairs():
+                    spend(Usage(repaired=repairs))
+                return checked
         if isinstance(llm, Keeps):
             await llm.forget(messages, question.schema)
     assert problem is not None
-    raise BadReply(problem["error"], problem.get("your_reply", ""))
+    raise BadReply(f"{problem['error']} ({max_asks} answers)", problem.get("your_reply", ""))
 
 
 class Asker:
@@ -119,7 +125,7 @@ class Asker:
         try:
             return await ask_until_it_holds(self.llm, question, self.max_asks, nonce_of, self.gate)
         except BadReply as bad:
-            raise Reject(Reason.BAD_REPLY, f"{question.turn}: {bad} ({self.max_asks} answers)") from None
+            raise Reject(Reason.BAD_REPLY, f"{question.turn}: {bad}") from None
 
 
 def _problem(error: Exception, reply: str) -> dict[str, str]:

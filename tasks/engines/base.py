@@ -57,7 +57,10 @@ class Captioner(Protocol):
     def identity(self) -> str: ...
 
     async def describe(self, frames: Frames) -> str:
-        """A dense caption of evenly sampled frames [T, H, W, 3], for videos that bring none."""
+        """A dense caption of evenly sampled frames [T, H, W, 3], for videos that bring none.
+
+        An engine asks again by itself where an answer does not hold, and raises BadReply where none did.
+        """
         ...
 
 
@@ -87,7 +90,9 @@ class Verifier(Protocol):
     @property
     def identity(self) -> str: ...
 
-    async def verify(self, request: VerifyRequest) -> VerdictReply: ...
+    async def verify(self, request: VerifyRequest) -> VerdictReply:
+        """The verdict. Asks again by itself where an answer does not hold, and raises BadReply where none did."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -241,7 +241,9 @@ class StageStore(Generic[R]):
             for key in list(self._recent)[: -self.at_hand]:
                 del self._recent[key]
 
-    def _read_rows(self, part: str, groups: Mapping[int, set[int]]) -> Iterator[pa.Table]:
+    def _read_rows(
+        self, part: str, groups: Mapping[int, set[int]], columns: Sequence[str] | None = None
+    ) -> Iterator[pa.Table]:
         """Rows of a part, given by row group, AT_ONCE or fewer at a time and in the part's order.
 
         One damaged where an index does not look is set aside, as InfrastructureError.
@@ -253,7 +255,7 @@ class StageStore(Generic[R]):
                     for g, rows in groups.items():
                         first = 0
                         # Batches run side by side: more threads for one cost processor time and bring nothing.
-                        for piece in parts.iter_batches(AT_ONCE, row_groups=[g], use_threads=False):
+                        for piece in parts.iter_batches(AT_ONCE, row_groups=[g], columns=columns, use_threads=False):
                             wanted = [i for i in range(len(piece)) if first + i in rows]
                             first += len(piece)
                             if wanted:
@@ -278,11 +280,16 @@ class StageStore(Generic[R]):
         for table in self._tables():
             yield from_table(table, self.row_type)
 
-    def _tables(self) -> Iterator[pa.Table]:
+    def columns(self, paths: Sequence[str]) -> Iterator[dict[str, Any]]:
+        """All rows as plain data, each clip once, of which only the leaves at these Parquet paths are read."""
+        for table in self._tables(paths):
+            yield from table.to_pylist()
+
+    def _tables(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
         with self._lock:
             wanted = self._by_part(self._places.values())
         for part, groups in wanted.items():
-            yield from self._read_rows(part, groups)
+            yield from self._read_rows(part, groups, columns)
 
     # writing
 

@@ -10,7 +10,7 @@ from pydantic import Field, JsonValue, field_validator, model_validator
 from tasks.engines.options import EngineOptions, model_name
 from tasks.engines.prompts import load_prompt
 
-VERSION = 1
+VERSION = 2
 """Raised when this package asks or reads in another way, so that what was answered before does not count."""
 
 OURS = frozenset({"model", "messages", "response_format", "temperature", "seed", "max_tokens", "stream", "n"})
@@ -53,6 +53,11 @@ class ServedOptions(EngineOptions):
     structured: Literal["json_schema", "json_object", "none"] = Field(
         default="json_schema",
         description="what holds the model to JSON on the server; every reply is validated here all the same",
+    )
+    bound_strings: bool = Field(
+        default=True,
+        description="bound the lengths of strings in the schema, so that no text runs to max_tokens; false for servers "
+        "that are slow at it or refuse it",
     )
     extra_body: dict[str, JsonValue] = Field(
         default={}, description="more fields of the request, such as chat_template_kwargs of vLLM; never secrets"

@@ -11,12 +11,12 @@ from collections.abc import Sequence
 import numpy as np
 from pydantic import BaseModel, Field
 
-from schemas import Box, Instance
-from schemas.base import InstanceId, Share
+from schemas import Box, Instance, Repairs
+from schemas.base import Share
 from tasks.engines.asking import Question, ask_until_it_holds, build_messages, make_nonce
 from tasks.engines.base import Message, VerdictReply, VerifyRequest
 from tasks.engines.prompts import load_prompt
-from tasks.engines.replies import TurnReply
+from tasks.engines.replies import Prose, SaidId, TurnReply, bare_id, held_to
 from tasks.engines.served.images import Picture, bounded, close_up, marked
 from tasks.engines.served.options import VerifierOptions
 from tasks.engines.served.served import Served
@@ -26,9 +26,9 @@ from tasks.store.folder import Folder
 class AssignedReply(TurnReply):
     """What the model answers."""
 
-    assigned_id: InstanceId | None
+    assigned_id: SaidId | None
     confidence: Share
-    rationale: str = Field(max_length=2000)
+    rationale: Prose = Field(max_length=2000, json_schema_extra={"maxLength": 240})
 
 
 class ServedVerifier(Served):
@@ -56,9 +56,12 @@ class ServedVerifier(Served):
     def _question(self, request: VerifyRequest) -> Question[AssignedReply]:
         known = [candidate.id for candidate in request.candidates]
 
-        def check(reply: AssignedReply) -> None:
-            if reply.assigned_id is not None and reply.assigned_id not in known:
-                raise ValueError(f"{reply.assigned_id} is not among the candidates: {', '.join(known)}, or null")
+        def check(reply: AssignedReply) -> tuple[AssignedReply, Repairs] | None:
+            if (said := reply.assigned_id) is None:
+                return None
+            if (bare := bare_id(said)) not in known:
+                raise ValueError(f"assigned_id {said} is not among the candidates: {', '.join(known)}, or null")
+            return reply.model_copy(update={"assigned_id": bare}), Repairs(brackets=int(bare != said))
 
         height, width = request.frame.shape[:2]
         document = {
@@ -68,7 +71,8 @@ class ServedVerifier(Served):
                 {"id": c.id, "noun": c.noun, "appearance": c.app, "place": c.spatial} for c in request.candidates
             ],
         }
-        return Question("verify", self.prompt, document, AssignedReply, check, self._images(request))
+        form = held_to(AssignedReply, {"assigned_id": {"enum": known}})
+        return Question("verify", self.prompt, document, form, check, self._images(request))
 
     def _images(self, request: VerifyRequest) -> tuple[Picture, Picture]:
         frame = marked(request.frame, request.box) if self.settings.mark_box else request.frame

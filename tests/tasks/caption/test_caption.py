@@ -72,6 +72,26 @@ def test_nothing_above_the_thresholds_is_filtered(score: dict[str, Any], reason:
     assert "describe" not in [turn for turn, _ in llm.asked]
 
 
+@pytest.mark.parametrize(
+    ("score", "dropped"),
+    [
+        ({"Contact": 3, "Dynamism": 2, "confidence": 0.5}, None),
+        ({"Contact": 2, "Dynamism": 2, "confidence": 0.5}, "low_contact"),
+        ({"Contact": 3, "Dynamism": 1, "confidence": 0.5}, "low_dynamism"),
+        ({"Contact": 3, "Dynamism": 2, "confidence": 0.49}, "low_confidence"),
+    ],
+)
+def test_a_rating_at_the_threshold_stays_and_one_below_goes(score: dict[str, Any], dropped: str | None) -> None:
+    def answer(turn: str, document: dict[str, Any], _: int) -> dict[str, Any]:
+        rated = turn == "score" and "kicks" in document["triplet"]["interaction"]
+        return good_answer(turn, document) | (score if rated else {})
+
+    row, _ = run(answer)
+    assert row.payload
+    assert ("<id1> kicks <id2>" in [a.text for a in row.payload.interactions]) is (dropped is None)
+    assert [d.reason for d in row.payload.dropped if d.what == "<id1> kicks <id2>"] == ([dropped] if dropped else [])
+
+
 def _triplets(**change: Any) -> dict[str, Any]:
     said = good_answer("triplets", {"caption": CAPTION, "nonce": ""})
     first = said["triplets"][0]
@@ -91,11 +111,17 @@ BAD: list[tuple[str, str, Any, str]] = [
     ("an unknown ID", "triplets", _triplets(interaction="<id1> kicks <id9>", tgt1="id9"), "names id9"),
     ("itself", "triplets", _triplets(interaction="<id1> kicks <id1>", tgt1="id1"), "as subject and object"),
     ("other ends", "triplets", _triplets(interaction="<id2> kicks <id1>"), "disagrees with src1"),
-    ("no surface form", "triplets", _triplets(interaction="id1 kicks id2"), "is not of the form"),
+    ("no surface form", "triplets", _triplets(interaction="id1 to id2: kick"), "is not of the form"),
+    ("three ends", "triplets", _triplets(interaction="id1 kicks id3 to id2"), "is not of the form"),
+    ("no verb", "triplets", _triplets(interaction="<id1> … <id2>"), "is not of the form"),
+    ("a verb beyond all", "triplets", _triplets(interaction=f"<id1> {'k' * 150} <id2>"), "is not of the form"),
+    ("two types", "triplets", {"triplets": [
+        *_triplets()["triplets"], _triplets(type="multi subject relation")["triplets"][0],
+    ]}, "with two types"),
     ("markup in the verb", "triplets", _triplets(interaction="<id1> kicks <b> <id2>"), "is not of the form"),
     ("a new type", "triplets", _triplets(type="kick"), "Input should be 'multi subject relation'"),
     ("an invented sentence", "triplets", _triplets(source_sentence="A man kicks."), "does not stand in the caption"),
-    ("an ID that is none", "triplets", _triplets(src1="man"), "String should match pattern"),
+    ("an ID that is none", "triplets", _triplets(src1="man"), "src1 of '<id1> kicks <id2>', 'man', is no ID"),
     ("an invented phrase", "triplets", {"entities": [
         {"id": "id1", "phrase": "a robot"}, {"id": "id2", "phrase": "a blue ball"}, {"id": "id3", "phrase": "The dog"},
     ]}, "'a robot', does not stand in the caption"),
@@ -270,17 +296,30 @@ def frames_of(_: Any) -> Frames:
 
 
 def test_a_video_without_caption_gets_one() -> None:
-    captioner = Captions(None, " ", " A man kicks a ball. ")
+    captioner = Captions(" A man kicks a ball. ")
     settings = CaptionSettings(captioner_frames=3)
     (row,) = caption([make_case(1, None)], EmbeddedLanguage(), captioner, settings, frames_of)
     assert row.payload and (row.payload.caption, row.payload.caption_by) == ("A man kicks a ball.", "captions/1")
-    assert captioner.seen == [(0, 10, 19)] * 3
+    assert captioner.seen == [(0, 10, 19)]
 
 
-def test_a_captioner_that_says_nothing_is_a_bad_reply() -> None:
-    captioner = Captions("", None, "")
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (None, "nothing to read"),
+        (" \n", "an empty caption"),
+        ("A man kicks a \x1b[31mball.", "the control character U+001B"),
+        ("A man kicks a \u202ellab.", "the control character U+202E"),
+        ("A man kicks a \ud800 ball.", "not valid UTF-8"),
+        ("A man kicks a ball. " * 500, "9999 characters, more than 8000"),
+    ],
+)
+def test_what_a_sidecar_may_not_say_no_captioner_may_and_it_is_asked_once(text: str | None, problem: str) -> None:
+    """An engine asks again by itself, with the reason: the stage does not ask the same once more."""
+    captioner = Captions(text)
     (row,) = caption([make_case(1, None)], EmbeddedLanguage(), captioner, SETTINGS, frames_of)
-    assert row.reason is Reason.BAD_REPLY and row.detail.startswith("captioner")
+    assert row.reason is Reason.BAD_REPLY and row.detail.startswith("captioner: ") and problem in row.detail
+    assert len(captioner.seen) == 1
 
 
 @pytest.mark.parametrize("text", [None, " \n"])

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.caption.spans import Names, Roles, find_quote, locate
+from tasks.caption.quotes import find_quote
+from tasks.caption.spans import Names, Roles, locate
 from tests.tasks.caption.captioning import world_truth
 
 

@@ -85,7 +85,7 @@ def test_a_worker_with_a_gpu_and_one_without_declare_the_same(monkeypatch):
 
 SERVED = {
     "model": "org/other", "revision": "mine-2", "temperature": 0.5, "seed": None, "max_tokens": 100,
-    "structured": "none", "extra_body": {"top_k": 1}, "max_reply_bytes": 9999,
+    "structured": "none", "bound_strings": False, "extra_body": {"top_k": 1}, "max_reply_bytes": 9999,
 }  # fmt: skip
 SERVED_UNSEEN = {
     "base_url": "https://elsewhere/v1", "api_key_env": "KEY", "api_key_block": "block", "concurrency": 3,

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from schemas import Deduped, Reason, Status, Usage
+from schemas import Deduped, Reason, Repairs, Status, Usage
 from tasks.engines.metering import metered, spend
 from tasks.errors import Reject
 from tasks.outcome import settle_async
@@ -41,3 +41,12 @@ def test_usage_adds_up_and_reads_well():
     total = Usage(requests=2, prompt_tokens=1500, cost=0.25) + Usage(requests=1, cached_requests=1, completion_tokens=7)
     assert total == Usage(requests=3, cached_requests=1, prompt_tokens=1500, completion_tokens=7, cost=0.25)
     assert total.line() == "3 requests (1 cached), 1,500 + 7 tokens, cost 0.25"
+
+
+def test_repairs_add_up_by_kind_and_are_named_where_there_are_any():
+    one = Usage(requests=1, completion_tokens=2, repaired=Repairs(unused_entities=1, nouns=1000))
+    both = one + Usage(repaired=Repairs(unused_entities=2, doubles=1))
+    assert both.repaired == Repairs(unused_entities=3, doubles=1, nouns=1000)
+    assert both.line() == "1 requests, 0 + 2 tokens; repaired: 3 unused entities, 1 double, 1,000 nouns"
+    assert Usage(repaired=Repairs(unused_entities=1)).line() == "repaired: 1 unused entity"
+    assert Usage(requests=1).line() == "1 requests, 0 + 0 tokens"

@@ -11,7 +11,7 @@ import av
 import numpy as np
 import pytest
 
-from schemas import Sample, Usage
+from schemas import Repairs, Sample, Usage
 from tasks.dataset.reader import DatasetError, decode_index, read_dataset, read_parts, stream
 from tasks.report import ReportData, write_report
 from tasks.report.gallery import caption_pieces, choose
@@ -205,3 +205,10 @@ def test_tokens_and_costs_are_shown_where_a_server_was_asked() -> None:
     for figure in ("1,200", "45,678", "901", "0.5"):
         assert figure in asked
     assert "prompt tokens" not in Reader(render(ReportData(FUNNEL))).text
+    assert "mended" not in asked
+
+
+def test_what_was_mended_is_told_also_where_no_server_was_asked() -> None:
+    mended = Usage(repaired=Repairs(doubles=1, unused_entities=1200))
+    told = Reader(render(ReportData([*FUNNEL, Line("caption", 5, 5, usage=mended)]))).text
+    assert "1,200 unused entities, 1 double" in told and "prompt tokens" not in told

@@ -108,7 +108,7 @@ def wait_until_it_answers(process: subprocess.Popen[bytes], url: str, log: Path)
 def test_the_identity_is_read_from_the_server_and_stays(target, engine):
     llm = engine(target.url, **target.options)
     assert llm.identity == engine(target.url, **target.options).identity
-    assert llm.identity.startswith("served-language/1 ")
+    assert llm.identity.startswith("served-language/2 ")
 
 
 def test_a_model_that_is_not_served_is_told_with_those_that_are(target, engine):

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from schemas import Box, Instance, Reason, Status
+from schemas import Box, Instance, Reason, Repairs, Status
 from tasks.caption.stage import CaptionSettings, caption
 from tasks.engines.base import BadReply, Proposal, VerifyRequest
 from tasks.engines.embedded.language import EmbeddedLanguage
+from tasks.engines.metering import metered
 from tasks.engines.prompts import load_prompt
 from tasks.engines.served.captioner import ServedCaptioner
 from tasks.engines.served.images import LEAST_SIDE, MARK, bounded, close_up, jpeg, marked
@@ -177,7 +178,7 @@ def run_ground(verifier):
 def test_the_ground_stage_runs_on_it_and_pays_once(serve, engine):
     server = serve()
     (row,) = run_ground(engine(server, ServedVerifier))
-    assert row.status is Status.ACCEPTED and row.payload.verifier.startswith("served-verifier/1 tiny")
+    assert row.status is Status.ACCEPTED and row.payload.verifier.startswith("served-verifier/2 tiny")
     assert row.usage.requests == len(server.asked) > 0
     asked = len(server.asked)
     (again,) = run_ground(engine(server, ServedVerifier))
@@ -229,3 +230,66 @@ def test_what_the_server_fails_is_not_held_against_the_video(serve, engine):
     server = serve(lambda asked: failed(429) if asked.number == 0 else good(asked))
     captioner = engine(server, ServedCaptioner)
     assert asyncio.run(captioner.describe(frames_of(None)[:3])) == "A man kicks a ball in 3 frames."
+
+
+SAYS = {
+    "control characters": ("A man kicks a \x1b[31mball.", "the control character U+001B"),
+    "text that runs backwards": ("A man kicks a \u202ellab.", "the control character U+202E"),
+    "its instructions": (
+        "Write one paragraph of plain declarative sentences in the present tense.",
+        "repeats an example",
+    ),
+    "the template's dots": ("…", "says nothing"),
+}
+
+
+@pytest.mark.parametrize(("text", "word"), SAYS.values(), ids=SAYS)
+def test_a_caption_that_no_sidecar_may_bring_is_asked_again_with_the_reason(text, word, serve, engine):
+    def answer(asked):
+        own = "A man in a red shirt kicks a blue ball." if mended and "problem" in asked.document else text
+        return said(json.dumps({"nonce": asked.document["nonce"], "caption": own}))
+
+    mended = True
+    server = serve(answer)
+    (row,) = caption(
+        [make_case(1, None)], EmbeddedLanguage(), engine(server, ServedCaptioner), CaptionSettings(), frames_of
+    )
+    assert row.status is Status.ACCEPTED and len(server.asked) == 2
+    assert word in server.asked[1].document["problem"]["error"]
+    mended = False
+    server = serve(answer)
+    captioner = engine(server, ServedCaptioner, seed=5)
+    (row,) = caption([make_case(1, None)], EmbeddedLanguage(), captioner, CaptionSettings(), frames_of)
+    assert row.reason is Reason.BAD_REPLY and row.detail.startswith("captioner: ") and word in row.detail
+    assert len(server.asked) == 3  # one layer asks again, and only one
+
+
+def test_a_verdict_is_asked_again_by_one_layer_only(serve, engine):
+    server = serve(lambda _: said("no JSON"))
+    (row,) = run_ground(engine(server, ServedVerifier, max_asks=2))
+    assert row.reason is Reason.UNGROUNDED
+    questions = {
+        json.dumps({k: v for k, v in a.document.items() if k not in ("nonce", "problem")}) for a in server.asked
+    }
+    assert len(server.asked) == 2 * len(questions) == 6
+
+
+def test_a_verdicts_id_may_have_brackets_and_that_is_counted(serve, engine):
+    def answer(asked):
+        said_ = {"assigned_id": "<id1>", "confidence": 0.9, "rationale": "The red shirt."}
+        return said(json.dumps(said_ | {"nonce": asked.document["nonce"]}))
+
+    with metered() as meter:
+        assert verify(engine(serve(answer), ServedVerifier)).assigned_id == "id1"
+    assert meter.usage.repaired == Repairs(brackets=1)
+
+
+def test_a_rationale_out_of_the_instructions_is_asked_again(serve, engine):
+    def answer(asked):
+        own = "The shirt is red." if "problem" in asked.document else "Nothing you see speaks against its place."
+        said_ = {"assigned_id": "id1", "confidence": 0.9, "rationale": own}
+        return said(json.dumps(said_ | {"nonce": asked.document["nonce"]}))
+
+    server = serve(answer)
+    assert verify(engine(server, ServedVerifier)).rationale == "The shirt is red."
+    assert len(server.asked) == 2

@@ -23,7 +23,7 @@ VLLM = {
 def test_the_identity_names_the_model_as_the_server_does_and_asks_once(serve, engine):
     server = serve(models=[VLLM])
     llm = engine(server)
-    assert llm.identity.startswith("served-language/1 Qwen/Qwen3-8B ")
+    assert llm.identity.startswith("served-language/2 Qwen/Qwen3-8B ")
     assert llm.identity == llm.identity
     ask(llm)
     assert server.listed == 1 and len(server.asked) == 1
@@ -36,7 +36,7 @@ def test_root_and_revision_are_in_it_and_paths_are_not(serve, engine):
     other = engine(serve(models=[VLLM | {"id": "llm", "root": "/data/models/secret-place/qwen3"}])).identity
     assert "llm root qwen3" in other and "secret-place" not in other
     as_path = engine(serve(models=[VLLM | {"id": "/data/models/qwen3", "root": "/data/models/qwen3"}])).identity
-    assert "served-language/1 qwen3 " in as_path and "/data" not in as_path
+    assert "served-language/2 qwen3 " in as_path and "/data" not in as_path
     revised = engine(serve(models=[VLLM | {"revision": "abc123"}])).identity
     assert "Qwen/Qwen3-8B @abc123" in revised
     assert len({base, other, as_path, revised}) == 4
@@ -189,7 +189,7 @@ def test_check_asks_one_real_question_past_the_cache(kind, serve, engine):
 
 
 def test_check_tells_of_a_model_that_answers_badly_and_fails_where_it_does_not_answer(serve, engine):
-    assert "unusable: Invalid JSON" in engine(serve(in_turn(said("blah")))).check()
+    assert "unusable: the reply holds no JSON object" in engine(serve(in_turn(said("blah")))).check()
     with pytest.raises(UserError, match=r"does not answer: .*HTTP 400: no grammar"):
         engine(serve(in_turn(failed(400, "no grammar backend")))).check()
     with pytest.raises(UserError, match=r"does not answer: .*HTTP 500"):

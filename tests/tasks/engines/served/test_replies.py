@@ -1,4 +1,4 @@
-"""From a reply's text to a checked model: what is taken, what is asked again, and that nothing is repaired."""
+"""From a reply's text to a checked model: what is taken off, what is asked again, and that nothing inside is mended."""
 
 import json
 
@@ -9,12 +9,12 @@ from tasks.engines.base import BadReply
 from tasks.engines.metering import metered
 from tasks.engines.replies import CountReply, DescribeReply, ScoreReply, TripletsReply
 from tasks.engines.served.captioner import CaptionReply
-from tasks.engines.served.reply import parse, unwrapped
+from tasks.engines.served.reply import parse
 from tasks.engines.served.verifier import AssignedReply
 from tasks.engines.served.wire import strict_schema
 from tests.tasks.engines.served.asking import ask
 from tests.tasks.engines.served.conftest import in_turn
-from tests.tasks.engines.served.fault_server import said
+from tests.tasks.engines.served.fault_server import Told, said
 
 REPLIES = (CountReply, TripletsReply, ScoreReply, DescribeReply, AssignedReply, CaptionReply)
 PLAIN = '{"nonce": "nnnnnnnnnnnnnnnn", "count": 2}'
@@ -28,7 +28,29 @@ TAKEN = {
     "no thoughts": f"<think></think>{PLAIN}",
     "thoughts that the template opened": f"I count two.\n</think>\n{PLAIN}",
     "thoughts and a fence": f"<think>two</think>\n```json\n{PLAIN}\n```\n",
-}
+    "other thoughts": f"<thinking>First {{\"nonce\": 1}}.</thinking>\n{PLAIN}",
+    "reasoning and an answer tag": f"<reasoning>two</reasoning><answer>{PLAIN}</answer>",
+    "thoughts of Magistral": f"[THINK]{{}}[/THINK]{PLAIN}",
+    "thoughts of Kimi": f"◁think▷two◁/think▷{PLAIN}",
+    "thoughts of Seed": f"<seed:think>two {{}}</seed:think>{PLAIN}",
+    "thoughts of Command": f"<|START_THINKING|>two {{}}<|END_THINKING|>{PLAIN}",
+    "thoughts twice": f"<think>one</think><think>{{}}</think>{PLAIN}",
+    "thoughts in thoughts": f"<think>a <think>{{}}</think> b {{}}</think>{PLAIN}",
+    "a word before the thoughts": f"Well. <think>{{}}</think>{PLAIN}",
+    "channels": "<|channel|>analysis<|message|>{\"count\": 1}?<|end|><|start|>assistant<|channel|>final<|message|>"
+    + PLAIN + "<|return|>",
+    "constrained channel": f"<|channel|>final <|constrain|>json<|message|>{PLAIN}",
+    "channels whose tags were cut off": f"analysisThe caption has two.assistantfinal{PLAIN}",
+    "one channel": f"<|channel|>analysis<|message|>{PLAIN}",
+    "byte order mark": f"\ufeff{PLAIN}",
+    "prose around": f"Here you are: {PLAIN}\nHope that helps!",
+    "prose after the fence": f"```json\n{PLAIN}\n```\nHope that helps!",
+    "prose before the fence": f"Sure!\n\n```json\n{PLAIN}\n```",
+    "a fence of another name": f"```jsonc\n{PLAIN}\n```",
+    "a fence without an end": f"```json\n{PLAIN}",
+    "braces in the prose": f"The set {{one, two}} has two: {PLAIN} {{q.e.d.}}",
+    "the same twice": f"{PLAIN}\n{PLAIN.replace(' ', '')}",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("content", TAKEN.values(), ids=TAKEN)
@@ -39,16 +61,45 @@ def test_what_is_taken(content, serve, engine):
 def test_a_tag_within_the_json_is_data():
     text = json.dumps({"nonce": "n", "caption": "A sign says </think>{} and ```."})
     assert parse(text, CaptionReply).caption == "A sign says </think>{} and ```."
+    channel = json.dumps({"nonce": "n", "caption": "It says <|channel|>final<|message|>{}"})
+    assert parse(channel, CaptionReply).caption == "It says <|channel|>final<|message|>{}"
+
+
+@pytest.mark.parametrize("field", ["reasoning", "reasoning_content"])
+@pytest.mark.parametrize("content", [None, "", " \n"])
+def test_json_that_came_as_reasoning_is_read_where_nothing_else_came(field, content, serve, engine):
+    def told(content, thought):
+        whole = json.loads(said(content).body)
+        whole["choices"][0]["message"][field] = thought
+        return Told(json.dumps(whole).encode())
+
+    assert ask(engine(serve(in_turn(told(content, f"Two, so:\n{PLAIN}"))))).count == 2
+    other = PLAIN.replace("nonce", "n").replace("2", "3")
+    assert (
+        ask(engine(serve(in_turn(told(PLAIN, other)))), nonce="k" * 16).count == 2
+    )  # what was said counts, not what was thought
+    for thought, word in (("I think two.", "empty"), (f"{PLAIN} or {other}", "different"), ({"text": "{}"}, "empty")):
+        with pytest.raises(BadReply, match=word):
+            ask(engine(serve(in_turn(told(content, thought)))), nonce="m" * 16)
 
 
 REFUSED = {
     "prose": ("Sure! There are two.", "JSON"),
-    "prose around": (f"Here you are: {PLAIN}", "JSON"),
-    "prose after the fence": (f"```json\n{PLAIN}\n```\nHope that helps!", "JSON"),
-    "two objects": (f"{PLAIN}{PLAIN}", "trailing"),
+    "two objects": (f"{PLAIN}{PLAIN.replace('2', '3')}", "2 different JSON objects"),
+    "two in fences": (f"```json\n{PLAIN}\n```\nor\n```json\n{PLAIN.replace('2', '3')}\n```", "different"),
     "a list around": (f"[{PLAIN}]", "object"),
-    "truncated": (PLAIN[:-1], "EOF"),
-    "truncated fence": (f"```json\n{PLAIN}", "JSON"),
+    "truncated": (PLAIN[:-1], "not JSON"),
+    "truncated fence": (f"```json\n{PLAIN[:-1]}\n```", "not JSON"),
+    "truncated around a whole one": (f'{{"a": "}}", "reply": {PLAIN}', "not JSON"),
+    "a whole one in a broken one": (f'{{"reply": {PLAIN}, oops}}', "not JSON"),
+    "a whole one in Python's": (f"{{'reply': {PLAIN}}}", "JSON"),
+    "a draft in thoughts without an end": (f"<thinking>{PLAIN}", "thoughts without an end"),
+    "a key twice": ('{"nonce": "nnnnnnnnnnnnnnnn", "count": 1, "count": 2}', "'count' is given twice"),
+    "a key twice, alike": ('{"nonce": "nnnnnnnnnnnnnnnn", "count": 2, "count": 2}', "'count' is given twice"),
+    "a key twice deeper": (f'Well: {{"a": [{{"b": 1, "b": 2}}], "c": {PLAIN}}}', "'b' is given twice"),
+    "infinity": ('{"nonce": "n", "count": -Infinity}', "no number"),
+    "beyond every number": ('{"nonce": "n", "count": 1e999}', "count"),
+    "more digits than anyone reads": ('{"nonce": "n", "count": ' + "9" * 5000 + "}", "JSON"),
     "python": ("{'nonce': 'n', 'count': 2}", "JSON"),
     "thoughts without an end": ("<think>one, two, three", "thoughts without an end"),
     "empty": ("", "empty"),
@@ -58,11 +109,16 @@ REFUSED = {
     "a share": ('{"nonce": "n", "count": 1.5}', "count"),
     "too many": ('{"nonce": "n", "count": 99}', "count"),
     "negative": ('{"nonce": "n", "count": -1}', "count"),
-    "not a number": ('{"nonce": "n", "count": NaN}', "count"),
+    "not a number": ('{"nonce": "n", "count": NaN}', "no number"),
     "true": ('{"nonce": "n", "count": true}', "count"),
     "one key too many": ('{"nonce": "n", "count": 2, "admin": true}', "admin"),
     "no nonce": ('{"count": 2}', "nonce"),
     "deep": ("[" * 100_000, "recursion"),
+    "deep objects": ('{"a":' * 50_000, "recursion"),
+    "deep after prose": ("So: " + '{"a":[' * 50_000, "recursion"),
+    "many braces": ("{" * 100_000, "JSON"),
+    "many closed braces": ("{a}" * 50_000, "JSON"),
+    "many ends of thoughts": ("x</think>" * 20_000, "JSON"),
     "control": ('{"nonce": "\x00", "count": 2}', "JSON"),
     "half a surrogate": ('{"nonce": "\\ud800", "count": 2}', "hex escape"),
 }
@@ -158,9 +214,3 @@ def test_more_fields_of_the_request_go_along(serve, engine):
     sent = server.asked[0].body
     assert {k: sent[k] for k in more} == more
     assert not {"temperature", "seed", "max_tokens"} & set(sent)
-
-
-def test_nothing_but_wrappings_is_taken_off():
-    assert unwrapped("```json\n{}\n```") == "{}"
-    assert unwrapped("```python\n{}\n```") == "```python\n{}\n```"
-    assert unwrapped("{}</think>{}") == "{}</think>{}"

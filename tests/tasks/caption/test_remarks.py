@@ -1,0 +1,72 @@
+"""A model that gives every triplet the same numbers is told, whatever became of its triplets."""
+
+import time
+from typing import Any
+
+import pytest
+
+from schemas import Captioned, Row
+from tasks.caption.remarks import remarks
+from tasks.caption.stage import CaptionSettings, caption
+from tasks.store.folder import Folder
+from tasks.store.rows import StageStore
+from tests.tasks.caption.captioning import CAPTION, Scripted, good_answer, make_case
+
+
+def rated(store: StageStore[Captioned], numbers: list[tuple[int, int, float]], first: int = 1) -> None:
+    """Puts clips of two triplets on record that a model rated with these numbers in turn."""
+    left = list(numbers)
+
+    def answer(turn: str, document: dict[str, Any], _: int) -> dict[str, Any]:
+        said = good_answer(turn, document)
+        if turn == "score":
+            contact, dynamism, confidence = left.pop(0)
+            said |= {"Contact": contact, "Dynamism": dynamism, "confidence": confidence}
+        return said
+
+    cases = [make_case(n, CAPTION) for n in range(first, first + len(numbers) // 2)]
+    store.write(list(caption(cases, Scripted(answer), None, CaptionSettings(concurrency=1))))
+
+
+@pytest.fixture
+def store(tmp_path: Any) -> StageStore[Captioned]:
+    return StageStore(Folder(str(tmp_path)), "caption", "abc123", Captioned)
+
+
+def test_ratings_without_variance_are_told(store: StageStore[Captioned]) -> None:
+    rated(store, [(4, 4, 1.0)] * 6)
+    assert remarks(store) == []  # too few to say
+    rated(store, [(4, 4, 1.0)] * 10, first=4)
+    assert remarks(store) == ["all 16 ratings are contact 4, dynamism 4, confidence 1: this model does not rate"]
+    rated(store, [(4, 4, 1.0), (4, 4, 0.9)], first=9)
+    assert remarks(store) == ["all 18 ratings are contact 4, dynamism 4: this model does not rate"]
+
+
+@pytest.mark.parametrize("other", [(5, 4, 1.0), (4, 3, 1.0), (1, 4, 1.0), (4, 1, 1.0)])
+def test_one_that_differs_is_enough_also_among_the_dropped(
+    other: tuple[int, int, float], store: StageStore[Captioned]
+) -> None:
+    rated(store, [(4, 4, 1.0)] * 11 + [other])
+    assert remarks(store) == []
+
+
+def test_a_model_that_rejects_everything_is_told_too(store: StageStore[Captioned]) -> None:
+    rated(store, [(1, 1, 0.5)] * 10)
+    assert store.accepted() == []
+    assert remarks(store) == ["all 10 ratings are contact 1, dynamism 1, confidence 0.5: this model does not rate"]
+    rated(store, [(1, 1, 0.5), (2, 1, 0.5)], first=6)
+    assert remarks(store) == []
+
+
+def test_nothing_on_record_is_no_remark(store: StageStore[Captioned]) -> None:
+    assert remarks(store) == []
+
+
+def test_thousands_of_clips_are_read_in_a_moment(store: StageStore[Captioned]) -> None:
+    rated(store, [(4, 4, 1.0)] * 2)
+    (row,) = store.read(store.accepted())
+    keys = [f"{n:016x}" for n in range(2, 2002)]
+    store.write([Row.model_validate(row).model_copy(update={"key": key}) for key in keys])
+    began = time.perf_counter()
+    assert "4,002 ratings" in remarks(store)[0]
+    assert time.perf_counter() - began < 2.0
