@@ -3,7 +3,6 @@
 Both decide in a fixed order over all that is new, so that a build that was killed and resumed decides the same.
 """
 
-import hashlib
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -11,40 +10,43 @@ from typing import Any
 from flows.context import Plan
 from schemas import Reason, Row
 from tasks.dedupe.stage import dedupe
+from tasks.select.names import Names
 from tasks.select.sidecar import Captions, load_captions
-from tasks.select.stage import select
+from tasks.select.stage import select, videos_of
 
 SEEN = "captions.sha256"
 """Beside the rows of select: digest of the caption table they were made with."""
 
-BY_TABLE = (Reason.NO_CAPTION, Reason.BAD_CAPTION, Reason.NO_VIDEO, Reason.CHANGED_CAPTION)
+BY_TABLE = (
+    Reason.NO_CAPTION, Reason.BAD_CAPTION, Reason.NO_VIDEO, Reason.CHANGED_CAPTION, Reason.SHARED_CAPTION,
+)  # fmt: skip
 """Verdicts that another caption table may lift."""
 
 
-def captions_of(plan: Plan) -> Captions:
-    """The caption table, or an empty one."""
-    if plan.settings.captions is None:
-        return Captions()
-    return load_captions(plan.settings.captions, plan.settings.sidecar, plan.settings.scan.storage_options)
+def captions_of(plan: Plan, names: Names | None = None) -> Captions:
+    """The caption table, or an empty one; with the names of all videos, without most rows that mean none of them."""
+    s = plan.settings
+    return Captions() if s.captions is None else load_captions(s.captions, s.sidecar, s.scan.storage_options, names)
 
 
 def run_select(plan: Plan) -> None:
     """Decide on all hashed files that have no row yet, and on captions without a video."""
     scan, store, began = plan.store("scan"), plan.store("select"), time.perf_counter()
-    captions = captions_of(plan)
-    digest = hashlib.sha256(repr(captions).encode("utf-8", "surrogatepass")).hexdigest().encode()
+    hashed = {row.key: row.payload for rows in scan.scan() for row in rows if row.payload}
+    known = [row.payload for rows in store.scan() for row in rows if row.payload]
+    videos = videos_of(list(hashed.items()), known, plan.listing.values(), hashed.values())
+    captions = captions_of(plan, Names(video.name for video in videos))
+    digest = captions.digest.encode()
     changed = not store.folder.exists(SEEN) or store.folder.read(SEEN) != digest
     if changed:
         store.forget([k for k, reason in store.rejected().items() if reason in BY_TABLE])
-    pending = store.pending(scan.accepted())
-    if not pending and not changed:
+    new = [(key, hashed[key]) for key in store.pending(scan.accepted())]
+    if not new and not changed:
         return
-    new = list(zip(pending, scan.payloads(pending), strict=True))
-    known = [row.payload for rows in store.scan() for row in rows if row.payload]
-    rows = select(new, known, captions, plan.settings.select, plan.listing.values())
+    rows = select(new, known, captions, plan.settings.select, plan.listing.values(), hashed.values())
     now = {row.key for row in rows}
-    # A video has come for these captions since.
-    store.forget([k for k, reason in store.rejected().items() if reason == Reason.NO_VIDEO and k not in now])
+    # Videos have come since for these captions, or their number is another.
+    store.forget([k for k, reason in store.rejected().items() if reason in BY_TABLE and k not in now | hashed.keys()])
     store.write(_timed([row for row in rows if row.key not in store], began))
     store.folder.write(SEEN, digest)
 

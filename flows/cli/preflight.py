@@ -4,6 +4,7 @@ from flows.context import Plan
 from flows.intake import captions_of
 from flows.settings import BuildSettings
 from tasks.errors import UserError
+from tasks.select.names import Names
 from tasks.store.lock import build_lock
 
 
@@ -12,7 +13,7 @@ def preflight(settings: BuildSettings) -> None:
     plan = Plan(settings)
     if not plan.listing:
         raise UserError(f"no video files under {settings.source} ({', '.join(settings.scan.extensions)})")
-    captions_of(plan)
+    captions_of(plan, Names(file.name for file in plan.listing.values()))
     _ = plan.fingerprints  # loads the engines
     try:
         with build_lock(settings.out):

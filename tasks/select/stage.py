@@ -5,8 +5,8 @@ The result does not depend on the order of anything that comes in.
 """
 
 import hashlib
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 
 from pydantic import Field
 
@@ -14,7 +14,7 @@ from schemas import Reason, Row, SourceFile, SourceVideo, Status
 from schemas.settings import Settings
 from tasks.scan.stage import Found
 from tasks.select.by_name import Matches, Video, match
-from tasks.select.sidecar import CaptionRow, Captions
+from tasks.select.sidecar import NAMED_ORPHANS, CaptionRow, Captions
 
 Files = list[tuple[str, SourceFile]]
 
@@ -22,6 +22,12 @@ Files = list[tuple[str, SourceFile]]
 class SelectSettings(Settings):
     allow_uncaptioned: bool = Field(
         default=False, description="Let videos without a caption through, for a captioner to describe"
+    )
+    max_videos_per_caption: int = Field(
+        default=5,
+        ge=1,
+        description="Contents that may share one caption, as windows cut from one film do. Where more do, the caption "
+        "describes none of them, and those that are new are rejected",
     )
 
 
@@ -31,14 +37,18 @@ def select(
     captions: Captions,
     settings: SelectSettings,
     listed: Iterable[Found] = (),
+    hashed: Iterable[SourceFile] = (),
 ) -> list[Row[SourceVideo]]:
     """One row for each new file, under its scan key, and one for each caption row that leads to no source.
 
-    `known` are the sources on record: they and their captions stay as they are. `listed` is the whole listing; without
-    it a caption row of a file that was rejected earlier looks like an orphan, or as if it meant another file.
+    `known` are the sources on record: they and their captions stay as they are. `listed` is the whole listing and
+    `hashed` what scan knows of it; without them a caption row of a file that was rejected earlier looks like an orphan,
+    or as if it meant another file, and a caption that many share as if only the new ones did.
     """
     on_record = {s.digest: s for s in known}
-    matches = match(_videos(new, on_record.values(), listed), captions.rows)
+    videos = videos_of(new, on_record.values(), listed, hashed)
+    matches = match(videos, captions.rows)
+    sharing = _sharing(videos, on_record, matches)
     groups: dict[str, Files] = defaultdict(list)
     for key, file in new:
         groups[file.digest].append((key, file))
@@ -48,21 +58,35 @@ def select(
         if digest in on_record:
             rows += [_again(key, file, on_record[digest], matches) for key, file in files]
         else:
-            rows += _first_seen(files, matches, captions, settings)
+            rows += _first_seen(files, matches, captions, settings, sharing)
     rows += _changed(on_record.values(), matches, {file.uri for _, file in new})
-    rows += [_orphan(captions.rows[i]) for i in matches.orphans]
+    rows += _orphans([captions.rows[i] for i in matches.orphans], captions.beyond)
     return sorted({r.key: r for r in rows}.values(), key=lambda r: r.key)
 
 
-def _videos(
-    new: Sequence[tuple[str, SourceFile]], known: Iterable[SourceVideo], listed: Iterable[Found]
+def videos_of(
+    new: Sequence[tuple[str, SourceFile]],
+    known: Iterable[SourceVideo],
+    listed: Iterable[Found],
+    hashed: Iterable[SourceFile],
 ) -> list[Video]:
     """Every file that a caption row may mean, each once. What was just hashed goes before what is on record."""
-    digests = {uri: source.digest for source in known for uri in source.uris}
-    videos = {uri: Video(uri, uri.partition("://")[2] or uri, digest) for uri, digest in digests.items()}
-    videos |= {f.uri: Video(f.uri, f.name, digests.get(f.uri)) for f in listed}
-    videos |= {f.uri: Video(f.uri, f.name, f.digest) for _, f in new}
-    return [videos[uri] for uri in sorted(videos)]
+    digests = {file.uri: file.digest for file in hashed}
+    digests |= {uri: source.digest for source in known for uri in source.uris}
+    files = {f.uri: Video(f.uri, f.name, digests.get(f.uri)) for f in listed}
+    files |= {f.uri: Video(f.uri, f.name, f.digest) for _, f in new}
+    gone = {uri: Video(uri, uri.partition("://")[2] or uri, digests[uri]) for s in known for uri in s.uris}
+    return [video for _, video in sorted((gone | files).items())]
+
+
+def _sharing(videos: Sequence[Video], on_record: Mapping[str, SourceVideo], matches: Matches) -> Counter[str]:
+    """How many contents have each caption: those on record, and all others that the table gives one."""
+    own = {digest: source.caption for digest, source in on_record.items() if source.caption}
+    for video in videos:
+        row = matches.row.get(video.uri)
+        if row and row.caption and video.digest and video.digest not in on_record:
+            own.setdefault(video.digest, row.caption)
+    return Counter(own.values())
 
 
 def _reject(key: str, reason: Reason, detail: str) -> Row[SourceVideo]:
@@ -79,7 +103,9 @@ def _again(key: str, file: SourceFile, source: SourceVideo, matches: Matches) ->
     return _reject(key, Reason.DUPLICATE, f"same content as {source.uris[0]}, which is on record")
 
 
-def _first_seen(files: Files, matches: Matches, captions: Captions, settings: SelectSettings) -> list[Row[SourceVideo]]:
+def _first_seen(
+    files: Files, matches: Matches, captions: Captions, settings: SelectSettings, sharing: Mapping[str, int]
+) -> list[Row[SourceVideo]]:
     """New content. The first file by name stands for all; the caption is that of the first file that has one."""
     held = [matches.row.get(file.uri) for _, file in files]
     good = next((row for row in held if row and row.caption), None)
@@ -97,6 +123,12 @@ def _first_seen(files: Files, matches: Matches, captions: Captions, settings: Se
                         else f"no caption row fits {file.name}")
                 for (key, file), row in zip(files, held, strict=True)
             ]  # fmt: skip
+    if good and good.caption and sharing[good.caption] > settings.max_videos_per_caption:
+        detail = (
+            f"{sharing[good.caption]} different videos have this caption ({good.place}), more than "
+            f"{settings.max_videos_per_caption} (select.max_videos_per_caption)"
+        )
+        return [_reject(key, Reason.SHARED_CAPTION, detail) for key, _ in files]
     row = good or next((r for r in held if r), None)
     first_key, first = files[0]
     source = SourceVideo(
@@ -137,6 +169,17 @@ def _kept_caption(name: str, row: CaptionRow) -> str:
         f"the caption of {name} has changed ({row.place}); the one on record stays. "
         "To use the new one, build into another folder"
     )
+
+
+def _orphans(rows: Sequence[CaptionRow], beyond: int) -> list[Row[SourceVideo]]:
+    """The first NAMED_ORPHANS one by one, and one row that counts the others and those `beyond` that were left out."""
+    named = [_orphan(row) for row in rows[:NAMED_ORPHANS]]
+    others = len(rows) - len(named) + beyond
+    if others:
+        key = hashlib.sha256(f"captions beyond|{others}".encode()).hexdigest()[:16]
+        detail = f"{others} further caption rows fit no video; the first {len(named)} stand here one by one"
+        named.append(_reject(key, Reason.NO_VIDEO, detail))
+    return named
 
 
 def _orphan(row: CaptionRow) -> Row[SourceVideo]:

@@ -30,7 +30,8 @@ def write(path: Path, kind: str) -> None:
     if kind in ("csv", "semicolon.csv", "bom.csv"):
         as_csv(path, TABLE, ";" if "semi" in kind else ",", "bom" in kind)
     elif kind == "tsv":
-        as_csv(path, TABLE, "\t")
+        lines = [TABLE[0].keys(), *(row.values() for row in TABLE)]
+        path.write_text("".join("\t".join(" ".join(cell.split()) for cell in line) + "\n" for line in lines))
     elif kind == "json":
         path.write_text(json.dumps(TABLE))
     elif kind == "by_name.json":
