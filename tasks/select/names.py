@@ -32,12 +32,18 @@ class Names:
     def __init__(self, names: Iterable[str]) -> None:
         self._whole: set[str] = set()
         self._tails: set[str] = set()
+        self._last: set[str] = set()
+        """Of all these the part after the last slash, which settles most rows at once."""
         for name in map(plain, names):
             for form in {name, stem(name)}:
                 self._whole.add(form)
                 self._tails.update(tails(form))
+                self._last.add(form.rpartition("/")[2])
 
     def may_mean(self, name: str) -> bool:
         """Whether some video fits `name`; a file that fits better may take it from that video still."""
         name = plain(name)
+        last = name.rpartition("/")[2]
+        if last not in self._last and stem(last) not in self._last:
+            return False
         return any(f in self._tails or not self._whole.isdisjoint(tails(f)) for f in (name, stem(name)))

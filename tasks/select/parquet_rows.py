@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 
 from tasks.select.cells import Cells, Choose, fold
 
-MEDIA_BYTES = 65_536
+MEDIA_BYTES = 4096
 """A binary column whose cells are larger on average holds the videos themselves, and is not read."""
 
 

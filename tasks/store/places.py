@@ -29,8 +29,15 @@ _SIGNED = re.compile(
 
 
 def printable(name: str) -> str:
-    """`name` as text that any record can hold: bytes that are no UTF-8 become `\\xNN`."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    """`name` as text that any record can hold: bytes that are no UTF-8 become `\\xNN`, half a character `\\uNNNN`."""
+    return _SURROGATE.sub(lambda found: _escaped(ord(found[0])), name)
+
+
+def _escaped(code: int) -> str:
+    return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else f"\\u{code:04x}"
+
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def without_credentials(uri: str) -> str:
