@@ -40,7 +40,7 @@ def refuse_credentials(address: str) -> str:
 def refuse_secret_options(options: Mapping[str, object]) -> None:
     """UserError for an option of a file system that is a secret by its name, or whose value carries one."""
     for name, value in options.items():
-        if isinstance(value, bool) or value in ("", *_HARMLESS):
+        if isinstance(value, bool) or value == "" or (name == "token" and value in _HARMLESS):
             continue
         if _is_secret(name) or (isinstance(value, str) and (_secret_in(value) or _named_in(value))):
             raise UserError(f"the option {name!r} carries a password, a key or a token, and {_HOW}")
@@ -53,10 +53,12 @@ def _secret_in(address: str) -> str | None:
     for plain in _decoded(address):
         for piece in re.split(r"::(?=\w+:|/)", plain):  # fsspec chains file systems so
             scheme, mark, rest = piece.partition("://")
-            if mark and scheme != "file" and _user_info(scheme, re.split(r"[/?#]", rest)[0], rest):
+            if not mark or scheme == "file":
+                continue
+            if _user_info(scheme, re.split(r"[/?#]", rest)[0], rest):
                 return "a user or a password before its host"
-        if _named_in(plain):
-            return "a signature, a token or a key among its parameters"
+            if _named_in(rest):
+                return "a signature, a token or a key among its parameters"
     return None
 
 
