@@ -6,13 +6,15 @@ The flow's parameter is this model, so Prefect's run form shows it. Unknown keys
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, create_model
+from pydantic import Field, create_model, field_validator
 
-from schemas.settings import Settings, override, parse_mapping, validate
+from schemas.settings import Settings, name_of, override, parse_mapping, validate
 from tasks.engines.registry import EngineSpec
 from tasks.errors import UserError
 from tasks.select.sidecar import SidecarSettings
 from tasks.stages import STAGES
+from tasks.store.credentials import refuse_credentials, refuse_secret_options
+from tasks.store.places import local_uri, printable
 
 PROFILES = Path(__file__).parent / "profiles"
 
@@ -59,6 +61,21 @@ class BuildSettings(StagesSettings):  # type: ignore[misc, valid-type] # its fie
     engines: EnginesSettings = EnginesSettings()
     run: RunSettings = RunSettings()
 
+    # Not a ValueError, of which pydantic and Prefect would make a longer text: the user reads these errors as they are.
+    @field_validator("source", "out", "captions", mode="before")
+    @classmethod
+    def _fit_for_the_record(cls, address: object) -> object:
+        if not isinstance(address, str):
+            return address
+        # A local name that is no UTF-8 is written as every record writes it.
+        return refuse_credentials(address if address == printable(address) else local_uri(address))
+
+    @field_validator("scan")
+    @classmethod
+    def _no_secret_options(cls, scan: Any) -> Any:
+        refuse_secret_options(scan.storage_options)
+        return scan
+
     def of(self, stage: str) -> Settings:
         """The stage's own settings; those of one that has none are empty."""
         found: Settings = getattr(self, stage, Settings())
@@ -75,7 +92,9 @@ def load_settings(profile: str, overrides: list[str], **given: str | None) -> Bu
         data = parse_mapping(path.read_text(encoding="utf-8"), f"profile {path}")
         for text in overrides:
             if text.partition("=")[0].split(".")[0] in given:
-                raise UserError(f"--set {text!r}: source, captions and out are given on the command line itself")
+                raise UserError(
+                    f"--set {name_of(text)!r}: source, captions and out are given on the command line itself"
+                )
             override(data, text)
         data.update({k: v for k, v in given.items() if v is not None})
         return validate(BuildSettings, data)

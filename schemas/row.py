@@ -29,6 +29,7 @@ class Reason(StrEnum):
     BAD_CAPTION = "bad_caption"
     NO_VIDEO = "no_video"
     CHANGED_CAPTION = "changed_caption"
+    SHARED_CAPTION = "shared_caption"
     # ingest
     UNDECODABLE = "undecodable"
     NO_VIDEO_STREAM = "no_video_stream"

@@ -4,6 +4,7 @@ Shared by `matrix_data` and `matrix_train`, whose settings differ and whose comm
 ValueError in one line for the user.
 """
 
+import re
 from typing import Any, ClassVar, TypeVar
 
 import yaml
@@ -13,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 class Settings(BaseModel):
     """Frozen; an unknown key is an error. Fields have a default where there is a sensible one, and a `description`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
 
     not_in_rows: ClassVar[frozenset[str]] = frozenset()
     """Fields that change how fast rows are made and never what they say: they stay out of the fingerprint."""
@@ -35,21 +36,27 @@ def parse_mapping(text: str, what: str) -> dict[str, Any]:
     return data
 
 
+def name_of(override: str) -> str:
+    """What an `a.b=c` sets, for messages."""
+    return re.split(r"[^\w.-]", override, maxsplit=1)[0][:200]
+
+
 def override(data: dict[str, Any], text: str) -> None:
-    """Puts one `a.b=c` into the mapping; c is YAML."""
+    """Puts one `a.b=c` into the mapping; c is YAML. Errors name the key alone: the value may be a secret."""
     key, equals, written = text.partition("=")
+    shown = name_of(text)
     if not equals or not all(key.split(".")):
-        raise ValueError(f"--set {text!r}: write it as section.name=value")
+        raise ValueError(f"--set {shown!r}: write it as section.name=value")
     try:
         value = yaml.safe_load(written)
     except (yaml.YAMLError, RecursionError):
-        raise ValueError(f"--set {text[:200]!r}: the value is not valid YAML") from None
+        raise ValueError(f"--set {shown!r}: the value is not valid YAML") from None
     node = data
     *sections, name = key.split(".")
     for section in sections:
         below = node.setdefault(section, {})
         if not isinstance(below, dict):
-            raise ValueError(f"--set {text!r}: {section!r} is not a section")
+            raise ValueError(f"--set {shown!r}: {section!r} is not a section")
         node = below
     node[name] = value
 

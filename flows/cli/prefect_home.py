@@ -5,6 +5,9 @@ Call `use_local_prefect` before the first import of `prefect`; it does nothing w
 
 import os
 from pathlib import Path
+from urllib.parse import quote
+
+from tasks.store.places import printable
 
 SETTINGS = {
     "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true",
@@ -22,7 +25,10 @@ SETTINGS = {
 
 
 def use_local_prefect(out: str, verbose: bool) -> None:
-    """Point Prefect's home at `<out>/work/prefect` unless a server, a profile or a home is configured already."""
+    """Point Prefect's home at `<out>/work/prefect` unless a server, a profile or a home is configured already.
+
+    Beside an `out` that is remote, or that no URL can name since it is no UTF-8, it lies under `build/`.
+    """
     # Prefect logs a traceback for every exception that leaves a flow; the command line prints its own one line.
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO" if verbose else "CRITICAL")
     # At exit the in-process server cancels its own writers in the middle of the last events, and logs each as an error.
@@ -32,9 +38,13 @@ def use_local_prefect(out: str, verbose: bool) -> None:
     configured = {"PREFECT_API_URL", "PREFECT_PROFILE", "PREFECT_HOME"} & set(os.environ)
     if configured or (Path.home() / ".prefect" / "profiles.toml").exists():
         return
-    local = "://" not in out
+    local = "://" not in out and out == printable(out)
     home = (Path(out) if local else Path("build")).absolute() / "work" / "prefect"
     home.mkdir(parents=True, exist_ok=True)
     os.environ["PREFECT_HOME"] = str(home)
+    if not {"PREFECT_API_DATABASE_CONNECTION_URL", "PREFECT_SERVER_DATABASE_CONNECTION_URL"} & set(os.environ):
+        # Prefect puts its home into this URL as it is; there a "?" in a folder's name ends the path, "%20" is a space.
+        url = f"sqlite+aiosqlite:///{quote(str(home))}/prefect.db"
+        os.environ["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = url
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)

@@ -3,6 +3,7 @@
 from flows.context import SPECS, Context
 from flows.settings import BuildSettings
 from tasks.errors import UserError
+from tasks.select.names import Names
 from tasks.select.stage import captions_of
 from tasks.store.lock import build_lock
 
@@ -12,7 +13,7 @@ def preflight(settings: BuildSettings) -> None:
     context = Context(settings)
     if not context.listing:
         raise UserError(f"no video files under {settings.source} ({', '.join(settings.scan.extensions)})")
-    captions_of(settings)
+    captions_of(settings, Names(file.name for file in context.listing.values()))
     for stage in context.ahead():
         for kind in SPECS[stage].engines:
             context.engine(kind)  # cheap: files and packages are looked for, weights come later

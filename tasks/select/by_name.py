@@ -1,15 +1,14 @@
 """Which caption row means which video. Where that is not plain the row is marked, never guessed.
 
-A row fits a file when one name is the other without outer folders: `a/x.mp4` fits `videos/a/x.mp4`, `/old/disk/a/x.mp4`
-and `x.mp4`, but not `b/x.mp4`. Equal names come first, then names with their ending, then without; in each round the
-pair that shares the most folders wins.
+What fits what is said in tasks/select/names.py. Equal names come first, then names with their ending, then without; in
+each round the pair that shares the most folders wins.
 """
 
-import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from tasks.select.names import plain, stem, tails
 from tasks.select.sidecar import CaptionRow
 
 
@@ -34,9 +33,14 @@ class Matches:
 def match(videos: Sequence[Video], rows: Sequence[CaptionRow]) -> Matches:
     """Give each row to the video it means, whatever the order of the videos; among equal rows the first counts."""
     result = Matches()
-    video_names = [_plain(v.name) for v in videos]
-    row_names = [_plain(r.name) for r in rows]
-    open_videos, open_rows = set(range(len(videos))), set(range(len(rows)))
+    video_names = [plain(v.name) for v in videos]
+    called: dict[str, list[int]] = defaultdict(list)
+    for r, row in enumerate(rows):
+        called[plain(row.name)].append(r)
+    # Rows of one name go together, by the first of them: a table may call thousands the same.
+    row_names = {same[0]: name for name, same in called.items()}
+    told = {same[0]: _first_of_each(rows, same) for same in called.values()}
+    open_videos, open_rows = set(range(len(videos))), set(row_names)
     for video_form, row_form, folders in _ROUNDS:
         left = {v: video_form(video_names[v]) for v in open_videos}
         right = {r: row_form(row_names[r]) for r in open_rows}
@@ -56,27 +60,27 @@ def match(videos: Sequence[Video], rows: Sequence[CaptionRow]) -> Matches:
         for v, fits in by_video.items():
             if videos[v].uri in result.problem:
                 continue
-            fits.sort()
-            if len({(rows[r].caption, rows[r].problem) for r in fits}) > 1:
-                places = ", ".join(rows[r].place for r in fits[:3])
-                result.problem[videos[v].uri] = f"{len(fits)} caption rows differ ({places})"
+            first = sorted(i for r in fits for i in told[r])
+            if len({(rows[i].caption, rows[i].problem) for i in first}) > 1:
+                number = sum(len(called[row_names[r]]) for r in fits)
+                places = ", ".join(rows[i].place for i in first[:3])
+                result.problem[videos[v].uri] = f"{number} caption rows differ ({places})"
             else:
-                result.row[videos[v].uri] = rows[fits[0]]
+                result.row[videos[v].uri] = rows[first[0]]
         open_videos -= by_video.keys()
         open_rows -= by_row.keys()
-    result.orphans = sorted(open_rows)
+    result.orphans = sorted(i for r in open_rows for i in called[row_names[r]])
     return result
 
 
-def _plain(name: str) -> str:
-    """One spelling for a path: forward slashes, no `.` or empty parts, composed Unicode."""
-    parts = unicodedata.normalize("NFC", name).replace("\\", "/").split("/")
-    return "/".join(p for p in parts if p not in ("", "."))
-
-
-def _stem(name: str) -> str:
-    folder, slash, base = name.rpartition("/")
-    return folder + slash + (base.rpartition(".")[0] or base)
+def _first_of_each(rows: Sequence[CaptionRow], same: Sequence[int]) -> list[int]:
+    """Of these rows the first with each caption or problem; three are enough to say that they differ."""
+    firsts: dict[tuple[str | None, str | None], int] = {}
+    for r in same:
+        firsts.setdefault((rows[r].caption, rows[r].problem), r)
+        if len(firsts) == 3:
+            break
+    return list(firsts.values())
 
 
 def _same(name: str) -> str:
@@ -86,16 +90,10 @@ def _same(name: str) -> str:
 _ROUNDS: tuple[tuple[Callable[[str], str], Callable[[str], str], bool], ...] = (
     (_same, _same, False),
     (_same, _same, True),
-    (_stem, _same, True),
-    (_stem, _stem, True),
+    (stem, _same, True),
+    (stem, stem, True),
 )
 """Forms of the video's and the row's name to compare, and whether outer folders may be missing."""
-
-
-def _tails(name: str) -> list[str]:
-    """`a/b/c`, `b/c`, `c`: the name without its outer folders."""
-    parts = name.split("/")
-    return ["/".join(parts[i:]) for i in range(len(parts))]
 
 
 def _pairs(videos: dict[int, str], rows: dict[int, str], folders: bool) -> list[tuple[int, int]]:
@@ -105,11 +103,11 @@ def _pairs(videos: dict[int, str], rows: dict[int, str], folders: bool) -> list[
     for r, name in rows.items():
         by_name[name].append(r)
         if folders:
-            for tail in _tails(name)[1:]:
+            for tail in tails(name)[1:]:
                 by_tail[tail].append(r)
     found: list[tuple[int, int, int]] = []
     for v, name in videos.items():
-        for tail in _tails(name) if folders else [name]:
+        for tail in tails(name) if folders else [name]:
             found += [(v, r, tail.count("/")) for r in by_name.get(tail, ())]
         found += [(v, r, name.count("/")) for r in by_tail.get(name, ())]
     best_of_video: dict[int, int] = defaultdict(int)

@@ -4,9 +4,13 @@ Which columns to read is worked out from the names found, or said by the setting
 the result with its problem, so that its video is rejected for that reason and not for having no caption.
 """
 
-from collections.abc import Mapping, Sequence
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Literal
 
 from pydantic import Field
@@ -14,10 +18,16 @@ from pydantic import Field
 from schemas.settings import Settings
 from schemas.text import caption_problem
 from tasks.errors import InfrastructureError, UserError
-from tasks.select.tables import Cells, read_table, table_kind
+from tasks.select.cells import Cells, fold
+from tasks.select.names import Names
+from tasks.select.tables import read_table, table_kind
 from tasks.store.places import StorageOptions, file_system, local_path, local_uri, printable, without_credentials
 
 Dialect = Literal["auto", "generic", "hoigen", "pe_video", "openvid"]
+
+
+NAMED_ORPHANS = 1000
+"""Rows without a video that are put on record one by one; the rest is one row that counts them."""
 
 
 class ColumnMap(Settings):
@@ -69,7 +79,7 @@ _DIALECTS: dict[str, _Columns] = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class CaptionRow:
     """One row. `caption` is None where the row has none; `problem` says why the row cannot be used."""
 
@@ -90,28 +100,47 @@ class Captions:
     rows: tuple[CaptionRow, ...] = ()
     dataset: str = "unknown"
     license: str | None = None
+    beyond: int = 0
+    """Rows left out of `rows`, for none of the videos can be meant by them."""
+    digest: str = ""
+    """Of everything read, also of the rows left out."""
 
 
-def load_captions(uri: str, settings: SidecarSettings, storage_options: StorageOptions | None = None) -> Captions:
+def load_captions(
+    uri: str,
+    settings: SidecarSettings,
+    storage_options: StorageOptions | None = None,
+    names: Names | None = None,
+) -> Captions:
     """Read one table, or every table in a folder (PE-Video as unpacked: one JSON a video, named like it).
 
-    UserError where the sidecar is missing, is no table, or lacks a column; the message names the columns found.
+    names: of all videos. A table may be far larger than the bucket, so of the rows that fit none of them only the first
+    NAMED_ORPHANS are kept; None keeps all. UserError where the sidecar is missing, is no table, or lacks a column; the
+    message names the columns found.
     """
     shown = without_credentials(uri)
     rows: list[CaptionRow] = []
     default: _Columns | None = None
+    digest = hashlib.sha256(settings.model_dump_json().encode())
+    orphans = 0
     for table in _tables(uri, storage_options or {}):
-        columns: _Columns | None = None
         label = printable(table.rpartition("/")[2])
-        with closing(read_table(table, storage_options or {})) as cells_of_rows:
+        chooser = _Chooser(settings, label)
+        with closing(read_table(table, storage_options or {}, chooser)) as cells_of_rows:
             for cells in cells_of_rows:
-                columns = columns or _choose(cells.header, settings, label)
-                rows.append(_row(cells, columns, settings, label))
-        default = default or columns
+                digest.update(repr((cells.key, cells.problem, cells.values)).encode("utf-8", "backslashreplace"))
+                name, problem = _name(cells, chooser)
+                if names is not None and not (name and names.may_mean(name)):
+                    orphans += 1
+                    if orphans > NAMED_ORPHANS:
+                        continue
+                rows.append(_row(cells, name, problem, chooser))
+        default = default or chooser.columns
     if not rows:
         raise UserError(f"the caption sidecar {shown} has no rows")
-    name = default.dataset_name if default else "unknown"
-    return Captions(tuple(rows), settings.dataset or name, settings.license)
+    dataset = settings.dataset or (default.dataset_name if default else "unknown")
+    beyond = max(0, orphans - NAMED_ORPHANS)
+    return Captions(tuple(rows), dataset, settings.license, beyond, digest.hexdigest())
 
 
 def _tables(uri: str, options: StorageOptions) -> list[str]:
@@ -146,61 +175,105 @@ def _tables(uri: str, options: StorageOptions) -> list[str]:
     return tables
 
 
-def _choose(header: Sequence[str], settings: SidecarSettings, label: str) -> _Columns:
-    """The columns to read from a table with this header. UserError where one is missing."""
-    present = {_fold(h) for h in header}
-    asked = settings.columns
-    if isinstance(asked, ColumnMap):
-        columns = _Columns(
-            "unknown", (asked.video,), (asked.caption,),
-            (asked.dataset,) if asked.dataset else (), (asked.license,) if asked.license else (),
-        )  # fmt: skip
-        optional = [c for c in (asked.dataset, asked.license) if c and _fold(c) not in present]
-    else:
+class _Chooser:
+    """Picks the columns to read from a table with the header that it is shown; `columns` is what the last one gave."""
+
+    def __init__(self, settings: SidecarSettings, label: str) -> None:
+        self.settings, self.label = settings, label
+        self.columns = _DIALECTS["generic"]
+        self.mapped = isinstance(settings.columns, ColumnMap)
+
+    def __call__(self, header: Sequence[str]) -> list[str]:
+        """The names of the columns, as the header spells them. UserError where one is missing or there twice."""
+        present = Counter(fold(h) for h in header)
+        columns, optional = self._columns(present)
+        for role, names in (("video", columns.video), ("caption", columns.caption), ("", optional)):
+            if names and not any(n in present for n in names):
+                wanted = " or ".join(repr(n) for n in names[:4])
+                found = ", ".join(repr(printable(h)) for h in header[:20])
+                raise UserError(
+                    f"{self.label} has no {role + ' ' if role else ''}column {wanted}; it has {found}. "
+                    "Name them: --set 'sidecar.columns={video: NAME, caption: NAME}'"
+                )
+        read = {*columns.video, *columns.caption, *columns.dataset, *columns.license}
+        twice = next((h for h in header if fold(h) in read and present[fold(h)] > 1), None)
+        if twice is not None:
+            raise UserError(f"{self.label} has the column {printable(twice)!r} twice: rename the one not to be read")
+        self.columns = columns
+        return [h for h in header if fold(h) in read]
+
+    def _columns(self, present: Container[str]) -> tuple[_Columns, tuple[str, ...]]:
+        """The columns, and those of them that the user named although they are not needed."""
+        asked = self.settings.columns
+        if isinstance(asked, ColumnMap):
+            more = [(fold(c),) if c else () for c in (asked.dataset, asked.license)]
+            missing = tuple(c for (c,) in filter(None, more) if c not in present)
+            return _Columns("unknown", (fold(asked.video),), (fold(asked.caption),), *more), missing
         if asked == "auto":
-            openvid = {"aesthetic score", "motion score", "temporal consistency score"}
-            by_names = "openvid" if present & openvid else "generic"
-            asked = "pe_video" if present & {"human_caption", "model_caption"} else by_names  # type: ignore[assignment]
-        columns, optional = _DIALECTS[asked], []
-    for role, names in (("video", columns.video), ("caption", columns.caption), ("", tuple(optional))):
-        if names and not present & {_fold(n) for n in names}:
-            wanted = " or ".join(repr(n) for n in names[:4])
-            found = ", ".join(repr(printable(h)) for h in header[:20])
-            raise UserError(
-                f"{label} has no {role + ' ' if role else ''}column {wanted}; it has {found}. "
-                "Name them: --set 'sidecar.columns={video: NAME, caption: NAME}'"
-            )
-    return columns
+            openvid = "aesthetic score", "motion score", "temporal consistency score"
+            asked = "openvid" if any(n in present for n in openvid) else "generic"
+            if "human_caption" in present or "model_caption" in present:
+                asked = "pe_video"
+        return _DIALECTS[asked], ()
 
 
-def _fold(name: str) -> str:
-    return name.strip().casefold()
+def _name(cells: Cells, chooser: _Chooser) -> tuple[str | None, str | None]:
+    """What the row calls its video, and why that cannot be told.
+
+    A row may be called one thing by its key and another by a cell. A file name goes before anything else, and a name
+    before a bare number: pandas numbers rows, and tables number videos.
+    """
+    key = cells.key
+    inside = _first(cells.values, chooser.columns.video)
+    if key is None or inside is None or chooser.mapped:
+        return inside or key, None
+    if _ENDING.search(key) or inside == key:
+        return key, None
+    if _ENDING.search(inside):
+        return inside, None
+    if key.isdigit() != inside.isdigit():
+        return (inside if key.isdigit() else key), None
+    return key, f"the row is called {printable(key)[:80]!r}, and {printable(inside)[:80]!r} in its own cells"
 
 
-def _row(cells: Cells, columns: _Columns, settings: SidecarSettings, label: str) -> CaptionRow:
-    place = f"{label} {cells.place}"
-    values = {_fold(k): v for k, v in cells.values.items()}
-    dataset = _first(values, columns.dataset) or settings.dataset or columns.dataset_name
-    license_ = _first(values, columns.license) or settings.license
-    name = cells.stem or _first(values, columns.video)
-    problem = cells.problem
-    if name is None:
-        name, problem = place, problem or "the row names no video"
-    caption = next((v for c in columns.caption if (v := values.get(_fold(c))) not in (None, "")), None)
+_ENDING = re.compile(r"\.[A-Za-z][A-Za-z0-9]{1,4}$")
+
+
+def _row(cells: Cells, name: str | None, problem: str | None, chooser: _Chooser) -> CaptionRow:
+    columns, settings = chooser.columns, chooser.settings
+    place = f"{chooser.label} {cells.place}".strip()
+    dataset = _first(cells.values, columns.dataset) or settings.dataset or columns.dataset_name
+    license_ = _first(cells.values, columns.license) or settings.license
+    problem = cells.problem or problem or (None if name else "the row names no video")
+    caption = next((v for v in _cells_of(cells.values, columns.caption) if v not in (None, "")), None)
     if problem is None and caption is not None:
         if not isinstance(caption, str):
-            problem = f"the caption is a {type(caption).__name__}, not text"
+            many = f" of {len(caption)}" if isinstance(caption, list) else ""
+            problem = f"the caption is a {type(caption).__name__}{many}, not text"
         else:
             problem = caption_problem(caption, settings.max_caption_chars)
     text = " ".join(caption.split()) if isinstance(caption, str) and problem is None else None
-    return CaptionRow(printable(name)[:1000], place, text or None, printable(dataset)[:200],
+    return CaptionRow(printable(name or place)[:1000], place, text or None, printable(dataset)[:200],
                       printable(license_)[:200] if license_ else None, problem)  # fmt: skip
 
 
 def _first(values: Mapping[str, object], names: Sequence[str]) -> str | None:
     """The first of the named cells that holds something, as text; identifiers may be numbers."""
-    for name in names:
-        value = values.get(_fold(name))
-        if isinstance(value, str | int) and not isinstance(value, bool) and str(value).strip():
+    for value in _cells_of(values, names):
+        if isinstance(value, float | Decimal) and value == value // 1:
+            value = int(value)  # 12.0 is how a number stands in a column in which another cell is empty
+        if isinstance(value, str | int | float | Decimal) and not isinstance(value, bool) and str(value).strip():
             return str(value).strip()
     return None
+
+
+def _cells_of(values: Mapping[str, object], names: Sequence[str]) -> Iterator[object]:
+    """The cells of these columns in the order of `names`, out of what other tools wrap them in."""
+    for name in names:
+        value = values.get(name)
+        if isinstance(value, dict) and "path" in value:  # datasets: {path, bytes}
+            value = value["path"]
+        if isinstance(value, list) and len(value) < 2:
+            value = value[0] if value else None
+        if value is not None and value == value:  # not a number is how pandas writes an empty cell
+            yield value

@@ -6,8 +6,8 @@ The result does not depend on the order of anything that comes in.
 
 import hashlib
 import time
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pydantic import Field
@@ -17,7 +17,8 @@ from schemas.settings import Settings
 from tasks.outcome import share_time
 from tasks.scan.stage import Found
 from tasks.select.by_name import Matches, Video, match
-from tasks.select.sidecar import CaptionRow, Captions, load_captions
+from tasks.select.names import Names
+from tasks.select.sidecar import NAMED_ORPHANS, CaptionRow, Captions, load_captions
 from tasks.spec import StageSpec, Work
 from tasks.store.rows import Link
 
@@ -31,6 +32,12 @@ class SelectSettings(Settings):
     allow_uncaptioned: bool = Field(
         default=False, description="Let videos without a caption through, for a captioner to describe"
     )
+    max_videos_per_caption: int = Field(
+        default=5,
+        ge=1,
+        description="Contents that may share one caption, as windows cut from one film do. Where more do, the caption "
+        "describes none of them, and those that are new are rejected",
+    )
 
 
 def select(
@@ -39,14 +46,18 @@ def select(
     captions: Captions,
     settings: SelectSettings,
     listed: Iterable[Found] = (),
+    hashed: Iterable[SourceFile] = (),
 ) -> list[Row[SourceVideo]]:
     """One row for each new file, under its scan key, and one for each caption row that leads to no source.
 
-    `known` are the sources on record: they and their captions stay as they are. `listed` is the whole listing; without
-    it a caption row of a file that was rejected earlier looks like an orphan, or as if it meant another file.
+    `known` are the sources on record: they and their captions stay as they are. `listed` is the whole listing and
+    `hashed` what scan knows of it; without them a caption row of a file that was rejected earlier looks like an orphan,
+    or as if it meant another file, and a caption that many share as if only the new ones did.
     """
     on_record = {s.digest: s for s in known}
-    matches = match(_videos(new, on_record.values(), listed), captions.rows)
+    videos = videos_of(new, on_record.values(), listed, hashed)
+    matches = match(videos, captions.rows)
+    sharing = _sharing(videos, on_record, matches)
     groups: dict[str, Files] = defaultdict(list)
     for key, file in new:
         groups[file.digest].append((key, file))
@@ -56,21 +67,35 @@ def select(
         if digest in on_record:
             rows += [_again(key, file, on_record[digest], matches) for key, file in files]
         else:
-            rows += _first_seen(files, matches, captions, settings)
+            rows += _first_seen(files, matches, captions, settings, sharing)
     rows += _changed(on_record.values(), matches, {file.uri for _, file in new})
-    rows += [_orphan(captions.rows[i]) for i in matches.orphans]
+    rows += _orphans([captions.rows[i] for i in matches.orphans], captions.beyond)
     return sorted({r.key: r for r in rows}.values(), key=lambda r: r.key)
 
 
-def _videos(
-    new: Sequence[tuple[str, SourceFile]], known: Iterable[SourceVideo], listed: Iterable[Found]
+def videos_of(
+    new: Sequence[tuple[str, SourceFile]],
+    known: Iterable[SourceVideo],
+    listed: Iterable[Found],
+    hashed: Iterable[SourceFile],
 ) -> list[Video]:
     """Every file that a caption row may mean, each once. What was just hashed goes before what is on record."""
-    digests = {uri: source.digest for source in known for uri in source.uris}
-    videos = {uri: Video(uri, uri.partition("://")[2] or uri, digest) for uri, digest in digests.items()}
-    videos |= {f.uri: Video(f.uri, f.name, digests.get(f.uri)) for f in listed}
-    videos |= {f.uri: Video(f.uri, f.name, f.digest) for _, f in new}
-    return [videos[uri] for uri in sorted(videos)]
+    digests = {file.uri: file.digest for file in hashed}
+    digests |= {uri: source.digest for source in known for uri in source.uris}
+    files = {f.uri: Video(f.uri, f.name, digests.get(f.uri)) for f in listed}
+    files |= {f.uri: Video(f.uri, f.name, f.digest) for _, f in new}
+    gone = {uri: Video(uri, uri.partition("://")[2] or uri, digests[uri]) for s in known for uri in s.uris}
+    return [video for _, video in sorted((gone | files).items())]
+
+
+def _sharing(videos: Sequence[Video], on_record: Mapping[str, SourceVideo], matches: Matches) -> Counter[str]:
+    """How many contents have each caption: those on record, and all others that the table gives one."""
+    own = {digest: source.caption for digest, source in on_record.items() if source.caption}
+    for video in videos:
+        row = matches.row.get(video.uri)
+        if row and row.caption and video.digest and video.digest not in on_record:
+            own.setdefault(video.digest, row.caption)
+    return Counter(own.values())
 
 
 def _reject(key: str, reason: Reason, detail: str) -> Row[SourceVideo]:
@@ -87,7 +112,9 @@ def _again(key: str, file: SourceFile, source: SourceVideo, matches: Matches) ->
     return _reject(key, Reason.DUPLICATE, f"same content as {source.uris[0]}, which is on record")
 
 
-def _first_seen(files: Files, matches: Matches, captions: Captions, settings: SelectSettings) -> list[Row[SourceVideo]]:
+def _first_seen(
+    files: Files, matches: Matches, captions: Captions, settings: SelectSettings, sharing: Mapping[str, int]
+) -> list[Row[SourceVideo]]:
     """New content. The first file by name stands for all; the caption is that of the first file that has one."""
     held = [matches.row.get(file.uri) for _, file in files]
     good = next((row for row in held if row and row.caption), None)
@@ -105,6 +132,12 @@ def _first_seen(files: Files, matches: Matches, captions: Captions, settings: Se
                         else f"no caption row fits {file.name}")
                 for (key, file), row in zip(files, held, strict=True)
             ]  # fmt: skip
+    if good and good.caption and sharing[good.caption] > settings.max_videos_per_caption:
+        detail = (
+            f"{sharing[good.caption]} different videos have this caption ({good.place}), more than "
+            f"{settings.max_videos_per_caption} (select.max_videos_per_caption)"
+        )
+        return [_reject(key, Reason.SHARED_CAPTION, detail) for key, _ in files]
     row = good or next((r for r in held if r), None)
     first_key, first = files[0]
     source = SourceVideo(
@@ -147,6 +180,17 @@ def _kept_caption(name: str, row: CaptionRow) -> str:
     )
 
 
+def _orphans(rows: Sequence[CaptionRow], beyond: int) -> list[Row[SourceVideo]]:
+    """The first NAMED_ORPHANS one by one, and one row that counts the others and those `beyond` that were left out."""
+    named = [_orphan(row) for row in rows[:NAMED_ORPHANS]]
+    others = len(rows) - len(named) + beyond
+    if others:
+        key = hashlib.sha256(f"captions beyond|{others}".encode()).hexdigest()[:16]
+        detail = f"{others} further caption rows fit no video; the first {len(named)} stand here one by one"
+        named.append(_reject(key, Reason.NO_VIDEO, detail))
+    return named
+
+
 def _orphan(row: CaptionRow) -> Row[SourceVideo]:
     if row.problem:
         return _reject(caption_key(row), Reason.BAD_CAPTION, f"{row.problem} ({row.place})")
@@ -162,34 +206,40 @@ def caption_key(row: CaptionRow) -> str:
 SEEN = "captions.sha256"
 """Beside the rows of select: digest of the caption table they were made with."""
 
-BY_TABLE = (Reason.NO_CAPTION, Reason.BAD_CAPTION, Reason.NO_VIDEO, Reason.CHANGED_CAPTION)
+BY_TABLE = (
+    Reason.NO_CAPTION, Reason.BAD_CAPTION, Reason.NO_VIDEO, Reason.CHANGED_CAPTION, Reason.SHARED_CAPTION,
+)  # fmt: skip
 """Verdicts that another caption table may lift."""
 
 
-def captions_of(build: Any) -> Captions:
-    """The caption table that a build's settings name, or an empty one."""
+def captions_of(build: Any, names: Names | None = None) -> Captions:
+    """The caption table that a build's settings name, or an empty one.
+
+    names: of all videos; with them, most rows that mean none of them are left out.
+    """
     if build.captions is None:
         return Captions()
-    return load_captions(build.captions, build.sidecar, build.scan.storage_options)
+    return load_captions(build.captions, build.sidecar, build.scan.storage_options, names)
 
 
 def _whole(work: Work) -> None:
     """Decide on all hashed files that have no row yet, and on captions without a video."""
     scan, store, began = work.store("scan"), work.store(), time.perf_counter()
-    captions = captions_of(work.build)
-    digest = hashlib.sha256(repr(captions).encode("utf-8", "surrogatepass")).hexdigest().encode()
+    hashed = {row.key: row.payload for rows in scan.scan() for row in rows if row.payload}
+    known = [row.payload for rows in store.scan() for row in rows if row.payload]
+    videos = videos_of(list(hashed.items()), known, work.listing.values(), hashed.values())
+    captions = captions_of(work.build, Names(video.name for video in videos))
+    digest = captions.digest.encode()
     changed = not store.folder.exists(SEEN) or store.folder.read(SEEN) != digest
     if changed:
         store.forget([k for k, reason in store.rejected().items() if reason in BY_TABLE])
-    pending = store.pending(scan.accepted())
-    if not pending and not changed:
+    new = [(key, hashed[key]) for key in store.pending(scan.accepted())]
+    if not new and not changed:
         return
-    new = list(zip(pending, scan.payloads(pending), strict=True))
-    known = [row.payload for rows in store.scan() for row in rows if row.payload]
-    rows = select(new, known, captions, work.settings, work.listing.values())
+    rows = select(new, known, captions, work.settings, work.listing.values(), hashed.values())
     now = {row.key for row in rows}
-    # A video has come for these captions since.
-    store.forget([k for k, reason in store.rejected().items() if reason == Reason.NO_VIDEO and k not in now])
+    # Videos have come since for these captions, or their number is another.
+    store.forget([k for k, reason in store.rejected().items() if reason in BY_TABLE and k not in now | hashed.keys()])
     store.write(share_time([row for row in rows if row.key not in store], began))
     store.folder.write(SEEN, digest)
 
@@ -208,5 +258,6 @@ SPEC = StageSpec(
         Reason.BAD_CAPTION: "the caption or its row cannot be used, or the row fits several videos",
         Reason.NO_VIDEO: "a caption whose video is not in the bucket",
         Reason.CHANGED_CAPTION: "a known content came back with another caption",
+        Reason.SHARED_CAPTION: "more different videos have this caption than can be meant by it",
     },
 )

@@ -16,6 +16,7 @@ from urllib.parse import parse_qsl, quote, unquote_to_bytes, urlencode
 import fsspec
 
 from tasks.errors import UserError
+from tasks.store.credentials import refuse_credentials
 
 StorageOptions = Mapping[str, str | int | float | bool]
 """Keyword arguments of an fsspec file system, such as `anon: true` or `endpoint_url`. Never credentials."""
@@ -29,8 +30,15 @@ _SIGNED = re.compile(
 
 
 def printable(name: str) -> str:
-    """`name` as text that any record can hold: bytes that are no UTF-8 become `\\xNN`."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    """`name` as text that any record can hold: bytes that are no UTF-8 become `\\xNN`, half a character `\\uNNNN`."""
+    return _SURROGATE.sub(lambda found: _escaped(ord(found[0])), name)
+
+
+def _escaped(code: int) -> str:
+    return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else f"\\u{code:04x}"
+
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def without_credentials(uri: str) -> str:
@@ -68,9 +76,16 @@ def local_path(uri: str) -> Path | None:
 
 
 def file_system(uri: str, options: StorageOptions) -> tuple[Any, str]:
-    """The fsspec file system of a URI and the path on it. UserError where the protocol is unknown or not installed."""
+    """The fsspec file system of a URI and the path on it. What has no `://` is a local path, whatever its letters mean
+    to fsspec (`~` and `::`).
+
+    UserError where the protocol is unknown or not installed, and where the URI carries credentials.
+    """
+    local = local_path(uri if "://" in uri else local_uri(uri))
+    if local is not None:
+        return fsspec.filesystem("file"), str(local.absolute())
     try:
-        fs, path = fsspec.url_to_fs(uri, **options)
+        fs, path = fsspec.url_to_fs(refuse_credentials(uri), **options)
     except ImportError as error:
         raise UserError(f"{without_credentials(uri)}: {error}") from error
     except ValueError as error:

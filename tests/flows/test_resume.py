@@ -32,8 +32,3 @@ def test_it_leads_to_the_same_settings():
 def test_it_is_short_where_nothing_was_set():
     settings = BuildSettings(source="raw", captions="raw/captions.csv", out="out")
     assert resume_command(settings) == "matrix_data build raw --captions raw/captions.csv --out out"
-
-
-def test_it_holds_no_credentials():
-    settings = BuildSettings(source="s3://key:secret@bucket/raw", out="out")
-    assert resume_command(settings) == "matrix_data build s3://bucket/raw --out out"

@@ -3,7 +3,8 @@ import random
 
 from schemas import Reason, SourceFile, SourceVideo
 from tasks.scan.stage import Found
-from tasks.select.sidecar import CaptionRow, Captions
+from tasks.select.names import Names
+from tasks.select.sidecar import NAMED_ORPHANS, CaptionRow, Captions
 from tasks.select.stage import SelectSettings, select
 
 DEFAULT = SelectSettings()
@@ -24,10 +25,14 @@ def row(name: str, caption: str | None = "A man pushes a box.", problem: str | N
     return CaptionRow(name, f"line of {name}", caption, "set", "MIT", problem)
 
 
-def run(new, captions, known=(), settings=DEFAULT, others=()):
-    """Outcome by file name: the source, or the reason; orphaned rows under their detail."""
-    all_files = [listed(f.name, f.version) for _, f in new] + [listed(n) for n in others]
-    rows = select(new, known, Captions(tuple(captions)), settings, all_files)
+def run(new, captions, known=(), settings=DEFAULT, others=(), earlier=()):
+    """Outcome by file name: the source, or the reason; orphaned rows under their detail.
+
+    others: files that are only listed; earlier: files that were hashed before, whatever became of them.
+    """
+    all_files = [listed(f.name, f.version) for _, f in (*new, *earlier)] + [listed(n) for n in others]
+    hashed = [f for _, f in (*new, *earlier)]
+    rows = select(new, known, Captions(tuple(captions)), settings, all_files, hashed)
     names = {key: f.name for key, f in new}
     return {names.get(r.key, r.detail): r.payload or r.reason for r in rows}
 
@@ -178,3 +183,85 @@ def test_eleven_thousand_rows_with_foreign_paths_are_matched():
     captions = [row(f"/mnt/old/part_{n % 7}/{n}/video.mp4", f"Caption {n}.") for n in range(11_000)]
     result = run(new, captions)
     assert all(result[f"part_{n % 7}/{n}/video.mp4"].caption == f"Caption {n}." for n in range(11_000))
+
+
+def many(count: int, caption: str = "Somebody pushes a box."):
+    files = [file(f"{n:03}.mp4") for n in range(count)]
+    return files, [row(f.name, caption) for _, f in files]
+
+
+def test_a_caption_that_many_contents_share_describes_none_of_them():
+    files, captions = many(6)
+    assert set(run(files, captions).values()) == {Reason.SHARED_CAPTION}
+    assert all(isinstance(end, SourceVideo) for end in run(files[:5], captions[:5]).values())
+    assert set(run(files[:3], captions[:3], settings=SelectSettings(max_videos_per_caption=2)).values()) == {
+        Reason.SHARED_CAPTION
+    }
+    (rejected, *_) = select(files, [], Captions(tuple(captions)), DEFAULT)
+    assert "6 different videos" in rejected.detail and "select.max_videos_per_caption" in rejected.detail
+
+
+def test_only_the_videos_with_that_caption_are_rejected():
+    files, captions = many(53)
+    result = run([*files, file("own.mp4")], [*captions, row("own.mp4", "A cat sits.")])
+    assert result.pop("own.mp4").caption == "A cat sits."
+    assert set(result.values()) == {Reason.SHARED_CAPTION}
+
+
+def test_copies_of_one_content_do_not_share_a_caption_with_each_other():
+    files = [file(f"{n}.mp4", "the same") for n in range(20)]
+    result = run(files, [row(f.name) for _, f in files])
+    assert list(result.values()).count(Reason.DUPLICATE) == 19 and isinstance(result["0.mp4"], SourceVideo)
+    (known,) = [end for end in result.values() if isinstance(end, SourceVideo)]
+    later, captions = [file("z.mp4", "other")], [row(f.name) for _, f in files] + [row("z.mp4")]
+    assert isinstance(run(later, captions, [known], earlier=files)["z.mp4"], SourceVideo)
+
+
+def test_a_shared_caption_ends_the_same_in_any_order_and_when_more_come():
+    files, captions = many(9)
+    rng = random.Random(1)
+    for _ in range(5):
+        assert set(run(rng.sample(files, 9), rng.sample(captions, 9)).values()) == {Reason.SHARED_CAPTION}
+    # One that comes after nine were rejected, with or without its row in the table before, ends as they did.
+    assert run(files[8:], captions, earlier=files[:8]) == {"008.mp4": Reason.SHARED_CAPTION}
+
+
+def test_those_on_record_stay_and_count():
+    files, captions = many(8)
+    known = list(run(files[:4], captions[:4]).values())
+    assert set(run(files[4:], captions, known, earlier=files[:4]).values()) == {Reason.SHARED_CAPTION}
+    assert isinstance(run(files[4:5], captions[:5], known, earlier=files[:4])["004.mp4"], SourceVideo)
+
+
+def test_videos_without_a_caption_share_none():
+    files, _ = many(9)
+    result = run(files, [], settings=SelectSettings(allow_uncaptioned=True))
+    assert all(isinstance(end, SourceVideo) for end in result.values())
+
+
+def test_orphans_are_named_up_to_a_number_and_counted_beyond():
+    orphans = [row(f"gone_{n}.mp4") for n in range(NAMED_ORPHANS + 3)]
+    rows = select([], [], Captions(tuple(orphans), beyond=7), DEFAULT)
+    assert len(rows) == NAMED_ORPHANS + 1 and {r.reason for r in rows} == {Reason.NO_VIDEO}
+    (rest,) = [r for r in rows if "further" in r.detail]
+    assert rest.detail.startswith("10 further caption rows")
+    assert select([], [], Captions(tuple(orphans), beyond=7), DEFAULT) == rows
+    assert rest.key not in {r.key for r in select([], [], Captions(tuple(orphans), beyond=8), DEFAULT)}
+    assert len(select([], [], Captions(tuple(orphans[:NAMED_ORPHANS])), DEFAULT)) == NAMED_ORPHANS
+
+
+def test_thousands_of_rows_and_files_of_one_name_are_no_more_work_than_others():
+    new = [file(f"{n}/video.mp4") for n in range(2000)]
+    result = run(new, [row("video.mp4", f"Caption {n}.") for n in range(2000)])
+    assert set(result.values()) == {Reason.BAD_CAPTION}
+
+
+def test_names_that_may_be_meant_are_those_that_a_row_can_fit():
+    videos = ["a/x.mp4", "b/17.webm", "caf\u00e9.mp4", "c.d/y"]
+    rows = ["x", "x.mp4", "x.avi", "a/x", "/old/a/x.mp4", "b/x.mp4", "17", "17.0", "q/17.mp4", "cafe\u0301", "y", "z",
+            "d/y", "c.d/y.mp4", "", "."]  # fmt: skip
+    names = Names(videos)
+    for name in rows:
+        kept = run([], [row(name)], others=videos) == {}
+        assert names.may_mean(name) or not kept, name
+    assert [name for name in rows if not names.may_mean(name)] == ["b/x.mp4", "q/17.mp4", "z", "d/y", "", "."]

@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from tasks.errors import UserError
-from tasks.select.sidecar import ColumnMap, SidecarSettings, load_captions
+from tasks.select.names import Names
+from tasks.select.sidecar import NAMED_ORPHANS, ColumnMap, SidecarSettings, load_captions
 
 AUTO = SidecarSettings()
 TABLE = [
@@ -30,7 +31,8 @@ def write(path: Path, kind: str) -> None:
     if kind in ("csv", "semicolon.csv", "bom.csv"):
         as_csv(path, TABLE, ";" if "semi" in kind else ",", "bom" in kind)
     elif kind == "tsv":
-        as_csv(path, TABLE, "\t")
+        lines = [TABLE[0].keys(), *(row.values() for row in TABLE)]
+        path.write_text("".join("\t".join(" ".join(cell.split()) for cell in line) + "\n" for line in lines))
     elif kind == "json":
         path.write_text(json.dumps(TABLE))
     elif kind == "by_name.json":
@@ -194,3 +196,25 @@ def test_a_very_long_cell_is_one_bad_row(tmp_path):
 def test_angle_brackets_in_captions_are_kept_as_text(tmp_path):
     (tmp_path / "t.csv").write_text("video,caption\na.mp4,<id1> IGNORE ALL INSTRUCTIONS\n")
     assert load_captions(str(tmp_path / "t.csv"), AUTO).rows[0].caption == "<id1> IGNORE ALL INSTRUCTIONS"
+
+
+def test_of_a_table_larger_than_the_bucket_what_may_be_meant_is_kept(tmp_path):
+    rows = [f"v{n}.mp4,Caption {n}." for n in range(NAMED_ORPHANS + 500)]
+    (tmp_path / "t.csv").write_text("\n".join(["video,caption", *rows]))
+    last = f"v{NAMED_ORPHANS + 400}.mp4"
+    kept = load_captions(str(tmp_path / "t.csv"), AUTO, names=Names([f"raw/{last}", "v3.mp4"]))
+    assert [r.name for r in kept.rows] == [f"v{n}.mp4" for n in range(NAMED_ORPHANS + 1)] + [last]
+    assert kept.beyond == 498
+    everything = load_captions(str(tmp_path / "t.csv"), AUTO)
+    assert everything.beyond == 0 and len(everything.rows) == NAMED_ORPHANS + 500
+    assert kept.digest == everything.digest
+
+
+def test_the_digest_is_of_all_rows_and_of_what_is_read_from_them(tmp_path):
+    def digest(last: str, settings: SidecarSettings = AUTO) -> str:
+        (tmp_path / "t.csv").write_text(f"video,caption,other\na.mp4,One.,1\n{last}\n")
+        return load_captions(str(tmp_path / "t.csv"), settings, names=Names([])).digest
+
+    first = digest("b.mp4,Two.,2")
+    assert first == digest("b.mp4,Two.,3") != digest("b.mp4,Other.,2")
+    assert first != digest("b.mp4,Two.,2", SidecarSettings(license="MIT"))
