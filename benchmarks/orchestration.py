@@ -79,6 +79,7 @@ def _measure(what: str, clips: int, folder: str, server: psutil.Process | None) 
     from flows.context import CHAIN, Plan, _plans
     from flows.settings import BuildSettings, RunSettings
     from schemas import Row, Status
+    from tasks.store.lock import build_lock
 
     class Idle(Plan):
         """A plan whose stages accept everything at once."""
@@ -102,7 +103,8 @@ def _measure(what: str, clips: int, folder: str, server: psutil.Process | None) 
 
     @flow
     def bench() -> str:
-        flows.build.pipeline(plan)
+        with build_lock(out):
+            flows.build.pipeline(plan)
         return str(flow_run.id)
 
     began = time.perf_counter()

@@ -22,7 +22,7 @@ from prefect.runtime import task_run
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from flows.batch import run_batch
-from flows.context import CHAIN, Plan, open_plan, plan_of
+from flows.context import CHAIN, STAGES, Plan, open_plan, plan_of
 from flows.drive import FINAL, Future, batched, drive
 from flows.finish import Result, finish, run_report, run_shard
 from flows.intake import run_dedupe, run_select
@@ -87,6 +87,8 @@ def pipeline(plan: Plan) -> Result:
     began = time.perf_counter()
     out = plan.settings.out
     gauge = Gauge(plan)
+    for stage in STAGES:
+        plan.store(stage).mend()
     new = plan.store("scan").pending(plan.listing)
     if new or plan.store("ingest").pending(plan.upstream("ingest")) or unfinished(plan):
         plan.make_ready(CHAIN)

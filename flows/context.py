@@ -39,8 +39,9 @@ from tasks.outcome import Case
 from tasks.scan.stage import Found, hash_files, list_files
 from tasks.store.fingerprint import fingerprint
 from tasks.store.folder import Folder
+from tasks.store.index import Link
 from tasks.store.places import local_path, local_uri
-from tasks.store.rows import Link, StageStore
+from tasks.store.rows import StageStore
 from tasks.track.stage import track
 from tasks.verify.stage import ground
 

@@ -7,7 +7,7 @@ from tasks.dataset.check import verify, verify_store
 from tasks.errors import UserError
 from tasks.store.folder import TEMPORARY, Folder
 from tasks.store.lock import build_lock
-from tasks.store.rows import TORN
+from tasks.store.parts import TORN
 
 
 def forget_rejected(out: str, reason: str, stage: str | None) -> dict[str, int]:

@@ -2,37 +2,15 @@
 
 import threading
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from schemas import Deduped, Reason, Row, Status, Usage
-from tasks.errors import InfrastructureError
 from tasks.store.folder import Folder
-from tasks.store.rows import COMPACT_ABOVE, PART, TORN, Link, StageStore
-
-KEYS = [f"{i:016x}" for i in range(400)]
-
-
-def accepted(key: str, distance: int = 3) -> Row[Deduped]:
-    return Row(key=key, status=Status.ACCEPTED, seconds=0.5, payload=Deduped(nearest=None, distance=distance))
-
-
-def rejected(key: str, reason: Reason = Reason.NEAR_DUPLICATE) -> Row[Deduped]:
-    return Row(key=key, status=Status.REJECTED, reason=reason, detail="why")
-
-
-def failed(key: str) -> Row[Deduped]:
-    return Row(key=key, status=Status.FAILED, detail="ValueError: no")
-
-
-@pytest.fixture
-def work(tmp_path):
-    return Folder(str(tmp_path))
-
-
-def open_store(work: Folder) -> StageStore[Deduped]:
-    return StageStore(work, "dedupe", "abc123", Deduped)
+from tasks.store.index import Link
+from tasks.store.parts import PART
+from tasks.store.rows import COMPACT_ABOVE, StageStore
+from tests.tasks.store.made import KEYS, accepted, failed, open_store, rejected
 
 
 def test_rows_come_back_in_the_order_asked(work):
@@ -153,54 +131,10 @@ def test_overlapping_batches_give_one_row_a_clip(work):
     assert sorted(r.key for rows in again.scan() for r in rows) == KEYS[:3]
 
 
-def test_a_part_cut_in_half_is_set_aside_and_its_clips_are_pending(work, tmp_path):
-    store = open_store(work)
-    store.write([accepted(KEYS[0])])
-    store.write([accepted(KEYS[1])])
-    (part,) = [n for n in store.folder.names() if KEYS[0] in str(pq.read_table(store.folder.path(n))["key"])]
-    path = tmp_path / "dedupe" / "abc123" / part
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    again = open_store(work)
-    assert again.torn == [part]
-    assert again.pending(KEYS[:2]) == [KEYS[0]]
-    assert f"{TORN}{part}" in again.folder.names()
-    again.write([accepted(KEYS[0])])
-    assert open_store(work).pending(KEYS[:2]) == []
-
-
-def test_a_part_of_other_columns_is_set_aside(work, tmp_path):
-    store = open_store(work)
-    store.write([accepted(KEYS[0])])
-    (part,) = store.folder.names()
-    pq.write_table(pa.table({"key": [KEYS[0]]}), tmp_path / "dedupe" / "abc123" / part)
-    again = open_store(work)
-    assert again.torn == [part]
-    assert again.pending(KEYS[:1]) == [KEYS[0]]
-
-
-def test_damage_that_an_index_does_not_see_is_set_aside_when_it_is_read(work, tmp_path):
-    store = open_store(work)
-    store.write([accepted(key) for key in KEYS])
-    (part,) = store.folder.names()
-    path = tmp_path / "dedupe" / "abc123" / part
-    columns = pq.ParquetFile(path).metadata.row_group(0)
-    (distance,) = [c for c in map(columns.column, range(columns.num_columns)) if c.path_in_schema.endswith("distance")]
-    data = bytearray(path.read_bytes())
-    data[distance.data_page_offset : distance.data_page_offset + 12] = b"\xff" * 12
-    path.write_bytes(data)
-    again = open_store(work)
-    assert again.torn == []
-    for _ in range(2):
-        with pytest.raises(InfrastructureError, match="was damaged"):
-            again.read(KEYS[:1])
-    assert again.torn == [part]
-    assert open_store(work).pending(KEYS) == KEYS
-
-
 def test_temporary_files_are_not_parts(work, tmp_path):
     store = open_store(work)
     store.write([accepted(KEYS[0])])
-    (tmp_path / "dedupe" / "abc123" / ".tmp-x-part-1.parquet").write_bytes(b"half")
+    (tmp_path / "work" / "dedupe" / "abc123" / ".tmp-x-part-1.parquet").write_bytes(b"half")
     assert len(open_store(work)) == 1
 
 
@@ -260,7 +194,7 @@ def test_a_kill_between_compaction_and_clean_up_doubles_nothing(work, tmp_path):
     store = open_store(work)
     for i in range(COMPACT_ABOVE + 1):
         store.write([accepted(KEYS[i], i)])
-    folder = tmp_path / "dedupe" / "abc123"
+    folder = tmp_path / "work" / "dedupe" / "abc123"
     old = {p.name: p.read_bytes() for p in folder.iterdir()}
     store.compact()
     for name, data in old.items():
