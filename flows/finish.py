@@ -11,9 +11,11 @@ from pydantic import Field
 from flows.context import Plan
 from flows.progress import funnel
 from flows.settings import BuildSettings
-from schemas import Record
+from schemas import Reason, Record
+from tasks.dedupe.stage import nearest_of
 from tasks.outcome import Case
 from tasks.report import ReportData, write_report
+from tasks.shard.groups import Kin
 from tasks.shard.stage import write_dataset
 from tasks.store.places import without_credentials
 
@@ -57,7 +59,13 @@ def run_shard(plan: Plan) -> None:
     def load(clip_id: str) -> Case:
         return plan.cases([clip_id], "shard")[0]
 
-    write_dataset(keys, load, plan.work, plan.out.below(plan.dataset), plan.settings.shard, plan.fingerprints)
+    ingest = plan.store("ingest")
+    near = {row.key: other for rows in plan.store("dedupe").scan() for row in rows if (other := nearest_of(row))}
+    kin = Kin(ingest.links(), near)
+    keys = [k for k in keys if k in kin.source_of]
+    dest = plan.out.below(plan.dataset)
+    done = write_dataset(keys, load, kin, plan.work, dest, plan.settings.shard, plan.fingerprints)
+    ingest.forget(ingest.leading_to(c.key for c in done.left_out if c.reason is Reason.CLIP_LOST))
 
 
 def run_report(plan: Plan) -> None:

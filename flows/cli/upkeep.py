@@ -3,8 +3,9 @@
 from flows.context import BUILD_FILE, REPLIES, STAGES, plan_of
 from schemas import Reason
 from schemas.dataset import DATASET_FILE
-from tasks.dataset.check import verify, verify_store
+from tasks.dataset.check import verify
 from tasks.errors import UserError
+from tasks.store.check import verify_store
 from tasks.store.folder import TEMPORARY, Folder
 from tasks.store.lock import build_lock
 from tasks.store.parts import TORN

@@ -4,6 +4,7 @@ A barrier over all new clips. Exact copies are gone by then (stage `select`); th
 size, codec or quality, by the perceptual hashes of evenly spaced frames.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -66,6 +67,18 @@ def _distances(left: NDArray[np.uint64], right: NDArray[np.uint64]) -> NDArray[n
     for a, b in zip(np.ascontiguousarray(left.T), np.ascontiguousarray(right.T), strict=True):
         total += np.bitwise_count(a[:, None] ^ b)
     return total
+
+
+def nearest_of(row: Row[Deduped]) -> str | None:
+    """The most similar earlier clip where one is within the report distance; of a near-duplicate the one it repeats."""
+    if row.payload:
+        return row.payload.nearest
+    found = _REPEATS.fullmatch(row.detail)
+    return found[1] if found else None
+
+
+_REPEATS = re.compile(r"[0-9.]+ of 64 bits from clip ([0-9a-f]{16})")
+"""The detail of a near-duplicate, as `_row` writes it."""
 
 
 def _row(clip_id: str, nearest: str | None, distance: float, settings: DedupeSettings) -> Row[Deduped]:

@@ -15,15 +15,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from schemas import Ingested, Reason, Row, Status
 from schemas.dataset import DatasetFile, IndexRow
-from tasks.dataset.check import verify, verify_store
+from tasks.dataset.check import verify
 from tasks.dataset.idmap import decode_id_map, encode_id_map
 from tasks.dataset.reader import decode_index, encode_index, read_dataset, read_raw
 from tasks.dataset.tar import TarWriter
 from tasks.shard.stage import ShardSettings
 from tasks.store.folder import Folder
-from tasks.store.rows import StageStore
 from tests.builders import encode_mp4, make_case, make_dataset
 
 SHARD = "train-000000.tar"
@@ -246,6 +244,28 @@ def test_a_sample_in_the_wrong_split(copy: Folder) -> None:
     assert sum("belongs to the other split" in line for line in told(copy)) == 4
 
 
+@pytest.mark.parametrize("alike", ["source", "group"])
+def test_a_video_or_group_on_both_sides(tmp_path: Path, alike: str) -> None:
+    store = Folder(str(tmp_path / "work"))
+    cases = [make_case(store, seed, frames=5) for seed in range(4)]
+    folder, _ = make_dataset(tmp_path, cases, ShardSettings(max_samples=1, val_share=0))
+    account, rows = account_of(folder), decode_index(folder.read("index.parquet"))
+    first = account.shards[0]
+    shard = first.model_copy(update={"name": "val-000000.tar", "split": "val"})
+    folder.write(shard.name, folder.read(first.name))
+    folder.remove(first.name)
+    moved = [r.model_copy(update={"shard": shard.name, "split": "val"}) if r.shard == first.name else r for r in rows]
+    (held,) = [r for r in moved if r.split == "val"]
+    same = {"source": {"source_digest": held.source_digest}, "group": {"group": held.group}}[alike]
+    moved = [r if r is held or r.key == rows[-1].key else r.model_copy(update=same) for r in moved]
+    counts = account.counts.model_copy(update={"train": 3, "val": 1})
+    republish(folder, moved, account.model_copy(update={"shards": (*account.shards[1:], shard), "counts": counts}))
+    name = held.source_digest if alike == "source" else held.group
+    lines = told(folder)
+    assert f"index.parquet: {alike} {name} has samples in train and val" in lines
+    assert ("is in the groups" in " ".join(lines)) == (alike == "source")
+
+
 def test_random_damage_never_raises(original: Path, tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
     for n in range(40):
@@ -261,42 +281,7 @@ def test_random_damage_never_raises(original: Path, tmp_path: Path) -> None:
         assert told(folder)
 
 
-def test_a_store(tmp_path: Path, original: Path) -> None:
-    work = Folder(str(tmp_path))
-    good = (original / "index.parquet").read_bytes()
-    work.write("ground/abc/part-1.parquet", good)
-    assert verify_store(work) == []
-    work.write("ground/abc/part-2.parquet", good[:-4])
-    work.write("ground/abc/torn-part-3.parquet", good[:9])
-    work.write("ingest/abc/clips/.tmp-1-x.mp4", b"")
-    work.write("ingest/abc/clips/x.mp4", b"")
-    lines = [str(p) for p in verify_store(work)]
-    assert [line.split(":")[0] for line in lines] == [
-        "ground/abc/part-2.parquet",
-        "ground/abc/torn-part-3.parquet",
-        "ingest/abc/clips/.tmp-1-x.mp4",
-    ]
-    assert "torn or no Parquet" in lines[0]
-
-
-def test_normalised_clips_that_are_gone(tmp_path: Path) -> None:
-    work = Folder(str(tmp_path))
-    clips = [make_case(work, seed).clip for seed in range(3)]
-    made = Ingested(facts=clips[0].facts, clips=(clips[0], clips[1]))
-    store = StageStore(work, "ingest", "abc", Ingested)
-    store.write([
-        Row(key="0" * 16, status=Status.ACCEPTED, payload=made),
-        Row(key="1" * 16, status=Status.REJECTED, reason=Reason.TOO_SHORT),
-        Row(key="2" * 16, status=Status.ACCEPTED, payload=made.model_copy(update={"clips": (clips[2],)})),
-    ])  # fmt: skip
-    assert verify_store(work) == []
-    work.remove(clips[1].path)
-    (line,) = [str(p) for p in verify_store(work)]
-    assert clips[1].path in line and line.endswith("is gone: delete this part, and the next build makes it again")
-
-
 def test_a_folder_that_is_none(tmp_path: Path) -> None:
     assert [str(p) for p in verify(Folder(str(tmp_path / "nowhere")))] == [
         "dataset.json: is missing: an unfinished dataset, or no dataset at all"
     ]
-    assert verify_store(Folder(str(tmp_path / "nowhere"))) == []
