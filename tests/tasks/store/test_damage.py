@@ -321,3 +321,27 @@ def test_taking_away_needs_the_lock(two: tuple[Folder, Path]) -> None:
         with pytest.raises(AssertionError, match="only under the build's lock"):
             act()
     assert contents(Path(work.root)) == before
+
+
+def test_damage_that_another_set_aside_is_told_no_longer(two: tuple[Folder, Path]) -> None:
+    work, part = two
+    cut(part)
+    reader, writer = open_store(work), open_store(work)
+    assert reader.damaged
+    with build_lock(str(Path(work.root).parent)):
+        writer.mend()
+    reader.refresh()
+    assert reader.damaged == {}
+
+
+def test_text_that_is_none_is_damage_though_its_checksum_is_right(two: tuple[Folder, Path]) -> None:
+    work, part = two
+    table = pq.read_table(part)
+    details = pa.array([b"\xff"] * len(table)).view(pa.binary())
+    text = pa.StringArray.from_buffers(len(table), *details.buffers()[1:])
+    table = table.set_column(table.schema.get_field_index("detail"), table.schema.field("detail"), text)
+    pq.write_table(table, part, row_group_size=64, write_page_checksum=True)
+    store = open_store(work)
+    with pytest.raises(DamagedPart, match=part.name):
+        store.read(KEYS[:1])
+    assert store.pending(KEYS[:1]) == KEYS[:1]

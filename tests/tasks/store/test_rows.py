@@ -214,3 +214,24 @@ def test_what_servers_cost_is_summed_over_all_rows(work):
         assert seen.totals().usage == Usage(requests=3, prompt_tokens=70, completion_tokens=9, cost=0.5)
     store.forget([KEYS[0], KEYS[1]])
     assert store.totals().usage is None
+
+
+def test_a_row_read_while_its_part_is_replaced_is_not_kept_at_hand(work, monkeypatch):
+    store = StageStore(work, "dedupe", "abc123", Deduped, at_hand=3)
+    open_store(work).write([accepted(KEYS[0], 1), accepted(KEYS[1], 1)])
+    store.refresh()
+    real, replaced = Folder.open, []
+
+    def open_and_replace(folder, name):
+        stream = real(folder, name)
+        if not replaced:
+            replaced.append(name)
+            other = open_store(work)
+            other.forget(KEYS[:1])
+            other.write([accepted(KEYS[0], 2)])
+            store.refresh()
+        return stream
+
+    monkeypatch.setattr(Folder, "open", open_and_replace)
+    assert store.payloads(KEYS[:1])[0].distance == 1, "the read had begun"
+    assert store.payloads(KEYS[:1])[0].distance == 2
