@@ -149,6 +149,15 @@ def test_forget_makes_clips_pending_again_and_keeps_the_rest(work):
         assert view.payloads([KEYS[0]])[0].distance == 1
 
 
+def test_forget_rewrites_no_part_without_such_rows(work):
+    store = open_store(work)
+    store.write([accepted(KEYS[0])])
+    (other,) = store.folder.names()
+    store.write([accepted(KEYS[1]), accepted(KEYS[2])])
+    store.forget([KEYS[1]])
+    assert other in store.folder.names() and len(store.folder.names()) == 2
+
+
 def test_compact_keeps_every_row(work):
     store = open_store(work)
     parts = COMPACT_ABOVE + 10
