@@ -77,6 +77,13 @@ def test_a_bridge_is_trained_on_but_for_what_is_near_to_the_held_out() -> None:
     assert still == apart and again == groups
 
 
+def test_of_several_groups_on_one_side_the_first_is_taken() -> None:
+    new = [source(0xAA0 + n) for n in range(len(TRAIN))]
+    links = [*itertools.pairwise(new), *zip(TRAIN[::-1], new, strict=True)]
+    groups, apart = group_sources(kin(*links), {s: s for s in TRAIN}, SHARE)
+    assert {groups[s] for s in new} == {min(TRAIN)} and apart == {}
+
+
 def test_a_clip_that_is_no_longer_on_record_links_nothing() -> None:
     groups, _ = group_sources(Kin({source(1): source(1), source(2): source(2)}, {source(1): source(9)}), {}, SHARE)
     assert groups == {source(1): source(1), source(2): source(2)}
