@@ -201,6 +201,37 @@ def test_a_torn_or_footerless_index(copy: Folder, keep: int) -> None:
     assert any(line.startswith("index.parquet: index.parquet is damaged") for line in told(copy))
 
 
+def test_a_shard_of_another_digest_is_told_though_all_in_it_fits(copy: Folder) -> None:
+    account = account_of(copy)
+    shards = tuple(s.model_copy(update={"sha256": "0" * 64}) if s.name == SHARD else s for s in account.shards)
+    copy.write("dataset.json", account.model_copy(update={"shards": shards}).model_dump_json().encode())
+    assert told(copy) == [f"{SHARD}: SHA-256 is not the one in dataset.json"]
+
+
+@pytest.mark.parametrize(
+    ("change", "wanted"),
+    [
+        (lambda names: [*names[:2], "0" * 16 + ".json", *names[3:]], "000.json stands where"),
+        (lambda names: names[:-1], "lacks idmap.png"),
+        (lambda names: [names[1], names[0], *names[2:]], "txt stands where"),
+    ],
+)
+def test_files_of_a_shard_that_are_no_whole_entries(
+    copy: Folder, change: Callable[[list[str]], list[str]], wanted: str
+) -> None:
+    raws = list(read_raw(copy, SHARD))
+    with copy.create(SHARD) as stream, TarWriter(stream) as tar:
+        names = change([f"{raws[0].key}.{suffix}" for suffix in raws[0].files])
+        for name, data in zip(names, raws[0].files.values(), strict=False):
+            tar.add(name, data)
+    assert any(line.startswith(f"{SHARD}: torn") and wanted in line for line in told(copy)), told(copy)
+
+
+def test_a_caption_that_ends_in_a_word_is_sound(tmp_path: Path) -> None:
+    folder, _ = make_dataset(tmp_path, [make_case(Folder(str(tmp_path / "work")), 1, frames=5, note="at dawn")])
+    assert told(folder) == []
+
+
 def test_files_that_should_not_be_there_or_are_gone(copy: Folder) -> None:
     copy.write(".tmp-abc-train-000007.tar", b"half")
     copy.write("train-000777.tar", b"unlisted")
