@@ -76,15 +76,17 @@ def _measure(what: str, clips: int, folder: str, server: psutil.Process | None) 
     import flows.build
     import flows.progress
     from benchmarks.rows import fill, payload_of
-    from flows.context import CHAIN, Context, _open
+    from flows.context import CHAIN, SPECS, Context, _open
     from flows.settings import BuildSettings, RunSettings
     from schemas import Row, Status
+    from tasks.stages import STAGES
+    from tasks.store.lock import build_lock
 
     class Idle(Context):
         """A build whose stages accept everything at once."""
 
         def process(self, stage: str, keys: Sequence[str]) -> Iterator[Row[Any]]:
-            self.cases(keys, stage)
+            self.cases(keys, SPECS[stage].needs)
             payload = payload_of(stage)
             return (Row(key=k, status=Status.ACCEPTED, payload=payload) for k in keys)
 
@@ -94,7 +96,7 @@ def _measure(what: str, clips: int, folder: str, server: psutil.Process | None) 
     build = Idle(settings)
     _open[out] = build
     # Writing shards and the report is the work of stages, and is measured in benchmarks/shards.py.
-    flows.build.ALONE |= dict.fromkeys(("shard", "report"), lambda _: None)  # type: ignore[arg-type]
+    flows.build.WHOLES |= dict.fromkeys(("shard", "report"), lambda *_: [])  # type: ignore[arg-type]
 
     @flow
     def empty() -> None:
@@ -102,7 +104,8 @@ def _measure(what: str, clips: int, folder: str, server: psutil.Process | None) 
 
     @flow
     def bench() -> str:
-        flows.build.pipeline(build)
+        with build_lock(out):
+            flows.build.pipeline(build, STAGES)
         return str(flow_run.id)
 
     began = time.perf_counter()

@@ -45,10 +45,10 @@ def _run_batch(out: str, stage: str, number: int, keys: list[str]) -> list[str]:
     return run_batch(context_of(out), stage, keys)
 
 
-def _run_whole(out: str, stage: str) -> None:
+def _run_whole(out: str, stage: str) -> list[str]:
     whole = SPECS[stage].whole
     assert whole is not None
-    whole(context_of(out).at_work(stage))
+    return [f"{stage}: {line}" for line in whole(context_of(out).at_work(stage))]
 
 
 BATCHES: dict[str, BatchTask] = {
@@ -60,7 +60,7 @@ BATCHES: dict[str, BatchTask] = {
 }
 """One Prefect task per stage. Its parameters are plain and small: any process that reaches the store can run it."""
 
-WHOLES: dict[str, Task[[str, str], None]] = {
+WHOLES: dict[str, Task[[str, str], list[str]]] = {
     spec.name: Task(_run_whole, name=spec.name, task_run_name=spec.name, cache_policy=NO_CACHE, persist_result=False)
     for spec in STAGES
     if spec.whole
@@ -84,17 +84,21 @@ def pipeline(context: Context, stages: Sequence[StageSpec]) -> Result | State[Re
     """These stages over what is pending, inside a flow run. The caller holds the folder's lock."""
     began = time.perf_counter()
     gauge = Gauge(context)
+    gauge.told += context.mend()
     ahead = [stage for stage in context.ahead() if SPECS[stage] in stages]
     context.make_ready(ahead)
     tasks = tasks_of(ahead, context.settings.run)
-    for leg in LEGS:
-        if leg[0].whole and leg[0] in stages:
-            run_whole(context, gauge, leg[0].name)
-        elif mine := {spec.name: tasks[spec.name] for spec in leg if spec.name in tasks}:
-            go(context, gauge, mine, unfinished(context, list(mine)))
-    lost = gauge.tell_lost()
+    try:
+        for leg in LEGS:
+            if leg[0].whole and leg[0] in stages:
+                run_whole(context, gauge, leg[0].name)
+            elif mine := {spec.name: tasks[spec.name] for spec in leg if spec.name in tasks}:
+                go(context, gauge, mine, unfinished(context, list(mine)))
+    finally:
+        gauge.told += context.mend()  # damage within a part shows when it is read
+    told = gauge.tell()
     gauge.show(last=True)
-    result = result_of(context, began, lost)
+    result = result_of(context, began, told)
     tell_end(result)
     return end_of(result)
 
@@ -107,9 +111,9 @@ def run_whole(context: Context, gauge: Gauge, stage: str) -> None:
     if SPECS[stage].record:
         waits = [before for before in RECORDED[: RECORDED.index(stage)] if context.pending(before)]
         if waits:
-            gauge.skipped.append(f"{stage}: left out, for {waits[0]} has not seen all; it decides when that is done")
+            gauge.told.append(f"{stage}: left out, for {waits[0]} has not seen all; it decides when that is done")
             return
-    WHOLES[stage](context.settings.out, stage)
+    gauge.told += WHOLES[stage](context.settings.out, stage)
 
 
 def go(context: Context, gauge: Gauge, tasks: Mapping[str, BatchTask], keys: Sequence[str]) -> None:

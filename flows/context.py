@@ -21,7 +21,7 @@ from schemas.settings import validate
 from tasks.engines.base import Frames
 from tasks.engines.pins import Pins
 from tasks.engines.registry import declared_identity, load_engine
-from tasks.errors import UserError
+from tasks.errors import InfrastructureError, UserError
 from tasks.media.clips import read_frames
 from tasks.outcome import Case
 from tasks.scan.stage import Found, list_files
@@ -100,6 +100,8 @@ class Context:
         self.folder = self.out.below("work")
         self._stores: dict[str, StageStore[Any]] = {}
         self._lock = threading.Lock()
+        self._gone: set[str] = set()
+        """Clips whose file was missed."""
 
     def store(self, stage: str) -> StageStore[Any]:
         with self._lock:
@@ -254,7 +256,8 @@ class Context:
 
     def remarks(self) -> list[str]:
         """What the stages have to tell of all their rows together."""
-        return [f"{name}: {line}" for name in RECORDED for line in SPECS[name].remarks(self.store(name))]
+        told = [f"{name}: {line}" for name in RECORDED for line in SPECS[name].remarks(self.store(name))]
+        return [*told, *self.damaged()]
 
     # clips
 
@@ -276,9 +279,29 @@ class Context:
         return Case(clip, tuple(s.payloads([clip_id])[0] for s in stores if s.accepted_of([clip_id])))
 
     def frames(self, case: Case) -> Frames:
-        """All frames of the clip, RGB uint8 [T, H, W, 3]."""
-        with self.folder.open(case.clip.path) as stream:
-            return read_frames(stream)
+        """All frames of the clip, RGB uint8 [T, H, W, 3]. InfrastructureError where ingest's file is gone."""
+        try:
+            with self.folder.open(case.clip.path) as stream:
+                return read_frames(stream)
+        except FileNotFoundError:
+            self._gone.add(case.clip.clip_id)
+            raise InfrastructureError(f"{case.clip.path} is gone: the next build makes it again") from None
+
+    def mend(self) -> list[str]:
+        """Put away damaged parts, and rows of clips whose files are gone, so that a build does them anew.
+
+        Returns what was found, one line each. Only under the build's lock.
+        """
+        found = [line for stage in RECORDED for line in self.store(stage).mend()]
+        ingest = self.store("ingest")
+        if gone := sorted(self._gone & ingest.links().keys()):
+            ingest.forget(ingest.leading_to(gone))
+        self._gone.clear()
+        return found
+
+    def damaged(self) -> list[str]:
+        """Parts that could not be read, one line each: their clips count as pending until a build mends them."""
+        return [why for stage in RECORDED for why in self.store(stage).damaged.values()]
 
 
 class StageWork:

@@ -45,8 +45,8 @@ class Gauge:
     def __init__(self, context: Context) -> None:
         self.context = context
         self.lost: list[Loss] = []
-        self.skipped: list[str] = []
-        """Stages that were left out, each with why."""
+        self.told: list[str] = []
+        """What stages told, and which were left out and why."""
         self._watch = self._artifact = 0.0
         self._quiet_until = 0.0
 
@@ -67,9 +67,9 @@ class Gauge:
                 lambda: create_table_artifact(as_table(lines), key="funnel", description=about),
             )
 
-    def tell_lost(self) -> list[str]:
+    def tell(self) -> list[str]:
         """What this run left pending and why, one line a cause: into the run's log and an artifact, and returned."""
-        lines = [*loss_lines(self.lost), *self.skipped]
+        lines = [*loss_lines(self.lost), *self.told]
         if lines:
             for line in lines:
                 self._tell("the run's log", lambda line=line: get_run_logger().warning(line))  # type: ignore[misc]

@@ -29,7 +29,7 @@ class Result(Record):
     report: str
     funnel: dict[str, StageResult]
     pending: int = Field(description="clips, videos and files that an infrastructure failure left for the next run")
-    lost: tuple[str, ...] = Field(default=(), description="what left them, one line a cause")
+    told: tuple[str, ...] = Field(default=(), description="what left them, and what else is to be known, a line each")
     seconds: float
 
     def lines(self) -> list[str]:
@@ -38,13 +38,13 @@ class Result(Record):
         return [
             f"dataset  {self.dataset or 'none: no clip was accepted, see the report'}",
             f"report   {self.report}",
-            *self.lost,
+            *self.told,
             *left,
             f"{self.seconds:.1f} s",
         ]
 
 
-def result_of(context: Context, began: float, lost: Sequence[str] = ()) -> Result:
+def result_of(context: Context, began: float, told: Sequence[str] = ()) -> Result:
     """The result of a run, counted from the store. began: its start on `time.perf_counter`."""
     lines = context.funnel()
     stages = {
@@ -56,7 +56,7 @@ def result_of(context: Context, began: float, lost: Sequence[str] = ()) -> Resul
         report=context.out.path("report.html"),
         funnel=stages,
         pending=sum(t.pending for t in lines),
-        lost=tuple(lost),
+        told=tuple(told),
         seconds=round(time.perf_counter() - began, 3),
     )
 
@@ -65,5 +65,5 @@ def end_of(result: Result) -> Result | State[Result]:
     """What a flow returns: the result, or a state of its own where something was left pending."""
     if not result.pending:
         return result
-    message = "; ".join([*result.lost, f"{result.pending} pending: run it again"])[:4000]
+    message = "; ".join([*result.told, f"{result.pending} pending: run it again"])[:4000]
     return State(type=StateType.FAILED, name=INCOMPLETE, message=message, data=result)

@@ -41,6 +41,7 @@ class IndexRow(Record):
     uri: str = Field(description="the source that was read; further names of the same content stand in the sample")
     license: str | None
     source_digest: Sha256
+    group: ClipId = Field(description="videos that look alike; all samples of a group are in one split")
     media_digest: Sha256
 
     @classmethod
@@ -56,7 +57,7 @@ class IndexRow(Record):
             contact=tuple(a.rating.contact for a in sample.interactions),
             dynamism=tuple(a.rating.dynamism for a in sample.interactions),
             dataset=origin.dataset, uri=origin.uris[0], license=origin.license,
-            source_digest=origin.source_digest, media_digest=origin.media_digest,
+            source_digest=origin.source_digest, group=origin.group, media_digest=origin.media_digest,
         )  # fmt: skip
 
 

@@ -51,6 +51,9 @@ class Reason(StrEnum):
     LOST = "lost"
     # curate
     BAD_TRACKS = "bad_tracks"
+    # shard
+    CLIP_LOST = "clip_lost"
+    NEAR_HELD_OUT = "near_held_out"
     # any stage
     POISON = "poison"
 

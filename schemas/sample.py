@@ -18,6 +18,7 @@ class Provenance(Record):
     dataset: str
     license: str | None = None
     source_digest: Sha256
+    group: ClipId = Field(description="source_id that names the videos that look alike; all are in one split")
     media_digest: Sha256
     facts: MediaFacts
     window: Window

@@ -13,7 +13,8 @@ from schemas.settings import Settings
 from tasks.engines.base import Frames
 from tasks.outcome import Case
 from tasks.store.folder import Folder
-from tasks.store.rows import Link, StageStore
+from tasks.store.index import Link
+from tasks.store.rows import StageStore
 
 
 class Work(Protocol):
@@ -115,8 +116,8 @@ class StageSpec:
     """What an accepted row holds; None for a stage without rows."""
     batch: Callable[[Work, Sequence[str]], Iterator[Row[Any]]] | None = None
     """One row a key, in any order; nothing is written by it. May run in any process that reaches the store."""
-    whole: Callable[[Work], None] | None = None
-    """Does all that is pending, and writes it. It waits until nothing is pending before it (a barrier)."""
+    whole: Callable[[Work], Sequence[str]] | None = None
+    """Does all that is pending, writes it, and returns what is to be told of it, one line each."""
     needs: tuple[type[Record], ...] = ()
     """Records of earlier stages that its cases carry."""
     engines: tuple[str, ...] = ()

@@ -5,7 +5,7 @@
 
 import hashlib
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +39,7 @@ from schemas import (
 )
 from tasks.media.clips import encode_mask
 from tasks.outcome import Case
+from tasks.shard.groups import Kin
 from tasks.shard.stage import DatasetSummary, ShardSettings, write_dataset
 from tasks.store.folder import Folder
 
@@ -211,4 +212,10 @@ def make_dataset(
     by_key = {c.clip.clip_id: c for c in cases}
     settings = settings or ShardSettings(max_samples=3, val_share=0.25)
     store = Folder(str(root / "work"))
-    return folder, write_dataset(list(by_key), by_key.__getitem__, store, folder, settings, FINGERPRINTS)
+    load = by_key.__getitem__
+    return folder, write_dataset(list(by_key), load, kin_of(cases), store, folder, settings, FINGERPRINTS)
+
+
+def kin_of(cases: Sequence[Case], near: Mapping[str, str] | None = None) -> Kin:
+    """What a build knows of the clips' sources; `near` as dedupe would have it."""
+    return Kin({c.clip.clip_id: c.clip.source.source_id for c in cases}, near or {})

@@ -9,11 +9,11 @@ from flows.context import BUILD_FILE, RECORDED, REPLIES, context_of
 from schemas import Reason
 from schemas.dataset import DATASET_FILE
 from tasks.dataset.check import verify as verify_dataset
-from tasks.dataset.check import verify_store
 from tasks.errors import UserError
+from tasks.store.check import verify_store
 from tasks.store.folder import TEMPORARY, Folder
 from tasks.store.lock import build_lock
-from tasks.store.rows import TORN
+from tasks.store.parts import TORN
 
 
 @app.command()

@@ -1,59 +1,22 @@
-"""`matrix_data verify`: is a dataset what its account says, and is a store whole? Nothing read here is trusted.
+"""`matrix_data verify` of a dataset: is it what its account says? Nothing read here is trusted.
 
 Every finding is a `Problem`, one printable line. A file that cannot be read is a finding, never an error.
 """
 
 import hashlib
-import io
-import itertools
 import re
-from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
 
-import av
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
-from pydantic import ValidationError
-
-from schemas import Sample, TrackFile
 from schemas.dataset import DATASET_FILE, INDEX_FILE, SHARD_PATTERN, DatasetFile, IndexRow, ShardInfo
-from schemas.rle import run_lengths
-from tasks.dataset.idmap import decode_id_map, id_map
-from tasks.dataset.reader import DatasetError, Loaded, RawEntry, decode_index, one_line, parse, read_dataset, read_raw
+from tasks.dataset.check_entry import entry_problems
+from tasks.dataset.reader import DatasetError, decode_index, one_line, read_dataset, read_raw
 from tasks.dataset.tar import TarError
-from tasks.media.clips import decode_mask
 from tasks.shard.card import CARD_FILE
-from tasks.shard.stage import split_of
+from tasks.store.check import DAMAGE, Problem
 from tasks.store.folder import TEMPORARY, Folder
 
 _CHUNK = 1 << 20
-
-_DAMAGE = (
-    TarError,
-    ValidationError,
-    ValueError,
-    OSError,
-    pa.ArrowException,
-    MemoryError,
-    RecursionError,
-    OverflowError,
-)
-"""What reading damaged data raises. json.JSONDecodeError, UnicodeDecodeError and av's errors are among these."""
-
-
-@dataclass(frozen=True)
-class Problem:
-    """Something wrong with `file`, a name below the folder; `key` is the clip_id where one entry is meant."""
-
-    file: str
-    message: str
-    key: str = ""
-
-    def __str__(self) -> str:
-        where = f"{self.file} {self.key}".strip()
-        return one_line(f"{where}: {self.message}", 500)
 
 
 def verify(dataset: Folder, deep: bool = True) -> list[Problem]:
@@ -64,9 +27,7 @@ def verify(dataset: Folder, deep: bool = True) -> list[Problem]:
     """
     try:
         account = read_dataset(dataset)
-    except _DAMAGE as error:
-        return [Problem(DATASET_FILE, one_line(error)), *_strays(dataset, None)]
-    except DatasetError as error:
+    except (*DAMAGE, DatasetError) as error:
         return [Problem(DATASET_FILE, one_line(error)), *_strays(dataset, None)]
     if account is None:
         return [
@@ -82,58 +43,8 @@ def verify(dataset: Folder, deep: bool = True) -> list[Problem]:
     problems += [Problem(INDEX_FILE, "is in no shard", key) for key in sorted(rows.keys() - seen.keys())]
     problems += [Problem(DATASET_FILE, f"is in {n} entries", key) for key, n in sorted(seen.items()) if n > 1]
     problems += _counts(account, rows)
+    problems += _sides(rows.values())
     return problems
-
-
-def verify_store(work: Folder) -> list[Problem]:
-    """Problems of a stage store (`work/<stage>/<fingerprint>/*.parquet`): torn parts, stray and set-aside files, and
-    normalised clips that are gone."""
-    problems = []
-    for name in _walk(work, ""):
-        base = name.rsplit("/", 1)[-1]
-        if base.startswith(TEMPORARY):
-            problems.append(Problem(name, "temporary file of a run that was killed; `matrix_data gc` removes it"))
-        elif base.startswith("torn-"):
-            problems.append(
-                Problem(name, "part that was set aside as torn; its clips are done again by the next build")
-            )
-        elif base.endswith(".parquet"):
-            problems += _part(work, name)
-    return problems
-
-
-def _walk(folder: Folder, name: str) -> Iterator[str]:
-    for child in folder.names(name or None):
-        path = f"{name}/{child}" if name else child
-        try:
-            full = folder.path(path)
-        except ValueError:
-            continue
-        if folder.fs.isdir(full):
-            yield from _walk(folder, path)
-        else:
-            yield path
-
-
-def _part(work: Folder, name: str) -> Iterator[Problem]:
-    try:
-        with work.open(name) as stream:
-            parts = pq.ParquetFile(stream)
-            for group in range(parts.num_row_groups):
-                parts.read_row_group(group)
-            if name.startswith("ingest/"):
-                yield from _clips(work, name, parts)
-    except _DAMAGE as error:
-        yield Problem(name, f"torn or no Parquet: {one_line(error)}")
-
-
-def _clips(work: Folder, name: str, parts: pq.ParquetFile) -> Iterator[Problem]:
-    """Clips that a part of ingest has on record and that are no longer there."""
-    for rows in parts.iter_batches(columns=["payload.clips.list.element.path"]):
-        for payload in rows.column("payload").to_pylist():
-            for clip in payload["clips"] if payload else ():
-                if not work.exists(clip["path"]):
-                    yield Problem(name, f"{clip['path']} is gone: delete this part, and the next build makes it again")
 
 
 def _strays(dataset: Folder, account: DatasetFile | None) -> Iterator[Problem]:
@@ -156,7 +67,7 @@ def _index(dataset: Folder, account: DatasetFile) -> tuple[dict[str, IndexRow], 
         rows = decode_index(data)
     except FileNotFoundError:
         return {}, [Problem(INDEX_FILE, "is missing")]
-    except (*_DAMAGE, DatasetError) as error:
+    except (*DAMAGE, DatasetError) as error:
         return {}, [Problem(INDEX_FILE, one_line(error))]
     problems = []
     if hashlib.sha256(data).hexdigest() != account.index_sha256:
@@ -184,6 +95,22 @@ def _counts(account: DatasetFile, rows: dict[str, IndexRow]) -> Iterator[Problem
             yield Problem(DATASET_FILE, f"counts {getattr(account.counts, name)} {name}, there are {value}")
 
 
+def _sides(rows: Iterable[IndexRow]) -> Iterator[Problem]:
+    """Videos and groups of videos that are trained on and held out."""
+    splits: dict[str, set[str]] = defaultdict(set)
+    groups: dict[str, set[str]] = defaultdict(set)
+    for row in rows:
+        groups[row.source_digest].add(row.group)
+        for what in (f"source {row.source_digest}", f"group {row.group}"):
+            splits[what].add(row.split)
+    for what, found in sorted(splits.items()):
+        if len(found) > 1:
+            yield Problem(INDEX_FILE, f"{what} has samples in {' and '.join(sorted(found))}")
+    for source, names in sorted(groups.items()):
+        if len(names) > 1:
+            yield Problem(INDEX_FILE, f"source {source} is in the groups {', '.join(sorted(names))}")
+
+
 def _shard(
     dataset: Folder,
     shard: ShardInfo,
@@ -203,12 +130,14 @@ def _shard(
         for raw in read_raw(dataset, shard.name):
             samples += 1
             seen[raw.key] += 1
-            yield from (Problem(shard.name, message, raw.key) for message in _entry(raw, shard, account, rows, deep))
+            yield from (
+                Problem(shard.name, message, raw.key) for message in entry_problems(raw, shard, account, rows, deep)
+            )
         if samples != shard.samples:
             yield Problem(shard.name, f"holds {samples} entries, {DATASET_FILE} says {shard.samples}")
     except FileNotFoundError:
         return  # told by _strays
-    except _DAMAGE as error:
+    except (*DAMAGE, TarError) as error:
         yield Problem(shard.name, f"torn: {one_line(error)}")
 
 
@@ -219,122 +148,3 @@ def _digest(dataset: Folder, name: str) -> tuple[str, int]:
             digest.update(chunk)
             size += len(chunk)
     return digest.hexdigest(), size
-
-
-def _entry(
-    raw: RawEntry, shard: ShardInfo, account: DatasetFile, rows: dict[str, IndexRow], deep: bool
-) -> Iterator[str]:
-    try:
-        loaded = parse(raw)
-    except _DAMAGE as error:
-        yield f".json or .tracks.json does not fit the schema: {one_line(error)}"
-        return
-    sample = loaded.sample
-    yield from _same_clip(raw, loaded, account)
-    share = account.settings.get("val_share")
-    if isinstance(share, int | float) and split_of(raw.key, share) != shard.split:
-        yield f"belongs to the other split than {shard.split}"
-    row = rows.get(raw.key)
-    if row is None:
-        yield f"has no row in {INDEX_FILE}"
-    elif sample.clip_id == raw.key and row != IndexRow.of(sample, shard.name, shard.split, raw.offset, raw.size):
-        yield f"its row in {INDEX_FILE} says otherwise"
-    yield from _spans(sample)
-    yield from _tracks(sample, loaded.tracks)
-    if deep:
-        yield from _clip(sample, raw.files["mp4"])
-        yield from _map(loaded, raw.files["idmap.png"])
-
-
-def _same_clip(raw: RawEntry, loaded: Loaded, account: DatasetFile) -> Iterator[str]:
-    sample = loaded.sample
-    if sample.clip_id != raw.key:
-        yield f".json is of clip {sample.clip_id}"
-    if sample.schema_version != account.schema_version:
-        yield f".json has schema version {sample.schema_version}, the dataset {account.schema_version}"
-    if raw.files["txt"] != sample.caption.encode():
-        yield ".txt is not the caption of the .json"
-    if hashlib.sha256(raw.files["mp4"]).hexdigest() != sample.provenance.media_digest:
-        yield ".mp4 is not the clip that the .json was made from"
-    made = dict(part.partition("=")[::2] for part in sample.provenance.fingerprints)
-    if made != account.fingerprints:
-        yield "was made under other fingerprints than the dataset"
-
-
-def _spans(sample: Sample) -> Iterator[str]:
-    """Spans against the text. Their bounds are part of the schema."""
-    caption = sample.caption
-    for act in sample.interactions:
-        for role in ("subject", "verb", "object"):
-            spans = getattr(act.spans, role)
-            if any(caption[s.start : s.end].strip() != caption[s.start : s.end] for s in spans):
-                yield f"{act.text}: a span of its {role} begins or ends with space"
-            elif any(_within_word(caption, place) for s in spans for place in (s.start, s.end)):
-                yield f"{act.text}: a span of its {role} cuts a word"
-            if any(a.end > b.start for a, b in itertools.pairwise(spans)):
-                yield f"{act.text}: spans of its {role} overlap or are out of order"
-        if act.source_sentence not in caption:
-            yield f"{act.text}: its source sentence is not in the caption"
-        if f"<{act.subject}>" not in act.text or f"<{act.object}>" not in act.text:
-            yield f"{act.text}: is not about <{act.subject}> and <{act.object}>"
-
-
-def _within_word(text: str, place: int) -> bool:
-    return 0 < place < len(text) and text[place - 1].isalnum() and text[place].isalnum()
-
-
-def _tracks(sample: Sample, tracks: TrackFile) -> Iterator[str]:
-    if tracks.size != (sample.height, sample.width):
-        yield f"tracks are {tracks.size[1]} x {tracks.size[0]}, the clip {sample.width} x {sample.height}"
-        return
-    if set(tracks.tracks) != {i.id for i in sample.instances}:
-        yield "tracks and instances do not name the same IDs"
-    for name, masks in tracks.tracks.items():
-        if len(masks) != sample.frames:
-            yield f"{name} has {len(masks)} masks for {sample.frames} frames"
-        if all(m is None for m in masks):
-            yield f"{name} has no mask at all"
-        for t, mask in enumerate(masks):
-            if mask is None:
-                continue
-            try:
-                if mask.size != tracks.size:
-                    raise ValueError(f"is {mask.size[1]} x {mask.size[0]}")
-                run_lengths(mask.counts, *tracks.size)
-            except ValueError as error:
-                yield f"mask of {name} at frame {t}: {one_line(error)}"
-                break
-
-
-def _clip(sample: Sample, mp4: bytes) -> Iterator[str]:
-    """Decode the clip, never further than one frame beyond what it should have."""
-    frames = 0
-    try:
-        with av.open(io.BytesIO(mp4), mode="r", format="mp4") as container:
-            stream = container.streams.video[0]
-            if (stream.width, stream.height) != (sample.width, sample.height):
-                yield f".mp4 is {stream.width} x {stream.height}, not {sample.width} x {sample.height}"
-                return
-            for _ in container.decode(stream):
-                frames += 1
-                if frames > sample.frames:
-                    break
-    except (av.FFmpegError, IndexError, *_DAMAGE) as error:
-        yield f".mp4 cannot be decoded: {one_line(error)}"
-        return
-    if frames != sample.frames:
-        more = "or more " if frames > sample.frames else ""
-        yield f".mp4 has {frames} {more}frames, the .json says {sample.frames}"
-
-
-def _map(loaded: Loaded, png: bytes) -> Iterator[str]:
-    height, width = loaded.tracks.size
-    try:
-        found = decode_id_map(png, height, width)
-        firsts = {k: masks[0] for k, masks in loaded.tracks.tracks.items() if masks and masks[0] is not None}
-        first = {k: decode_mask(rle.counts, height, width) for k, rle in firsts.items()}
-    except _DAMAGE as error:
-        yield f".idmap.png {one_line(error)}"
-        return
-    if not np.array_equal(found, id_map(first, height, width)):
-        yield ".idmap.png does not show the first masks"

@@ -4,6 +4,7 @@ A barrier over all new clips. Exact copies are gone by then (stage `select`); th
 size, codec or quality, by the perceptual hashes of evenly spaced frames.
 """
 
+import re
 import time
 from collections.abc import Iterable, Sequence
 
@@ -71,6 +72,18 @@ def _distances(left: NDArray[np.uint64], right: NDArray[np.uint64]) -> NDArray[n
     return total
 
 
+def nearest_of(row: Row[Deduped]) -> str | None:
+    """The most similar earlier clip where one is within the report distance; of a near-duplicate the one it repeats."""
+    if row.payload:
+        return row.payload.nearest
+    found = _REPEATS.fullmatch(row.detail)
+    return found[1] if found else None
+
+
+_REPEATS = re.compile(r"[0-9.]+ of 64 bits from clip ([0-9a-f]{16})")
+"""The detail of a near-duplicate, as `_row` writes it."""
+
+
 def _row(clip_id: str, nearest: str | None, distance: float, settings: DedupeSettings) -> Row[Deduped]:
     if nearest is not None and distance <= settings.max_distance:
         detail = f"{distance:.1f} of 64 bits from clip {nearest}"
@@ -80,12 +93,12 @@ def _row(clip_id: str, nearest: str | None, distance: float, settings: DedupeSet
     return Row(key=clip_id, status=Status.ACCEPTED, payload=payload)
 
 
-def _whole(work: Work) -> None:
+def _whole(work: Work) -> list[str]:
     """Compare all new clips with those accepted before and with each other, in an order that no kill changes."""
     store, began = work.store(), time.perf_counter()
     pending = set(store.pending(work.arrived()))
     if not pending:
-        return
+        return []
     accepted = set(store.accepted())
     new, known = [], []
     for rows in work.store("ingest").scan():
@@ -96,6 +109,7 @@ def _whole(work: Work) -> None:
                 elif clip.clip_id in accepted:
                     known.append(clip)
     store.write(share_time(dedupe(new, known, work.settings), began))
+    return []
 
 
 SPEC = StageSpec(

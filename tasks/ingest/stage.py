@@ -25,8 +25,8 @@ from tasks.media.clips import EncodeSettings
 from tasks.outcome import settle
 from tasks.spec import StageSpec, Work
 from tasks.store.folder import Folder
+from tasks.store.index import Link
 from tasks.store.places import StorageOptions, local_path, open_source
-from tasks.store.rows import Link
 
 CHILD = "tasks.ingest.child:cut"
 HEADER = struct.Struct("!Q")

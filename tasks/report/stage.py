@@ -5,7 +5,7 @@ from tasks.spec import StageSpec, Work
 from tasks.store.places import without_credentials
 
 
-def _whole(work: Work) -> None:
+def _whole(work: Work) -> list[str]:
     funnel = work.funnel()
     data = ReportData(
         funnel=funnel,
@@ -18,6 +18,7 @@ def _whole(work: Work) -> None:
         resume=work.resume,
     )
     write_report(data, work.out)
+    return []
 
 
 SPEC = StageSpec(name="report", version=None, whole=_whole)

@@ -20,7 +20,7 @@ from tasks.select.by_name import Matches, Video, match
 from tasks.select.names import Names
 from tasks.select.sidecar import NAMED_ORPHANS, CaptionRow, Captions, load_captions
 from tasks.spec import StageSpec, Work
-from tasks.store.rows import Link
+from tasks.store.index import Link
 
 Files = list[tuple[str, SourceFile]]
 
@@ -222,7 +222,7 @@ def captions_of(build: Any, names: Names | None = None) -> Captions:
     return load_captions(build.captions, build.sidecar, build.scan.storage_options, names)
 
 
-def _whole(work: Work) -> None:
+def _whole(work: Work) -> list[str]:
     """Decide on all hashed files that have no row yet, and on captions without a video."""
     scan, store, began = work.store("scan"), work.store(), time.perf_counter()
     hashed = {row.key: row.payload for rows in scan.scan() for row in rows if row.payload}
@@ -235,13 +235,14 @@ def _whole(work: Work) -> None:
         store.forget([k for k, reason in store.rejected().items() if reason in BY_TABLE])
     new = [(key, hashed[key]) for key in store.pending(scan.accepted())]
     if not new and not changed:
-        return
+        return []
     rows = select(new, known, captions, work.settings, work.listing.values(), hashed.values())
     now = {row.key for row in rows}
     # Videos have come since for these captions, or their number is another.
     store.forget([k for k, reason in store.rejected().items() if reason in BY_TABLE and k not in now | hashed.keys()])
     store.write(share_time([row for row in rows if row.key not in store], began))
     store.folder.write(SEEN, digest)
+    return []
 
 
 SPEC = StageSpec(

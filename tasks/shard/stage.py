@@ -7,6 +7,7 @@ written once. Samples that come later go to new shards, so what was downloaded s
 written again, to the same bytes, by the next run.
 """
 
+import errno
 import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,7 +15,7 @@ from dataclasses import dataclass, replace
 
 from pydantic import Field
 
-from schemas import SCHEMA_VERSION
+from schemas import SCHEMA_VERSION, Reason
 from schemas.dataset import (
     DATASET_FILE,
     INDEX_FILE,
@@ -29,10 +30,12 @@ from schemas.dataset import (
 from schemas.settings import Settings
 from tasks.dataset.reader import DatasetError, decode_index, encode_index, read_dataset
 from tasks.dataset.tar import TarWriter, padded
-from tasks.errors import UserError
+from tasks.dedupe.stage import nearest_of
+from tasks.errors import Reject, UserError
 from tasks.outcome import Case
 from tasks.shard.card import CARD_FILE, card
 from tasks.shard.entry import RESULTS, Entry, build_entry
+from tasks.shard.groups import Kin, group_sources, split_of
 from tasks.spec import StageSpec, Work
 from tasks.store.folder import TEMPORARY, Folder
 
@@ -43,12 +46,23 @@ class ShardSettings(Settings):
     """How samples are spread over shards."""
 
     val_share: float = Field(
-        default=0.05, ge=0, le=1, description="share of samples held out, by a hash of the clip_id"
+        default=0.05, ge=0, le=1, description="share of videos held out, each with those that look alike"
     )
     max_samples: int = Field(default=512, ge=1, le=100_000, description="most samples in a shard")
     max_mb: int = Field(
         default=512, ge=1, le=100_000, description="most megabytes (10^6) in a shard of several samples"
     )
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """An accepted clip that is in no shard."""
+
+    key: str
+    reason: Reason
+    """`clip_lost`: its source's row at ingest has to be forgotten, and the next build makes the clip again.
+    `near_held_out`: it has no place in this dataset."""
+    detail: str
 
 
 @dataclass(frozen=True)
@@ -60,17 +74,14 @@ class DatasetSummary:
     added: int
     """Samples that this run put in."""
     new_shards: tuple[str, ...]
-
-
-def split_of(clip_id: str, val_share: float) -> Split:
-    """Where a clip belongs, whatever else is in the dataset: by a hash, evenly spread over [0, 1)."""
-    place = int.from_bytes(hashlib.sha256(f"split {clip_id}".encode()).digest()[:8], "big") / 2**64
-    return "val" if place < val_share else "train"
+    left_out: tuple[LeftOut, ...] = ()
+    """Sorted by key. A later run tries these again."""
 
 
 def write_dataset(
     keys: Sequence[str],
     load: Load,
+    kin: Kin,
     store: Folder,
     dest: Folder,
     settings: ShardSettings,
@@ -78,9 +89,10 @@ def write_dataset(
 ) -> DatasetSummary:
     """Bring the dataset in `dest` up to `keys`. Samples already in it are skipped, shards in it never touched.
 
-    `load` gives the case of an accepted clip, `store` holds the clips' mp4 files. The caller keeps other writers out.
-    UserError where the dataset was made under other settings or fingerprints, or is damaged, or a clip is not what
-    ingest wrote.
+    `load` gives the case of an accepted clip, `kin` has the sources of all of `keys`, `store` holds the clips' mp4
+    files. A clip whose mp4 is gone or not what ingest wrote is left out, and so is one that would stand on both sides
+    of the split. The caller keeps other writers out. UserError where the dataset was made under other settings or
+    fingerprints, or is damaged.
     """
     try:
         account = _continued(dest, settings, fingerprints)
@@ -91,11 +103,26 @@ def write_dataset(
         ) from None
     have = {row.key for row in rows}
     new = [k for k in sorted(set(keys)) if k not in have]
+    groups, apart = group_sources(kin, {row.source_digest[:16]: row.group for row in rows}, settings.val_share)
+    left_out: list[LeftOut] = []
+
+    def entries(split: Split) -> Iterator[Entry]:
+        for key in new:
+            source = kin.source_of[key]
+            if split_of(groups[source], settings.val_share) != split:
+                continue
+            if source in apart:
+                detail = f"its video {source} is near to {apart[source]}, which is held out, and to one trained on"
+                left_out.append(LeftOut(key, Reason.NEAR_HELD_OUT, detail))
+                continue
+            try:
+                yield _entry(load(key), groups[source], store, fingerprints)
+            except Reject as lost:
+                left_out.append(LeftOut(key, lost.reason, lost.detail))
+
     shards = list(account.shards)
     for split in ("train", "val"):
-        mine = (k for k in new if split_of(k, settings.val_share) == split)
-        entries = (_entry(load(k), store, fingerprints) for k in mine)
-        for shard, shard_rows in _write_split(entries, split, _next_number(shards, split), dest, settings):
+        for shard, shard_rows in _write_split(entries(split), split, _next_number(shards, split), dest, settings):
             shards.append(shard)
             rows += shard_rows
     _clean(dest, {s.name for s in shards})
@@ -114,7 +141,8 @@ def write_dataset(
     if finished != account or not dest.exists(DATASET_FILE):
         dest.write(DATASET_FILE, (finished.model_dump_json(indent=2) + "\n").encode())
     new_shards = tuple(s.name for s in finished.shards if s not in account.shards)
-    return DatasetSummary(dest.root, finished.counts, len(new), new_shards)
+    added = len(new) - len(left_out)
+    return DatasetSummary(dest.root, finished.counts, added, new_shards, tuple(sorted(left_out, key=lambda c: c.key)))
 
 
 def _continued(dest: Folder, settings: ShardSettings, fingerprints: Mapping[str, str]) -> DatasetFile:
@@ -169,18 +197,19 @@ def _listed_rows(dest: Folder, account: DatasetFile) -> tuple[list[IndexRow], by
     return [row for rows in per_shard.values() for row in rows], data
 
 
-def _entry(case: Case, store: Folder, fingerprints: Mapping[str, str]) -> Entry:
-    """The whole entry of a clip, its mp4 first. UserError when the mp4 is not the one that ingest put on record."""
+def _entry(case: Case, group: str, store: Folder, fingerprints: Mapping[str, str]) -> Entry:
+    """The whole entry of a clip, its mp4 first. Reject where the mp4 is not the one that ingest put on record."""
+    path = case.clip.path
     try:
-        mp4 = store.read(case.clip.path)
-    except FileNotFoundError:
-        mp4 = b""
+        mp4 = store.read(path)
+    except OSError as error:
+        # Any other error is not of this one file but of the disk or the network, and would meet the next one too.
+        if not isinstance(error, FileNotFoundError | IsADirectoryError) and error.errno != errno.EIO:
+            raise
+        raise Reject(Reason.CLIP_LOST, f"{path} is gone since ingest ({type(error).__name__})") from None
     if hashlib.sha256(mp4).hexdigest() != case.clip.media_digest:
-        state = "is gone" if not mp4 else "has changed"
-        raise UserError(
-            f"{store.root}/{case.clip.path} {state} since ingest: remove the ingest stage's folder and build again"
-        )
-    entry = build_entry(case, fingerprints)
+        raise Reject(Reason.CLIP_LOST, f"{path} has changed since ingest: {len(mp4)} bytes of another SHA-256")
+    entry = build_entry(case, group, fingerprints)
     return replace(entry, files={"mp4": mp4, **entry.files})
 
 
@@ -233,11 +262,36 @@ def _count(shards: Sequence[ShardInfo], rows: Sequence[IndexRow]) -> Counts:
     )
 
 
-def _whole(work: Work) -> None:
-    """Write the accepted clips that are in no shard yet."""
-    if keys := work.arrived():
-        load = lambda clip_id: work.cases([clip_id])[0]  # noqa: E731
-        write_dataset(keys, load, work.folder, work.dataset, work.settings, work.fingerprints)
+def _whole(work: Work) -> list[str]:
+    """Write the accepted clips that are in no shard yet; tells of those that are left out."""
+    ingest = work.store("ingest")
+    near = {row.key: other for rows in work.store("dedupe").scan() for row in rows if (other := nearest_of(row))}
+    kin = Kin(ingest.links(), near)
+    keys = [key for key in work.arrived() if key in kin.source_of]
+    if not keys:
+        return []
+    done = write_dataset(
+        keys,
+        lambda clip_id: work.cases([clip_id])[0],
+        kin,
+        work.folder,
+        work.dataset,
+        work.settings,
+        work.fingerprints,
+    )
+    # What ingest made is gone: the next build makes it again.
+    ingest.forget(ingest.leading_to(c.key for c in done.left_out if c.reason is Reason.CLIP_LOST))
+    return [f"{clip.key} is in no shard: {clip.reason}: {clip.detail}" for clip in done.left_out]
 
 
-SPEC = StageSpec(name="shard", settings=ShardSettings, whole=_whole, needs=RESULTS)
+SPEC = StageSpec(
+    name="shard",
+    version=2,
+    settings=ShardSettings,
+    whole=_whole,
+    needs=RESULTS,
+    rejects={
+        Reason.CLIP_LOST: "its mp4 is gone or has changed since ingest; the next build makes it again",
+        Reason.NEAR_HELD_OUT: "it is near to a held-out video and to one trained on",
+    },
+)

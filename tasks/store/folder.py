@@ -78,6 +78,15 @@ class Folder:
         for file in self.fs.find(path):  # an object store has no folders to remove
             self.fs.rm_file(file)
 
+    def move(self, name: str, to: str) -> None:
+        """Give a file another name, replacing what had that."""
+        if self.local:
+            Path(self.path(name)).replace(self.path(to))
+            sync_folder(self.path(to).rpartition("/")[0])
+        else:
+            self.fs.cp_file(self.path(name), self.path(to))  # `mv` takes brackets in a name for a pattern
+            self.fs.rm_file(self.path(name))
+
     def write(self, name: str, data: bytes) -> None:
         """Put `data` under `name`, whole or not at all, replacing what was there."""
         with self.create(name) as stream:
@@ -95,7 +104,7 @@ class Folder:
                 spool.flush()
                 self.fs.put_file(spool.name, target)
             return
-        Path(folder).mkdir(parents=True, exist_ok=True)
+        make_folder(Path(folder))
         temporary = Path(folder) / f"{TEMPORARY}{uuid.uuid4().hex[:12]}-{base[-80:]}"
         try:
             with temporary.open("wb") as out:
@@ -107,6 +116,14 @@ class Folder:
             temporary.unlink(missing_ok=True)
             raise
         sync_folder(folder)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a local folder and those above it, so that they outlive a power cut as what is put into them does."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in reversed(missing):
+        sync_folder(str(path.parent))
 
 
 def sync_folder(folder: str) -> None:

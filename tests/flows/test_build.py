@@ -155,6 +155,23 @@ def test_a_part_cut_in_half_is_done_again_to_the_same_rows(matrix_data, copy, wo
     assert matrix_data("verify", copy, "--json").json["ok"]
 
 
+def test_a_lost_clip_is_left_out_and_made_again_by_the_next_build(matrix_data, copy, world):
+    for old in copy.glob("dataset/*"):
+        shutil.rmtree(old)
+    accepted = context_of(str(copy)).store("curate").accepted()
+    (mp4,) = copy.glob(f"work/ingest/*/clips/*/{accepted[0]}.mp4")
+    content = mp4.read_bytes()
+    mp4.unlink()
+    ended = matrix_data(*arguments(world, copy))
+    assert ended.json["pending"] == 1 and ended.json["dataset"], ended.errors
+    ended = matrix_data(*arguments(world, copy))
+    assert (ended.code, ended.json["pending"]) == (0, 0), ended.errors
+    assert mp4.read_bytes() == content
+    assert matrix_data("verify", copy, "--json").json["ok"]
+    (account,) = copy.glob("dataset/*/dataset.json")
+    assert json.loads(account.read_text())["counts"]["samples"] == len(accepted)
+
+
 def test_two_builds_on_one_folder(matrix_data, copy, world):
     holder = subprocess.Popen(
         [

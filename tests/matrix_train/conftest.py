@@ -9,7 +9,8 @@ from transformers import PreTrainedTokenizerFast, T5TokenizerFast
 
 from matrix_train.allocator import keep_freed_memory
 from tasks.outcome import Case
-from tasks.shard.stage import ShardSettings, split_of
+from tasks.shard.groups import split_of
+from tasks.shard.stage import ShardSettings
 from tasks.store.folder import Folder
 from tests.builders import make_case, make_dataset
 from tests.matrix_train.data.shards import FRAMES, HEIGHT, WIDTH
@@ -49,10 +50,10 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     settings = ShardSettings(max_samples=3, val_share=0.25)
     chosen: dict[str, list[Case]] = {"train": [], "val": []}
     for seed in itertools.count():
-        # The split follows from the key: take what falls where it is wanted.
+        # The split follows from the video: take what falls where it is wanted.
         things = 1 + len(chosen["train"]) % 3
         case = make_case(store, seed=seed, things=things, frames=FRAMES, height=HEIGHT, width=WIDTH)
-        split = split_of(case.clip.clip_id, settings.val_share)
+        split = split_of(case.clip.source.source_id, settings.val_share)
         if len(chosen[split]) < {"train": 9, "val": 3}[split]:
             chosen[split].append(case)
         if sum(map(len, chosen.values())) == 12:

@@ -15,15 +15,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from schemas import Ingested, Reason, Row, Status
 from schemas.dataset import DatasetFile, IndexRow
-from tasks.dataset.check import verify, verify_store
+from tasks.dataset.check import verify
 from tasks.dataset.idmap import decode_id_map, encode_id_map
 from tasks.dataset.reader import decode_index, encode_index, read_dataset, read_raw
 from tasks.dataset.tar import TarWriter
 from tasks.shard.stage import ShardSettings
 from tasks.store.folder import Folder
-from tasks.store.rows import StageStore
 from tests.builders import encode_mp4, make_case, make_dataset
 
 SHARD = "train-000000.tar"
@@ -203,6 +201,37 @@ def test_a_torn_or_footerless_index(copy: Folder, keep: int) -> None:
     assert any(line.startswith("index.parquet: index.parquet is damaged") for line in told(copy))
 
 
+def test_a_shard_of_another_digest_is_told_though_all_in_it_fits(copy: Folder) -> None:
+    account = account_of(copy)
+    shards = tuple(s.model_copy(update={"sha256": "0" * 64}) if s.name == SHARD else s for s in account.shards)
+    copy.write("dataset.json", account.model_copy(update={"shards": shards}).model_dump_json().encode())
+    assert told(copy) == [f"{SHARD}: SHA-256 is not the one in dataset.json"]
+
+
+@pytest.mark.parametrize(
+    ("change", "wanted"),
+    [
+        (lambda names: [*names[:2], "0" * 16 + ".json", *names[3:]], "000.json stands where"),
+        (lambda names: names[:-1], "lacks idmap.png"),
+        (lambda names: [names[1], names[0], *names[2:]], "txt stands where"),
+    ],
+)
+def test_files_of_a_shard_that_are_no_whole_entries(
+    copy: Folder, change: Callable[[list[str]], list[str]], wanted: str
+) -> None:
+    raws = list(read_raw(copy, SHARD))
+    with copy.create(SHARD) as stream, TarWriter(stream) as tar:
+        names = change([f"{raws[0].key}.{suffix}" for suffix in raws[0].files])
+        for name, data in zip(names, raws[0].files.values(), strict=False):
+            tar.add(name, data)
+    assert any(line.startswith(f"{SHARD}: torn") and wanted in line for line in told(copy)), told(copy)
+
+
+def test_a_caption_that_ends_in_a_word_is_sound(tmp_path: Path) -> None:
+    folder, _ = make_dataset(tmp_path, [make_case(Folder(str(tmp_path / "work")), 1, frames=5, note="at dawn")])
+    assert told(folder) == []
+
+
 def test_files_that_should_not_be_there_or_are_gone(copy: Folder) -> None:
     copy.write(".tmp-abc-train-000007.tar", b"half")
     copy.write("train-000777.tar", b"unlisted")
@@ -246,6 +275,28 @@ def test_a_sample_in_the_wrong_split(copy: Folder) -> None:
     assert sum("belongs to the other split" in line for line in told(copy)) == 4
 
 
+@pytest.mark.parametrize("alike", ["source", "group"])
+def test_a_video_or_group_on_both_sides(tmp_path: Path, alike: str) -> None:
+    store = Folder(str(tmp_path / "work"))
+    cases = [make_case(store, seed, frames=5) for seed in range(4)]
+    folder, _ = make_dataset(tmp_path, cases, ShardSettings(max_samples=1, val_share=0))
+    account, rows = account_of(folder), decode_index(folder.read("index.parquet"))
+    first = account.shards[0]
+    shard = first.model_copy(update={"name": "val-000000.tar", "split": "val"})
+    folder.write(shard.name, folder.read(first.name))
+    folder.remove(first.name)
+    moved = [r.model_copy(update={"shard": shard.name, "split": "val"}) if r.shard == first.name else r for r in rows]
+    (held,) = [r for r in moved if r.split == "val"]
+    same = {"source": {"source_digest": held.source_digest}, "group": {"group": held.group}}[alike]
+    moved = [r if r is held or r.key == rows[-1].key else r.model_copy(update=same) for r in moved]
+    counts = account.counts.model_copy(update={"train": 3, "val": 1})
+    republish(folder, moved, account.model_copy(update={"shards": (*account.shards[1:], shard), "counts": counts}))
+    name = held.source_digest if alike == "source" else held.group
+    lines = told(folder)
+    assert f"index.parquet: {alike} {name} has samples in train and val" in lines
+    assert ("is in the groups" in " ".join(lines)) == (alike == "source")
+
+
 def test_random_damage_never_raises(original: Path, tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
     for n in range(40):
@@ -261,42 +312,7 @@ def test_random_damage_never_raises(original: Path, tmp_path: Path) -> None:
         assert told(folder)
 
 
-def test_a_store(tmp_path: Path, original: Path) -> None:
-    work = Folder(str(tmp_path))
-    good = (original / "index.parquet").read_bytes()
-    work.write("ground/abc/part-1.parquet", good)
-    assert verify_store(work) == []
-    work.write("ground/abc/part-2.parquet", good[:-4])
-    work.write("ground/abc/torn-part-3.parquet", good[:9])
-    work.write("ingest/abc/clips/.tmp-1-x.mp4", b"")
-    work.write("ingest/abc/clips/x.mp4", b"")
-    lines = [str(p) for p in verify_store(work)]
-    assert [line.split(":")[0] for line in lines] == [
-        "ground/abc/part-2.parquet",
-        "ground/abc/torn-part-3.parquet",
-        "ingest/abc/clips/.tmp-1-x.mp4",
-    ]
-    assert "torn or no Parquet" in lines[0]
-
-
-def test_normalised_clips_that_are_gone(tmp_path: Path) -> None:
-    work = Folder(str(tmp_path))
-    clips = [make_case(work, seed).clip for seed in range(3)]
-    made = Ingested(facts=clips[0].facts, clips=(clips[0], clips[1]))
-    store = StageStore(work, "ingest", "abc", Ingested)
-    store.write([
-        Row(key="0" * 16, status=Status.ACCEPTED, payload=made),
-        Row(key="1" * 16, status=Status.REJECTED, reason=Reason.TOO_SHORT),
-        Row(key="2" * 16, status=Status.ACCEPTED, payload=made.model_copy(update={"clips": (clips[2],)})),
-    ])  # fmt: skip
-    assert verify_store(work) == []
-    work.remove(clips[1].path)
-    (line,) = [str(p) for p in verify_store(work)]
-    assert clips[1].path in line and line.endswith("is gone: delete this part, and the next build makes it again")
-
-
 def test_a_folder_that_is_none(tmp_path: Path) -> None:
     assert [str(p) for p in verify(Folder(str(tmp_path / "nowhere")))] == [
         "dataset.json: is missing: an unfinished dataset, or no dataset at all"
     ]
-    assert verify_store(Folder(str(tmp_path / "nowhere"))) == []

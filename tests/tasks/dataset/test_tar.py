@@ -68,6 +68,24 @@ def test_every_cut_and_every_flipped_header_byte_is_told() -> None:
         list(read_entries(io.BytesIO(data + b"more")))
 
 
+def test_bytes_between_and_after_the_entries_are_zero() -> None:
+    """No header tells of them, so nothing else would find what hides there."""
+    data, _, offsets = written()
+    padding = offsets["a.txt"] + 512 + len(FILES["a.txt"])
+    for at, told in ((padding, "padding after a.txt"), (offsets["a.json"] - 1, "padding after a.txt"),
+                     (len(data) - 1, "whole record"), (len(data) - RECORD // 2, "whole record")):  # fmt: skip
+        broken = bytearray(data)
+        broken[at] = 1
+        with pytest.raises(TarError, match=told):
+            list(read_entries(io.BytesIO(broken)))
+
+
+def test_a_size_beyond_the_header_is_refused() -> None:
+    assert len(header("a.bin", LARGEST)) == 512
+    with pytest.raises(ValueError, match="too large for a tar entry"):
+        header("a.bin", LARGEST + 1)
+
+
 def test_a_claimed_size_is_not_believed() -> None:
     with pytest.raises(TarError, match="claims"):
         list(read_entries(io.BytesIO(header("a.bin", LARGEST)), largest=1000))

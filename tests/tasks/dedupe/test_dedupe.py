@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from schemas import Clip, Geometry, MediaFacts, Reason, SourceVideo, Status, Window
-from tasks.dedupe.stage import BLOCK, DedupeSettings, dedupe
+from tasks.dedupe.stage import BLOCK, DedupeSettings, dedupe, nearest_of
 from tasks.media.phash import as_bits, evenly, hashes, picture_hash
 
 DEFAULT = DedupeSettings()
@@ -130,3 +130,17 @@ def test_nothing_new_is_no_work_and_other_hash_counts_are_an_error():
     assert dedupe([], [clip(1, random_hash(1))], DEFAULT) == []
     with pytest.raises(ValueError):
         dedupe([clip(1, random_hash(1))], [("0" * 16, random_hash(2)[:3])], DEFAULT)
+
+
+def test_what_a_clip_was_found_near_to_is_read_back_from_its_row():
+    one = random_hash(1)
+    some = [clip(1, one), clip(2, near(one, 2)), clip(3, near(one, 9)), clip(4, random_hash(4))]
+    rows = {int(row.key, 16): row for row in dedupe(some, [], DEFAULT)}
+    assert {number: row.reason for number, row in rows.items() if row.reason} == {2: Reason.NEAR_DUPLICATE}
+    assert {number: nearest_of(row) for number, row in rows.items()} == {
+        1: None,
+        2: f"{1:016x}",
+        3: f"{1:016x}",
+        4: None,
+    }
+    assert nearest_of(rows[2].model_copy(update={"reason": Reason.POISON, "detail": "failed 3 times"})) is None

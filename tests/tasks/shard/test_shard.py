@@ -25,9 +25,10 @@ from tasks.dataset.reader import decode_index, read_dataset, read_raw, stream
 from tasks.errors import UserError
 from tasks.media.clips import decode_mask
 from tasks.outcome import Case
-from tasks.shard.stage import ShardSettings, split_of, write_dataset
+from tasks.shard.groups import split_of
+from tasks.shard.stage import ShardSettings, write_dataset
 from tasks.store.folder import Folder
-from tests.builders import FINGERPRINTS, VERBS, make_case, make_dataset
+from tests.builders import FINGERPRINTS, VERBS, kin_of, make_case, make_dataset
 
 SETTINGS = ShardSettings(max_samples=3, val_share=0.25)
 
@@ -50,7 +51,7 @@ def contents(folder: Folder) -> dict[str, bytes]:
 def build(work: Path, dest: Folder, cases: list[Case], settings: ShardSettings = SETTINGS):
     by_key = {c.clip.clip_id: c for c in cases}
     store = Folder(str(work / "work"))
-    return write_dataset(list(by_key), by_key.__getitem__, store, dest, settings, FINGERPRINTS)
+    return write_dataset(list(by_key), by_key.__getitem__, kin_of(cases), store, dest, settings, FINGERPRINTS)
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +67,7 @@ def test_account_index_and_shards_agree(built: Folder, cases: list[Case]) -> Non
     rows = decode_index(built.read("index.parquet"))
     assert [r.key for r in rows] == sorted(c.clip.clip_id for c in cases)
     assert account.counts.samples == account.counts.train + account.counts.val == 12
-    assert account.counts.val == sum(split_of(r.key, 0.25) == "val" for r in rows) > 0
+    assert account.counts.val == sum(split_of(r.group, 0.25) == "val" for r in rows) > 0
     assert account.counts.bytes == sum(s.bytes for s in account.shards)
     assert account.fingerprints == FINGERPRINTS
     by_shard = {s.name: s for s in account.shards}
@@ -257,18 +258,7 @@ def test_other_settings_or_fingerprints_fail_closed(work: Path, cases: list[Case
     with pytest.raises(UserError, match="other settings"):
         build(work, dest, cases[:2], ShardSettings(max_samples=4))
     with pytest.raises(UserError, match="other fingerprints"):
-        write_dataset([], {}.__getitem__, Folder(str(work / "work")), dest, SETTINGS, {"ingest": "0"})
-
-
-def test_a_clip_that_changed_since_ingest_is_told(tmp_path: Path) -> None:
-    store = Folder(str(tmp_path / "work"))
-    case = make_case(store, 3)
-    store.write(case.clip.path, b"another video")
-    with pytest.raises(UserError, match="has changed since ingest"):
-        build(tmp_path, Folder(str(tmp_path / "d")), [case])
-    store.remove(case.clip.path)
-    with pytest.raises(UserError, match="is gone since ingest"):
-        build(tmp_path, Folder(str(tmp_path / "d")), [case])
+        write_dataset([], {}.__getitem__, kin_of([]), Folder(str(work / "work")), dest, SETTINGS, {"ingest": "0"})
 
 
 @pytest.mark.parametrize(
@@ -346,7 +336,7 @@ def test_hugging_faces_webdataset_builder_reads_it(
             streaming=streaming,
         ).cast_column("mp4", datasets.Video(decode=False))
         rows = {row["__key__"]: row for row in data}
-        by_key = {c.clip.clip_id: c for c in cases if split_of(c.clip.clip_id, 0.3) == split}
+        by_key = {c.clip.clip_id: c for c in cases if split_of(c.clip.source.source_id, 0.3) == split}
         assert rows.keys() == by_key.keys()
         for key, row in rows.items():
             captioned = by_key[key].of(Captioned)

@@ -2,37 +2,15 @@
 
 import threading
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from schemas import Deduped, Reason, Row, Status, Usage
-from tasks.errors import InfrastructureError
 from tasks.store.folder import Folder
-from tasks.store.rows import COMPACT_ABOVE, PART, TORN, Link, StageStore
-
-KEYS = [f"{i:016x}" for i in range(400)]
-
-
-def accepted(key: str, distance: int = 3) -> Row[Deduped]:
-    return Row(key=key, status=Status.ACCEPTED, seconds=0.5, payload=Deduped(nearest=None, distance=distance))
-
-
-def rejected(key: str, reason: Reason = Reason.NEAR_DUPLICATE) -> Row[Deduped]:
-    return Row(key=key, status=Status.REJECTED, reason=reason, detail="why")
-
-
-def failed(key: str) -> Row[Deduped]:
-    return Row(key=key, status=Status.FAILED, detail="ValueError: no")
-
-
-@pytest.fixture
-def work(tmp_path):
-    return Folder(str(tmp_path))
-
-
-def open_store(work: Folder) -> StageStore[Deduped]:
-    return StageStore(work, "dedupe", "abc123", Deduped)
+from tasks.store.index import Link
+from tasks.store.parts import PART
+from tasks.store.rows import COMPACT_ABOVE, StageStore
+from tests.tasks.store.made import KEYS, accepted, failed, open_store, rejected
 
 
 def test_rows_come_back_in_the_order_asked(work):
@@ -153,54 +131,10 @@ def test_overlapping_batches_give_one_row_a_clip(work):
     assert sorted(r.key for rows in again.scan() for r in rows) == KEYS[:3]
 
 
-def test_a_part_cut_in_half_is_set_aside_and_its_clips_are_pending(work, tmp_path):
-    store = open_store(work)
-    store.write([accepted(KEYS[0])])
-    store.write([accepted(KEYS[1])])
-    (part,) = [n for n in store.folder.names() if KEYS[0] in str(pq.read_table(store.folder.path(n))["key"])]
-    path = tmp_path / "dedupe" / "abc123" / part
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    again = open_store(work)
-    assert again.torn == [part]
-    assert again.pending(KEYS[:2]) == [KEYS[0]]
-    assert f"{TORN}{part}" in again.folder.names()
-    again.write([accepted(KEYS[0])])
-    assert open_store(work).pending(KEYS[:2]) == []
-
-
-def test_a_part_of_other_columns_is_set_aside(work, tmp_path):
-    store = open_store(work)
-    store.write([accepted(KEYS[0])])
-    (part,) = store.folder.names()
-    pq.write_table(pa.table({"key": [KEYS[0]]}), tmp_path / "dedupe" / "abc123" / part)
-    again = open_store(work)
-    assert again.torn == [part]
-    assert again.pending(KEYS[:1]) == [KEYS[0]]
-
-
-def test_damage_that_an_index_does_not_see_is_set_aside_when_it_is_read(work, tmp_path):
-    store = open_store(work)
-    store.write([accepted(key) for key in KEYS])
-    (part,) = store.folder.names()
-    path = tmp_path / "dedupe" / "abc123" / part
-    columns = pq.ParquetFile(path).metadata.row_group(0)
-    (distance,) = [c for c in map(columns.column, range(columns.num_columns)) if c.path_in_schema.endswith("distance")]
-    data = bytearray(path.read_bytes())
-    data[distance.data_page_offset : distance.data_page_offset + 12] = b"\xff" * 12
-    path.write_bytes(data)
-    again = open_store(work)
-    assert again.torn == []
-    for _ in range(2):
-        with pytest.raises(InfrastructureError, match="was damaged"):
-            again.read(KEYS[:1])
-    assert again.torn == [part]
-    assert open_store(work).pending(KEYS) == KEYS
-
-
 def test_temporary_files_are_not_parts(work, tmp_path):
     store = open_store(work)
     store.write([accepted(KEYS[0])])
-    (tmp_path / "dedupe" / "abc123" / ".tmp-x-part-1.parquet").write_bytes(b"half")
+    (tmp_path / "work" / "dedupe" / "abc123" / ".tmp-x-part-1.parquet").write_bytes(b"half")
     assert len(open_store(work)) == 1
 
 
@@ -213,6 +147,15 @@ def test_forget_makes_clips_pending_again_and_keeps_the_rest(work):
         assert view.pending(KEYS[:3]) == [KEYS[2]]
         assert view.failures(KEYS[2]) == 0
         assert view.payloads([KEYS[0]])[0].distance == 1
+
+
+def test_forget_rewrites_no_part_without_such_rows(work):
+    store = open_store(work)
+    store.write([accepted(KEYS[0])])
+    (other,) = store.folder.names()
+    store.write([accepted(KEYS[1]), accepted(KEYS[2])])
+    store.forget([KEYS[1]])
+    assert other in store.folder.names() and len(store.folder.names()) == 2
 
 
 def test_compact_keeps_every_row(work):
@@ -260,7 +203,7 @@ def test_a_kill_between_compaction_and_clean_up_doubles_nothing(work, tmp_path):
     store = open_store(work)
     for i in range(COMPACT_ABOVE + 1):
         store.write([accepted(KEYS[i], i)])
-    folder = tmp_path / "dedupe" / "abc123"
+    folder = tmp_path / "work" / "dedupe" / "abc123"
     old = {p.name: p.read_bytes() for p in folder.iterdir()}
     store.compact()
     for name, data in old.items():
@@ -280,3 +223,24 @@ def test_what_servers_cost_is_summed_over_all_rows(work):
         assert seen.totals().usage == Usage(requests=3, prompt_tokens=70, completion_tokens=9, cost=0.5)
     store.forget([KEYS[0], KEYS[1]])
     assert store.totals().usage is None
+
+
+def test_a_row_read_while_its_part_is_replaced_is_not_kept_at_hand(work, monkeypatch):
+    store = StageStore(work, "dedupe", "abc123", Deduped, at_hand=3)
+    open_store(work).write([accepted(KEYS[0], 1), accepted(KEYS[1], 1)])
+    store.refresh()
+    real, replaced = Folder.open, []
+
+    def open_and_replace(folder, name):
+        stream = real(folder, name)
+        if not replaced:
+            replaced.append(name)
+            other = open_store(work)
+            other.forget(KEYS[:1])
+            other.write([accepted(KEYS[0], 2)])
+            store.refresh()
+        return stream
+
+    monkeypatch.setattr(Folder, "open", open_and_replace)
+    assert store.payloads(KEYS[:1])[0].distance == 1, "the read had begun"
+    assert store.payloads(KEYS[:1])[0].distance == 2

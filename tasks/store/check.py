@@ -1,0 +1,91 @@
+"""`matrix_data verify` of a store: parts that cannot be read, what killed runs left, clips that are gone.
+
+Every finding is a `Problem`, one printable line. A file that cannot be read is a finding, never an error.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import ValidationError
+
+from schemas.text import one_line
+from tasks.store.folder import TEMPORARY, Folder
+from tasks.store.parts import TORN, read_through
+
+DAMAGE = (
+    ValidationError,
+    ValueError,
+    OSError,
+    pa.ArrowException,
+    MemoryError,
+    RecursionError,
+    OverflowError,
+)
+"""What reading damaged data raises. json.JSONDecodeError, UnicodeDecodeError and av's errors are among these."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something wrong with `file`, a name below the folder; `key` is the clip_id where one entry is meant."""
+
+    file: str
+    message: str
+    key: str = ""
+
+    def __str__(self) -> str:
+        where = f"{self.file} {self.key}".strip()
+        return one_line(f"{where}: {self.message}", 500)
+
+
+def verify_store(work: Folder) -> list[Problem]:
+    """Problems of a stage store (`work/<stage>/<fingerprint>/*.parquet`): torn parts, stray and set-aside files, and
+    normalised clips that are gone."""
+    problems = []
+    for name in _walk(work, ""):
+        base = name.rsplit("/", 1)[-1]
+        if base.startswith(TEMPORARY):
+            problems.append(Problem(name, "temporary file of a run that was killed; `matrix_data gc` removes it"))
+        elif base.startswith(TORN):
+            problems.append(
+                Problem(name, "part that was set aside as torn; its clips are done again by the next build")
+            )
+        elif base.endswith(".parquet"):
+            problems += _part(work, name)
+    return problems
+
+
+def _walk(folder: Folder, name: str) -> Iterator[str]:
+    for child in folder.names(name or None):
+        path = f"{name}/{child}" if name else child
+        try:
+            full = folder.path(path)
+        except ValueError:
+            continue
+        if folder.fs.isdir(full):
+            yield from _walk(folder, path)
+        else:
+            yield path
+
+
+def _part(work: Folder, name: str) -> Iterator[Problem]:
+    try:
+        with work.open(name) as stream:
+            parts = pq.ParquetFile(stream, page_checksum_verification=True)
+            read_through(parts)
+            if name.startswith("ingest/"):
+                yield from _clips(work, name, parts)
+    except DAMAGE as error:
+        yield Problem(
+            name, f"torn or no Parquet ({one_line(error, 300)}): delete it, and the next build makes its rows again"
+        )
+
+
+def _clips(work: Folder, name: str, parts: pq.ParquetFile) -> Iterator[Problem]:
+    """Clips that a part of ingest has on record and that are no longer there."""
+    for rows in parts.iter_batches(columns=["payload.clips.list.element.path"]):
+        for payload in rows.column("payload").to_pylist():
+            for clip in payload["clips"] if payload else ():
+                if not work.exists(clip["path"]):
+                    yield Problem(name, f"{clip['path']} is gone: delete this part, and the next build makes it again")

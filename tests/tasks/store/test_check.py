@@ -1,0 +1,58 @@
+"""`verify` of a store: every fault is one line, never raised."""
+
+import io
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from schemas import Ingested, Reason, Row, Status
+from tasks.store.check import verify_store
+from tasks.store.folder import Folder
+from tasks.store.rows import StageStore
+from tests.builders import make_case
+from tests.tasks.store.made import KEYS, accepted, open_store
+
+
+def test_a_store(tmp_path: Path) -> None:
+    work = Folder(str(tmp_path))
+    store = open_store(work)
+    store.write([accepted(KEYS[0])])
+    (name,) = store.folder.names()
+    good = store.folder.read(name)
+    work.write("ground/abc/part-1.parquet", good)
+    assert verify_store(work) == []
+    flipped = bytearray(good)
+    flipped[pq.ParquetFile(io.BytesIO(good)).metadata.row_group(0).column(0).total_compressed_size] ^= 1
+    work.write("ground/abc/part-0.parquet", bytes(flipped))
+    work.write("ground/abc/part-2.parquet", good[:-4])
+    work.write("ground/abc/torn-part-3.parquet", good[:9])
+    work.write("ingest/abc/clips/.tmp-1-x.mp4", b"")
+    work.write("ingest/abc/clips/x.mp4", b"")
+    lines = [str(p) for p in verify_store(work)]
+    assert [line.split(":")[0] for line in lines] == [
+        "ground/abc/part-0.parquet",
+        "ground/abc/part-2.parquet",
+        "ground/abc/torn-part-3.parquet",
+        "ingest/abc/clips/.tmp-1-x.mp4",
+    ]
+    assert all("torn or no Parquet" in line and "the next build makes its rows again" in line for line in lines[:2])
+
+
+def test_normalised_clips_that_are_gone(tmp_path: Path) -> None:
+    work = Folder(str(tmp_path))
+    clips = [make_case(work, seed).clip for seed in range(3)]
+    made = Ingested(facts=clips[0].facts, clips=(clips[0], clips[1]))
+    store = StageStore(work, "ingest", "abc", Ingested)
+    store.write([
+        Row(key="0" * 16, status=Status.ACCEPTED, payload=made),
+        Row(key="1" * 16, status=Status.REJECTED, reason=Reason.TOO_SHORT),
+        Row(key="2" * 16, status=Status.ACCEPTED, payload=made.model_copy(update={"clips": (clips[2],)})),
+    ])  # fmt: skip
+    assert verify_store(work) == []
+    work.remove(clips[1].path)
+    (line,) = [str(p) for p in verify_store(work)]
+    assert clips[1].path in line and line.endswith("is gone: delete this part, and the next build makes it again")
+
+
+def test_a_folder_that_is_none(tmp_path: Path) -> None:
+    assert verify_store(Folder(str(tmp_path / "nowhere"))) == []
