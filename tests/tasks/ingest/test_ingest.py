@@ -166,9 +166,9 @@ def test_each_source_is_opened_and_decoded_once(tmp_path, monkeypatch):
     opened, decoded = [], []
 
     class Counting(Decoder):
-        def __init__(self, path: str) -> None:
+        def __init__(self, path, *rest) -> None:
             opened.append(path)
-            super().__init__(path)
+            super().__init__(path, *rest)
 
         def _decode(self, packet):
             frames = super()._decode(packet)

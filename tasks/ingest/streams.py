@@ -1,0 +1,68 @@
+"""Which of a file's streams is the video, and how long the file says that it is."""
+
+from fractions import Fraction
+
+import av
+from av.container import InputContainer
+from av.stream import Disposition
+from av.video.stream import VideoStream
+
+from schemas import Reason
+from tasks.errors import Reject
+
+_PICTURES = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
+"""What covers and thumbnails are marked with."""
+
+_NO_HEADER = {"mpegts", "mpeg", "mpegvideo", "h264", "hevc", "ogg"}
+"""Streams that may be cut and joined anywhere: their length is a guess from the times at both ends, not a promise."""
+
+
+_PREVIEW = 8
+"""A stream with less than one in so many of the largest one's pixels is a preview."""
+
+_SLIDES = 1
+"""A stream of fewer frames a second is no moving one."""
+
+
+def main_video(container: InputContainer, min_side: int) -> VideoStream:
+    """The stream to take: a default one before others, then the larger, then the first.
+
+    Where there is another, it is no cover, no thumbnails, no pictures or slides, and no preview: those are marked as
+    default too, as an mp4's first track is where its writer does not care. Nor is it one below `min_side` pixels.
+    Raises Reject: NO_VIDEO_STREAM, or UNDECODABLE where no decoder fits.
+    """
+    streams = [s for s in container.streams.video if not Disposition(s.disposition) & _PICTURES]
+    if not streams:
+        kinds = ", ".join(sorted({s.type for s in container.streams}))
+        raise Reject(Reason.NO_VIDEO_STREAM, f"the file holds {kinds or 'nothing'} only")
+    streams = [s for s in streams if s.codec_context is not None]
+    if not streams:
+        raise Reject(Reason.UNDECODABLE, "no decoder for the video stream")
+    streams = [s for s in streams if _moves(s)] or streams
+    largest = max(s.width * s.height for s in streams)
+    streams = [s for s in streams if _PREVIEW * s.width * s.height > largest] or streams
+    streams = [s for s in streams if min(s.width, s.height) >= min_side] or streams
+    return max(streams, key=lambda s: (_is_default(s), s.width * s.height, -s.index))
+
+
+def _moves(stream: VideoStream) -> bool:
+    return stream.frames != 1 and (stream.average_rate is None or stream.average_rate >= _SLIDES)
+
+
+def _is_default(stream: VideoStream) -> bool:
+    return bool(Disposition(stream.disposition) & Disposition.default)
+
+
+def promised(container: InputContainer, stream: VideoStream, begins: Fraction) -> Fraction:
+    """Seconds of video that the header promises, 0 where it promises nothing. `begins` is the clock at the start.
+
+    Some writers count the duration from zero, others from the start of the clock, and nothing tells them apart: where
+    both can be meant it is the shorter.
+    """
+    if container.format.name in _NO_HEADER:
+        return Fraction(0)
+    if stream.duration and stream.time_base:
+        length = stream.duration * stream.time_base
+    else:
+        length = Fraction(container.duration or 0, av.time_base)
+    return length - begins if 0 < begins < length else length
