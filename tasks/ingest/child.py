@@ -77,8 +77,8 @@ def _report(order: Order, clips: list[bytes]) -> Report:
 def _nothing(decoder: Decoder, taker: WindowTaker, settings: IngestSettings) -> Reject:
     if taker.still:
         seconds = sum(s.end_s - s.start_s for s in taker.still)
-        most = f"no place changes by more than {taker.most_motion:.1f} of 255, and {settings.min_motion:g} are needed"
-        return Reject(Reason.NO_MOTION, f"nothing moves in any window ({seconds:.2f} s): {most}")
+        most = f"at most {taker.most_motion:.1f} of 255 levels above noise, {settings.min_motion:g} are needed"
+        return Reject(Reason.NO_MOTION, f"nothing moves in {seconds:.2f} s of windows: {most}")
     needed, there = settings.frames / settings.fps, f"in {float(decoder.end):.2f} s of video"
     lost = decoder.facts().damaged_frames
     left_out = f", {lost} frames of which are damaged or before the first key frame" if lost else ""

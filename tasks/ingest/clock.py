@@ -8,12 +8,13 @@ from collections import deque
 from dataclasses import dataclass, field
 from enum import Enum
 from fractions import Fraction
+from statistics import median
 
 _REMEMBERED = 8
 """Steps between frames that a long one is held against."""
 
 _OUT_OF_LINE = 4
-"""A step so many times the longest remembered one is no slow source, but a jump."""
+"""A step longer than so many times the median of those is a jump, and not a slow source."""
 
 
 class Jump(Enum):
@@ -40,6 +41,7 @@ class Clock:
     """When the latest frame leaves the screen."""
     _start: Fraction = Fraction(0)
     _at: Fraction | None = None
+    _began: bool = False
     _steps: deque[Fraction] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
 
     def tick(self, at: Fraction | None, lasts: Fraction | None, key: bool) -> tuple[Fraction, Jump]:
@@ -48,32 +50,34 @@ class Clock:
         `at` and `lasts` are what the container says, None where it says nothing. A small step back is a jump only at a
         key frame, where a stream can be joined; elsewhere the time is merely wrong, and stands still instead.
         """
-        before = self._at
-        if before is None:
-            step, jump = Fraction(0), Jump.NONE
-        elif at is None:
-            step, jump = self.usual, Jump.NONE
+        jump = Jump.NONE
+        if not self._began:
+            step = Fraction(0)
+        elif at is None or self._at is None:
+            step = self.usual
         else:
-            step = at - before
+            step = at - self._at
             jump = self._jump(step, key)
-        if jump is not Jump.NONE:
+            if step > 0:
+                self._steps.append(step)
+        if jump is Jump.NONE:
+            self.usual = step if step > 0 else self.usual
+        else:
             self.jumps += 1
             step = self.usual
-        elif before is not None and step > 0:
-            self._steps.append(step)
-            self.usual = step
-        self._start += max(step, Fraction(0))
-        if at is not None and (before is None or at > before or jump is not Jump.NONE):
+        if at is None:
+            self._at = None if self._at is None else self._at + step
+        elif self._at is None or at > self._at or jump is not Jump.NONE:
             self._at = at
-        elif before is not None and at is None:
-            self._at = before + step
+        self._began = True
+        self._start += max(step, Fraction(0))
         self.end = self._start + (self.usual if lasts is None else lasts)
         return self._start, jump
 
     def _jump(self, step: Fraction, key: bool) -> Jump:
         if step < 0:
             return Jump.BACK if key or -step > self.max_gap else Jump.NONE
-        far = step > self.max_gap and step > _OUT_OF_LINE * max(self._steps, default=self.usual)
+        far = step > self.max_gap and step > _OUT_OF_LINE * median(self._steps or [self.usual])
         return Jump.AHEAD if far else Jump.NONE
 
 

@@ -24,7 +24,10 @@ _FORMATS = "mov,matroska,avi,mpegts,mpeg,mpegvideo,flv,ogg,asf,mxf,h264,hevc,ivf
 """Demuxers to try. Playlists and the like are left out: they would make the decoder open other files and hosts."""
 
 DECODED_SHARE = Fraction(95, 100)
-"""A source is truncated when less than this share of what its header promises can be decoded."""
+"""A source is truncated when less than this share of what its header promises can be decoded, ..."""
+
+SLACK = Fraction(1, 2)
+"""... and at least so many seconds are missing: some headers count in the wait for B-frames, or a longer sound."""
 
 _DEFAULT_RATE = Fraction(25)
 
@@ -182,8 +185,11 @@ class Decoder:
             return []
 
     def _shown(self, frame: av.VideoFrame) -> Shown:
-        at = self._queue.get() if self._queue else _seconds(frame.pts, frame)
-        lasts = _seconds(frame.duration or None, frame)
+        # The stream's unit: frames that come out at the end have lost theirs.
+        at = None if frame.pts is None else frame.pts * self.tick
+        if self._queue:
+            at = self._queue.get()
+        lasts = frame.duration * self.tick if frame.duration else None
         start, jump = self._clock.tick(at, lasts, bool(frame.key_frame))
         if at is not None:
             self._reach = max(self._reach, at + self._clock.end - start)
@@ -209,7 +215,7 @@ class Decoder:
         if not self._stream.duration:  # Matroska knows the longest of its streams only
             self._reach = max(self._reach, reach)
         there, promise = self._reach - (self._begins or 0), self._promised()
-        if there < DECODED_SHARE * promise:
+        if there < min(DECODED_SHARE * promise, promise - SLACK):
             raise Reject(Reason.TRUNCATED, f"{float(there):.2f} s of {float(promise):.2f} s are there")
         if promise and self._last_error is not None:
             raise Reject(Reason.TRUNCATED, f"the stream ends in an error: {self._last_error}")
@@ -245,10 +251,6 @@ class Decoder:
             clock_jumps=self._clock.jumps,
             damaged_frames=self._unsound,
         )
-
-
-def _seconds(ticks: int | None, frame: av.VideoFrame) -> Fraction | None:
-    return None if ticks is None or frame.time_base is None else ticks * frame.time_base
 
 
 def clockwise(frame: av.VideoFrame) -> int:

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from fractions import Fraction
 
 import av
 from av.filter import Graph
@@ -54,6 +55,10 @@ class Deinterlacer:
             yield replace(self._waiting.popleft(), frame=frame)
 
 
+_ANY_UNIT = Fraction(1, 1000)
+"""Times are kept beside the graph, which needs one of its own."""
+
+
 def _form(shown: Shown) -> tuple[int, int, str]:
     return shown.frame.width, shown.frame.height, shown.frame.format.name
 
@@ -62,6 +67,6 @@ def _graph(frame: av.VideoFrame, order: str | None) -> Graph:
     graph = Graph()
     graph.threads = 1
     options = f"mode=send_frame:parity={order}:deint=all" if order else "mode=send_frame:parity=auto:deint=interlaced"
-    source = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base)
+    source = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=_ANY_UNIT)
     graph.link_nodes(source, graph.add("yadif", options), graph.add("buffersink")).configure()
     return graph

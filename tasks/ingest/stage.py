@@ -56,7 +56,7 @@ class IngestSettings(Settings):
         description="A longer step from one frame to the next, four times as long as those before, ends a scene",
     )
     min_motion: float = Field(
-        default=6.0,
+        default=10.0,
         ge=0,
         description="Grey levels, of 255, by which some place of a clip must change, a thirtieth of the "
         "shorter side wide, or nothing moves in it; 0 takes still clips too",
