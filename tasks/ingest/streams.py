@@ -17,11 +17,14 @@ _NO_HEADER = {"mpegts", "mpeg", "mpegvideo", "h264", "hevc", "ogg"}
 """Streams that may be cut and joined anywhere: their length is a guess from the times at both ends, not a promise."""
 
 
-_PREVIEW = 8
+_PREVIEW = 4
 """A stream with less than one in so many of the largest one's pixels is a preview."""
 
-_SLIDES = 1
-"""A stream of fewer frames a second is no moving one."""
+_SLIDES = 2
+"""A stream of fewer frames a second shows slides or thumbnails."""
+
+_OF_PICTURES = {"mjpeg", "png", "bmp", "webp"}
+"""Codecs of covers, in containers that do not count frames."""
 
 
 def main_video(container: InputContainer, min_side: int) -> VideoStream:
@@ -40,13 +43,15 @@ def main_video(container: InputContainer, min_side: int) -> VideoStream:
         raise Reject(Reason.UNDECODABLE, "no decoder for the video stream")
     streams = [s for s in streams if _moves(s)] or streams
     largest = max(s.width * s.height for s in streams)
-    streams = [s for s in streams if _PREVIEW * s.width * s.height > largest] or streams
+    streams = [s for s in streams if _PREVIEW * s.width * s.height >= largest] or streams
     streams = [s for s in streams if min(s.width, s.height) >= min_side] or streams
     return max(streams, key=lambda s: (_is_default(s), s.width * s.height, -s.index))
 
 
 def _moves(stream: VideoStream) -> bool:
-    return stream.frames != 1 and (stream.average_rate is None or stream.average_rate >= _SLIDES)
+    uncounted_picture = not stream.frames and stream.codec_context.name in _OF_PICTURES
+    slow = stream.average_rate is not None and stream.average_rate < _SLIDES
+    return stream.frames != 1 and not uncounted_picture and not slow
 
 
 def _is_default(stream: VideoStream) -> bool:

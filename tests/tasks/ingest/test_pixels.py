@@ -1,4 +1,4 @@
-"""Pixels that are no progressive SDR: HDR, interlaced, transparent, deep, full range. Right values are computed here."""
+"""Pixels that are no progressive SDR: HDR, interlaced, transparent, deep, full range."""
 
 from collections.abc import Iterable
 from fractions import Fraction
@@ -152,7 +152,7 @@ def combs(image: NDArray[np.uint8]) -> float:
 @pytest.mark.parametrize(
     ("name", "codec", "pixels"),
     [("a.mpg", "mpeg2video", "yuv420p"), ("a.mp4", "libx264", "yuv420p"), ("a.mov", "prores_ks", "yuv422p10le"),
-     ("h.mkv", "ffvhuff", "yuv422p")],
+     ("raw.mov", "rawvideo", "uyvy422"), ("v.mov", "v210", "yuv422p10le")],
 )  # fmt: skip
 def test_interlaced_sources_lose_their_combs_and_no_frame(tmp_path, name, codec, pixels, first):
     order = ["tff", "bff"][first]
@@ -160,7 +160,8 @@ def test_interlaced_sources_lose_their_combs_and_no_frame(tmp_path, name, codec,
         "mpeg2video": {"flags": "+ildct+ilme", "b": "8000000"},
         "libx264": {"flags": "+ildct+ilme", "preset": "ultrafast", "crf": "10", "x264-params": f"{order}=1"},
         "prores_ks": {"flags": "+ildct"},
-        "ffvhuff": {},
+        "rawvideo": {},
+        "v210": {},
     }[codec]
 
     def frames():
@@ -197,3 +198,74 @@ def interlace(frames: Iterable[av.VideoFrame], first: int, pixels: str):
     for frame in frames:
         graph.vpush(frame)
         yield graph.vpull()
+
+
+def test_progressive_frames_between_interlaced_ones_stay_as_they_are(tmp_path):
+    """And those before the first interlaced one: all come out, in order."""
+
+    def frames():
+        for i in range(48):
+            plain = av.VideoFrame.from_ndarray(picture(i, 320, 240), "rgb24").reformat(format="yuv444p")
+            yield from interlace([plain], 0, "yuv422p10le") if 10 <= i < 20 else [plain.reformat(format="yuv422p10le")]
+
+    def setup(context) -> None:
+        context.field_order = 2
+
+    path = encode(tmp_path / "mixed.mkv", frames(), "ffv1", "yuv422p10le", setup)
+    row = run(path, tmp_path)
+    assert row.payload.facts.frames == 48
+    assert numbers(tmp_path, row.payload.clips[0]) == list(range(0, 27, 3))
+
+
+def rubbish(i: int) -> NDArray[np.uint8]:
+    """RGBA [96, 144, 4]: a red block that moves, opaque; below all else noise that is fully transparent."""
+    image = np.random.default_rng(i).integers(0, 256, (H, W, 4), dtype=np.uint8)
+    image[..., 3] = 0
+    image[30:60, 20 + 2 * i : 60 + 2 * i] = (200, 40, 40, 255)
+    return image
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "pixels", "options"),
+    [
+        ("a.mov", "qtrle", "argb", {}),
+        ("a.mov", "prores_ks", "yuva444p10le", {}),
+        ("a.mov", "png", "rgba", {}),
+        ("a.mkv", "ffv1", "yuva420p", {}),
+        ("a.webm", "libvpx-vp9", "yuva420p", {"deadline": "realtime", "cpu-used": "8", "b": "2000000"}),
+        ("a.webm", "libvpx", "yuva420p", {"auto-alt-ref": "0", "b": "2000000"}),
+    ],
+)
+def test_what_is_transparent_is_black_and_not_the_rubbish_below_it(tmp_path, name, codec, pixels, options):
+    pictures = (av.VideoFrame.from_ndarray(rubbish(i), "rgba").reformat(format=pixels) for i in range(30))
+    path = encode(tmp_path / name, pictures, codec, pixels, None, options)
+    seen = middle(path, tmp_path).astype(int)  # frame 12 of the source
+    assert seen[4:24].max() < 20 and seen[66:, :].max() < 20
+    assert np.abs(seen[36:54, 50:78].mean(axis=(0, 1)) - (200, 40, 40)).max() < 16
+    assert run(path, tmp_path).payload.facts.alpha
+
+
+@pytest.mark.parametrize(
+    ("codec", "pixels", "full"),
+    [
+        ("ffv1", "yuv420p10le", False), ("ffv1", "yuv422p10le", False), ("ffv1", "yuv444p", False),
+        ("ffv1", "yuv444p12le", False), ("ffv1", "yuv420p", True), ("ffv1", "yuv444p10le", True),
+        ("mjpeg", "yuvj420p", True), ("ffv1", "gray", True), ("ffv1", "gbrp10le", True),
+    ],
+)  # fmt: skip
+def test_deep_and_full_range_pixels_keep_their_brightness(tmp_path, codec, pixels, full):
+    def frames():
+        for i in range(30):
+            grey = np.round(bars(i, [(v, v, v) for v in (0.0, 0.2, 0.5, 0.8, 1.0)]) * 255).astype(np.uint8)
+            yield av.VideoFrame.from_ndarray(grey, "rgb24").reformat(format=pixels, dst_color_range=2 if full else 1)
+
+    def setup(context) -> None:
+        context.color_range = 2 if full else 1
+
+    path = encode(tmp_path / "a.mkv", frames(), codec, pixels, setup)
+    seen = middle(path, tmp_path).astype(float)
+    for k, value in enumerate((0.0, 0.2, 0.5, 0.8, 1.0)):
+        assert abs(seen[10:60, 28 * k + 6 : 28 * k + 22].mean() - 255 * value) < 4, (k, value)
+    facts = run(path, tmp_path).payload.facts
+    assert facts.bit_depth == (10 if "10" in pixels else 12 if "12" in pixels else 8) and not facts.alpha
+    assert facts.field_order == "progressive"
