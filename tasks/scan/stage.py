@@ -17,6 +17,7 @@ from pydantic import Field
 
 from schemas import Reason, Row, SourceFile
 from schemas.settings import Settings
+from schemas.text import visible
 from tasks.errors import InfrastructureError, Reject, UserError
 from tasks.outcome import settle
 from tasks.scan.endings import HEAD, OTHERS, VIDEOS, starts_like_a_video
@@ -105,11 +106,11 @@ def _list_local(root: str, settings: ScanSettings) -> list[Found]:
             return [_found(root, Path(root).name, facts)]
         os.scandir(root).close()
     except FileNotFoundError as error:
-        raise UserError(f"the source {root} does not exist") from error
+        raise UserError(f"the source {visible(root)} does not exist") from error
     except PermissionError as error:
-        raise UserError(f"no permission to list the source {root}") from error
+        raise UserError(f"no permission to list the source {visible(root)}") from error
     except NotADirectoryError as error:
-        raise UserError(f"the source {root} is neither a folder nor a file") from error
+        raise UserError(f"the source {visible(root)} is neither a folder nor a file") from error
     return list(_walk(root, facts, settings))
 
 

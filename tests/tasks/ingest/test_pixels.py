@@ -152,7 +152,7 @@ def combs(image: NDArray[np.uint8]) -> float:
 @pytest.mark.parametrize(
     ("name", "codec", "pixels"),
     [("a.mpg", "mpeg2video", "yuv420p"), ("a.mp4", "libx264", "yuv420p"), ("a.mov", "prores_ks", "yuv422p10le"),
-     ("raw.mov", "rawvideo", "uyvy422"), ("v.mov", "v210", "yuv422p10le")],
+     ("raw.mov", "rawvideo", "uyvy422"), ("v.mov", "v210", "yuv422p10le"), ("m.mov", "mjpeg", "yuvj422p")],
 )  # fmt: skip
 def test_interlaced_sources_lose_their_combs_and_no_frame(tmp_path, name, codec, pixels, first):
     order = ["tff", "bff"][first]
@@ -160,6 +160,7 @@ def test_interlaced_sources_lose_their_combs_and_no_frame(tmp_path, name, codec,
         "mpeg2video": {"flags": "+ildct+ilme", "b": "8000000"},
         "libx264": {"flags": "+ildct+ilme", "preset": "ultrafast", "crf": "10", "x264-params": f"{order}=1"},
         "prores_ks": {"flags": "+ildct"},
+        "mjpeg": {"qscale": "2", "b": "20000000"},
         "rawvideo": {},
         "v210": {},
     }[codec]
