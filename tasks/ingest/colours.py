@@ -91,8 +91,8 @@ def tone_map(pixels: NDArray[np.uint16], transfer: int, primaries: int) -> NDArr
     if transfer == ColorTrc.ARIB_STD_B67:
         luma = light @ np.array([0.2627, 0.6780, 0.0593], np.float32)
         light *= _PEAK * luma[..., None] ** np.float32(0.2)
-    levels, gains = _roll_off()
-    light *= np.interp(light.max(axis=-1), levels, gains).astype(np.float32)[..., None]
+    most = np.minimum(np.maximum(np.maximum(light[..., 0], light[..., 1]), light[..., 2]), np.float32(_PEAK))
+    light *= _gains()[(np.sqrt(most / np.float32(_PEAK)) * (_GAINS - 1)).astype(np.int32)][..., None]
     matrix = np.asarray(_TO_BT709.get(primaries, _TO_BT709[ColorPrimaries.BT2020]), np.float32)
     codes = np.clip(light @ matrix.T, 0, 1) * 65535
     return np.asarray(_gamma()[codes.astype(np.uint16)])
@@ -108,17 +108,22 @@ def _linear(transfer: int) -> Light:
     return np.where(code <= 0.5, code**2 / 3, (np.exp((code - c) / a) + b) / 12).astype(np.float32)
 
 
+_GAINS = 4096
+
+
 @cache
-def _roll_off() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """For levels in cd/m²: what to multiply light by, so that what is left below white is in 0 to 1 (BT.2390)."""
-    peak, target = _to_pq(np.array(_PEAK)), _to_pq(np.array(_WHITE))
-    levels = _from_pq(np.linspace(0.001, 1, 2048))
-    code = np.minimum(_to_pq(levels) / peak, 1)
-    top = target / peak
+def _gains() -> Light:
+    """What to multiply light by, so that reference white becomes a little less and the peak 1 (BT.2390's EETF).
+
+    For the light of the largest component, in even steps of its square root from 0 to `_PEAK`.
+    """
+    levels = _PEAK * (np.maximum(np.arange(_GAINS), 1) / (_GAINS - 1)) ** 2
+    peak, top = _to_pq(np.array(_PEAK)), _to_pq(np.array(_WHITE)) / _to_pq(np.array(_PEAK))
+    code = _to_pq(levels) / peak
     knee = 1.5 * top - 0.5
     t = (code - knee) / (1 - knee)
     spline = (2 * t**3 - 3 * t**2 + 1) * knee + (t**3 - 2 * t**2 + t) * (1 - knee) + (3 * t**2 - 2 * t**3) * top
-    return levels, _from_pq(np.where(code < knee, code, spline) * peak) / _WHITE / levels
+    return (_from_pq(np.where(code < knee, code, spline) * peak) / _WHITE / levels).astype(np.float32)
 
 
 @cache
