@@ -41,6 +41,9 @@ class MediaFacts(Record):
     )
     pixel_aspect: float = Field(default=1.0, gt=0, description="width of a pixel over its height")
     clock_jumps: Count = Field(default=0, description="where the clock jumped or started again; no clip spans one")
+    refused_packets: Count = Field(
+        default=0, description="packets of the stream that the decoder could make nothing of"
+    )
     damaged_frames: Count = Field(default=0, description="decoded frames that are in no clip because data was missing")
 
 

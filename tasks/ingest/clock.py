@@ -42,6 +42,7 @@ class Clock:
     _start: Fraction = Fraction(0)
     _at: Fraction | None = None
     _began: bool = False
+    _joined: bool = False
     _steps: deque[Fraction] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
 
     def tick(self, at: Fraction | None, lasts: Fraction | None, key: bool) -> tuple[Fraction, Jump]:
@@ -57,8 +58,9 @@ class Clock:
             step = self.usual
         else:
             step = at - self._at
-            jump = self._jump(step, key)
-            if step > 0:
+            jump = Jump.BACK if self._joined else self._jump(step, key)
+            self._joined = False
+            if step > 0 and jump is not Jump.BACK:
                 self._steps.append(step)
         if jump is Jump.NONE:
             self.usual = step if step > 0 else self.usual
@@ -73,6 +75,10 @@ class Clock:
         self._start += max(step, Fraction(0))
         self.end = self._start + (self.usual if lasts is None else lasts)
         return self._start, jump
+
+    def join(self) -> None:
+        """The next frame is of another stream, whose clock says nothing about this one's."""
+        self._joined = True
 
     def _jump(self, step: Fraction, key: bool) -> Jump:
         if step < 0:

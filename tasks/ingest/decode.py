@@ -13,12 +13,13 @@ import av
 from av.codec.context import CodecContext
 from av.container import InputContainer
 from av.video.codeccontext import VideoCodecContext
+from av.video.stream import VideoStream
 
 from schemas import MediaFacts, Reason
 from tasks.errors import Reject
 from tasks.ingest.clock import Clock, Jump, Queue
 from tasks.ingest.colours import MATRICES, PRIMARIES, TRANSFERS, has_alpha
-from tasks.ingest.streams import main_video, promised
+from tasks.ingest.streams import Successors, main_video, promised
 
 _FORMATS = "mov,matroska,avi,mpegts,mpeg,mpegvideo,flv,ogg,asf,mxf,h264,hevc,ivf,yuv4mpegpipe,nut,gif"
 """Demuxers to try. Playlists and the like are left out: they would make the decoder open other files and hosts."""
@@ -72,11 +73,8 @@ class Decoder:
         except (av.FFmpegError, ValueError) as error:
             raise Reject(Reason.UNDECODABLE, f"no video container: {_text(error)}") from error
         self._stream = main_video(self._container, min_side)
-        self._codec: VideoCodecContext = self._stream.codec_context
-        if self._stream.metadata.get("alpha_mode") == "1" and self._codec.name in _WITH_ALPHA:
-            self._codec = cast(VideoCodecContext, CodecContext.create(_WITH_ALPHA[self._codec.name], "r"))
-        self._codec.thread_type = "NONE"
-        self._codec.thread_count = 1
+        self._read(self._stream)
+        self._successors = Successors()
         self._clock = Clock(1 / self.rate, max_gap)
         self._queue = Queue() if self._times_are_guessed() else None
         self._spliced = self._container.format.name in _SPLICED
@@ -85,11 +83,19 @@ class Decoder:
             self._begins = self._stream.start_time * self._stream.time_base
         self._reach = Fraction(0)
         self._count = 0
-        self._unsound = 0
+        self._unsound = self._refused = 0
         self._last_error: str | None = None
         self._damaged = False
         self._interlaced = False
         self._first: av.VideoFrame | None = None
+
+    def _read(self, stream: VideoStream) -> None:
+        self._reading = stream.index
+        self._codec: VideoCodecContext = stream.codec_context
+        if stream.metadata.get("alpha_mode") == "1" and self._codec.name in _WITH_ALPHA:
+            self._codec = cast(VideoCodecContext, CodecContext.create(_WITH_ALPHA[self._codec.name], "r"))
+        self._codec.thread_type = "NONE"
+        self._codec.thread_count = 1
 
     def _times_are_guessed(self) -> bool:
         name = self._container.format.name
@@ -144,8 +150,15 @@ class Decoder:
             if at is not None:
                 until = (at + (packet.duration or 0)) * packet.time_base
                 reach[packet.stream_index] = max(reach.get(packet.stream_index, until), until)
-            if packet.stream_index == self._stream.index:
+            if packet.stream_index == self._reading:
+                self._successors.still_here()
                 yield from map(self._shown, self._feed(packet, at))
+            elif packet.stream.type == "video" and (kept := self._successors.offer(packet)):
+                yield from map(self._shown, self._decode(None))
+                self._read(packet.stream)
+                self._clock.join()
+                for first in kept:
+                    yield from map(self._shown, self._feed(first, first.pts))
         yield from map(self._shown, self._decode(None))
         self._check(max(reach.values(), default=Fraction(0)))
 
@@ -180,6 +193,7 @@ class Decoder:
             return []
         except av.FFmpegError as error:
             self._last_error = _text(error)
+            self._refused += 1
             if self._queue:
                 self._queue.get()
             return []
@@ -250,6 +264,7 @@ class Decoder:
             pixel_aspect=float(self.pixel_aspect),
             clock_jumps=self._clock.jumps,
             damaged_frames=self._unsound,
+            refused_packets=self._refused,
         )
 
 

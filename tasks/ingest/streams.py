@@ -1,9 +1,11 @@
 """Which of a file's streams is the video, and how long the file says that it is."""
 
 from fractions import Fraction
+from typing import Any
 
 import av
 from av.container import InputContainer
+from av.packet import Packet
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
@@ -71,3 +73,38 @@ def promised(container: InputContainer, stream: VideoStream, begins: Fraction) -
     else:
         length = Fraction(container.duration or 0, av.time_base)
     return length - begins if 0 < begins < length else length
+
+
+_SUCCEEDS = 8
+"""So many packets of a new stream, and none of the one that is read: the new one has taken over."""
+
+
+class Successors:
+    """Streams that begin where the one that is read ends, as in transport streams joined with other packet IDs.
+
+    What runs beside it, another program or a preview, is no successor.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: dict[int, list[Packet[Any]]] = {}
+        self._beside: set[int] = set()
+        self._begun = False
+
+    def still_here(self) -> None:
+        """A packet of the stream that is read has come."""
+        self._begun = True
+        self._beside.update(self._waiting)
+        self._waiting = {}
+
+    def offer(self, packet: "Packet[Any]") -> list["Packet[Any]"]:
+        """A packet of another video stream. All of that stream's, once it has taken over; else nothing."""
+        if not self._begun:
+            self._beside.add(packet.stream_index)
+        if packet.stream_index in self._beside:
+            return []
+        kept = self._waiting.setdefault(packet.stream_index, [])
+        kept.append(packet)
+        if len(kept) < _SUCCEEDS:
+            return []
+        self._waiting = {}
+        return kept

@@ -90,6 +90,25 @@ def test_program_streams_are_joined_too(tmp_path):
     assert row.payload.facts.clock_jumps == 1
 
 
+@pytest.mark.parametrize("second", [0, 60])
+def test_a_part_with_other_packet_ids_goes_on_where_the_first_ends(tmp_path, second):
+    a = film(tmp_path / "a.ts", 0, 40)
+    b = film(tmp_path / "b.ts", 100, 160, Fraction(second), options=B_FRAMES, muxer={"mpegts_start_pid": "0x200"})
+    row = run(joined(tmp_path / "joined.ts", a, b), tmp_path)
+    shown = check_even(tmp_path, row.payload.clips)
+    assert [s[0] for s in shown] == [0, 100, 127]
+    assert row.payload.facts.frames >= 98  # the demuxer holds the last packets back until the end of the file
+    assert row.payload.facts.stream == 0 and row.payload.facts.clock_jumps == 1
+
+
+def test_a_part_that_no_decoder_takes_is_on_record(tmp_path):
+    """The stream says H.264 and goes on as MPEG-2."""
+    a = film(tmp_path / "a.ts", 0, 40)
+    b = write(tmp_path / "b.ts", [picture(i) for i in range(50)], **MPEG2)
+    row = run(joined(tmp_path / "joined.ts", a, b), tmp_path)
+    assert len(row.payload.clips) == 1 and row.payload.facts.refused_packets >= 40
+
+
 def cut_between_key_frames(path: Path, share: float) -> bytes:
     """A transport stream from somewhere in its middle on, at the border of a packet."""
     data = path.read_bytes()
