@@ -1,7 +1,7 @@
 """What the stages hand to each other. No I/O, no models, no Prefect."""
 
 from schemas.base import SCHEMA_VERSION, Record
-from schemas.clip import Clip, Deduped, Geometry, Ingested, MediaFacts, SourceFile, SourceVideo, Window
+from schemas.clip import Clip, Deduped, Geometry, Ingested, MediaFacts, SourceFile, SourceVideo, Stretch, Window
 from schemas.curation import Curated, Review, TrackNumbers
 from schemas.grounding import Anchor, Box, Candidate, Proposed, Verdict, Verified
 from schemas.interaction import Captioned, Dropped, Instance, Interaction, Rating, RoleSpans, Span
@@ -41,6 +41,7 @@ __all__ = [
     "SourceVideo",
     "Span",
     "Status",
+    "Stretch",
     "Track",
     "TrackFile",
     "TrackNumbers",

@@ -30,6 +30,21 @@ class MediaFacts(Record):
     duration_s: float = Field(ge=0)
     frames: Count = Field(description="frames really decoded")
     has_audio: bool
+    stream: Count = Field(default=0, description="index of the video stream that was taken, among all streams")
+    bit_depth: Count = Field(default=8, description="bits of a colour component")
+    transfer: str = Field(default="unknown", description="ffmpeg's name of the transfer function: smpte2084 is PQ")
+    primaries: str = Field(default="unknown", description="... of the colour primaries")
+    matrix: str = Field(default="unknown", description="... of the matrix from RGB to YUV")
+    alpha: bool = Field(default=False, description="it has an alpha channel, and was laid on black")
+    field_order: str = Field(
+        default="progressive", description="tff, bff, or interlaced where the order is not known; made progressive"
+    )
+    pixel_aspect: float = Field(default=1.0, gt=0, description="width of a pixel over its height")
+    clock_jumps: Count = Field(default=0, description="where the clock jumped or started again; no clip spans one")
+    refused_packets: Count = Field(
+        default=0, description="packets of the stream that the decoder could make nothing of"
+    )
+    damaged_frames: Count = Field(default=0, description="decoded frames that are in no clip because data was missing")
 
 
 class Geometry(Record):
@@ -69,11 +84,19 @@ class Clip(Record):
     phash: tuple[ClipId, ...] = Field(description="64-bit perceptual hashes of evenly spaced frames, as hex")
 
 
+class Stretch(Record):
+    """A part of a source, in seconds since its first frame."""
+
+    start_s: float = Field(ge=0)
+    end_s: float = Field(ge=0)
+
+
 class Ingested(Record):
     """Everything cut from one source (stage `ingest`, one row a source)."""
 
     facts: MediaFacts
     clips: tuple[Clip, ...] = Field(min_length=1)
+    still: tuple[Stretch, ...] = Field(default=(), description="left out, since nothing moves there for whole windows")
 
 
 class Deduped(Record):

@@ -24,6 +24,7 @@ class Reason(StrEnum):
     # scan
     EMPTY_FILE = "empty_file"
     UNREADABLE = "unreadable"
+    UNKNOWN_ENDING = "unknown_ending"
     DUPLICATE = "duplicate"
     NO_CAPTION = "no_caption"
     BAD_CAPTION = "bad_caption"
@@ -39,6 +40,7 @@ class Reason(StrEnum):
     TOO_SMALL = "too_small"
     DECODER_TIMEOUT = "decoder_timeout"
     DECODER_CRASH = "decoder_crash"
+    NO_MOTION = "no_motion"
     # dedupe
     NEAR_DUPLICATE = "near_duplicate"
     # caption

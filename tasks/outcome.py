@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from schemas import Clip, Record, Row, Status, Usage
+from schemas.text import one_line
 from tasks.engines.metering import metered
 from tasks.errors import InfrastructureError, Reject, UserError
 
@@ -80,7 +81,8 @@ def _ended_without(key: str, error: Exception, seconds: float, usage: Usage | No
     status, reason, detail = Status.FAILED, None, f"{type(error).__name__}: {error}"
     if isinstance(error, Reject):
         status, reason, detail = Status.REJECTED, error.reason, error.detail
-    return Row(key=key, status=status, reason=reason, detail=detail[:4000], seconds=seconds, usage=usage)
+    # The error may quote anything: a name that is no text would make a row of its own end impossible.
+    return Row(key=key, status=status, reason=reason, detail=one_line(detail, 4000), seconds=seconds, usage=usage)
 
 
 def of_the_world(error: BaseException) -> bool:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scenedetect import FrameTimecode
 from scenedetect.detectors import AdaptiveDetector, ContentDetector
 
+from tasks.ingest.colours import ToRgb, is_hdr
 from tasks.ingest.decode import Shown
 
 REACH = 4
@@ -38,7 +39,7 @@ class Cuts:
         self._local = AdaptiveDetector(
             adaptive_threshold=ratio, min_content_val=min_change, window_width=REACH, min_scene_len=0, luma_only=True
         )
-        self._scaler = VideoReformatter()
+        self._scaler, self._to_rgb = VideoReformatter(), ToRgb()
         self._fed = 0
         self._waiting: deque[tuple[Shown, bool]] = deque()
         self._last: NDArray[np.uint8] | None = None
@@ -70,8 +71,10 @@ class Cuts:
 
     def _small(self, frame: av.VideoFrame) -> NDArray[np.uint8]:
         factor = min(1.0, _SIDE / min(frame.width, frame.height))
+        width, height = max(1, round(frame.width * factor)), max(1, round(frame.height * factor))
+        if is_hdr(frame):  # whose code values lie too close together for the thresholds
+            return np.ascontiguousarray(self._to_rgb(frame, width, height, Interpolation.FAST_BILINEAR)[..., ::-1])
         small = self._scaler.reformat(
-            frame, max(1, round(frame.width * factor)), max(1, round(frame.height * factor)), format="bgr24",
-            interpolation=Interpolation.FAST_BILINEAR, threads=1,
-        )  # fmt: skip
+            frame, width, height, format="bgr24", interpolation=Interpolation.FAST_BILINEAR, threads=1
+        )
         return np.asarray(small.to_ndarray(), dtype=np.uint8)

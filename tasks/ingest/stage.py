@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 from pydantic import Field
 
-from schemas import Clip, Geometry, Ingested, MediaFacts, Reason, Record, Row, SourceVideo, Window
+from schemas import Clip, Geometry, Ingested, MediaFacts, Reason, Record, Row, SourceVideo, Stretch, Window
 from schemas.base import Count, Sha256
 from schemas.settings import Settings
 from tasks.errors import InfrastructureError, Reject, UserError
@@ -51,6 +51,17 @@ class IngestSettings(Settings):
     )
     scene_min_change: float = Field(
         default=9.0, gt=0, description="... if mean brightness, of 255, changes by at least this much"
+    )
+    max_gap_s: float = Field(
+        default=1.0,
+        gt=0,
+        description="A longer step from one frame to the next, four times as long as those before, ends a scene",
+    )
+    min_motion: float = Field(
+        default=10.0,
+        ge=0,
+        description="Grey levels, of 255, by which some place of a clip must change, a thirtieth of the "
+        "shorter side wide, or nothing moves in it; 0 takes still clips too",
     )
     max_windows_per_scene: int = Field(default=2, ge=1, description="Clips taken out of one scene at most")
     max_windows_per_source: int = Field(default=4, ge=1, description="Clips taken out of one source at most")
@@ -89,7 +100,7 @@ def _ingest(
     for uri in source.uris:  # the same content under every name: the first that can be read will do
         try:
             with _local_copy(uri, source.size_bytes, options) as path:
-                facts, clips = _cut(path, source, settings)
+                facts, still, clips = _cut(path, source, settings)
             break
         except Reject as reject:
             if reject.reason is not Reason.UNREADABLE:
@@ -97,7 +108,8 @@ def _ingest(
             gone = gone or reject
     else:
         raise gone or Reject(Reason.UNREADABLE, "no file")
-    return Ingested(facts=facts, clips=tuple(_write(*c, facts, source, root, media, settings) for c in clips))
+    made = tuple(_write(*c, facts, source, root, media, settings) for c in clips)
+    return Ingested(facts=facts, clips=made, still=still)
 
 
 @contextmanager
@@ -143,6 +155,7 @@ class Report(Record):
 
     facts: MediaFacts | None = None
     pieces: tuple[Piece, ...] = ()
+    still: tuple[Stretch, ...] = ()
     reason: Reason | None = None
     detail: str = ""
     disk: str | None = Field(default=None, description="an error of the file system, which is not the source's fault")
@@ -156,7 +169,9 @@ class Order(Record):
     settings: IngestSettings
 
 
-def _cut(path: Path, source: SourceVideo, settings: IngestSettings) -> tuple[MediaFacts, list[tuple[Piece, bytes]]]:
+def _cut(
+    path: Path, source: SourceVideo, settings: IngestSettings
+) -> tuple[MediaFacts, tuple[Stretch, ...], list[tuple[Piece, bytes]]]:
     """Have the child do its work. Raises Reject for what the source did to it."""
     order = Order(path=quote(os.fsencode(path)), digest=source.digest, settings=settings)
     limits = sandbox.Limits(settings.timeout_s, settings.memory_mb * 2**20)
@@ -179,7 +194,7 @@ def _cut(path: Path, source: SourceVideo, settings: IngestSettings) -> tuple[Med
     for piece in report.pieces:
         clips.append((piece, reply[at : at + piece.size]))
         at += piece.size
-    return report.facts, clips
+    return report.facts, report.still, clips
 
 
 def _write(
@@ -224,7 +239,7 @@ def _batch(work: Work, keys: Sequence[str]) -> Iterator[Row[Ingested]]:
 
 SPEC = StageSpec(
     name="ingest",
-    version=2,
+    version=3,
     settings=IngestSettings,
     record=Ingested,
     batch=_batch,
@@ -238,6 +253,7 @@ SPEC = StageSpec(
         Reason.TOO_SHORT: "no scene is as long as one window",
         Reason.TOO_LARGE: "beyond the limits on duration, size, pixels or decoder memory",
         Reason.TOO_SMALL: "the shorter side has fewer pixels than allowed",
+        Reason.NO_MOTION: "nothing moves in any of its windows",
         Reason.DECODER_TIMEOUT: "the decoder did not end in time",
         Reason.DECODER_CRASH: "the decoder died",
     },

@@ -27,7 +27,7 @@ Files = list[tuple[str, SourceFile]]
 
 class SelectSettings(Settings):
     # How captions are matched decides which files come in; `BY_TABLE` says what is decided anew.
-    not_in_rows = frozenset({"allow_uncaptioned"})
+    not_in_rows = frozenset({"allow_uncaptioned", "max_videos_per_caption"})
 
     allow_uncaptioned: bool = Field(
         default=False, description="Let videos without a caption through, for a captioner to describe"

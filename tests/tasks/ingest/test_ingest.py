@@ -10,18 +10,18 @@ import fsspec
 import numpy as np
 import pytest
 
-from schemas import Reason, SourceVideo, Status
+from schemas import Reason, Status
 from tasks.errors import InfrastructureError
 from tasks.ingest import sandbox, stage
 from tasks.ingest.child import cut
 from tasks.ingest.decode import Decoder
-from tasks.ingest.stage import IngestSettings, ingest, name_clip
+from tasks.ingest.stage import ingest, name_clip
 from tasks.media.clips import EncodeSettings, encode_clip, read_frames
 from tasks.store.folder import Folder
+from tests.tasks.ingest.running import SMALL, numbers, run, source_of
 from tests.tasks.ingest.scenery import place, view
-from tests.tasks.ingest.striped import number_of, picture, write
+from tests.tasks.ingest.striped import picture, write
 
-SMALL = IngestSettings(width=144, height=96, frames=9, fps=4, min_side=64, encode=EncodeSettings(preset="ultrafast"))
 REAL = Path(__file__).parents[4] / "shared" / "videos"
 
 
@@ -29,31 +29,6 @@ REAL = Path(__file__).parents[4] / "shared" / "videos"
 def _end_helpers():
     yield
     sandbox.close()
-
-
-def source_of(path: Path, uri: str | None = None) -> SourceVideo:
-    data = path.read_bytes()
-    digest = hashlib.sha256(data).hexdigest()
-    return SourceVideo(
-        source_id=digest[:16],
-        uris=(uri or str(path),),
-        digest=digest,
-        size_bytes=len(data),
-        caption=None,
-        dataset="test",
-    )
-
-
-def run(path: Path, out: Path, settings: IngestSettings = SMALL):
-    (row,) = ingest([source_of(path)], Folder(str(out)), "ingest/f/clips", settings)
-    return row
-
-
-def numbers(out: Path, clip) -> list[int]:
-    """What the clip's frames say their source frames are, found by way of its geometry."""
-    g = clip.geometry
-    left, block = g.source_width / 4 * g.scale - g.offset_x, g.source_width / 16 * g.scale
-    return [number_of(f, left, block) for f in read_frames(out / clip.path)]
 
 
 def shown_at(times: list[Fraction], ticks: list[Fraction]) -> list[int]:
@@ -166,9 +141,9 @@ def test_each_source_is_opened_and_decoded_once(tmp_path, monkeypatch):
     opened, decoded = [], []
 
     class Counting(Decoder):
-        def __init__(self, path: str) -> None:
+        def __init__(self, path, *rest) -> None:
             opened.append(path)
-            super().__init__(path)
+            super().__init__(path, *rest)
 
         def _decode(self, packet):
             frames = super()._decode(packet)

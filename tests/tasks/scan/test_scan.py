@@ -8,7 +8,7 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from schemas import Reason, Status
+from schemas import Reason, Row, SourceFile, Status
 from tasks.errors import UserError
 from tasks.scan.stage import Found, ScanSettings, hash_files, list_files
 from tasks.store.places import local_path, local_uri, printable, without_credentials
@@ -28,7 +28,7 @@ def put(path: Path, data: bytes = b"video") -> Path:
 
 
 def test_videos_are_listed_by_ending_in_any_case_sorted_without_hidden_ones(tmp_path):
-    for name in ("b.mp4", "a/z.MKV", "a/note.txt", ".hidden.mp4", ".trash/c.mp4", "a/.x/d.mp4", "no_ending"):
+    for name in ("b.mp4", "a/z.MKV", "a/note.txt", ".hidden.mp4", ".trash/c.mp4", "a/.x/d.mp4", "table.csv"):
         put(tmp_path / name)
     found = list_files(str(tmp_path), SETTINGS)
     assert [f.name for f in found] == ["a/z.MKV", "b.mp4"]
@@ -165,3 +165,34 @@ def test_local_uris_lead_back_to_their_file():
 
 def test_keys_are_stable():
     assert Found("/a/b.mp4", "b.mp4", 5, "77").key == hashlib.sha256(b"/a/b.mp4|5|77").hexdigest()[:16]
+
+
+@pytest.mark.parametrize(
+    "name", [b"caf\xe9.mp4", b"caf\xe9", b"\x1b[31m\nred.mp4", "\u202eevil.mp4".encode(), b"\xff" * 250]
+)
+@pytest.mark.parametrize("kind", ["link", "pipe", "folder", "empty", "vanished"])
+def test_a_name_that_is_no_text_ends_in_its_own_row(tmp_path, name, kind):
+    """Also where the name is all that there is to say, and the row has to be stored."""
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name))
+    if kind == "link":
+        path.symlink_to("nowhere")
+    elif kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+        put(path / "a.mp4", b"")
+    else:
+        put(path, b"" if kind == "empty" else b"x")
+    found = list_files(str(tmp_path), SETTINGS)
+    if kind == "vanished":
+        path.unlink()
+    (row,) = hash_files(found, SETTINGS)
+    assert row.status is Status.REJECTED and row.detail and len(row.key) == 16
+    assert row.detail.isprintable() and Row[SourceFile].model_validate_json(row.model_dump_json()) == row
+
+
+def test_errors_about_a_source_whose_name_is_no_text_can_be_printed(tmp_path):
+    missing = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9")
+    with pytest.raises(UserError) as error:
+        list_files(missing, SETTINGS)
+    assert str(error.value).isprintable()
