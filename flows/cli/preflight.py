@@ -12,7 +12,8 @@ def preflight(settings: BuildSettings) -> None:
     """Check source, captions, engines, the out folder and its lock. UserError for the first that is wrong."""
     context = Context(settings)
     if not context.listing:
-        raise UserError(f"no video files under {settings.source} ({', '.join(settings.scan.extensions)})")
+        some = ", ".join(settings.scan.extensions[:8])
+        raise UserError(f"no video files under {settings.source} ({some}, …; scan.extensions has all endings)")
     captions_of(settings, Names(file.name for file in context.listing.values()))
     for stage in context.ahead():
         for kind in SPECS[stage].engines:

@@ -27,6 +27,7 @@ from tasks.spec import StageSpec, Work
 from tasks.store.folder import Folder
 from tasks.store.index import Link
 from tasks.store.places import StorageOptions, local_path, open_source
+from tasks.store.rows import StageStore
 
 CHILD = "tasks.ingest.child:cut"
 HEADER = struct.Struct("!Q")
@@ -237,6 +238,16 @@ def _batch(work: Work, keys: Sequence[str]) -> Iterator[Row[Ingested]]:
     return ingest(sources, work.folder, work.media, work.settings, work.build.scan.storage_options)
 
 
+def _remarks(store: StageStore[Ingested]) -> list[str]:
+    """How much of the sources' time shows nothing that moves."""
+    lengths = [
+        part["end_s"] - part["start_s"]
+        for row in store.columns(["payload.still.list.element.start_s", "payload.still.list.element.end_s"])
+        for part in (row["payload"] or {}).get("still") or ()
+    ]
+    return [f"{len(lengths)} stretches, {sum(lengths):.0f} s, left out: nothing moves there"] if lengths else []
+
+
 SPEC = StageSpec(
     name="ingest",
     version=3,
@@ -257,4 +268,5 @@ SPEC = StageSpec(
         Reason.DECODER_TIMEOUT: "the decoder did not end in time",
         Reason.DECODER_CRASH: "the decoder died",
     },
+    remarks=_remarks,
 )

@@ -28,7 +28,8 @@ from schemas import (
     Verified,
     Window,
 )
-from tasks.curate.stage import CurateSettings, curate, measure
+from tasks.curate.numbers import measure
+from tasks.curate.stage import CurateSettings, curate
 from tasks.media.clips import encode_mask
 from tasks.outcome import Case
 
@@ -309,6 +310,39 @@ def test_at_most_five_ids_the_most_involved_stay() -> None:
     # id5 and id4 share one weak interaction and go together; then id6 and id7 fill the five.
     assert row.payload.ids == ("id1", "id2", "id3", "id6", "id7")
     assert faults(row) == {"id4": "too_many_ids", "id5": "too_many_ids", "<id4> lifts <id5>": "lost_instance"}
+
+
+def test_how_often_an_id_acts_goes_before_how_its_acts_rate() -> None:
+    """id2 has two faint interactions, id4 a single strong one: the once involved goes."""
+
+    def rated(one: Interaction, score: int) -> Interaction:
+        return one.model_copy(update={"rating": one.rating.model_copy(update={"contact": score, "dynamism": score})})
+
+    tracks = {f"id{k}": block(lambda t, k=k: 20 * k + t // 8, y=10 * k) for k in range(1, 5)}  # type: ignore[misc]
+    acts = [rated(act("id1", "pats", "id2"), 1), rated(act("id3", "pats", "id2"), 1),
+            rated(act("id1", "lifts", "id4"), 5), rated(act("id1", "lifts", "id3"), 5)]  # fmt: skip
+    row = run(case(tracks, acts), CurateSettings(max_ids=3))
+    assert row.payload is not None
+    assert row.payload.ids == ("id1", "id2", "id3")
+
+
+@pytest.mark.parametrize("side", ["left", "right", "top", "bottom"])
+def test_a_thing_that_the_image_border_cuts_has_not_changed(side: str) -> None:
+    """It slides out to a quarter within one frame and stays there: that is no jump and no step of its area."""
+    masks = np.zeros((T, H, W), dtype=bool)
+    height = H if side in ("top", "bottom") else W
+    for t in range(T):
+        out = 12 if t >= T // 2 else 0
+        lines = masks[t] if side in ("top", "bottom") else masks[t].T
+        first = -out if side in ("top", "left") else height - 16 + out
+        lines[max(first, 0) : first + 16, 30:46] = True
+        if not out:  # whole, and clear of the border
+            shift = 1 if side in ("top", "left") else -1
+            lines[:] = np.roll(lines, shift, axis=0)
+    track = Track(id="id1", masks=tuple(map(encode_mask, masks)))
+    numbers = measure(track, anchor("id1", 2, box_of(masks[2])), (H, W), 0)
+    assert numbers.area_jump == numbers.area_step == 0
+    assert masks.sum((1, 2)).tolist() == [256] * (T // 2) + [64] * (T // 2)
 
 
 def test_an_id_whose_partner_is_gone_goes_too() -> None:
