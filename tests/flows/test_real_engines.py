@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from flows.cli import NOTHING
+from flows.cli.base import NOTHING
 from flows.context import context_of
 from tasks.engines.base import Message
 from tasks.engines.embedded.language import EmbeddedLanguage

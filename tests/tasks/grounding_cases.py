@@ -1,10 +1,14 @@
 """Captioned cases for the stages propose and verify, made by hand: no video behind them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
-from schemas import Captioned, Clip, Instance, Interaction, Rating, RoleSpans, Span
+from schemas import Captioned, Clip, Instance, Interaction, Rating, RoleSpans, Row, Span
 from schemas.clip import Geometry, MediaFacts, SourceVideo, Window
+from tasks.engines.base import Detector, Frames, Verifier
 from tasks.outcome import Case
+from tasks.propose.stage import ProposeSettings, propose
+from tasks.verify.stage import VerifySettings, verify
 
 HEIGHT, WIDTH, TOTAL = 48, 72, 15
 
@@ -52,3 +56,19 @@ def make_case(
             model="scripted",
         ),),
     )  # fmt: skip
+
+
+def ground(
+    case: Case,
+    frames_of: Callable[[Case], Frames],
+    detector: Detector,
+    verifier: Verifier,
+    propose_by: ProposeSettings | None = None,
+    verify_by: VerifySettings | None = None,
+) -> Row[Any]:
+    """The row of verify over what propose made of a case, or that of propose where it lets nothing through."""
+    (row,) = propose([case], frames_of, detector, propose_by or ProposeSettings())
+    if row.payload is None:
+        return row
+    (found,) = verify([case.plus(row.payload)], frames_of, verifier, verify_by or VerifySettings())
+    return found

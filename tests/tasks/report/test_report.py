@@ -13,9 +13,8 @@ import pytest
 
 from schemas import Repairs, Sample, Usage
 from tasks.dataset.reader import DatasetError, decode_index, read_dataset, read_parts, stream
-from tasks.report import ReportData, write_report
 from tasks.report.gallery import caption_pieces, choose
-from tasks.report.page import amount, duration, funnel_rows, render
+from tasks.report.page import ReportData, amount, duration, funnel_rows, render, write_report
 from tasks.report.stats import bare, collect
 from tasks.shard.stage import ShardSettings
 from tasks.store.folder import Folder

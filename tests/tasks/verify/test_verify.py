@@ -15,7 +15,7 @@ from tasks.errors import InfrastructureError
 from tasks.outcome import Case
 from tasks.propose.stage import ProposeSettings, propose, sample_frames
 from tasks.verify.stage import VerifySettings, iou, padded_crop, verify
-from tests.tasks.grounding_cases import HEIGHT, TOTAL, WIDTH, make_case
+from tests.tasks.grounding_cases import HEIGHT, TOTAL, WIDTH, ground, make_case
 
 
 def box_at(x: float, y: float = 10.0, size: float = 8.0) -> Box:
@@ -72,13 +72,8 @@ PAIR_BOXES = [Proposal(0, "man", box_at(4), 0.9), Proposal(0, "man", box_at(40),
 
 
 def run(case: Case, detector: Boxes, judge: Judge, **settings: object):  # type: ignore[no-untyped-def]
-    """The row of verify, or of propose where that lets the case not through."""
     first = {name: settings.pop(name) for name in ("frames", "boxes") if name in settings}
-    (row,) = propose([case], frames_of, detector, ProposeSettings(**first))
-    if row.payload is None:
-        return row
-    (row,) = verify([case.plus(row.payload)], frames_of, judge, VerifySettings(**settings))
-    return row
+    return ground(case, frames_of, detector, judge, ProposeSettings(**first), VerifySettings(**settings))
 
 
 def proposed(cases: Sequence[Case]) -> list[Case]:

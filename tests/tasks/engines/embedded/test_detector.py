@@ -11,11 +11,12 @@ from tasks.engines.base import Proposal
 from tasks.engines.embedded.detector import EmbeddedDetector
 from tasks.engines.embedded.verifier import EmbeddedVerifier
 from tasks.media.clips import decode_mask
-from tasks.verify.stage import GroundSettings, ground, iou, sample_frames
+from tasks.propose.stage import sample_frames
+from tasks.verify.stage import iou
 from tasks.world.film import film, no_masks
 from tasks.world.staging import make_scene
 from tests.tasks.engines.embedded import drawings as d
-from tests.tasks.verify.ground_cases import make_case
+from tests.tasks.grounding_cases import ground, make_case
 
 DETECTOR = EmbeddedDetector()
 
@@ -98,7 +99,7 @@ def test_anchors_on_the_rendered_world():
         acts = dict.fromkeys((t.subject, t.object) for t in scene.truth("scene.mp4", masks).triplets)
         ids = dict.fromkeys(end for act in acts for end in act)
         case = make_case({i: truth[i].cls for i in ids}, list(acts), nouns={i: truth[i].phrase for i in ids})
-        (row,) = ground([case], _returns(sampled), DETECTOR, EmbeddedVerifier(), GroundSettings())
+        row = ground(case, _returns(sampled), DETECTOR, EmbeddedVerifier())
         asked += len(ids)
         for anchor in row.payload.anchors if row.payload else ():
             given += 1

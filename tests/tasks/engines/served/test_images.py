@@ -19,9 +19,10 @@ from tasks.engines.served.captioner import ServedCaptioner
 from tasks.engines.served.images import LEAST_SIDE, MARK, bounded, close_up, jpeg, marked
 from tasks.engines.served.verifier import ServedVerifier
 from tasks.errors import InfrastructureError
-from tasks.verify.stage import GroundSettings, ground
+from tasks.propose.stage import ProposeSettings
 from tests.tasks.caption.captioning import CAPTION, Scripted, good_answer, make_case
 from tests.tasks.engines.served.fault_server import failed, good, said
+from tests.tasks.grounding_cases import ground
 
 RNG = np.random.default_rng(0)
 FRAME = np.full((240, 320, 3), (30, 120, 30), np.uint8)
@@ -166,30 +167,29 @@ class OneBox:
 def captioned_case():
     llm = Scripted(lambda turn, document, _: good_answer(turn, document))
     (row,) = caption([make_case(1, CAPTION)], llm, None, CaptionSettings())
-    case = make_case(1, CAPTION)
-    return type(case)(clip=case.clip, captioned=row.payload)
+    return make_case(1, CAPTION).plus(row.payload)
 
 
-def run_ground(verifier):
+def run_verify(verifier):
     frames = np.stack([FRAME] * 8)
-    return list(ground([captioned_case()], lambda _: frames, OneBox(), verifier, GroundSettings(frames=2)))
+    return [ground(captioned_case(), lambda _: frames, OneBox(), verifier, ProposeSettings(frames=2))]
 
 
-def test_the_ground_stage_runs_on_it_and_pays_once(serve, engine):
+def test_the_verify_stage_runs_on_it_and_pays_once(serve, engine):
     server = serve()
-    (row,) = run_ground(engine(server, ServedVerifier))
+    (row,) = run_verify(engine(server, ServedVerifier))
     assert row.status is Status.ACCEPTED and row.payload.verifier.startswith("served-verifier/2 tiny")
     assert row.usage.requests == len(server.asked) > 0
     asked = len(server.asked)
-    (again,) = run_ground(engine(server, ServedVerifier))
+    (again,) = run_verify(engine(server, ServedVerifier))
     assert again.payload == row.payload and len(server.asked) == asked
 
 
 def test_unusable_verdicts_are_refusals_on_record_and_a_dead_server_leaves_the_clip_pending(serve, engine):
-    (row,) = run_ground(engine(serve(lambda _: said("no JSON")), ServedVerifier))
+    (row,) = run_verify(engine(serve(lambda _: said("no JSON")), ServedVerifier))
     assert (row.status, row.reason) == (Status.REJECTED, Reason.UNGROUNDED)
     with pytest.raises(InfrastructureError, match="HTTP 500"):
-        run_ground(engine(serve(lambda _: failed(500)), ServedVerifier, retries=1))
+        run_verify(engine(serve(lambda _: failed(500)), ServedVerifier, retries=1))
 
 
 def frames_of(_):
@@ -266,7 +266,7 @@ def test_a_caption_that_no_sidecar_may_bring_is_asked_again_with_the_reason(text
 
 def test_a_verdict_is_asked_again_by_one_layer_only(serve, engine):
     server = serve(lambda _: said("no JSON"))
-    (row,) = run_ground(engine(server, ServedVerifier, max_asks=2))
+    (row,) = run_verify(engine(server, ServedVerifier, max_asks=2))
     assert row.reason is Reason.UNGROUNDED
     questions = {
         json.dumps({k: v for k, v in a.document.items() if k not in ("nonce", "problem")}) for a in server.asked
