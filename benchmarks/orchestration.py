@@ -74,7 +74,6 @@ def _measure(what: str, clips: int, folder: str, server: psutil.Process | None) 
     from prefect.runtime import flow_run
 
     import flows.build
-    import flows.progress
     from benchmarks.rows import fill, payload_of
     from flows.context import CHAIN, SPECS, Context, _open
     from flows.settings import BuildSettings, RunSettings
@@ -122,11 +121,11 @@ def _measure(what: str, clips: int, folder: str, server: psutil.Process | None) 
             time.sleep(0.05)
     ended = time.perf_counter()
     if what == "idle":
-        assert not flows.build.unfinished(build)
+        assert not build.ahead()
         again = time.perf_counter()
         fresh = Context(settings)
-        flows.build.unfinished(fresh)
-        flows.progress.funnel(fresh)
+        fresh.ahead()
+        fresh.funnel()
         return {"ours_s": time.perf_counter() - again, "flow_s": ended - started, "prefect_start_s": started - began}
     assert len(build.store(CHAIN[-1])) == clips
     return {

@@ -25,12 +25,13 @@ FINAL = (StopRun, UserError)
 class Lost(InfrastructureError):
     """The world failed some keys of a batch: they stay pending. `__cause__` is what it met first."""
 
-    def __init__(self, keys: Sequence[str], accepted: Sequence[str], what: str) -> None:
+    def __init__(self, keys: Sequence[str], tried: Sequence[str], accepted: Sequence[str], what: str) -> None:
+        """tried: those of `keys` at which work failed; the others were left alone."""
         super().__init__(what)
-        self.keys, self.accepted = list(keys), list(accepted)
+        self.keys, self.tried, self.accepted = list(keys), list(tried), list(accepted)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (Lost, (self.keys, self.accepted, str(self)))
+        return (Lost, (self.keys, self.tried, self.accepted, str(self)))
 
 
 def run_batch(context: Context, stage: str, keys: Sequence[str]) -> list[str]:
@@ -38,14 +39,16 @@ def run_batch(context: Context, stage: str, keys: Sequence[str]) -> list[str]:
 
     Clips already on record are not done again. Own failures are tried up to `run.max_attempts` times over all runs,
     then rejected as poison. Where the world fails a clip (InfrastructureError, a full disk, no memory), the rest of the
-    batch is gone on with, until it fails the next one too: then, or at the end, `Lost` tells what stays pending.
-    StopRun and UserError go on to the caller at once, as does an error of our own code.
+    batch is gone on with, until it fails the next one too with nothing done in between: then the world is down, and
+    nothing more is tried. `Lost` tells what stays pending. StopRun and UserError go on to the caller at once, as does
+    an error of our own code.
     """
     store = context.store(stage)
     limit = context.settings.run.max_attempts
-    lost: list[str] = []
+    tried: list[str] = []
+    untried: list[str] = []
     first: BaseException | None = None
-    while todo := [key for key in store.pending(keys) if key not in lost]:
+    while todo := [key for key in store.pending(keys) if key not in (*tried, *untried)]:
         rows: list[Row[Any]] = []
         try:
             for row in context.process(stage, todo):
@@ -54,19 +57,21 @@ def run_batch(context: Context, stage: str, keys: Sequence[str]) -> list[str]:
                 last = row.status is Status.FAILED and store.failures(row.key) + 1 >= limit
                 rows.append(_poison(row, limit) if last else row)
         except Exception as error:
-            left = [key for key in todo if key not in {row.key for row in rows}]
+            done = {row.key for row in rows}
+            left = [key for key in todo if key not in done]
             if isinstance(error, FINAL) or not of_the_world(error) or not left:
                 raise
+            down = bool(tried) and not rows
+            tried.append(left[0])
+            untried += left[1:] if down else []
             first = first or error
-            # Nothing done since the last failure, or a failure that names no clip: it is not this clip that fails.
-            lost += left if not rows and (lost or len(todo) == 1) else left[:1]
             continue
         finally:
             store.write(rows)
         if len(rows) != len(todo):
             raise AssertionError(f"{stage}: {len(todo)} clips in, {len(rows)} rows out")
     if first is not None:
-        raise Lost(lost, store.accepted_of(keys), f"{type(first).__name__}: {first}") from first
+        raise Lost([*tried, *untried], tried, store.accepted_of(keys), f"{type(first).__name__}: {first}") from first
     return store.accepted_of(keys)
 
 
@@ -99,6 +104,8 @@ class Loss:
     stage: str
     batch: int
     keys: tuple[str, ...]
+    tried: tuple[str, ...]
+    """Of these, the ones at which work failed."""
     why: str
     passed: int
     """Keys of the batch that had a row all the same."""
@@ -109,9 +116,14 @@ class GaveUpError(Exception):
 
 
 def drive(
-    batches: Iterator[Batch], submit: Submit, in_flight: int, give_up_after: int, progress: Callable[[], None]
-) -> list[Loss]:
-    """Run every batch through its stages. Returns what was lost on the way; those keys stay pending.
+    batches: Iterator[Batch],
+    submit: Submit,
+    in_flight: int,
+    give_up_after: int,
+    progress: Callable[[], None],
+    lost: list[Loss],
+) -> None:
+    """Run every batch through its stages. `lost` takes in what was lost on the way; those keys stay pending.
 
     Raises GaveUpError from the last error after `give_up_after` batches in a row of which nothing passed one stage, and
     after the first one of FINAL, or an error of our own code, that error itself; all when the batches under way have
@@ -120,7 +132,6 @@ def drive(
     done: queue.SimpleQueue[int] = queue.SimpleQueue()
     tickets = itertools.count()
     running: dict[int, tuple[Batch, int, Future]] = {}
-    lost: list[Loss] = []
     in_a_row = Counter[str]()
     last: Exception | None = None
     final: Exception | None = None
@@ -152,19 +163,19 @@ def drive(
         except Exception as error:
             if isinstance(error, FINAL) or not of_the_world(error):
                 final = final or error
-            stuck = error.keys if isinstance(error, Lost) else batch.keys
-            passed = len(batch.keys) - len(stuck)
-            lost.append(Loss(batch.stages[step], batch.number, tuple(stuck), str(error), passed))
-            in_a_row[batch.stages[step]] = 0 if passed else in_a_row[batch.stages[step]] + 1
+            known = error if isinstance(error, Lost) else Lost(batch.keys, (), (), str(error))
+            passed = len(batch.keys) - len(known.keys)
+            stage = batch.stages[step]
+            lost.append(Loss(stage, batch.number, tuple(known.keys), tuple(known.tried), str(error), passed))
+            in_a_row[stage] = 0 if passed else in_a_row[stage] + 1
             last = error
-            batch.keys = error.accepted if isinstance(error, Lost) else []
+            batch.keys = known.accepted
         if batch.keys and not final and step + 1 < len(batch.stages) and not gave_up():
             start(batch, step + 1)
     if final:
         raise final
     if gave_up():
         raise GaveUpError(str(last)) from last
-    return lost
 
 
 def batched(keys: Sequence[str], size: int, stages: Sequence[str], first: int = 0) -> Iterator[Batch]:
@@ -174,12 +185,13 @@ def batched(keys: Sequence[str], size: int, stages: Sequence[str], first: int = 
 
 
 def fail_alone(context: Context, lost: Sequence[Loss]) -> None:
-    """Put a failed attempt on record for keys that the world failed while it served others at the same stage.
+    """Put a failed attempt on record for keys at which work failed in a run that came to its end.
 
-    Else one odd file would stay pending for ever, and hold every stage that waits for all: so it is poison in the end.
+    The engines were ready when it began and it did not give up, so the world was there: in the end such a key is
+    poison. Else one odd file would stay pending for ever, and hold every stage that waits for all. Keys that were not
+    tried have no part in it.
     """
     for loss in lost:
-        if loss.passed:
-            store, limit = context.store(loss.stage), context.settings.run.max_attempts
-            rows = [Row[Any](key=key, status=Status.FAILED, detail=one_line(loss.why, 4000)) for key in loss.keys]
-            store.write([_poison(row, limit) if store.failures(row.key) + 1 >= limit else row for row in rows])
+        store, limit = context.store(loss.stage), context.settings.run.max_attempts
+        rows = [Row[Any](key=key, status=Status.FAILED, detail=one_line(loss.why, 4000)) for key in loss.tried]
+        store.write([_poison(row, limit) if store.failures(row.key) + 1 >= limit else row for row in rows])

@@ -20,7 +20,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.runtime import task_run
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
-from flows.batches import FINAL, Future, batched, drive, fail_alone, run_batch
+from flows.batches import FINAL, Future, Loss, batched, drive, fail_alone, run_batch
 from flows.context import LEGS, RECORDED, SPECS, Context, context_of, open_build
 from flows.progress import Gauge, tell_end
 from flows.result import Result, end_of, result_of
@@ -85,7 +85,7 @@ def pipeline(context: Context, stages: Sequence[StageSpec]) -> Result | State[Re
     began = time.perf_counter()
     gauge = Gauge(context)
     gauge.told += context.mend()
-    ahead = [stage for stage in context.ahead() if SPECS[stage] in stages]
+    ahead = context.ahead([spec.name for spec in stages if spec.batch])
     context.make_ready(ahead)
     tasks = tasks_of(ahead, context.settings.run)
     try:
@@ -96,7 +96,7 @@ def pipeline(context: Context, stages: Sequence[StageSpec]) -> Result | State[Re
                 go(context, gauge, mine, unfinished(context, list(mine)))
     finally:
         gauge.told += context.mend()  # damage within a part shows when it is read
-    told = gauge.tell()
+        told = gauge.tell()
     gauge.show(last=True)
     result = result_of(context, began, told)
     tell_end(result)
@@ -128,9 +128,12 @@ def go(context: Context, gauge: Gauge, tasks: Mapping[str, BatchTask], keys: Seq
         return future
 
     size = {"files": run.files_batch, "videos": run.sources_batch, "clips": run.batch}[SPECS[stages[0]].unit]
-    lost = drive(batched(keys, size, stages), submit, run.workers, run.give_up_after, gauge.show)
-    fail_alone(context, lost)
-    gauge.lost += lost
+    lost = list[Loss]()
+    try:
+        drive(batched(keys, size, stages), submit, run.workers, run.give_up_after, gauge.show, lost)
+        fail_alone(context, lost)
+    finally:
+        gauge.lost += lost
     for stage in stages:
         context.store(stage).compact()
 

@@ -4,6 +4,7 @@ Everything is opened from settings and `tasks.stages.STAGES` alone, so any proce
 batch; nothing here loads a model before a stage asks for its engine.
 """
 
+import hashlib
 import itertools
 import json
 import re
@@ -13,6 +14,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+import av
 
 from flows.resume import resume_command
 from flows.settings import BuildSettings
@@ -36,6 +39,9 @@ SPECS: dict[str, StageSpec] = {spec.name: spec for spec in STAGES}
 
 RECORDED = tuple(spec.name for spec in STAGES if spec.record)
 """The stages that leave rows, in order: the lines of the funnel."""
+
+BATCHED = tuple(spec.name for spec in STAGES if spec.batch)
+"""The stages that go batch by batch, in order."""
 
 LEGS: tuple[tuple[StageSpec, ...], ...] = tuple(
     tuple(spec for _, spec in leg)
@@ -222,16 +228,19 @@ class Context:
         if not earlier:
             return list(self.listing)
         before = self.store(earlier[-1])
-        return list(before.links()) if before.link else before.accepted()
+        if before.link:
+            return list(before.links())
+        # A clip whose source is being made again, or has gone, has no file to work on: it waits out of the funnel.
+        source = next((name for name in reversed(earlier) if SPECS[name].link), None)
+        return self.store(source).linked(before.accepted()) if source else before.accepted()
 
     def pending(self, stage: str) -> list[str]:
         """What has arrived at a stage and has no row there."""
         return self.store(stage).pending(self.arrived(stage))
 
-    def ahead(self) -> list[str]:
-        """The stages that go batch by batch, from the first one on that has something to do: those after may get it."""
-        names = [spec.name for spec in STAGES if spec.batch]
-        return list(itertools.dropwhile(lambda stage: not self.pending(stage), names))
+    def ahead(self, stages: Sequence[str] = BATCHED) -> list[str]:
+        """Of these stages, from the first one on that has something to do: those after may get it."""
+        return list(itertools.dropwhile(lambda stage: not self.pending(stage), stages))
 
     def tally(self, stage: str, arrived: Collection[str] | None = None) -> Tally:
         """The stage's line in the funnel, from the store alone: looking at a build needs no bucket."""
@@ -257,6 +266,9 @@ class Context:
     def remarks(self) -> list[str]:
         """What the stages have to tell of all their rows together."""
         told = [f"{name}: {line}" for name in RECORDED for line in SPECS[name].remarks(self.store(name))]
+        accepted = self.store("dedupe").accepted()
+        if away := len(accepted) - len(self.store("ingest").linked(accepted)):
+            told.append(f"ingest: {away} clips on record wait for their video to be cut again, or it is gone")
         return [*told, *self.damaged()]
 
     # clips
@@ -279,13 +291,21 @@ class Context:
         return Case(clip, tuple(s.payloads([clip_id])[0] for s in stores if s.accepted_of([clip_id])))
 
     def frames(self, case: Case) -> Frames:
-        """All frames of the clip, RGB uint8 [T, H, W, 3]. InfrastructureError where ingest's file is gone."""
+        """All frames of the clip, RGB uint8 [T, H, W, 3]. InfrastructureError for a file that ingest did not write."""
         try:
             with self.folder.open(case.clip.path) as stream:
                 return read_frames(stream)
+        except (FileNotFoundError, av.FFmpegError):
+            if self._is_whole(case.clip):
+                raise
+        self._gone.add(case.clip.clip_id)
+        raise InfrastructureError(f"{case.clip.path} is gone or damaged: the next build makes it again")
+
+    def _is_whole(self, clip: Clip) -> bool:
+        try:
+            return hashlib.sha256(self.folder.read(clip.path)).hexdigest() == clip.media_digest
         except FileNotFoundError:
-            self._gone.add(case.clip.clip_id)
-            raise InfrastructureError(f"{case.clip.path} is gone: the next build makes it again") from None
+            return False
 
     def mend(self) -> list[str]:
         """Put away damaged parts, and rows of clips whose files are gone, so that a build does them anew.

@@ -72,17 +72,17 @@ class Gauge:
         lines = [*loss_lines(self.lost), *self.told]
         if lines:
             for line in lines:
-                self._tell("the run's log", lambda line=line: get_run_logger().warning(line))  # type: ignore[misc]
+                self._tell("the run's log", lambda line=line: get_run_logger().warning(line), True)  # type: ignore[misc]
             table = [
                 {"stage": loss.stage, "batch": loss.batch, "why": one_line(loss.why, 500), "keys": list(loss.keys)}
                 for loss in self.lost
             ]
             about = "\n".join(lines)
-            self._tell("the artifact `lost`", lambda: create_table_artifact(table, key="lost", description=about))
+            self._tell("the artifact `lost`", lambda: create_table_artifact(table, key="lost", description=about), True)
         return lines
 
-    def _tell(self, what: str, telling: Callable[[], object]) -> None:
-        if time.monotonic() < self._quiet_until:
+    def _tell(self, what: str, telling: Callable[[], object], always: bool = False) -> None:
+        if not always and time.monotonic() < self._quiet_until:
             return
         try:
             telling()

@@ -121,6 +121,12 @@ class StageReader(Generic[R]):
             except KeyError as error:
                 raise self._without_row(error.args[0]) from None
 
+    def linked(self, links: Iterable[str]) -> list[str]:
+        """Those of these keys of the next stage that an accepted row leads to, in their order."""
+        with self._lock:
+            owners = self._index.owners
+            return [link for link in links if link in owners]
+
     def by_place(self, links: Iterable[str]) -> list[str]:
         """These keys of the next stage, those whose rows lie together side by side; first any that no row leads to."""
         with self._lock:

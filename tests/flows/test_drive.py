@@ -20,7 +20,8 @@ def run(keys, size, work, in_flight=3, give_up_after=2):
         return future
 
     try:
-        return drive(batched(keys, size, STAGES), submit, in_flight, give_up_after, lambda: None)
+        drive(batched(keys, size, STAGES), submit, in_flight, give_up_after, lambda: None, lost := [])
+        return lost
     finally:
         pool.shutdown()
 
@@ -90,7 +91,7 @@ def test_a_lost_batch_does_not_stop_the_others():
         return keys
 
     lost = run([str(i) for i in range(6)], 2, work, in_flight=1)
-    assert lost == [Loss("b", 1, ("2", "3"), "server down", passed=0)]
+    assert lost == [Loss("b", 1, ("2", "3"), (), "server down", passed=0)]
     assert sorted(done) == [0, 2]
 
 
@@ -100,12 +101,12 @@ def test_what_passed_of_a_batch_goes_on_without_what_was_lost():
     def work(stage, number, keys):
         seen.append((stage, list(keys)))
         if stage == "b":
-            raise Lost(keys[:1], keys[2:], "server down")
+            raise Lost(keys[:1], keys[:1], keys[2:], "server down")
         return keys
 
     lost = run(["1", "2", "3", "4"], 4, work)
     assert seen[-1] == ("c", ["3", "4"])
-    assert lost == [Loss("b", 0, ("1",), "server down", passed=3)]
+    assert lost == [Loss("b", 0, ("1",), ("1",), "server down", passed=3)]
 
 
 def test_a_good_batch_between_lost_ones_keeps_the_run_going():
@@ -124,7 +125,7 @@ def test_a_good_batch_between_lost_ones_keeps_the_run_going():
 
 def test_batches_of_which_a_part_passed_do_not_end_the_run():
     def partly(stage, number, keys):
-        raise Lost(keys[:1], [], "one odd file")
+        raise Lost(keys[:1], keys[:1], [], "one odd file")
 
     assert len(run([str(i) for i in range(8)], 2, partly, in_flight=1, give_up_after=2)) == 4
 
@@ -179,7 +180,8 @@ def test_a_future_that_is_done_at_once_is_no_deadlock():
         done()
         return Done()
 
-    assert drive(batched(["x"], 1, STAGES), submit, 2, 2, lambda: None) == []
+    drive(batched(["x"], 1, STAGES), submit, 2, 2, lambda: None, lost := [])
+    assert lost == []
 
 
 @pytest.mark.parametrize("error", [StopRun("the key is refused"), UserError("no weights at x")])

@@ -39,5 +39,6 @@ def test_an_engine_that_cannot_load_ends_the_build_before_the_first_file(setting
 
 
 def test_a_build_with_nothing_to_do_loads_nothing(settings):
-    settings = settings.model_copy(update={"scan": settings.scan.model_copy(update={"extensions": (".none",)})})
+    none = {"extensions": (".none",), "ignored_extensions": (".mp4",)}
+    settings = settings.model_copy(update={"scan": settings.scan.model_copy(update=none)})
     assert build(settings).dataset is None

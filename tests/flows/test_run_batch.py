@@ -85,7 +85,7 @@ def test_a_clip_that_the_world_fails_stays_pending_and_the_rest_of_its_batch_goe
     build.act = act
     with pytest.raises(Lost) as lost:
         run_batch(build, "caption", keys)
-    assert lost.value.__cause__ is error and lost.value.keys == [keys[1]]
+    assert lost.value.__cause__ is error and lost.value.keys == lost.value.tried == [keys[1]]
     assert lost.value.accepted == [keys[0], *keys[2:]]
     assert build.store("caption").pending(keys) == [keys[1]]
     tally = build.tally("caption", keys)
@@ -105,6 +105,7 @@ def test_where_the_world_fails_twice_in_a_row_nothing_more_is_tried(build, keys)
     with pytest.raises(Lost, match="server down") as lost:
         run_batch(build, "caption", keys)
     assert lost.value.keys == keys[1:] and tries == keys[:3]
+    assert lost.value.tried == keys[1:3]
 
 
 @pytest.mark.parametrize("error", [StopRun("the key is refused"), UserError("no weights")])
@@ -142,13 +143,32 @@ def test_a_file_that_is_gone_is_the_clips_own_failure(build, keys):
     assert row.reason == "poison" and "clip.mp4" in row.detail
 
 
-def test_what_the_world_fails_run_after_run_while_it_serves_others_is_poison_in_the_end(build, keys):
-    loss = Loss("caption", 0, (keys[1],), "InfrastructureError: refused\nagain", passed=3)
+def test_what_the_world_fails_run_after_run_is_poison_in_the_end(build, keys):
+    loss = Loss("caption", 0, tuple(keys), (keys[1],), "InfrastructureError: refused\nagain", passed=0)
     for _ in range(build.settings.run.max_attempts - 1):
-        fail_alone(build, [loss, Loss("caption", 1, (keys[2],), "down", passed=0)])
+        fail_alone(build, [loss])
         assert build.store("caption").pending(keys) == keys
     fail_alone(build, [loss])
-    assert build.store("caption").rejected() == {keys[1]: "poison"}
+    assert build.store("caption").rejected() == {keys[1]: "poison"}, "those that nobody tried have no part in it"
+
+
+def test_a_server_that_dies_in_every_run_poisons_nobody(build, keys):
+    """It answers for one clip a run: each run tries two more, and none of them three times."""
+    left = []
+
+    def act(key):
+        if not left:
+            raise InfrastructureError("server down")
+        left.pop()
+        return payload_of("caption")
+
+    build.act = act
+    for _ in range(3):
+        left.append("an answer")
+        with pytest.raises(Lost) as lost:
+            run_batch(build, "caption", keys)
+        fail_alone(build, [Loss("caption", 0, tuple(lost.value.keys), tuple(lost.value.tried), "down", passed=1)])
+    assert build.store("caption").accepted() == keys[:3] and build.store("caption").rejected() == {}
 
 
 def test_a_stage_that_loses_a_clip_is_caught(build, keys):

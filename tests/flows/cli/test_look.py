@@ -1,0 +1,40 @@
+"""Looking at a build of the GPU profile on a machine that has none of its packages, weights, servers or source."""
+
+import json
+import subprocess
+import sys
+
+from benchmarks.rows import fill
+from flows.context import open_build
+from flows.settings import load_settings
+
+WITHOUT = """
+import sys
+absent = "torch torchvision transformers openai httpx2 sam2 groundingdino prefect".split()
+sys.modules.update(dict.fromkeys(absent))
+from flows.cli import main
+main()
+"""
+
+
+def run(*words: object) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-c", WITHOUT, *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+
+def test_status_and_retry_need_nothing_of_the_engines(tmp_path):
+    out = tmp_path / "out"
+    settings = load_settings("gpu", [], source=str(tmp_path / "gone"), out=str(out))
+    build = open_build(settings)
+    fill(build, 200, stages=("caption", "propose"))
+    build.pins("propose").check("detector", "weights 5f1c")
+    done = run("status", out, "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    pending = {line["stage"]: line["pending"] for line in found["funnel"]}
+    assert pending["verify"] == 200 and sum(pending.values()) == 200
+    assert found["models"]["detector"].endswith(", weights 5f1c") and "SwinB" in found["models"]["detector"]
+    assert found["models"]["language"].startswith("served-language/")
+    plain = run("status", out)
+    assert plain.returncode == 0 and "verify       200" in plain.stdout
+    assert run("retry", out, "--rejected", "poison").returncode == 2, "nothing was rejected, and that is told"
