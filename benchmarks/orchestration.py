@@ -75,7 +75,9 @@ def _measure(what: str, clips: int, folder: str, server: psutil.Process | None) 
 
     import flows.build
     from benchmarks.rows import fill, payload_of
-    from flows.context import CHAIN, SPECS, Context, _open
+    from flows.context import Context
+    from flows.legs import CHAIN, SPECS
+    from flows.opened import _open
     from flows.settings import BuildSettings, RunSettings
     from schemas import Row, Status
     from tasks.stages import STAGES

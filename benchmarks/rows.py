@@ -4,7 +4,8 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any
 
-from flows.context import CHAIN, Context
+from flows.context import Context
+from flows.legs import CHAIN
 from schemas import (
     Anchor,
     Box,

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from flows.context import SPECS, Context
+from flows.context import Context
+from flows.legs import SPECS
 from schemas import Reason, Row, Status
 from schemas.text import one_line
 from tasks.errors import InfrastructureError, StopRun, UserError

@@ -21,7 +21,9 @@ from prefect.runtime import task_run
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from flows.batches import FINAL, Future, Loss, batched, drive, fail_alone, run_batch
-from flows.context import LEGS, RECORDED, SPECS, Context, context_of, open_build
+from flows.context import Context
+from flows.legs import LEGS, RECORDED, SPECS
+from flows.opened import context_of, open_build
 from flows.progress import Gauge, tell_end
 from flows.result import Result, end_of, result_of
 from flows.settings import BuildSettings, RunSettings

@@ -6,21 +6,19 @@ batch; nothing here loads a model before a stage asks for its engine.
 
 import hashlib
 import itertools
-import json
-import re
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import av
 
+from flows.legs import BATCHED, RECORDED, SPECS
 from flows.resume import resume_command
 from flows.settings import BuildSettings
-from schemas import Clip, Reason, Record, Row, Usage
-from schemas.settings import validate
+from flows.tally import Tally
+from schemas import Clip, Reason, Record, Row
 from tasks.engines.base import Frames
 from tasks.engines.pins import Pins
 from tasks.engines.registry import declared_identity, load_engine
@@ -35,64 +33,8 @@ from tasks.store.folder import Folder
 from tasks.store.places import local_path, local_uri
 from tasks.store.rows import StageStore
 
-SPECS: dict[str, StageSpec] = {spec.name: spec for spec in STAGES}
-
-RECORDED = tuple(spec.name for spec in STAGES if spec.record)
-"""The stages that leave rows, in order: the lines of the funnel."""
-
-BATCHED = tuple(spec.name for spec in STAGES if spec.batch)
-"""The stages that go batch by batch, in order."""
-
-LEGS: tuple[tuple[StageSpec, ...], ...] = tuple(
-    tuple(spec for _, spec in leg)
-    for _, leg in itertools.groupby(
-        enumerate(STAGES), lambda at: (at[0] if at[1].whole else -1, sum(s.link is not None for s in STAGES[: at[0]]))
-    )
-)
-"""The stages as they run: a stage that sees everything alone, or stages that batches go through with the same keys."""
-
-CHAIN = tuple(spec.name for leg in LEGS for spec in leg if leg[0].batch and leg[0].unit == "clips")
-"""The stages that clips go through batch by batch, none waiting for all of another."""
-
-BUILD_FILE = "build.json"
-
 REPLIES = "replies"
 """Folder below `work` where engines behind a server keep what they were answered."""
-
-
-@dataclass(frozen=True)
-class Tally:
-    """A stage's line in the funnel. `arrived = accepted + rejected + pending`, always."""
-
-    stage: str
-    arrived: int
-    accepted: int
-    rejected: dict[str, int]
-    pending: int
-    seconds: float
-    usage: Usage | None = None
-
-    def __post_init__(self) -> None:
-        done = self.accepted + sum(self.rejected.values())
-        if self.arrived != done + self.pending:
-            raise AssertionError(f"{self.stage}: {self.arrived} in, but {done} done and {self.pending} pending")
-
-
-def as_table(lines: Sequence[Tally]) -> list[dict[str, Any]]:
-    """Rows for a table: one a stage, with clips per second of work on record."""
-    return [
-        {
-            "stage": line.stage,
-            "in": line.arrived,
-            "accepted": line.accepted,
-            "rejected": line.rejected,
-            "pending": line.pending,
-            "seconds": round(line.seconds, 2),
-            "per_second": round((line.arrived - line.pending) / line.seconds, 2) if line.seconds else None,
-            "usage": line.usage.model_dump() if line.usage else None,
-        }
-        for line in lines
-    ]
 
 
 class Context:
@@ -182,7 +124,7 @@ class Context:
                 if hasattr(engine, "check"):
                     engine.check()
                 if engine is not None:
-                    self.pins(stage).check(kind, getattr(engine, "resolved", None))
+                    self.pins(stage).check(kind, getattr(engine, "resolved", None), begun=len(self.store(stage)) > 0)
 
     @property
     def models(self) -> dict[str, str]:
@@ -371,40 +313,3 @@ def _place(stage: str) -> int:
 
 def _stage_of(kind: type[Record]) -> str:
     return next(spec.name for spec in STAGES if spec.record is kind)
-
-
-_open: dict[str, Context] = {}
-_open_lock = threading.Lock()
-
-
-def open_build(settings: BuildSettings) -> Context:
-    """A fresh context, saved as `work/build.json` so that workers and later commands find it by the folder."""
-    context = Context(settings)
-    saved = {"settings": settings.model_dump(mode="json"), "fingerprints": context.fingerprints}
-    try:
-        context.folder.write(BUILD_FILE, (json.dumps(saved, indent=2) + "\n").encode())
-    except OSError as error:
-        raise UserError(f"cannot write to {context.out.root}: {error.strerror or error}; give another --out") from None
-    with _open_lock:
-        _open[settings.out] = context
-    return context
-
-
-def context_of(out: str) -> Context:
-    """The build saved under `out`; one per process. UserError where there has been no build."""
-    with _open_lock:
-        if out not in _open:
-            work = Folder(out).below("work")
-            try:
-                saved = json.loads(work.read(BUILD_FILE))
-                # A folder may have been moved, or named by another path: what the file says of `out` is history.
-                settings = validate(BuildSettings, {**saved["settings"], "out": out})
-                prints = {s.name: str(saved["fingerprints"][s.name]) for s in STAGES if s.version is not None}
-                if not all(re.fullmatch("[0-9a-f]{12}", value) for value in prints.values()):
-                    raise ValueError("not fingerprints")
-            except FileNotFoundError:
-                raise UserError(f"no build in {out}: run `matrix_data build SOURCE --out {out}` first") from None
-            except (ValueError, KeyError, TypeError, RecursionError):
-                raise UserError(f"{out}/work/{BUILD_FILE} is damaged: run the build command again") from None
-            _open[out] = Context(settings, prints)
-        return _open[out]

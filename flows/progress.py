@@ -12,8 +12,9 @@ from prefect.artifacts import create_table_artifact
 from prefect.logging import get_run_logger
 
 from flows.batches import Loss
-from flows.context import Context, Tally, as_table
+from flows.context import Context
 from flows.result import Result
+from flows.tally import Tally, as_table
 from schemas.text import one_line
 
 Watcher = Callable[[list[Tally]], None]

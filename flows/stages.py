@@ -7,7 +7,7 @@ from prefect import Flow, flow
 from prefect.client.schemas.objects import State
 
 from flows.build import RUNNER, pipeline
-from flows.context import open_build
+from flows.opened import open_build
 from flows.result import Result
 from flows.settings import BuildSettings
 from tasks.spec import StageSpec

@@ -9,7 +9,7 @@ from schemas.sample import Sample
 
 Split = Literal["train", "val"]
 
-DATASET_FILE, INDEX_FILE = "dataset.json", "index.parquet"
+DATASET_FILE, INDEX_FILE, CARD_FILE = "dataset.json", "index.parquet", "README.md"
 
 SHARD_PATTERN = r"^(train|val)-[0-9]{6}\.tar$"
 

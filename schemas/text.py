@@ -1,6 +1,7 @@
 """Text from outside: what of it may be a caption, and how any of it is shown on a terminal."""
 
 import re
+import unicodedata
 
 _UNFIT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 """Control and direction characters, and surrogates, which stand for what is no text."""
@@ -17,13 +18,20 @@ def one_line(text: object, limit: int) -> str:
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
-def caption_problem(text: str, limit: int) -> str | None:
-    """Why `text` cannot be a caption; None when it can. Text from outside may try to hide in control characters."""
-    found = _UNFIT.search(text)
-    if found and "\ud800" <= found[0] <= "\udfff":
-        return "the caption is not valid UTF-8"
-    if found:
-        return f"the caption holds the control character U+{ord(found[0]):04X}"
-    if len(text) > limit:
-        return f"the caption has {len(text)} characters, more than {limit}"
+def text_problem(text: str) -> str | None:
+    """What no text from outside may hold, as "holds …"; None where it is plain. Such text may try to hide."""
+    for char in text:
+        kind = unicodedata.category(char)
+        if kind == "Cs":
+            return "is not valid UTF-8"
+        if (kind == "Cc" and char not in "\t\n\r") or "\u202a" <= char <= "\u202e" or "\u2066" <= char <= "\u2069":
+            return f"holds the control character U+{ord(char):04X}"
     return None
+
+
+def caption_problem(text: str, limit: int) -> str | None:
+    """Why `text` cannot be a caption; None when it can."""
+    problem = text_problem(text)
+    if problem is None and len(text) > limit:
+        problem = f"has {len(text)} characters, more than {limit}"
+    return f"the caption {problem}" if problem else None

@@ -14,10 +14,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 from flows.batches import GaveUpError
 from flows.build import build
-from flows.context import RECORDED, Tally
+from flows.legs import RECORDED
 from flows.progress import ended, watchers
 from flows.result import Result
 from flows.settings import BuildSettings
+from flows.tally import Tally
 from tasks.errors import InfrastructureError, UserError
 from tasks.store.folder import Folder
 
@@ -46,7 +47,7 @@ def run_build(settings: BuildSettings, console: Console) -> Result:
                 raise found
     except (GaveUpError, InfrastructureError, OSError, httpx.HTTPError) as error:
         if results:  # all work was done when Prefect's server was no more
-            console.print(f"Prefect's server failed at the end of the run: {text_of(error)}", highlight=False)
+            console.print(f"Prefect's server failed at the end of the run: {text_of(error)}", markup=False)
         elif full := full_disk(error, settings.out):
             raise UserError(f"{full}; {AGAIN}") from error
         else:

@@ -15,7 +15,7 @@ from flows.cli.look import funnel_lines
 from flows.cli.prefect_home import use_local_prefect
 from flows.cli.preflight import preflight
 from flows.cli.world import score_build
-from flows.context import context_of
+from flows.opened import context_of
 from flows.resume import resume_command
 from flows.settings import load_settings
 from tasks.errors import UserError

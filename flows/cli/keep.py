@@ -5,7 +5,9 @@ from typing import Annotated
 import typer
 
 from flows.cli.base import NOTHING, Json, Out, app, emit
-from flows.context import BUILD_FILE, RECORDED, REPLIES, context_of
+from flows.context import REPLIES
+from flows.legs import RECORDED
+from flows.opened import BUILD_FILE, context_of
 from schemas import Reason
 from schemas.dataset import DATASET_FILE
 from tasks.dataset.check import verify as verify_dataset
@@ -90,6 +92,8 @@ def collect_garbage(out: str, dry_run: bool) -> list[str]:
     context = context_of(out)
     gone = []
     with build_lock(out):
+        known = {*RECORDED, REPLIES, "prefect"}
+        gone += [n for n in context.folder.names() if n not in known and context.folder.names(n)]
         for stage in RECORDED:
             now = context.fingerprints[stage]
             gone += [f"{stage}/{name}" for name in context.folder.names(stage) if name != now]

@@ -5,7 +5,10 @@ from typing import Annotated, Any
 import typer
 
 from flows.cli.base import Json, Out, app, emit
-from flows.context import RECORDED, SPECS, Context, Tally, as_table, context_of
+from flows.context import Context
+from flows.legs import RECORDED, SPECS
+from flows.opened import context_of
+from flows.tally import Tally, as_table
 from schemas import Row
 from tasks.errors import UserError
 from tasks.media.overlay import contact_sheet

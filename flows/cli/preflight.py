@@ -1,6 +1,7 @@
 """What can go wrong before the first clip, found before Prefect starts."""
 
-from flows.context import SPECS, Context
+from flows.context import Context
+from flows.legs import SPECS
 from flows.settings import BuildSettings
 from tasks.errors import UserError
 from tasks.select.names import Names

@@ -7,7 +7,9 @@ from typing import Annotated
 import typer
 
 from flows.cli.base import Json, Out, app, emit
-from flows.context import RECORDED, SPECS, Context, context_of
+from flows.context import Context
+from flows.legs import RECORDED, SPECS
+from flows.opened import context_of
 from schemas import Reason
 from tasks.errors import UserError
 from tasks.outcome import Case

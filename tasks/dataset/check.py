@@ -8,11 +8,10 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 
-from schemas.dataset import DATASET_FILE, INDEX_FILE, SHARD_PATTERN, DatasetFile, IndexRow, ShardInfo
+from schemas.dataset import CARD_FILE, DATASET_FILE, INDEX_FILE, SHARD_PATTERN, DatasetFile, IndexRow, ShardInfo
 from tasks.dataset.check_entry import entry_problems
 from tasks.dataset.reader import DatasetError, decode_index, one_line, read_dataset, read_raw
 from tasks.dataset.tar import TarError
-from tasks.shard.card import CARD_FILE
 from tasks.store.check import DAMAGE, Problem
 from tasks.store.folder import TEMPORARY, Folder
 

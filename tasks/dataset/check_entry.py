@@ -13,8 +13,8 @@ from schemas.dataset import INDEX_FILE, DatasetFile, IndexRow, ShardInfo
 from schemas.rle import run_lengths
 from tasks.dataset.idmap import decode_id_map, id_map
 from tasks.dataset.reader import Loaded, RawEntry, one_line, parse
+from tasks.dataset.split import split_of
 from tasks.media.clips import decode_mask
-from tasks.shard.groups import split_of
 from tasks.store.check import DAMAGE
 
 

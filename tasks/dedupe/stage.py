@@ -1,4 +1,4 @@
-"""Stage `dedupe`: leave out clips that look like an earlier one (docs/stages/ingest.md).
+"""Stage `dedupe`: leave out clips that look like an earlier one (docs/stages/dedupe.md).
 
 A barrier over all new clips. Exact copies are gone by then (stage `select`); this finds the same pictures in another
 size, codec or quality, by the perceptual hashes of evenly spaced frames.
@@ -76,8 +76,12 @@ def nearest_of(row: Row[Deduped]) -> str | None:
     """The most similar earlier clip where one is within the report distance; of a near-duplicate the one it repeats."""
     if row.payload:
         return row.payload.nearest
+    if row.reason is not Reason.NEAR_DUPLICATE:
+        return None
     found = _REPEATS.fullmatch(row.detail)
-    return found[1] if found else None
+    if found is None:
+        raise ValueError(f"{row.key} does not tell which clip it repeats: {row.detail!r}")
+    return found[1]
 
 
 _REPEATS = re.compile(r"[0-9.]+ of 64 bits from clip ([0-9a-f]{16})")

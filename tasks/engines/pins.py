@@ -29,8 +29,10 @@ class Pins:
         names = [n for n in self.folder.names() if n.startswith(PREFIX) and n.endswith(SUFFIX)]
         return {n.removeprefix(PREFIX).removesuffix(SUFFIX): self._kept(n) for n in names}
 
-    def check(self, kind: str, resolved: str | None) -> None:
+    def check(self, kind: str, resolved: str | None, begun: bool = True) -> None:
         """Hold `resolved`, one line, against what is on record, and put it there where nothing is yet.
+
+        begun: whether the stage has rows; while it has none, what is found now takes the place of what is on record.
 
         resolved: what the engine found (`engine.resolved`); None, of one whose settings leave nothing open, is not put
         on record. UserError where the stage was begun with something else.
@@ -39,6 +41,8 @@ class Pins:
             return
         name = f"{PREFIX}{kind}{SUFFIX}"
         with self._alone():
+            if not begun:
+                self.folder.remove(name)
             if name not in self.folder.names():
                 self._put(name, resolved)
         if (kept := self._kept(name)) != resolved:

@@ -15,10 +15,11 @@ from functools import lru_cache
 from types import new_class
 from typing import Annotated, Any, ClassVar, TypeVar, cast
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from schemas.base import Score5, Share
 from schemas.interaction import InteractionType
+from schemas.text import text_problem
 
 MAX_TRIPLETS = 64
 ID = "id[1-9][0-9]?"
@@ -39,6 +40,13 @@ class Part(BaseModel):
     """Base of replies and what they consist of."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*")
+    @classmethod
+    def _plain_text(cls, value: Any) -> Any:
+        if isinstance(value, str) and (problem := text_problem(value)):
+            raise ValueError(f"the text {problem}")
+        return value
 
     def prose(self) -> Iterator[tuple[str, str]]:
         """Name and text of every field of free text, those of the parts included."""

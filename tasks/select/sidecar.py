@@ -1,4 +1,4 @@
-"""Caption sidecars: tables in CSV, JSON, JSONL or Parquet, one row a video (docs/stages/scan.md).
+"""Caption sidecars: tables in CSV, JSON, JSONL or Parquet, one row a video (docs/stages/select.md).
 
 Which columns to read is worked out from the names found, or said by the settings. A row that cannot be used stays in
 the result with its problem, so that its video is rejected for that reason and not for having no caption.

@@ -1,4 +1,4 @@
-"""Stage `select`: one source per content, each with its caption (docs/stages/scan.md).
+"""Stage `select`: one source per content, each with its caption (docs/stages/select.md).
 
 A barrier: it runs when every new file has been hashed, because a duplicate or an ambiguous caption is known only then.
 The result does not depend on the order of anything that comes in.

@@ -6,8 +6,6 @@ did not have, such as the tracks of a third ID. The card declares them, so that 
 
 from schemas.dataset import DatasetFile
 
-CARD_FILE = "README.md"
-
 _SPLITS = {"train": "train", "val": "validation"}
 
 _TEXT = """\

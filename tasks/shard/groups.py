@@ -5,12 +5,11 @@ any number of steps, are a group. A video in the dataset keeps its group for goo
 out: new videos follow those in the dataset that they are linked to.
 """
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from schemas.dataset import Split
+from tasks.dataset.split import split_of
 
 
 @dataclass(frozen=True)
@@ -21,12 +20,6 @@ class Kin:
     """source_id by clip_id."""
     near: Mapping[str, str]
     """clip_id of the most similar earlier clip, for clips that have one (tasks/dedupe/stage.py, `nearest_of`)."""
-
-
-def split_of(group: str, val_share: float) -> Split:
-    """The side of a group, whatever else is in the dataset: by a hash, evenly spread over [0, 1)."""
-    place = int.from_bytes(hashlib.sha256(f"split {group}".encode()).digest()[:8], "big") / 2**64
-    return "val" if place < val_share else "train"
 
 
 def group_sources(kin: Kin, listed: Mapping[str, str], val_share: float) -> tuple[dict[str, str], dict[str, str]]:

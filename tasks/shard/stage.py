@@ -17,6 +17,7 @@ from pydantic import Field
 
 from schemas import SCHEMA_VERSION, Reason
 from schemas.dataset import (
+    CARD_FILE,
     DATASET_FILE,
     INDEX_FILE,
     SHARD_PATTERN,
@@ -29,13 +30,14 @@ from schemas.dataset import (
 )
 from schemas.settings import Settings
 from tasks.dataset.reader import DatasetError, decode_index, encode_index, read_dataset
+from tasks.dataset.split import split_of
 from tasks.dataset.tar import TarWriter, padded
 from tasks.dedupe.stage import nearest_of
 from tasks.errors import Reject, UserError
 from tasks.outcome import Case
-from tasks.shard.card import CARD_FILE, card
+from tasks.shard.card import card
 from tasks.shard.entry import RESULTS, Entry, build_entry
-from tasks.shard.groups import Kin, group_sources, split_of
+from tasks.shard.groups import Kin, group_sources
 from tasks.spec import StageSpec, Work
 from tasks.store.folder import TEMPORARY, Folder
 
@@ -281,7 +283,11 @@ def _whole(work: Work) -> list[str]:
     )
     # What ingest made is gone: the next build makes it again.
     ingest.forget(ingest.leading_to(c.key for c in done.left_out if c.reason is Reason.CLIP_LOST))
-    return [f"{clip.key} is in no shard: {clip.reason}: {clip.detail}" for clip in done.left_out]
+    told = []
+    for reason in sorted({clip.reason for clip in done.left_out}):
+        out = [clip for clip in done.left_out if clip.reason is reason]
+        told.append(f"{len(out)} accepted clips are in no shard: {reason}, as {out[0].key}: {out[0].detail}")
+    return told
 
 
 SPEC = StageSpec(

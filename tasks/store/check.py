@@ -11,8 +11,9 @@ import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from schemas.text import one_line
+from tasks.errors import InfrastructureError, UserError
 from tasks.store.folder import TEMPORARY, Folder
-from tasks.store.parts import TORN, read_through
+from tasks.store.parts import TORN, DamagedPart, open_part, read_through
 
 DAMAGE = (
     ValidationError,
@@ -70,22 +71,22 @@ def _walk(folder: Folder, name: str) -> Iterator[str]:
 
 
 def _part(work: Folder, name: str) -> Iterator[Problem]:
+    folder, _, base = name.rpartition("/")
     try:
-        with work.open(name) as stream:
-            parts = pq.ParquetFile(stream, page_checksum_verification=True)
-            read_through(parts)
+        with open_part(work.below(folder), base, None) as part:
+            read_through(part)
             if name.startswith("ingest/"):
-                yield from _clips(work, name, parts)
-    except DAMAGE as error:
-        yield Problem(
-            name, f"torn or no Parquet ({one_line(error, 300)}): delete it, and the next build makes its rows again"
-        )
+                yield from _clips(work, name, part)
+    except (DamagedPart, UserError) as error:
+        yield Problem(name, str(error))
+    except (InfrastructureError, OSError) as error:
+        yield Problem(name, f"could not be read now, which says nothing of the part: {one_line(error, 200)}")
 
 
-def _clips(work: Folder, name: str, parts: pq.ParquetFile) -> Iterator[Problem]:
+def _clips(work: Folder, name: str, part: pq.ParquetFile) -> Iterator[Problem]:
     """Clips that a part of ingest has on record and that are no longer there."""
-    for rows in parts.iter_batches(columns=["payload.clips.list.element.path"]):
+    for rows in part.iter_batches(columns=["payload.clips.list.element.path"]):
         for payload in rows.column("payload").to_pylist():
             for clip in payload["clips"] if payload else ():
                 if not work.exists(clip["path"]):
-                    yield Problem(name, f"{clip['path']} is gone: delete this part, and the next build makes it again")
+                    yield Problem(name, f"{clip['path']} is gone: the next build makes it again when it is needed")

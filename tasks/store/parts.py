@@ -75,8 +75,8 @@ class _Stream:
 
 
 @contextmanager
-def open_part(folder: Folder, name: str, row_type: type[Row[Any]]) -> Iterator[pq.ParquetFile]:
-    """A part for reading; what is read within the block is judged too.
+def open_part(folder: Folder, name: str, row_type: type[Row[Any]] | None) -> Iterator[pq.ParquetFile]:
+    """A part for reading; what is read within the block is judged too. row_type: what it must hold; None for any.
 
     Raises DamagedPart, UserError and OSError or InfrastructureError as the module says; FileNotFoundError where it is
     gone.
@@ -91,15 +91,15 @@ def open_part(folder: Folder, name: str, row_type: type[Row[Any]]) -> Iterator[p
     try:
         with opened:
             part = pq.ParquetFile(stream, page_checksum_verification=True)
-            _check_columns(folder.path(name), part, row_type)
+            if row_type is not None:
+                _check_columns(folder.path(name), part, row_type)
             yield part
     except (MemoryError, pa.ArrowCancelled):
         raise
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         if stream.failure is None:
             raise DamagedPart(
-                f"{folder.path(name)} is damaged ({_told(error)}): its clips are pending, and the next build sets it "
-                "aside and does them again"
+                f"{folder.path(name)} is damaged ({_told(error)}): a build sets it aside and does its clips again"
             ) from error
         if isinstance(stream.failure, OSError):
             raise stream.failure from None

@@ -88,15 +88,14 @@ class StageStore(StageReader[R]):
                 with self.folder.create(_name(old)) as stream:
                     write_part(stream, self._tables(self._index.places), arrow_schema(self.row_type))
             except DamagedPart:
-                self.mend()
-                return
+                return  # `mend` sees to it, and the next build merges
             # A kill here leaves doubles of equal rows, which readers drop.
             for name in old:
                 self.folder.remove(name)
             self.refresh()
 
     def mend(self) -> list[str]:
-        """Set aside those of the `damaged` parts that a second, whole look finds damaged too; returns their names.
+        """Set aside those of the `damaged` parts that a second, whole look finds damaged too; a line for each.
 
         They keep their bytes under another name, and their clips are done again.
         """
@@ -109,9 +108,9 @@ class StageStore(StageReader[R]):
                 try:
                     with open_part(self.folder, name, self.row_type) as part:
                         read_through(part)
-                except DamagedPart:
+                except DamagedPart as error:
                     self.folder.move(name, f"{TORN}{name}")
-                    aside.append(name)
+                    aside.append(f"{self.stage}: {error}; kept as {TORN}{name}")
                 del self.damaged[name]
             self.refresh()
             return aside

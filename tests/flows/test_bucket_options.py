@@ -5,7 +5,8 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from flows.batches import run_batch
-from flows.context import SPECS, Context
+from flows.context import Context
+from flows.legs import SPECS
 from flows.settings import load_settings
 from tests.builders import draw, encode_mp4
 from tests.flows.building import QUICK

@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from flows.context import RECORDED, context_of
+from flows.legs import RECORDED
+from flows.opened import context_of
 from schemas import Curated, Verified
 from tasks.world import render_bucket
 from tests.flows.building import QUICK, dataset_files, sidecar

@@ -6,7 +6,7 @@ import traceback
 import pytest
 
 from flows.build import build
-from flows.context import open_build
+from flows.opened import open_build
 from flows.settings import load_settings
 from tasks.errors import UserError
 from tests.tasks.store.test_credentials import LEAKING, OPTIONS, SECRET

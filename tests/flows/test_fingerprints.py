@@ -6,7 +6,8 @@ import pytest
 
 from benchmarks.rows import fill, key_of
 from flows.batches import run_batch
-from flows.context import RECORDED, SPECS, Context
+from flows.context import Context
+from flows.legs import RECORDED, SPECS
 from flows.settings import BuildSettings, load_settings
 from tasks.engines.registry import EngineSpec
 from tasks.stages import STAGES

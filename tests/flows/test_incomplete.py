@@ -6,7 +6,8 @@ from prefect.client.schemas.objects import StateType
 from prefect.settings import PREFECT_API_URL, PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
 
 from flows.build import build
-from flows.context import Context, context_of
+from flows.context import Context
+from flows.opened import context_of
 from flows.settings import load_settings
 from tasks.errors import InfrastructureError
 

@@ -4,7 +4,7 @@ import pytest
 from prefect.settings import PREFECT_API_URL, PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
 
 from flows.build import build
-from flows.context import context_of
+from flows.opened import context_of
 from flows.settings import load_settings
 from tasks.engines import registry
 from tasks.engines.embedded.detector import EmbeddedDetector

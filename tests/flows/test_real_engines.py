@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from flows.cli.base import NOTHING
-from flows.context import context_of
+from flows.opened import context_of
 from tasks.engines.base import Message
 from tasks.engines.embedded.language import EmbeddedLanguage
 from tasks.engines.replies import CountReply, DescribeReply, ScoreReply, TripletsReply

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.context import context_of
+from flows.opened import context_of
 from schemas import Box, Captioned, Curated, Tracked
 from tasks.media.clips import decode_mask
 from tasks.world.score.truth_masks import bounding_box, box_iou

@@ -10,9 +10,10 @@ from prefect.runtime import flow_run
 from prefect.settings import PREFECT_API_URL, PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
 
 from benchmarks.rows import fill, key_of, payload_of
-from flows import context as contexts
+from flows import opened
 from flows.build import go, tasks_of
-from flows.context import CHAIN
+from flows.context import Context
+from flows.legs import CHAIN
 from flows.progress import Gauge
 from flows.settings import BuildSettings, RunSettings
 from tasks.errors import InfrastructureError, StopRun
@@ -48,7 +49,7 @@ def test_a_stage_carries_its_tag_only_where_the_server_limits_it():
     assert all((task.retries, task.retry_delay_seconds) == (1, 0) for task in tasks.values())
 
 
-class Faltering(contexts.Context):
+class Faltering(Context):
     """A build in which every batch meets an infrastructure failure once."""
 
     def __init__(self, settings):
@@ -66,7 +67,7 @@ class Faltering(contexts.Context):
 def test_each_batch_is_a_named_run_that_is_tried_again_and_the_funnel_grows_meanwhile(api, tmp_path, monkeypatch):
     build = Faltering(BuildSettings(source=str(tmp_path), out=str(tmp_path / "out"), run=RUN))
     fill(build, CLIPS, stages=())
-    monkeypatch.setitem(contexts._open, build.settings.out, build)
+    monkeypatch.setitem(opened._open, build.settings.out, build)
     monkeypatch.setattr("flows.progress.ARTIFACT_EVERY_S", 0.0)
     monkeypatch.setattr("flows.progress.WATCH_EVERY_S", 0.0)
     monkeypatch.setattr("flows.progress.COUNT_SHARE", float("inf"))
@@ -104,7 +105,7 @@ class Refused(Faltering):
 def test_what_every_further_try_would_meet_is_not_tried_again_and_ends_the_run(api, tmp_path, monkeypatch):
     build = Refused(BuildSettings(source=str(tmp_path), out=str(tmp_path / "out"), run=RUN))
     fill(build, CLIPS, stages=())
-    monkeypatch.setitem(contexts._open, build.settings.out, build)
+    monkeypatch.setitem(opened._open, build.settings.out, build)
     keys = sorted(key_of("clip", n) for n in range(CLIPS))
     tries = []
     process = build.process

@@ -8,8 +8,8 @@ import sentencepiece
 from transformers import PreTrainedTokenizerFast, T5TokenizerFast
 
 from matrix_train.allocator import keep_freed_memory
+from tasks.dataset.split import split_of
 from tasks.outcome import Case
-from tasks.shard.groups import split_of
 from tasks.shard.stage import ShardSettings
 from tasks.store.folder import Folder
 from tests.builders import make_case, make_dataset

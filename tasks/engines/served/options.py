@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections.abc import Iterator
 from typing import ClassVar, Literal
 from urllib.parse import urlsplit
 
@@ -17,6 +18,15 @@ OURS = frozenset({"model", "messages", "response_format", "temperature", "seed",
 """Fields of a request that `extra_body` may not set."""
 
 _SECRET_NAME = re.compile(r"api.?key|authorization|password|secret|^token$|auth.?token|bearer", re.IGNORECASE)
+
+
+def _names_in(value: JsonValue) -> Iterator[str]:
+    """Every key of a JSON value, however deep."""
+    for name, below in value.items() if isinstance(value, dict) else ():
+        yield name
+        yield from _names_in(below)
+    for below in value if isinstance(value, list) else ():
+        yield from _names_in(below)
 
 
 class ServedOptions(EngineOptions):
@@ -100,7 +110,7 @@ class ServedOptions(EngineOptions):
     def _nothing_of_ours(cls, value: dict[str, JsonValue]) -> dict[str, JsonValue]:
         if taken := sorted(OURS & set(value)):
             raise ValueError(f"{taken[0]} is set by us: use the option of that name, if there is one")
-        if secret := sorted(name for name in value if _SECRET_NAME.search(name)):
+        if secret := sorted(name for name in _names_in(value) if _SECRET_NAME.search(name)):
             raise ValueError(f"{secret[0]} looks like a secret: put the key into an environment variable (api_key_env)")
         return value
 

@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 from benchmarks.rows import fill
-from flows.context import open_build
+from flows.opened import open_build
 from flows.settings import load_settings
 
 WITHOUT = """

@@ -5,15 +5,16 @@ from pathlib import Path
 import pytest
 
 from benchmarks.rows import fill
-from flows import context as contexts
+from flows import opened
 from flows.cli.keep import collect_garbage
-from flows.context import Context, open_build
+from flows.context import Context
+from flows.opened import open_build
 from flows.settings import BuildSettings
 
 
 @pytest.fixture
 def context(tmp_path, monkeypatch) -> Context:
-    monkeypatch.setattr(contexts, "_open", {})
+    monkeypatch.setattr(opened, "_open", {})
     context = open_build(BuildSettings(source=str(tmp_path), out=str(tmp_path / "out")))
     fill(context, 3, stages=("caption",))
     return context

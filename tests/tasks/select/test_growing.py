@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from flows.batches import run_batch
-from flows.context import SPECS, Context
+from flows.context import Context
+from flows.legs import SPECS
 from flows.settings import load_settings
 from schemas import Reason
 from tasks.select.sidecar import NAMED_ORPHANS

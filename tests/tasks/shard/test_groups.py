@@ -8,8 +8,9 @@ from schemas import Reason
 from schemas.dataset import IndexRow
 from tasks.dataset.check import verify
 from tasks.dataset.reader import decode_index
+from tasks.dataset.split import split_of
 from tasks.outcome import Case
-from tasks.shard.groups import Kin, group_sources, split_of
+from tasks.shard.groups import Kin, group_sources
 from tasks.shard.stage import DatasetSummary, ShardSettings, write_dataset
 from tasks.store.folder import Folder
 from tests.builders import FINGERPRINTS, kin_of, make_case

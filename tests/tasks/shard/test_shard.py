@@ -22,10 +22,10 @@ from schemas import Captioned, Curated, Sample, Tracked, TrackFile, Verified
 from schemas.dataset import SUFFIXES
 from schemas.palette import colour
 from tasks.dataset.reader import decode_index, read_dataset, read_raw, stream
+from tasks.dataset.split import split_of
 from tasks.errors import UserError
 from tasks.media.clips import decode_mask
 from tasks.outcome import Case
-from tasks.shard.groups import split_of
 from tasks.shard.stage import ShardSettings, write_dataset
 from tasks.store.folder import Folder
 from tests.builders import FINGERPRINTS, VERBS, kin_of, make_case, make_dataset

@@ -14,7 +14,8 @@ from typing import Any
 
 from flows.batches import run_batch
 from flows.cli.world import outcomes, reached
-from flows.context import SPECS, Context
+from flows.context import Context
+from flows.legs import SPECS
 from flows.settings import BuildSettings
 from schemas import Captioned, Curated, Tracked, Verified
 from tasks.media.clips import decode_mask
