@@ -93,7 +93,7 @@ def collect_garbage(out: str, dry_run: bool) -> list[str]:
     gone = []
     with build_lock(out):
         known = {*RECORDED, REPLIES, "prefect"}
-        gone += [n for n in context.folder.names() if n not in known and context.folder.names(n)]
+        gone += [n for n in context.folder.names() if n not in known and context.folder.is_folder(n)]
         for stage in RECORDED:
             now = context.fingerprints[stage]
             gone += [f"{stage}/{name}" for name in context.folder.names(stage) if name != now]

@@ -42,6 +42,9 @@ class Folder:
         sub.fs, sub.root, sub.local = self.fs, self.path(name), self.local
         return sub
 
+    def is_folder(self, name: str) -> bool:
+        return bool(self.fs.isdir(self.path(name)))
+
     def exists(self, name: str) -> bool:
         return bool(self.fs.exists(self.path(name)))
 

@@ -99,7 +99,8 @@ def open_part(folder: Folder, name: str, row_type: type[Row[Any]] | None) -> Ite
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         if stream.failure is None:
             raise DamagedPart(
-                f"{folder.path(name)} is damaged ({_told(error)}): a build sets it aside and does its clips again"
+                f"{folder.path(name)} is damaged ({_told(error)}): its clips are pending, and the next build sets it "
+                "aside and does them again"
             ) from error
         if isinstance(stream.failure, OSError):
             raise stream.failure from None

@@ -108,9 +108,11 @@ class StageStore(StageReader[R]):
                 try:
                     with open_part(self.folder, name, self.row_type) as part:
                         read_through(part)
-                except DamagedPart as error:
+                except DamagedPart:
                     self.folder.move(name, f"{TORN}{name}")
-                    aside.append(f"{self.stage}: {error}; kept as {TORN}{name}")
+                    aside.append(
+                        f"{self.stage}: {name} was damaged and is kept as {TORN}{name}; its clips are done again"
+                    )
                 del self.damaged[name]
             self.refresh()
             return aside

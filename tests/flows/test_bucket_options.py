@@ -8,6 +8,7 @@ from flows.batches import run_batch
 from flows.context import Context
 from flows.legs import SPECS
 from flows.settings import load_settings
+from tasks.store.lock import build_lock
 from tests.builders import draw, encode_mp4
 from tests.flows.building import QUICK
 
@@ -44,7 +45,8 @@ def test_listed_hashed_matched_and_cut_with_the_same_options(bucket, tmp_path):
     )
     build = Context(settings)
     (found,) = run_batch(build, "scan", list(build.listing))
-    SPECS["select"].whole(build.at_work("select"))
+    with build_lock(settings.out):
+        SPECS["select"].whole(build.at_work("select"))
     (source,) = build.store("select").links()
     assert run_batch(build, "ingest", [source]) == [source]
     assert found and build.arrived("dedupe")

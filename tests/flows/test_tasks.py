@@ -18,6 +18,7 @@ from flows.progress import Gauge
 from flows.settings import BuildSettings, RunSettings
 from tasks.errors import InfrastructureError, StopRun
 from tasks.outcome import settle
+from tasks.store.lock import build_lock
 
 CLIPS = 6
 RUN = RunSettings(batch=4, workers=2, retries=1, retry_delay_s=0)
@@ -75,7 +76,8 @@ def test_each_batch_is_a_named_run_that_is_tried_again_and_the_funnel_grows_mean
 
     @flow
     def chain():
-        go(build, Gauge(build), tasks_of(CHAIN, RUN), keys)
+        with build_lock(build.settings.out):
+            go(build, Gauge(build), tasks_of(CHAIN, RUN), keys)
         return str(flow_run.id)
 
     run_id = chain()

@@ -24,7 +24,7 @@ def test_the_embedded_engines_need_nothing():
 def test_one_bad_engine_does_not_hide_the_others():
     found = findings("engines.detector.name=grounding_dyno", "engines.tracker.options={size: 3}")
     assert {what for what, f in found.items() if not f.ok} == {"detector", "tracker"}
-    assert "grounding_dyno" in found["detector"].detail and "takes none" in found["tracker"].detail
+    assert "grounding_dyno" in found["detector"].detail and "unknown setting" in found["tracker"].detail
     assert all("\n" not in f.detail for f in found.values())
 
 

@@ -148,7 +148,7 @@ def test_a_protocol_that_is_not_installed(matrix_data, tmp_path):
 
 def test_a_message_is_one_line_whatever_is_in_it(matrix_data, tmp_path):
     ended = matrix_data("build", tmp_path / "a\nb\x1b[31m[red]:bomb:", "--out", tmp_path / "out")
-    one_line(ended, "a b\\x1b[31m[red]:bomb:")
+    one_line(ended, "a\\nb\\x1b[31m[red]:bomb:")
 
 
 def test_a_build_json_that_nests_without_end(matrix_data, tmp_path):

@@ -35,7 +35,7 @@ def test_a_store(tmp_path: Path) -> None:
         "ground/abc/torn-part-3.parquet",
         "ingest/abc/clips/.tmp-1-x.mp4",
     ]
-    assert all("torn or no Parquet" in line and "the next build makes its rows again" in line for line in lines[:2])
+    assert all("is damaged" in line and "the next build sets it aside" in line for line in lines[:2])
 
 
 def test_normalised_clips_that_are_gone(tmp_path: Path) -> None:
@@ -51,7 +51,7 @@ def test_normalised_clips_that_are_gone(tmp_path: Path) -> None:
     assert verify_store(work) == []
     work.remove(clips[1].path)
     (line,) = [str(p) for p in verify_store(work)]
-    assert clips[1].path in line and line.endswith("is gone: delete this part, and the next build makes it again")
+    assert clips[1].path in line and line.endswith("is gone: the next build makes it again when it is needed")
 
 
 def test_a_folder_that_is_none(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from flows.settings import BuildSettings
 from schemas import Captioned, Curated, Tracked, Verified
 from tasks.media.clips import decode_mask
 from tasks.outcome import Case
+from tasks.store.lock import build_lock
 from tasks.world import load_truth
 from tasks.world.score.davis import region_iou
 from tasks.world.score.score import SAME, Score, score
@@ -64,7 +65,8 @@ class World:
         """Everything up to `caption`, with the embedded language model, whose F1 on `plain` is 1."""
         build = Given(self.settings)
         self.run(build, "scan")
-        SPECS["select"].whole(build.at_work("select"))
+        with build_lock(self.settings.out):
+            SPECS["select"].whole(build.at_work("select"))
         self.run(build, "ingest")
         SPECS["dedupe"].whole(build.at_work("dedupe"))
         self.run(build, "caption")
