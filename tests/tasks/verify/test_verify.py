@@ -113,12 +113,6 @@ def test_exclusion_does_not_reach_other_classes():
     assert [a.box.x0 for a in row.payload.anchors] == [4.0, 4.0]
 
 
-def test_the_detector_gets_class_nouns_once_and_nothing_else():
-    boxes = Boxes(PAIR_BOXES)
-    run(make_case({**PAIR, "id3": "cup"}, [("id1", "id2"), ("id1", "id3")]), boxes, Judge(lambda _: None))
-    assert boxes.asked == [(("man", "cup"), 5, (8, HEIGHT, WIDTH, 3))]
-
-
 def test_frames_are_sampled_evenly_and_anchors_carry_clip_frames():
     assert sample_frames(49, 8) == (0, 7, 14, 21, 27, 34, 41, 48)
     assert sample_frames(5, 8) == (0, 1, 2, 3, 4)
@@ -238,12 +232,6 @@ def test_an_id_whose_partners_all_failed_goes_too():
     assert {d.what: d.reason for d in row.payload.dropped}["id3"] == "no_interaction"
 
 
-def test_no_interaction_left_rejects_the_clip_and_says_why():
-    row = run(make_case({"id1": "man", "id2": "cup"}, [("id1", "id2")]), Boxes([]), Judge(lambda _: None))
-    assert (row.status, row.reason) == (Status.REJECTED, Reason.UNGROUNDED)
-    assert "the detector found no man, cup" in row.detail
-
-
 def test_tries_per_id_are_bounded():
     many = [Proposal(f, "man", box_at(x), 0.5) for f in range(8) for x in (0, 12, 24, 36)]
     judge = Judge(lambda _: None)
@@ -258,27 +246,6 @@ def test_records_keep_the_verdicts_that_gave_an_anchor_whatever_the_limit():
     row = run(make_case(PAIR, [("id1", "id2")]), Boxes(boxes), judge, keep_verdicts=3)
     assert [v.assigned_id for v in row.payload.verdicts] == [None, "id1", "id2"]
     assert row.payload.verdicts[0].candidate.box.x0 == 0
-
-
-def test_boxes_are_cut_to_the_frame_and_specks_are_left_out():
-    boxes = [
-        Proposal(0, "man", Box(x0=-5, y0=-5, x1=12, y1=200), 1.5),
-        Proposal(0, "man", Box(x0=WIDTH + 1, y0=0, x1=WIDTH + 9, y1=9), 0.9),
-        Proposal(0, "man", Box(x0=30, y0=10, x1=50, y1=40), 0.8),
-    ]
-    row = run(make_case(PAIR, [("id1", "id2")]), Boxes(boxes), Judge(lambda r: r.candidates[0].id))
-    first, second = row.payload.anchors
-    assert first.box == Box(x0=0, y0=0, x1=12, y1=HEIGHT) and first.score == 1
-    assert second.box.x0 == 30
-
-
-def test_a_detector_that_answers_for_another_noun_is_a_failed_attempt():
-    class Wrong(Boxes):
-        def propose(self, frames: Frames, nouns: Sequence[str], limit: int) -> list[Proposal]:
-            return super().propose(frames, [*nouns, "zebra"], limit)
-
-    row = run(make_case(PAIR, [("id1", "id2")]), Wrong([Proposal(0, "zebra", box_at(4), 0.9)]), Judge(lambda _: None))
-    assert row.status is Status.FAILED and "zebra" in row.detail
 
 
 def test_the_crop_has_a_margin_and_stops_at_the_edge():

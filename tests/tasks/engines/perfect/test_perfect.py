@@ -67,6 +67,25 @@ def test_the_verifier_puts_swapped_boxes_right(world, say):
     assert blind.wanted >= 6 and blind.recovered < 0.9  # there is something to put right
 
 
+def test_a_change_of_verifier_asks_no_detector_again(world, monkeypatch):
+    asked = []
+    propose = PerfectDetector.propose
+
+    def counted(self, frames, nouns, limit):
+        asked.append(len(frames))
+        return propose(self, frames, nouns, limit)
+
+    monkeypatch.setattr(PerfectDetector, "propose", counted)
+    dial = Dial(missed=0.05, seed=5)
+    first = world.go(dial, stages=("propose", "verify"))
+    clips = first.tally("propose").arrived
+    assert len(asked) == clips > 0
+    other = world.go(dial, BlindVerifier(), stages=("propose", "verify"))
+    assert len(asked) == clips, "its boxes are on record"
+    assert other.tally("verify").arrived == first.tally("verify").arrived
+    assert other.fingerprints["verify"] != first.fingerprints["verify"]
+
+
 def test_every_box_swapped_leaves_no_wrong_anchor(world):
     """Where all boxes of a pair are each other's, both are found all the same: one-to-one works both ways."""
     found = anchored(world.go(Dial(swapped=1.0), stages=("propose", "verify")), world)
