@@ -10,6 +10,7 @@ import av
 from av.codec.context import CodecContext
 from av.container import InputContainer
 from av.video.codeccontext import VideoCodecContext
+from av.video.reformatter import ColorPrimaries, ColorTrc
 from av.video.stream import VideoStream
 
 from schemas import Reason
@@ -59,6 +60,10 @@ class Recording:
         except (av.FFmpegError, ValueError) as error:
             raise Reject(Reason.UNDECODABLE, f"no video container: {text_of(error)}") from error
         self.stream = main_video(self.container, min_side)
+        codec = self.stream.codec_context
+        self._colours = codec.color_trc, codec.color_primaries, codec.colorspace
+        self.pixel_aspect = Fraction(self.stream.sample_aspect_ratio or 1)
+        """Width of a pixel over its height; 1 where the file says nothing."""
         self.read(self.stream)
         self.spliced = self.container.format.name in _SPLICED
         self.times_are_guessed = self._times_are_guessed()
@@ -121,7 +126,14 @@ class Recording:
             self.refused, self.useless = self.refused + self.useless, 0
             self._ends.extend(self._good)
             self._good = []
+        for frame in frames:
+            self._colour(frame)
         return frames
+
+    def _colour(self, frame: av.VideoFrame) -> None:
+        """Say of a frame that says nothing of its colours what the container says (ProRes of telephones)."""
+        if frame.color_trc == ColorTrc.UNSPECIFIED and frame.color_primaries == ColorPrimaries.UNSPECIFIED:
+            frame.color_trc, frame.color_primaries, frame.colorspace = self._colours
 
     def rest(self) -> Section | None:
         """What of the section was of no use so far, and may be once it is opened anew."""
@@ -144,11 +156,6 @@ class Recording:
     def rate(self) -> Fraction:
         """Average frame rate in 1/s by the header."""
         return Fraction(self.stream.average_rate or self.stream.guessed_rate or _DEFAULT_RATE)
-
-    @property
-    def pixel_aspect(self) -> Fraction:
-        """Width of a pixel over its height; 1 where the file says nothing."""
-        return Fraction(self.stream.sample_aspect_ratio or 1)
 
     @property
     def tick(self) -> Fraction:

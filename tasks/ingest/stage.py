@@ -250,7 +250,7 @@ def _remarks(store: StageStore[Ingested]) -> list[str]:
 
 SPEC = StageSpec(
     name="ingest",
-    version=3,
+    version=4,
     settings=IngestSettings,
     record=Ingested,
     batch=_batch,
