@@ -60,7 +60,7 @@ def _report(order: Order, clips: list[bytes]) -> Report:
     max_gap = Fraction(settings.max_gap_s).limit_denominator(1000)
     decoder = Decoder(f"/proc/self/fd/{file}", settings.min_side, max_gap)
     taker = WindowTaker(
-        Fitter(settings.width, settings.height, decoder.pixel_aspect), settings.frames, _rate(settings),
+        Fitter(settings.width, settings.height), settings.frames, _rate(settings),
         settings.max_windows_per_scene, settings.max_windows_per_source, settings.min_motion,
     )  # fmt: skip
     pieces = []
@@ -123,7 +123,7 @@ def scenes(decoder: Decoder, settings: IngestSettings) -> Iterator[tuple[Shown, 
     """Every frame, with whether a scene begins at it. Damage, a jump of the clock and a new size end a scene too."""
     cuts, before = None, None
     for shown in _pictures(decoder):
-        same_size = before is not None and _size(before) == _size(shown)
+        same_size = before is not None and _form(before) == _form(shown)
         if cuts and not (same_size and shown.sound and not shown.jump):
             yield from cuts.rest()
             cuts = None
@@ -137,6 +137,10 @@ def scenes(decoder: Decoder, settings: IngestSettings) -> Iterator[tuple[Shown, 
         before = shown
     if cuts:
         yield from cuts.rest()
+
+
+def _form(shown: Shown) -> tuple[int, int, Fraction]:
+    return *_size(shown), shown.pixel_aspect
 
 
 def _size(shown: Shown) -> tuple[int, int]:

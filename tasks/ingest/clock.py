@@ -16,6 +16,9 @@ _REMEMBERED = 8
 _OUT_OF_LINE = 4
 """A step longer than so many times the median of those is a jump, and not a slow source."""
 
+_SHARE_AT_KEY = 4
+"""Where streams are joined, or go on after a loss, a key frame follows. There a step so much shorter is a jump too."""
+
 
 class Jump(Enum):
     NONE = 0
@@ -35,7 +38,7 @@ class Clock:
     usual: Fraction
     """Seconds that a frame lasts, by the header; from the second frame on, the step before."""
     max_gap: Fraction
-    """Shorter steps are never a jump, in seconds."""
+    """Shorter steps are no jump, in seconds; at key frames a quarter of it."""
     jumps: int = 0
     end: Fraction = Fraction(0)
     """When the latest frame leaves the screen."""
@@ -43,6 +46,8 @@ class Clock:
     _at: Fraction | None = None
     _began: bool = False
     _joined: bool = False
+    _between_keys: bool = False
+    """There are other frames than key frames, so that these tell something."""
     _steps: deque[Fraction] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
 
     def tick(self, at: Fraction | None, lasts: Fraction | None, key: bool) -> tuple[Fraction, Jump]:
@@ -51,15 +56,16 @@ class Clock:
         `at` and `lasts` are what the container says, None where it says nothing. A small step back is a jump only at a
         key frame, where a stream can be joined; elsewhere the time is merely wrong, and stands still instead.
         """
-        jump = Jump.NONE
+        jump, joined, self._joined = Jump.NONE, self._joined, False
         if not self._began:
             step = Fraction(0)
+        elif joined:
+            step, jump = self.usual, Jump.BACK
         elif at is None or self._at is None:
             step = self.usual
         else:
             step = at - self._at
-            jump = Jump.BACK if self._joined else self._jump(step, key)
-            self._joined = False
+            jump = self._jump(step, key)
             if step > 0 and jump is not Jump.BACK:
                 self._steps.append(step)
         if jump is Jump.NONE:
@@ -68,10 +74,11 @@ class Clock:
             self.jumps += 1
             step = self.usual
         if at is None:
-            self._at = None if self._at is None else self._at + step
+            self._at = None if joined or self._at is None else self._at + step
         elif self._at is None or at > self._at or jump is not Jump.NONE:
             self._at = at
         self._began = True
+        self._between_keys = self._between_keys or not key
         self._start += max(step, Fraction(0))
         self.end = self._start + (self.usual if lasts is None else lasts)
         return self._start, jump
@@ -83,7 +90,8 @@ class Clock:
     def _jump(self, step: Fraction, key: bool) -> Jump:
         if step < 0:
             return Jump.BACK if key or -step > self.max_gap else Jump.NONE
-        far = step > self.max_gap and step > _OUT_OF_LINE * median(self._steps or [self.usual])
+        least = self.max_gap / _SHARE_AT_KEY if key and self._between_keys else self.max_gap
+        far = step > least and step > _OUT_OF_LINE * median(self._steps or [self.usual])
         return Jump.AHEAD if far else Jump.NONE
 
 

@@ -3,7 +3,7 @@
 HDR is made in linear light: the transfer function undone (BT.2100: PQ, or HLG with its OOTF for a display of
 1000 cd/m²), highlights rolled off as in BT.2390 (EETF on the largest component, from 1000 to BT.2408's reference white,
 203 cd/m²), BT.2020 brought to BT.709 by BT.2087's matrix, encoded for BT.1886's gamma of 2.4. Whatever is darker than
-half of reference white keeps its light.
+half of reference white keeps its light. SDR of wider primaries (BT.2020, P3) is brought to BT.709's in light as well.
 """
 
 from functools import cache
@@ -41,6 +41,9 @@ _TO_BT709: dict[int, ArrayLike] = {
 }
 """Linear RGB to BT.709's primaries, all with white D65."""
 
+_WIDE = (ColorPrimaries.SMPTE432, ColorPrimaries.BT2020)
+"""What is seen to be pale where it is shown as BT.709. The others lie closer to it than cameras to one another."""
+
 Light = NDArray[np.float32]
 
 
@@ -59,13 +62,15 @@ class ToRgb:
         self._scaler = VideoReformatter()
 
     def __call__(self, frame: av.VideoFrame, width: int, height: int, by: Interpolation) -> NDArray[np.uint8]:
-        hdr = is_hdr(frame)
+        hdr, wide = is_hdr(frame), frame.color_primaries in _WIDE
         scaled = self._scaler.reformat(
-            frame, width, height, format="rgb48le" if hdr else "rgb24", threads=1, interpolation=by,
+            frame, width, height, format="rgb48le" if hdr or wide else "rgb24", threads=1, interpolation=by,
             src_colorspace=_matrix(frame), dst_color_range=ColorRange.JPEG,
         ).to_ndarray()  # fmt: skip
         if hdr:
             return tone_map(scaled.astype(np.uint16, copy=False), frame.color_trc, frame.color_primaries)
+        if wide:
+            return _encoded(_display()[scaled], frame.color_primaries)
         return scaled.astype(np.uint8, copy=False)
 
 
@@ -93,9 +98,20 @@ def tone_map(pixels: NDArray[np.uint16], transfer: int, primaries: int) -> NDArr
         light *= _PEAK * luma[..., None] ** np.float32(0.2)
     most = np.minimum(np.maximum(np.maximum(light[..., 0], light[..., 1]), light[..., 2]), np.float32(_PEAK))
     light *= _gains()[(np.sqrt(most / np.float32(_PEAK)) * (_GAINS - 1)).astype(np.int32)][..., None]
-    matrix = np.asarray(_TO_BT709.get(primaries, _TO_BT709[ColorPrimaries.BT2020]), np.float32)
+    return _encoded(light, primaries if primaries in _TO_BT709 else ColorPrimaries.BT2020)
+
+
+def _encoded(light: Light, primaries: int) -> NDArray[np.uint8]:
+    """Linear RGB [H, W, 3], 1 being white, to BT.709 for a standard screen."""
+    matrix = np.asarray(_TO_BT709[primaries], np.float32)
     codes = np.clip(light @ matrix.T, 0, 1) * 65535
     return np.asarray(_gamma()[codes.astype(np.uint16)])
+
+
+@cache
+def _display() -> Light:
+    """Light of each of 65536 code values of SDR on a standard screen, 1 being white."""
+    return ((np.arange(65536) / 65535) ** 2.4).astype(np.float32)
 
 
 @cache

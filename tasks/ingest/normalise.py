@@ -30,10 +30,8 @@ sources end in the middle of a window, whose frames then cost nothing."""
 class Fitter:
     """Turns, scales (cover) and crops (centre) frames to `width` × `height`."""
 
-    def __init__(self, width: int, height: int, pixel_aspect: Fraction = Fraction(1)) -> None:
-        """`pixel_aspect` is the width of a source pixel over its height."""
+    def __init__(self, width: int, height: int) -> None:
         self._size = (width, height)
-        self._aspect = pixel_aspect if _ANAMORPHIC[0] <= pixel_aspect <= _ANAMORPHIC[1] else Fraction(1)
         self._to_rgb = ToRgb()
 
     def geometry(self, shown: Shown) -> Geometry:
@@ -59,7 +57,8 @@ class Fitter:
 
     def _displayed(self, shown: Shown) -> tuple[int, int]:
         """Width and height on screen: square pixels, turned upright."""
-        width, height = round(shown.frame.width * self._aspect), shown.frame.height
+        aspect = shown.pixel_aspect if _ANAMORPHIC[0] <= shown.pixel_aspect <= _ANAMORPHIC[1] else Fraction(1)
+        width, height = round(shown.frame.width * aspect), shown.frame.height
         return (height, width) if shown.turn % 180 else (width, height)
 
     def _scale(self, width: int, height: int) -> Fraction:

@@ -56,7 +56,8 @@ class IngestSettings(Settings):
     max_gap_s: float = Field(
         default=1.0,
         gt=0,
-        description="A longer step from one frame to the next, four times as long as those before, ends a scene",
+        description="A longer step from one frame to the next, four times as long as those before, ends a scene; "
+        "before a key frame a quarter of it is enough",
     )
     min_motion: float = Field(
         default=10.0,
@@ -250,7 +251,7 @@ def _remarks(store: StageStore[Ingested]) -> list[str]:
 
 SPEC = StageSpec(
     name="ingest",
-    version=3,
+    version=4,
     settings=IngestSettings,
     record=Ingested,
     batch=_batch,

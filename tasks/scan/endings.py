@@ -3,7 +3,7 @@
 VIDEOS = (
     ".mp4", ".m4v", ".mov", ".qt", ".mkv", ".mk3d", ".webm", ".avi", ".divx", ".mpg", ".mpeg", ".mpe", ".m1v", ".m2v",
     ".mpv", ".vob", ".ts", ".tp", ".trp", ".m2t", ".m2ts", ".mts", ".wmv", ".asf", ".flv", ".f4v", ".ogv", ".ogm",
-    ".3gp", ".3g2", ".mxf", ".gif", ".nut", ".ivf", ".y4m", ".h264", ".264", ".hevc", ".h265", ".265",
+    ".3gp", ".3g2", ".mxf", ".gif", ".nut", ".dv", ".dif", ".ivf", ".y4m", ".h264", ".264", ".hevc", ".h265", ".265",
 )  # fmt: skip
 """Endings of videos."""
 

@@ -102,11 +102,30 @@ def test_a_part_with_other_packet_ids_goes_on_where_the_first_ends(tmp_path, sec
 
 
 def test_a_part_that_no_decoder_takes_is_on_record(tmp_path):
-    """The stream says H.264 and goes on as MPEG-2."""
+    """The stream says H.264 and goes on as MPEG-2, of which the headers are gone."""
     a = film(tmp_path / "a.ts", 0, 40)
     b = write(tmp_path / "b.ts", [picture(i) for i in range(50)], **MPEG2)
-    row = run(joined(tmp_path / "joined.ts", a, b), tmp_path)
+    row = run(joined(tmp_path / "joined.ts", a, b.read_bytes().replace(b"\0\0\1\xb3", b"\0\0\0\0")), tmp_path)
     assert len(row.payload.clips) == 1 and row.payload.facts.refused_packets >= 40
+
+
+@pytest.mark.parametrize("gap", [Fraction(3, 10), Fraction(1, 2), Fraction(9, 10)])
+def test_a_short_gap_before_a_key_frame_is_a_jump(tmp_path, gap):
+    times = [Fraction(i, FPS) + (gap if i >= 36 else 0) for i in range(72)]
+    pictures = [picture(i + (100 if i >= 36 else 0)) for i in range(72)]
+    path = write(tmp_path / "gap.mkv", pictures, times, options={"preset": "medium", "g": "12", "bf": "2"})
+    row = run(path, tmp_path)
+    assert [s[0] for s in check_even(tmp_path, row.payload.clips)] == [0, 136]
+    assert row.payload.facts.clock_jumps == 1
+
+
+def test_a_movie_that_is_trimmed_between_key_frames_is_whole(tmp_path):
+    """As telephones trim: an edit list hides the frames before, which are there to be decoded."""
+    path = film(tmp_path / "trimmed.mp4", 0, 60, Fraction(-1, 2), options={"preset": "medium", "g": "250", "bf": "2"})
+    row = run(path, tmp_path)
+    assert row.payload is not None, row.detail
+    assert row.payload.facts.damaged_frames == 0
+    assert [s[0] for s in check_even(tmp_path, row.payload.clips)] == [6, 33]
 
 
 def cut_between_key_frames(path: Path, share: float) -> bytes:
@@ -198,6 +217,9 @@ def laid(ats: list[int | None], keys: tuple[int, ...] = ()) -> list[tuple[float,
         ([0, 1, 2, 1, 2, 3], (3,), [0, 1, 2, 3, 4, 5], {3: Jump.BACK}),
         ([0, 1, 3, 2, 4], (), [0, 1, 3, 3, 4], {}),
         ([0, 15, 30, 45], (), [0, 1, 16, 31], {1: Jump.AHEAD}),
+        ([0, 1, 6, 7], (0, 2), [0, 1, 2, 3], {2: Jump.AHEAD}),
+        ([0, 1, 6, 7], (0,), [0, 1, 6, 7], {}),
+        ([0, 1, 6, 7], (0, 1, 2, 3), [0, 1, 6, 7], {}),
     ],
 )
 def test_a_clock_never_goes_back_and_leaves_jumps_out(ats, keys, starts, jumps):

@@ -102,7 +102,7 @@ def hdr(path: Path, transfer: int, codec: str = "libx265", pixels: str = "yuv420
 @pytest.mark.parametrize(
     ("name", "transfer", "codec", "pixels"),
     [("pq.mp4", PQ, "libx265", "yuv420p10le"), ("hlg.mkv", HLG, "libx265", "yuv420p10le"),
-     ("pq.mkv", PQ, "ffv1", "yuv422p10le")],
+     ("pq.mkv", PQ, "ffv1", "yuv422p10le"), ("hlg.mov", HLG, "prores_ks", "yuv422p10le")],
 )  # fmt: skip
 def test_hdr_comes_out_as_the_sdr_picture_that_it_was_made_of(tmp_path, name, transfer, codec, pixels):
     path = hdr(tmp_path / name, transfer, codec, pixels)
@@ -118,6 +118,39 @@ def test_hdr_comes_out_as_the_sdr_picture_that_it_was_made_of(tmp_path, name, tr
     facts = run(path, tmp_path).payload.facts
     assert facts.transfer == ("smpte2084" if transfer == PQ else "arib-std-b67")
     assert (facts.primaries, facts.matrix, facts.bit_depth) == ("bt2020", "bt2020nc", 10)
+
+
+FROM_P3 = np.array([[1.2249, -0.2249, 0.0], [-0.0420, 1.0420, 0.0], [-0.0196, -0.0786, 1.0983]])
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "pixels", "tags", "to_bt709"),
+    [
+        ("a.mp4", "libx264", "yuv420p", (1, 9, 9), FROM_BT2020),
+        ("deep.mkv", "libx265", "yuv420p10le", (14, 9, 9), FROM_BT2020),
+        ("p3.mp4", "libx264", "yuv420p", (13, 12, 1), FROM_P3),
+        ("p3.mov", "prores_ks", "yuv422p10le", (1, 12, 1), FROM_P3),
+        ("alpha.mov", "prores_ks", "yuva444p10le", (1, 12, 1), FROM_P3),
+    ],
+)
+def test_wide_primaries_are_brought_to_those_of_a_standard_screen(tmp_path, name, codec, pixels, tags, to_bt709):
+    def setup(context) -> None:
+        context.color_trc, context.color_primaries, context.colorspace = tags
+        context.color_range = 1
+
+    def frames():
+        for i in range(30):
+            light = np.clip(bars(i, COLOURS) @ np.linalg.inv(to_bt709).T, 0, 1)
+            rgb = av.VideoFrame.from_ndarray(np.round(light ** (1 / 2.4) * 65535).astype(np.uint16), "rgb48le")
+            yield rgb.reformat(format=pixels, dst_colorspace=tags[2], dst_color_range=1)
+
+    options = {"x265-params": "log-level=none", "crf": "12"} if codec == "libx265" else {}
+    path = encode(tmp_path / name, frames(), codec, pixels, setup, options)
+    seen, width = middle(path, tmp_path).astype(float), W // len(COLOURS)
+    for k, colour in enumerate(COLOURS):
+        patch = seen[10:60, k * width + 6 : (k + 1) * width - 6].mean(axis=(0, 1))
+        assert np.abs(patch - np.array(colour) ** (1 / 2.4) * 255).max() < 12, (colour, patch)
+    assert run(path, tmp_path).payload.facts.primaries == ("bt2020" if tags[1] == 9 else "smpte432")
 
 
 def test_the_tone_curve_rises_and_keeps_greys_grey():
