@@ -14,12 +14,7 @@ from tasks.errors import InfrastructureError, Reject, UserError
 R = TypeVar("R", bound=Record)
 C = TypeVar("C")
 
-OWN_ERRNOS = frozenset(
-    {
-        errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL,
-        errno.EILSEQ, errno.EOVERFLOW,
-    }
-)  # fmt: skip
+OWN_ERRNOS = frozenset({errno.ENOENT, errno.ENAMETOOLONG, errno.ELOOP, errno.EILSEQ, errno.EOVERFLOW})
 """System errors that speak of one file. All others (full disk, lost mount, no connection) are the world's."""
 
 
