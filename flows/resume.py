@@ -1,4 +1,4 @@
-"""The command that goes on with a build, without secrets: every setting that is not the default stands in it."""
+"""The command that goes on with a build: every setting that is not the default stands in it."""
 
 import json
 import shlex
@@ -6,13 +6,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from flows.settings import BuildSettings
-from tasks.store.places import without_credentials
 
 
 def resume_command(settings: BuildSettings) -> str:
     """A line for the shell."""
-    words = ["matrix_data", "build", without_credentials(settings.source)]
-    words += ["--captions", without_credentials(settings.captions)] if settings.captions else []
+    words = ["matrix_data", "build", settings.source]
+    words += ["--captions", settings.captions] if settings.captions else []
     words += ["--out", settings.out]
     given = {"source", "captions", "out"}
     plain = BuildSettings(source=settings.source, out=settings.out).model_dump(mode="json", exclude=given)

@@ -25,6 +25,7 @@ class Reason(StrEnum):
     EMPTY_FILE = "empty_file"
     UNREADABLE = "unreadable"
     UNKNOWN_ENDING = "unknown_ending"
+    # select
     DUPLICATE = "duplicate"
     NO_CAPTION = "no_caption"
     BAD_CAPTION = "bad_caption"
@@ -63,7 +64,7 @@ class Reason(StrEnum):
 class Row(Record, Generic[T]):
     """One clip's end at one stage."""
 
-    key: ClipId = Field(description="clip_id; source_id at the stages scan and ingest")
+    key: ClipId = Field(description="clip_id; at scan and select the hash of a file as listed, at ingest a source_id")
     status: Status
     reason: Reason | None = None
     detail: str = Field(default="", max_length=4000)

@@ -58,7 +58,7 @@ class ReportData:
     """None, or a folder without `dataset.json`: nothing was accepted yet."""
     source: str = ""
     models: Mapping[str, str] = field(default_factory=dict)
-    """Identity by kind: language, verifier, detector, tracker."""
+    """Which model it is, per kind of engine: as the settings name it, and as it was found where they leave it open."""
     fingerprints: Mapping[str, str] = field(default_factory=dict)
     meanings: Mapping[tuple[str, str], str] = field(default_factory=dict)
     """What a reason code means at a stage, by (stage, code)."""

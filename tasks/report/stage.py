@@ -2,7 +2,6 @@
 
 from tasks.report.page import ReportData, write_report
 from tasks.spec import StageSpec, Work
-from tasks.store.places import without_credentials
 
 
 def _whole(work: Work) -> list[str]:
@@ -10,7 +9,7 @@ def _whole(work: Work) -> list[str]:
     data = ReportData(
         funnel=funnel,
         dataset=work.dataset,
-        source=without_credentials(work.build.source),
+        source=work.build.source,
         models=work.models,
         fingerprints=work.fingerprints,
         meanings={(t.stage, code): work.meaning(t.stage, code) for t in funnel for code in t.rejected},

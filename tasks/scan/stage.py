@@ -129,10 +129,10 @@ def _walk(root: str, facts: os.stat_result, settings: ScanSettings) -> Iterator[
         seen.add((facts.st_dev, facts.st_ino))
         try:
             entries = sorted(os.scandir(folder), key=lambda e: e.name)
-        except PermissionError:
-            yield _found(folder, name, facts)
-            continue
         except FileNotFoundError:  # removed while we look
+            continue
+        except OSError:  # no permission, a lost mount: it ends as a row
+            yield _found(folder, name, facts)
             continue
         for entry in entries:
             facts_of_entry = None if entry.name.startswith(".") else _facts(entry)

@@ -1,4 +1,4 @@
-"""The detector as the ground stage uses it: two implementations, one answer, however the frames are batched."""
+"""The detector as stage propose uses it: two implementations, one answer, however the frames are batched."""
 
 import logging
 import threading

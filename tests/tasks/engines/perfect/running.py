@@ -121,7 +121,7 @@ class Anchored:
 
 
 def anchored(build: Context, world: World, doubles_only: bool = False) -> Anchored:
-    """Over all captioned clips: IDs whose thing shows in a sampled frame, against the anchors of stage `ground`.
+    """Over all captioned clips: IDs whose thing shows in a sampled frame, against the anchors of stage `verify`.
 
     doubles_only: only IDs whose clip has another thing of the class, whose boxes can be swapped.
     """
