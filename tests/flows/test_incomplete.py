@@ -54,7 +54,7 @@ def test_a_barrier_waits_the_run_is_not_green_and_the_next_one_decides(settings,
     failing.add("b.mp4")
     state, result = ran(settings)
     assert (state.type, state.name) == (StateType.FAILED, "Incomplete")
-    assert "503" in state.message and "1 pending" in state.message
+    assert "503" in state.message and "3 pending" in state.message
     assert result.funnel["scan"].accepted == 2 and result.pending == 3  # two wait for select
     assert any(line.startswith("scan: 1 left pending by: ") and "503" in line for line in result.told)
     assert any(line.startswith("select: left out") for line in result.told)

@@ -11,6 +11,7 @@ from flows.settings import load_settings
 from schemas import Reason
 from tasks.select.sidecar import NAMED_ORPHANS
 from tasks.select.stage import BY_TABLE
+from tasks.store.lock import build_lock
 
 
 class Bucket:
@@ -30,7 +31,8 @@ class Bucket:
         given = {"source": str(self.raw), "captions": str(self.table), "out": str(self.out)}
         self.build = Context(load_settings("local", list(sets), **given))
         run_batch(self.build, "scan", list(self.build.listing))
-        SPECS["select"].whole(self.build.at_work("select"))
+        with build_lock(self.build.settings.out):
+            SPECS["select"].whole(self.build.at_work("select"))
         store = self.build.store("select")
         return {f.name: store.reason_of(k) or "accepted" for k, f in self.build.listing.items() if k in store}
 

@@ -124,11 +124,7 @@ def rows(root: Path) -> list[IndexRow]:
 
 def windows(case: Case, count: int, first: int) -> list[Case]:
     """Clips of one source."""
-    return [
-        Case(case.clip.model_copy(update={"clip_id": f"{first + n:016x}"}), case.captioned, case.grounded, case.tracked,
-             case.curated)
-        for n in range(count)
-    ]  # fmt: skip
+    return [Case(case.clip.model_copy(update={"clip_id": f"{first + n:016x}"}), case.results) for n in range(count)]
 
 
 def test_windows_of_one_video_are_never_parted(tmp_path: Path) -> None:
