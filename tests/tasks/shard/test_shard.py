@@ -25,6 +25,7 @@ from tasks.dataset.reader import decode_index, read_dataset, read_raw, stream
 from tasks.errors import UserError
 from tasks.media.clips import decode_mask
 from tasks.outcome import Case
+from tasks.shard.entry import build_entry
 from tasks.shard.groups import split_of
 from tasks.shard.stage import ShardSettings, write_dataset
 from tasks.store.folder import Folder
@@ -71,6 +72,10 @@ def test_account_index_and_shards_agree(built: Folder, cases: list[Case]) -> Non
     assert account.counts.bytes == sum(s.bytes for s in account.shards)
     assert account.fingerprints == FINGERPRINTS
     by_shard = {s.name: s for s in account.shards}
+    for split in ("train", "val"):
+        names = [name for name in by_shard if name.startswith(split)]
+        assert names == [f"{split}-{number:06d}.tar" for number in range(len(names))]
+    assert len(by_shard) > 3
     assert sorted([*by_shard, "README.md", "dataset.json", "index.parquet"]) == built.names()
     for shard in account.shards:
         data = built.read(shard.name)
@@ -115,6 +120,13 @@ def test_only_curated_ids_and_interactions_go_in(work: Path, tmp_path: Path) -> 
     assert [i.id for i in loaded.sample.instances] == ["id1", "id3"] == [a.id for a in loaded.sample.anchors]
     assert [a.object for a in loaded.sample.interactions] == ["id3"]
     assert {n.id for n in loaded.sample.numbers} == set(loaded.tracks.tracks) == {"id1", "id3"}
+
+
+@pytest.mark.parametrize("unknown", [{"ids": ("id1", "id9")}, {"interactions": ("<id1> eats <id2>",)}])
+def test_curated_names_that_caption_does_not_know_are_an_error(work: Path, unknown: dict[str, Any]) -> None:
+    case = make_case(Folder(str(work / "work")), 41, frames=5)
+    with pytest.raises(ValueError, match="curate names an ID or an interaction that caption does not know"):
+        build_entry(case.plus(case.of(Curated).model_copy(update=unknown)), "0" * 16, FINGERPRINTS)
 
 
 def test_first_frame_map_has_fixed_colours_and_small_things_on_top(built: Folder, cases: list[Case]) -> None:
