@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from schemas import (
     Anchor,
@@ -384,3 +385,18 @@ def test_rows_keep_the_order_and_settings_are_obeyed() -> None:
     bad = case({"id1": block(lambda t: 10 + t), "id2": block(lambda _: 9, side=2)}, [act("id1", "pushes", "id2")])
     assert [r.status for r in curate([bad, good], CurateSettings())] == [Status.REJECTED, Status.ACCEPTED]
     assert run(bad, CurateSettings(min_side=0.01)).status is Status.ACCEPTED
+
+
+SHARES = (
+    "min_visible_share", "max_gap_share", "max_fragments", "min_anchor_iou", "min_likeness", "min_least_likeness",
+    "max_same_class_iou", "min_side",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SHARES)
+def test_a_share_is_between_none_and_all(name: str) -> None:
+    for fine in (0, 1):
+        assert getattr(CurateSettings(**{name: fine}), name) == fine
+    for bad in (-0.1, 1.1):
+        with pytest.raises(ValidationError, match=name):
+            CurateSettings(**{name: bad})

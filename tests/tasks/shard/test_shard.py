@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 import webdataset
 from PIL import Image
+from pydantic import ValidationError
 
 from schemas import Captioned, Curated, Sample, Tracked, TrackFile, Verified
 from schemas.dataset import SUFFIXES
@@ -166,6 +167,9 @@ def test_growth_adds_shards_and_rewrites_none(work: Path, cases: list[Case], tmp
     old = {n for n in before if n.endswith(".tar")}
     assert summary.added == 7 and set(summary.new_shards) == {n for n in after if n.endswith(".tar")} - old
     assert all(after[n] == before[n] for n in old)
+    for split in ("train", "val"):
+        names = sorted(n for n in after if n.startswith(split))
+        assert names == [f"{split}-{number:06d}.tar" for number in range(len(names))]
     rows = decode_index(after["index.parquet"])
     assert len({r.key for r in rows}) == len(rows) == 12
     assert sorted(s.sample.clip_id for s in stream(dest)) == sorted(c.clip.clip_id for c in cases)
@@ -254,6 +258,12 @@ def test_shards_are_cut_by_samples_and_by_bytes(work: Path, cases: list[Case], t
     assert summary.counts.shards == 3
     account = read_dataset(two)
     assert account and [s.samples for s in account.shards] == [1, 1, 1]
+
+
+@pytest.mark.parametrize(("name", "bad"), [("val_share", -0.1), ("val_share", 1.1), ("max_samples", 0), ("max_mb", 0)])
+def test_settings_that_make_no_sense_are_errors(name: str, bad: float) -> None:
+    with pytest.raises(ValidationError, match=name):
+        ShardSettings(**{name: bad})  # type: ignore[arg-type]
 
 
 def test_an_empty_dataset_is_a_dataset(tmp_path: Path) -> None:

@@ -362,3 +362,13 @@ def test_unknown_settings_are_errors():
         ProposeSettings(boxs=3)
     with pytest.raises(ValidationError):
         VerifySettings(drop_policy="both")
+
+
+@pytest.mark.parametrize(
+    ("name", "bad"),
+    [("exclusion_iou", 0), ("exclusion_iou", 1.1), ("min_confidence", -0.1), ("min_confidence", 1.1),
+     ("max_verdicts_per_id", 0), ("keep_verdicts", 0), ("crop_padding", -0.1)],
+)  # fmt: skip
+def test_settings_that_make_no_sense_are_errors(name: str, bad: float):
+    with pytest.raises(ValidationError, match=name):
+        VerifySettings(**{name: bad})
