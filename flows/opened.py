@@ -28,9 +28,9 @@ def open_build(settings: BuildSettings) -> Context:
         "settings": settings.model_dump(mode="json"),
         "fingerprints": context.fingerprints,
     }
-    with suppress(FileNotFoundError):
-        _read_build(context.folder, settings.out)  # of another version: nothing of its rows could be read
     try:
+        with suppress(FileNotFoundError):
+            _read_build(context.folder, settings.out)  # of another version: nothing of its rows could be read
         context.folder.write(BUILD_FILE, (json.dumps(saved, indent=2) + "\n").encode())
     except OSError as error:
         raise UserError(f"cannot write to {context.out.root}: {error.strerror or error}; give another --out") from None

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from schemas import (
     Anchor,
@@ -25,6 +26,7 @@ from schemas import (
     Status,
     Track,
     Tracked,
+    TrackNumbers,
     Verified,
     Window,
 )
@@ -153,6 +155,22 @@ def test_numbers_of_growth_and_jump() -> None:
     assert n.area_jump == pytest.approx(2) and n.growth == 0
 
 
+@pytest.mark.parametrize(("frames", "growth"), [(2, 0), (3, 2), (6, 2)])
+def test_growth_counts_when_it_lasts_most_of_five_frames(frames: int, growth: float) -> None:
+    masks = block(lambda _: 10)
+    masks[8 : 8 + frames, 10:74, 10:26] = True  # 16x16 → 16x64
+    n = measure(Track(id="id1", masks=tuple(encode_mask(m) for m in masks)), anchor("id1", 2, (0, 0, 9, 9)), (H, W), 0)
+    assert n.growth == pytest.approx(growth)
+
+
+def test_numbers_of_a_track_without_a_mask_are_the_worst() -> None:
+    n = measure(Track(id="id1", masks=(None,) * T), anchor("id1", 2, (0, 0, 9, 9)), (H, W), 0)
+    assert n == TrackNumbers(
+        id="id1", visible_share=0, longest_gap=0, area_jump=0, fragments=1, anchor_iou=0, side=0, same_class_iou=0,
+        growth=0, area_step=0, leap=0, likeness=0, least_likeness=0,
+    )  # fmt: skip
+
+
 def halved(t0: int, t1: int) -> Masks:
     """A square that shows its upper half only in the frames t0 … t1-1."""
     masks = block(lambda t: 10 + t)
@@ -166,7 +184,11 @@ def halved(t0: int, t1: int) -> Masks:
         (halved(9, T), 1.0),  # one halving that stays
         (halved(0, 9), 1.0),  # and one backwards in time
         (halved(9, 12), 0.0),  # hidden for three frames
+        (halved(9, 13), 0.5),  # for half of the frames that are looked at on one side
+        (halved(T - 3, T), 1.0),  # three frames on each side are enough
+        (halved(3, T), 1.0),
         (halved(T - 2, T), 0.0),  # too near the end to say
+        (halved(2, T), 0.0),
         (block(lambda t: 16 * t - 16 * T // 2, seen=lambda t: t != 12), 0.0),  # enters, is away, leaves
     ],
 )
@@ -193,6 +215,7 @@ def test_a_slow_loss_is_no_step() -> None:
         (lambda t: 0 if t < 1 else 64, lambda _: True, 3.0),  # at the very start
         (lambda t: 40 * t - 60, lambda _: True, 0.0),  # flies through, visible in frames 2, 3 and 4
         (lambda t: 12 * t, lambda _: True, 0.0),
+        (lambda t: 20 * t, lambda t: t in (0, 1, 4, 5), 0.0),  # as fast while it is hidden
         (lambda _: 5, lambda t: t == 3, 0.0),
     ],
 )
@@ -288,8 +311,9 @@ def test_of_two_same_class_tracks_on_one_thing_the_worse_goes() -> None:
     row = run(case({"id1": true, "id2": swapped, "id3": STILL}, acts, dogs, likeness=like))
     assert faults(row) == {"id2": "same_as_other", "<id2> pushes <id3>": "lost_instance"}
     assert row.payload is not None and row.payload.numbers[0].same_class_iou == pytest.approx(0.7)
-    row = run(case({"id1": true, "id2": swapped, "id3": STILL}, acts, likeness=like))
-    assert faults(row) == {}  # of two classes: a cup in a hand may be both
+    for others in ({"id1": "dog", "id2": "cat"}, {"id1": "cat", "id2": "dog"}):
+        row = run(case({"id1": true, "id2": swapped, "id3": STILL}, acts, others, likeness=like))
+        assert faults(row) == {}  # of two classes: a cup in a hand may be both
 
 
 def test_two_same_class_tracks_that_cross_stay() -> None:
@@ -361,3 +385,18 @@ def test_rows_keep_the_order_and_settings_are_obeyed() -> None:
     bad = case({"id1": block(lambda t: 10 + t), "id2": block(lambda _: 9, side=2)}, [act("id1", "pushes", "id2")])
     assert [r.status for r in curate([bad, good], CurateSettings())] == [Status.REJECTED, Status.ACCEPTED]
     assert run(bad, CurateSettings(min_side=0.01)).status is Status.ACCEPTED
+
+
+SHARES = (
+    "min_visible_share", "max_gap_share", "max_fragments", "min_anchor_iou", "min_likeness", "min_least_likeness",
+    "max_same_class_iou", "min_side",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SHARES)
+def test_a_share_is_between_none_and_all(name: str) -> None:
+    for fine in (0, 1):
+        assert getattr(CurateSettings(**{name: fine}), name) == fine
+    for bad in (-0.1, 1.1):
+        with pytest.raises(ValidationError, match=name):
+            CurateSettings(**{name: bad})

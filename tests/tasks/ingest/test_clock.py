@@ -199,6 +199,13 @@ def test_times_that_a_container_rounds_up_still_show_their_frame(tmp_path):
     assert numbers(tmp_path, first) == list(range(0, 18, 2)) == list(first.window.source_frames)
 
 
+def test_a_coarse_clock_shows_no_frame_before_its_time(tmp_path):
+    """AVI counts frames: a tick is a tenth of a second here, and a clip wants a frame every quarter."""
+    path = write(tmp_path / "tenths.avi", [picture(i) for i in range(40)], fps=10, codec="mpeg4")
+    (first, *_) = clips_of(path, tmp_path)
+    assert numbers(tmp_path, first) == [0, 2, 5, 7, 10, 12, 15, 17, 20] == list(first.window.source_frames)
+
+
 def laid(ats: list[int | None], keys: tuple[int, ...] = ()) -> list[tuple[float, Jump]]:
     """Starts in tenths of a second of frames at these tenths, on a clock of ten frames a second."""
     clock = Clock(Fraction(1, 10), Fraction(1))

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 import webdataset
 from PIL import Image
+from pydantic import ValidationError
 
 from schemas import Captioned, Curated, Sample, Tracked, TrackFile, Verified
 from schemas.dataset import SUFFIXES
@@ -26,6 +27,7 @@ from tasks.dataset.split import split_of
 from tasks.errors import UserError
 from tasks.media.clips import decode_mask
 from tasks.outcome import Case
+from tasks.shard.entry import build_entry
 from tasks.shard.stage import ShardSettings, write_dataset
 from tasks.store.folder import Folder
 from tests.builders import FINGERPRINTS, VERBS, kin_of, make_case, make_dataset
@@ -71,6 +73,10 @@ def test_account_index_and_shards_agree(built: Folder, cases: list[Case]) -> Non
     assert account.counts.bytes == sum(s.bytes for s in account.shards)
     assert account.fingerprints == FINGERPRINTS
     by_shard = {s.name: s for s in account.shards}
+    for split in ("train", "val"):
+        names = [name for name in by_shard if name.startswith(split)]
+        assert names == [f"{split}-{number:06d}.tar" for number in range(len(names))]
+    assert len(by_shard) > 3
     assert sorted([*by_shard, "README.md", "dataset.json", "index.parquet"]) == built.names()
     for shard in account.shards:
         data = built.read(shard.name)
@@ -117,6 +123,13 @@ def test_only_curated_ids_and_interactions_go_in(work: Path, tmp_path: Path) -> 
     assert {n.id for n in loaded.sample.numbers} == set(loaded.tracks.tracks) == {"id1", "id3"}
 
 
+@pytest.mark.parametrize("unknown", [{"ids": ("id1", "id9")}, {"interactions": ("<id1> eats <id2>",)}])
+def test_curated_names_that_caption_does_not_know_are_an_error(work: Path, unknown: dict[str, Any]) -> None:
+    case = make_case(Folder(str(work / "work")), 41, frames=5)
+    with pytest.raises(ValueError, match="curate names an ID or an interaction that caption does not know"):
+        build_entry(case.plus(case.of(Curated).model_copy(update=unknown)), "0" * 16, FINGERPRINTS)
+
+
 def test_first_frame_map_has_fixed_colours_and_small_things_on_top(built: Folder, cases: list[Case]) -> None:
     raw = next(read_raw(built, built.names()[3]))
     case = next(c for c in cases if c.clip.clip_id == raw.key)
@@ -154,6 +167,9 @@ def test_growth_adds_shards_and_rewrites_none(work: Path, cases: list[Case], tmp
     old = {n for n in before if n.endswith(".tar")}
     assert summary.added == 7 and set(summary.new_shards) == {n for n in after if n.endswith(".tar")} - old
     assert all(after[n] == before[n] for n in old)
+    for split in ("train", "val"):
+        names = sorted(n for n in after if n.startswith(split))
+        assert names == [f"{split}-{number:06d}.tar" for number in range(len(names))]
     rows = decode_index(after["index.parquet"])
     assert len({r.key for r in rows}) == len(rows) == 12
     assert sorted(s.sample.clip_id for s in stream(dest)) == sorted(c.clip.clip_id for c in cases)
@@ -242,6 +258,12 @@ def test_shards_are_cut_by_samples_and_by_bytes(work: Path, cases: list[Case], t
     assert summary.counts.shards == 3
     account = read_dataset(two)
     assert account and [s.samples for s in account.shards] == [1, 1, 1]
+
+
+@pytest.mark.parametrize(("name", "bad"), [("val_share", -0.1), ("val_share", 1.1), ("max_samples", 0), ("max_mb", 0)])
+def test_settings_that_make_no_sense_are_errors(name: str, bad: float) -> None:
+    with pytest.raises(ValidationError, match=name):
+        ShardSettings(**{name: bad})  # type: ignore[arg-type]
 
 
 def test_an_empty_dataset_is_a_dataset(tmp_path: Path) -> None:

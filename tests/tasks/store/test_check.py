@@ -56,3 +56,12 @@ def test_normalised_clips_that_are_gone(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_none(tmp_path: Path) -> None:
     assert verify_store(Folder(str(tmp_path / "nowhere"))) == []
+
+
+def test_a_name_that_is_none_of_ours_is_passed_over(tmp_path: Path) -> None:
+    work = Folder(str(tmp_path))
+    open_store(work).write([accepted(KEYS[0])])
+    (tmp_path / "dedupe" / "back\\slash").mkdir()
+    (tmp_path / "dedupe" / "back\\slash" / "torn-part.parquet").write_bytes(b"")
+    work.write("track/abc/torn-part-1.parquet", b"")
+    assert [problem.file for problem in verify_store(work)] == ["track/abc/torn-part-1.parquet"]

@@ -87,9 +87,10 @@ def test_plain_addresses_pass(address):
 
 @pytest.mark.parametrize("options", OPTIONS)
 def test_options_that_are_secrets_are_refused(options):
-    with pytest.raises(UserError, match="environment") as error:
-        refuse_secret_options(options)
-    assert SECRET not in str(error.value)
+    for given in (options, {"anon": True} | options, {"key": "", "port": 22} | options):
+        with pytest.raises(UserError, match="environment") as error:
+            refuse_secret_options(given)
+        assert SECRET not in str(error.value)
 
 
 def test_options_that_are_none_pass():

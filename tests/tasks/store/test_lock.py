@@ -74,3 +74,8 @@ def test_an_object_store_has_none(request: pytest.FixtureRequest) -> None:
     with pytest.raises(AssertionError):
         require_lock(Folder(out).below("work"))
     assert Folder(out).names("work") == []
+
+
+def test_it_makes_the_folders_that_it_needs(tmp_path: Path) -> None:
+    with build_lock(str(tmp_path / "new" / "out")):
+        require_lock(Folder(str(tmp_path / "new" / "out" / "work")))

@@ -33,6 +33,7 @@ def test_what_stands_on_record_leads_back(tmp_path, name):
 def test_any_text_becomes_text_that_records_hold():
     assert printable("a\udce9b") == "a\\xe9b"
     assert printable("\ud83d\udc7fé") == "\\ud83d\\udc7fé"
+    assert printable("\udc80\udcff") == "\\x80\\xff", "all bytes that are no UTF-8"
     for code in range(0xD800, 0xE000):
         assert printable(f"x{chr(code)}").isprintable()
     assert printable("plain é 😀") == "plain é 😀"

@@ -213,6 +213,15 @@ def test_a_kill_between_compaction_and_clean_up_doubles_nothing(work, tmp_path):
     assert [p.distance for p in again.payloads(KEYS[:5])] == [0, 1, 2, 3, 4]
 
 
+def test_seconds_are_summed_over_all_rows(work):
+    store = open_store(work)
+    assert store.totals().seconds == 0
+    store.write([accepted(KEYS[0]), accepted(KEYS[1])])
+    store.write([failed(KEYS[2]).model_copy(update={"seconds": 0.25})])
+    for seen in (store, open_store(work)):
+        assert seen.totals().seconds == 1.25
+
+
 def test_what_servers_cost_is_summed_over_all_rows(work):
     store = open_store(work)
     store.write([accepted(KEYS[0]).model_copy(update={"usage": Usage(requests=2, prompt_tokens=70, cost=0.5)})])

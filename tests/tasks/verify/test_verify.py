@@ -14,7 +14,7 @@ from tasks.engines.base import BadReply, Frames, Proposal, VerdictReply, VerifyR
 from tasks.errors import InfrastructureError
 from tasks.outcome import Case
 from tasks.propose.stage import ProposeSettings, propose, sample_frames
-from tasks.verify.stage import VerifySettings, iou, padded_crop, verify
+from tasks.verify.stage import SPEC, VerifySettings, iou, padded_crop, verify
 from tests.tasks.grounding_cases import HEIGHT, TOTAL, WIDTH, ground, make_case
 
 
@@ -240,12 +240,27 @@ def test_tries_per_id_are_bounded():
     assert len(judge.requests) == 6, "three for id1, the next three for id2"
 
 
-def test_records_keep_the_verdicts_that_gave_an_anchor_whatever_the_limit():
+@pytest.mark.parametrize(("limit", "refused"), [(1, []), (3, [0]), (4, [0, 12])])
+def test_records_keep_the_verdicts_that_gave_an_anchor_whatever_the_limit(limit: int, refused: list[float]):
+    """These are at the least confidence that counts."""
     boxes = [Proposal(0, "man", box_at(x), 0.9 - x / 100) for x in (0, 12, 24, 36, 48)]
-    judge = Judge(owner_of({36.0: "id1", 48.0: "id2"}))
-    row = run(make_case(PAIR, [("id1", "id2")]), Boxes(boxes), judge, keep_verdicts=3)
-    assert [v.assigned_id for v in row.payload.verdicts] == [None, "id1", "id2"]
-    assert row.payload.verdicts[0].candidate.box.x0 == 0
+    judge = Judge(owner_of({36.0: "id1", 48.0: "id2"}), confidence=0.5)
+    row = run(make_case(PAIR, [("id1", "id2")]), Boxes(boxes), judge, keep_verdicts=limit)
+    kept = [(v.candidate.box.x0, v.assigned_id) for v in row.payload.verdicts]
+    assert kept == [*((x, None) for x in refused), (36, "id1"), (48, "id2")]
+
+
+def test_people_read_where_each_id_is_and_what_was_said_of_every_box():
+    boxes = [Proposal(0, "man", box_at(x), 0.9 - x / 100) for x in (0, 12, 24)]
+    row = run(make_case(PAIR, [("id1", "id2")]), Boxes(boxes), Judge(owner_of({12.0: "id1", 24.0: "id2"})))
+    assert SPEC.lines(row.payload) == [
+        "id1: anchor at frame 0, box 12,10–20,18, detector 0.78, verifier 0.90",
+        "id2: anchor at frame 0, box 24,10–32,18, detector 0.66, verifier 0.90",
+        "tried for id1: man at frame 0, box 0,10–8,18, detector 0.90 → none 0.90: by the script",
+        "tried for id1: man at frame 0, box 12,10–20,18, detector 0.78 → id1 0.90: by the script",
+        "tried for id2: man at frame 0, box 0,10–8,18, detector 0.90 → none 0.90: by the script",
+        "tried for id2: man at frame 0, box 24,10–32,18, detector 0.66 → id2 0.90: by the script",
+    ]
 
 
 def test_the_crop_has_a_margin_and_stops_at_the_edge():
@@ -309,3 +324,13 @@ def test_unknown_settings_are_errors():
         ProposeSettings(boxs=3)
     with pytest.raises(ValidationError):
         VerifySettings(drop_policy="both")
+
+
+@pytest.mark.parametrize(
+    ("name", "bad"),
+    [("exclusion_iou", 0), ("exclusion_iou", 1.1), ("min_confidence", -0.1), ("min_confidence", 1.1),
+     ("max_verdicts_per_id", 0), ("keep_verdicts", 0), ("crop_padding", -0.1)],
+)  # fmt: skip
+def test_settings_that_make_no_sense_are_errors(name: str, bad: float):
+    with pytest.raises(ValidationError, match=name):
+        VerifySettings(**{name: bad})

@@ -1,0 +1,337 @@
+"""A build as seen from its settings and its store alone: no server, no engine, no video."""
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.rows import clip_of, fill, key_of, payload_of, source_of
+from flows import opened
+from flows.context import Context
+from flows.legs import CHAIN, LEGS, SPECS
+from flows.opened import BUILD_FILE, context_of, open_build
+from flows.settings import BuildSettings
+from flows.tally import Tally, as_table
+from schemas import SCHEMA_VERSION, Captioned, Curated, Proposed, Reason, Row, Status, Verified
+from tasks.errors import InfrastructureError, UserError
+from tasks.outcome import Case
+from tasks.store.lock import build_lock
+
+
+@pytest.fixture
+def settings(tmp_path) -> BuildSettings:
+    (tmp_path / "raw").mkdir()
+    return BuildSettings(source=str(tmp_path / "raw"), out=str(tmp_path / "out"))
+
+
+def clip_ids(count: int) -> list[str]:
+    return [key_of("clip", n) for n in range(count)]
+
+
+# the order of the stages
+
+
+def test_stages_that_see_everything_run_alone_and_the_others_together():
+    assert [[spec.name for spec in leg] for leg in LEGS] == [
+        ["scan"],
+        ["select"],
+        ["ingest"],
+        ["dedupe"],
+        ["caption", "propose", "verify", "track", "curate"],
+        ["shard"],
+        ["report"],
+    ]
+    assert CHAIN == ("caption", "propose", "verify", "track", "curate")
+
+
+# the funnel
+
+
+def test_a_line_of_the_funnel_adds_up_or_is_an_error():
+    with pytest.raises(AssertionError, match="10 in, but 7 done and 2 pending"):
+        Tally("scan", 10, 6, {"unreadable": 1}, 2, 0.0)
+
+
+def test_the_rate_is_of_what_is_done():
+    done = Tally("scan", 10, 6, {"unreadable": 1}, 3, 0.126)
+    (line, idle) = as_table([done, Tally("select", 0, 0, {}, 0, 0.0)])
+    assert (line["in"], line["pending"], line["seconds"], line["per_second"]) == (10, 3, 0.13, 55.56)
+    assert idle["per_second"] is None
+
+
+def test_looking_at_a_build_does_not_list_its_bucket(settings, tmp_path):
+    context = Context(settings)
+    fill(context, 3, stages=("caption", "propose"))
+    (tmp_path / "raw" / "new.mp4").write_bytes(b"x")
+    shutil.move(settings.source, tmp_path / "away")
+    assert [(line.stage, line.arrived, line.pending) for line in context.funnel()] == [
+        ("scan", 3, 0), ("select", 3, 0), ("ingest", 3, 0), ("dedupe", 3, 0), ("caption", 3, 0), ("propose", 3, 0),
+        ("verify", 3, 3), ("track", 0, 0), ("curate", 0, 0),
+    ]  # fmt: skip
+
+
+def test_once_the_bucket_is_listed_its_new_files_are_pending(settings, tmp_path):
+    context = Context(settings)
+    fill(context, 3, stages=())
+    (tmp_path / "raw" / "new.mp4").write_bytes(b"x")
+    assert len(context.listing) == 1
+    line = context.tally("scan")
+    assert (line.arrived, line.accepted, line.pending) == (4, 3, 1), "files on record count though they are gone"
+
+
+def test_rows_under_keys_of_their_own_are_counted_only_where_a_stage_says_it_has_such(settings):
+    context = Context(settings)
+    fill(context, 2, stages=())
+    orphan = Row[Any](key="f" * 16, status=Status.REJECTED, reason=Reason.NO_VIDEO)
+    context.store("select").write([orphan])
+    context.store("caption").write([orphan.model_copy(update={"reason": next(iter(SPECS["caption"].rejects))})])
+    assert (context.tally("select").arrived, context.tally("select").rejected) == (3, {"no_video": 1})
+    assert (context.tally("caption").arrived, context.tally("caption").rejected) == (2, {})
+
+
+def test_a_reason_means_what_its_stage_says(settings):
+    context = Context(settings.model_copy(update={"run": settings.run.model_copy(update={"max_attempts": 7})}))
+    assert context.meaning("dedupe", "near_duplicate") == SPECS["dedupe"].rejects[Reason.NEAR_DUPLICATE]
+    assert context.meaning("verify", "ungrounded") != context.meaning("propose", "ungrounded")
+    assert "7 times" in context.meaning("verify", "poison")
+
+
+# rows and clips
+
+
+def test_the_batches_under_way_are_at_hand(settings):
+    run = settings.run.model_copy(update={"workers": 2, "batch": 4})
+    assert Context(settings.model_copy(update={"run": run})).store("caption").at_hand == 8
+
+
+def test_cases_carry_what_was_asked_for_in_the_order_asked(settings):
+    context = Context(settings)
+    fill(context, 3, stages=("caption", "propose", "verify"))
+    ids = clip_ids(3)[::-1]
+    cases = context.cases(ids, (Captioned, Verified))
+    assert [case.clip for case in cases] == [clip_of(n) for n in (2, 1, 0)]
+    assert {case.results for case in cases} == {(payload_of("caption"), payload_of("verify"))}
+    with pytest.raises(KeyError):
+        context.cases(ids, (Curated,))
+
+
+def test_a_clip_comes_with_all_that_was_reached(settings):
+    context = Context(settings)
+    fill(context, 2, stages=("caption", "propose"))
+    reached = context.reached(clip_ids(1)[0])
+    assert reached.clip == clip_of(0)
+    assert reached.of(Proposed) == payload_of("propose") and reached.get(Verified) is None
+
+
+def test_a_clip_whose_file_is_gone_is_the_worlds_failure_and_made_again(settings):
+    context = Context(settings)
+    fill(context, 3, stages=())
+    with pytest.raises(InfrastructureError, match=r"clips/1\.mp4 is gone"):
+        context.frames(Case(clip_of(1)))
+    with build_lock(settings.out):
+        assert context.mend() == []
+        sources = [source_of(n).source_id for n in range(3)]
+        assert context.store("ingest").pending(sources) == [sources[1]]
+        made = context.store("ingest").read([sources[0]])
+        context.store("ingest").write([made[0].model_copy(update={"key": sources[1]})])
+        context.mend()
+        assert context.store("ingest").pending(sources) == [], "what is mended is not mended again"
+
+
+# engines
+
+
+@dataclass
+class Engine:
+    """An engine that counts how often it is made ready, and says what it found."""
+
+    resolved: str | None = None
+    checked: int = 0
+    error: Exception | None = None
+
+    def check(self) -> str:
+        self.checked += 1
+        if self.error:
+            raise self.error
+        return "ready"
+
+
+class Ready(Context):
+    """A build with these engines, and no others."""
+
+    def __init__(self, settings: BuildSettings, **engines: Any) -> None:
+        super().__init__(settings)
+        self.engines = engines
+
+    def engine(self, kind: str) -> Any:
+        return self.engines[kind]
+
+
+def test_the_engines_of_these_stages_are_made_ready_and_no_others(settings):
+    verifier, detector = Engine(), Engine()
+    context = Ready(settings, language=object(), captioner=None, detector=detector, verifier=verifier)
+    context.make_ready(["dedupe", "caption", "verify", "shard"])
+    assert (verifier.checked, detector.checked) == (1, 0)
+    assert context.pins("verify").read() == {}, "nothing was left open"
+    with pytest.raises(UserError, match="no weights"):
+        Ready(settings, detector=Engine(error=UserError("no weights"))).make_ready(["propose"])
+
+
+def test_what_an_engine_turns_out_to_be_holds_for_all_that_follow(settings):
+    Ready(settings, verifier=Engine("model of a run that ended before its first clip")).make_ready(["verify"])
+    Ready(settings, verifier=Engine("model a")).make_ready(["verify"])
+    fill(Context(settings), 1, stages=("verify",))
+    assert Context(settings).pins("verify").read() == {"verifier": "model a"}
+    Ready(settings, verifier=Engine("model a")).make_ready(["verify"])
+    with pytest.raises(UserError, match="model a is on record, model b is found"):
+        Ready(settings, verifier=Engine("model b")).make_ready(["verify"])
+
+
+def test_models_are_told_for_every_engine_with_what_was_found(settings):
+    Ready(settings, verifier=Engine("model a")).make_ready(["verify"])
+    models = Context(settings).models
+    assert list(models) == [kind for spec in SPECS.values() for kind in spec.engines]
+    assert models["captioner"] == "none"
+    assert models["verifier"] == f"{Context(settings).declared('verifier')}, model a"
+    assert models["detector"] == Context(settings).declared("detector")
+
+
+# what is a source and what is a build's own
+
+
+@pytest.mark.parametrize("form", ["{}", "file://{}", "relative"])
+def test_an_out_folder_inside_the_source_is_refused(tmp_path, monkeypatch, form):
+    monkeypatch.chdir(tmp_path)
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    source = "raw" if form == "relative" else form.format(raw)
+    with pytest.raises(UserError, match="lies inside the source"):
+        _ = Context(BuildSettings(source=source, out=str(raw / "out"))).listing
+    assert Context(BuildSettings(source=source, out=str(tmp_path / "raw-out"))).listing == {}
+
+
+def test_a_link_from_the_source_into_the_store_is_refused(settings, tmp_path):
+    clips = tmp_path / "out" / "work" / "clips"
+    clips.mkdir(parents=True)
+    (clips / "a.mp4").write_bytes(b"x")
+    (tmp_path / "raw" / "linked").symlink_to(clips)
+    with pytest.raises(UserError, match="is reached from the source"):
+        _ = Context(settings).listing
+
+
+def test_a_path_in_a_bucket_is_no_local_one(settings, tmp_path):
+    video = tmp_path / "raw" / "work" / "a.mp4"
+    video.parent.mkdir()
+    video.write_bytes(b"x")
+    away = settings.model_copy(update={"out": f"memory://{tmp_path / 'raw'}"})
+    assert [found.uri for found in Context(away).listing.values()] == [str(video)]
+
+
+# the folder says what was built in it
+
+
+@pytest.fixture
+def forgetful(monkeypatch):
+    """As another process would see it."""
+    monkeypatch.setattr("flows.opened._open", {})
+
+
+def test_a_build_is_found_by_its_folder_even_when_that_was_moved(settings, tmp_path, forgetful):
+    built = open_build(settings)
+    text = (tmp_path / "out" / "work" / BUILD_FILE).read_text()
+    assert text.endswith("}\n") and json.loads(text)["fingerprints"] == built.fingerprints
+    assert context_of(settings.out) is built
+    moved = str(shutil.move(settings.out, tmp_path / "moved"))
+    found = context_of(moved)
+    assert found.settings == settings.model_copy(update={"out": moved})
+    assert found.fingerprints == built.fingerprints and context_of(moved) is found
+
+
+def test_fingerprints_on_record_stay_whatever_this_version_would_say(settings, tmp_path, forgetful):
+    open_build(settings)
+    path = tmp_path / "out" / "work" / BUILD_FILE
+    saved = json.loads(path.read_text())
+    saved["fingerprints"]["verify"] = "0123456789ab"
+    path.write_text(json.dumps(saved))
+    moved = str(shutil.move(settings.out, tmp_path / "moved"))
+    assert context_of(moved).fingerprints["verify"] == "0123456789ab"
+
+
+def without(saved: dict[str, Any], *path: str) -> dict[str, Any]:
+    *above, last = path
+    inner = saved
+    for name in above:
+        inner = inner[name]
+    del inner[last]
+    return saved
+
+
+DAMAGE = {
+    "empty": lambda saved: "",
+    "no text": lambda saved: b"\xff\xfe",
+    "a list": lambda saved: "[]",
+    "a number": lambda saved: "7",
+    "deep": lambda saved: "[" * 200_000,
+    "no settings": lambda saved: json.dumps(without(saved, "settings")),
+    "no source": lambda saved: json.dumps(without(saved, "settings", "source")),
+    "an unknown setting": lambda saved: json.dumps(saved | {"settings": saved["settings"] | {"sauce": 1}}),
+    "settings of no kind": lambda saved: json.dumps(saved | {"settings": 3}),
+    "a stage without a print": lambda saved: json.dumps(without(saved, "fingerprints", "verify")),
+    "a print that is none": lambda saved: json.dumps(
+        saved | {"fingerprints": saved["fingerprints"] | {"verify": "../../../../"}}
+    ),
+}
+
+
+@pytest.mark.parametrize("how", DAMAGE)
+def test_a_damaged_account_of_a_build_is_told_in_one_line(tmp_path, settings, forgetful, how):
+    context = Context(settings)
+    saved = {
+        "schema": SCHEMA_VERSION,
+        "settings": settings.model_dump(mode="json"),
+        "fingerprints": context.fingerprints,
+    }
+    bad = DAMAGE[how](saved)
+    context.folder.write(BUILD_FILE, bad if isinstance(bad, bytes) else bad.encode())
+    with pytest.raises(UserError, match=r"build\.json is damaged: run the build command again") as told:
+        context_of(settings.out)
+    assert "\n" not in str(told.value)
+
+
+def test_a_folder_of_another_version_is_refused_in_one_line(settings, forgetful):
+    open_build(settings)
+    path = Path(settings.out, "work", BUILD_FILE)
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"schema": SCHEMA_VERSION + 1}))
+    for look in (lambda: context_of(settings.out), lambda: open_build(settings)):
+        opened._open.clear()
+        with pytest.raises(UserError, match=r"another version of matrix_data .*another --out"):
+            look()
+
+
+def test_a_folder_without_a_build_says_which_command_makes_one(tmp_path, forgetful):
+    with pytest.raises(UserError, match=r"no build in .*: run `matrix_data build SOURCE --out"):
+        context_of(str(tmp_path))
+
+
+def test_an_out_folder_that_cannot_be_one_is_the_users_mistake(settings, tmp_path):
+    Path(settings.out).write_text("a file")
+    with pytest.raises(UserError, match=r"cannot write to .*give another --out"):
+        open_build(settings)
+
+
+def test_damage_is_told_and_mended_under_the_lock(settings, tmp_path):
+    context = Context(settings)
+    fill(context, 2, stages=())
+    (part,) = (tmp_path / "out" / "work" / "dedupe").rglob("part-*.parquet")
+    part.write_bytes(part.read_bytes()[:-3])
+    context = Context(settings)
+    assert context.pending("dedupe") == sorted(clip_ids(2))
+    (told,) = context.damaged()
+    assert part.name in told and told in context.remarks()
+    with build_lock(settings.out):
+        (told,) = context.mend()
+    assert part.name in told
+    assert context.damaged() == []
