@@ -5,7 +5,7 @@ Exit codes: 0 done · 2 a mistake of the user's, said in one line · 3 clips sti
 """
 
 from flows.cli import build, demo, doctor, keep, look, world  # noqa: F401 each puts its commands into the app
-from flows.cli.base import MISTAKE, PENDING, app, fail
+from flows.cli.base import MISTAKE, PENDING, app, fail, leave
 from tasks.errors import InfrastructureError, UserError
 
 
@@ -13,6 +13,8 @@ def main() -> None:
     """Entry point: a user's mistake and a failure of the world are one line, never a traceback."""
     try:
         app()
+    except SystemExit as ended:
+        leave(ended.code if isinstance(ended.code, int) else 0)
     except UserError as error:
         fail(str(error), MISTAKE)
     except InfrastructureError as error:

@@ -1,6 +1,7 @@
 """What the commands of `matrix_data` share: the app, options, exit codes and how an answer is printed."""
 
 import json
+import os
 import sys
 from typing import Annotated, Any, NoReturn
 
@@ -27,6 +28,19 @@ Sets = Annotated[list[str], typer.Option("--set", help="One setting, a.b=c; may 
 MISTAKE, PENDING, NOTHING, STOPPED = 2, 3, 4, 130
 
 
+server_lost = False
+"""Set where Prefect's server has gone: its client would go on for minutes, at exit, to hand it the last events."""
+
+
+def leave(code: int) -> NoReturn:
+    """End the process, at once where nobody is left to say goodbye to."""
+    if server_lost:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
 def emit(found: dict[str, Any], as_json: bool, text: list[str]) -> None:
     """One JSON object as the last line, or lines for people."""
     if as_json:
@@ -39,4 +53,4 @@ def emit(found: dict[str, Any], as_json: bool, text: list[str]) -> None:
 def fail(message: str, code: int) -> NoReturn:
     """One line on stderr, whatever the message holds, and the exit code."""
     console.print(Text.assemble(("error:", "bold red"), " ", one_line(message, 1000)), soft_wrap=True)
-    sys.exit(code)
+    leave(code)

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 from flows.batches import GaveUpError
 from flows.build import build
+from flows.cli import base
 from flows.legs import RECORDED
 from flows.progress import ended, watchers
 from flows.result import Result
@@ -46,6 +47,7 @@ def run_build(settings: BuildSettings, console: Console) -> Result:
             if isinstance(found, BaseException):
                 raise found
     except (GaveUpError, InfrastructureError, OSError, httpx.HTTPError) as error:
+        base.server_lost = any(isinstance(failed, httpx.TransportError) for failed in causes(error))
         if results:  # all work was done when Prefect's server was no more
             console.print(f"Prefect's server failed at the end of the run: {text_of(error)}", markup=False)
         elif full := full_disk(error, settings.out):

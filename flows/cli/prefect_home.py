@@ -33,6 +33,7 @@ def use_local_prefect(out: str, verbose: bool) -> None:
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO" if verbose else "CRITICAL")
     # At exit the in-process server cancels its own writers in the middle of the last events, and logs each as an error.
     os.environ.setdefault("PREFECT_SERVER_LOGGING_LEVEL", "WARNING" if verbose else "CRITICAL")
+    os.environ.setdefault("PREFECT_LOGGING_INTERNAL_LEVEL", "ERROR" if verbose else "CRITICAL")
     # A server that has died is told after seconds and not minutes: what is done stands in the store.
     os.environ.setdefault("PREFECT_CLIENT_MAX_RETRIES", "2")
     configured = {"PREFECT_API_URL", "PREFECT_PROFILE", "PREFECT_HOME"} & set(os.environ)

@@ -116,7 +116,7 @@ def test_a_toy_stage_runs_through_everything(copy, server, world, tmp_path):
 
     code, told = run(*build)
     assert code == 0
-    asked = "import json; from flows.context import context_of; print(context_of('out').store('toy').accepted()[0])"
+    asked = "import json; from flows.opened import context_of; print(context_of('out').store('toy').accepted()[0])"
     clip_id = subprocess.run(
         [sys.executable, "-c", asked], env=os.environ | {"PYTHONPATH": str(copy)}, cwd=tmp_path, capture_output=True,
         text=True, check=True,

@@ -85,7 +85,7 @@ CASES: dict[str, tuple[Any, str, str]] = {
     "another clip's json": (
         lambda f: edit_json(f, "json", lambda d: d.update(clip_id="0" * 16)), "index_differs", "key not as",
     ),
-    "later schema": (lambda f: edit_json(f, "json", lambda d: d.update(schema_version=2)), "other_schema", "version 2"),
+    "later schema": (lambda f: edit_json(f, "json", lambda d: d.update(schema_version=9)), "other_schema", "version 9"),
     "json cut": (lambda f: {**f, "json": f["json"][:-40]}, "bad_json", ".json"),
     "json of a list": (lambda f: {**f, "json": b"[]"}, "bad_json", ".json"),
     "json of no text": (lambda f: {**f, "json": b"\xff"}, "bad_json", ".json"),

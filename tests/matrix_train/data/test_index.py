@@ -37,7 +37,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "account cut": (lambda f: (f / DATASET_FILE).write_text('{"schema_version": 1, '), "dataset.json in .* is damaged"),
     "account of a list": (lambda f: (f / DATASET_FILE).write_text("[]"), "dataset.json in .* is damaged"),
     "account lacks shards": (lambda f: edit_account(f, shards=None), "is damaged: shards"),
-    "later schema": (lambda f: edit_account(f, schema_version=2, novelty=1), "has schema version 2"),
+    "later schema": (lambda f: edit_account(f, schema_version=99, novelty=1), "has schema version 99"),
     "no index": (lambda f: (f / INDEX_FILE).unlink(), "no index.parquet"),
     "other index": (lambda f: (f / INDEX_FILE).write_bytes(b"PAR1"), "its SHA-256 is not the one"),
     "fewer rows": (drop_a_row, "are not what dataset.json lists"),

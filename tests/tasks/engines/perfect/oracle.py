@@ -7,6 +7,7 @@ of its pixels, and so tells them which clip and which moment they look at.
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from fractions import Fraction
 from functools import cached_property
 
 import av
@@ -19,6 +20,7 @@ from schemas import Box, Captioned, Clip
 from schemas.base import InstanceId
 from schemas.truth import TrueInstance, VideoTruth
 from tasks.engines.base import Frames
+from tasks.ingest.decode import Shown
 from tasks.ingest.normalise import Fitter
 from tasks.media.clips import decode_mask, encode_mask
 from tasks.outcome import Case
@@ -72,7 +74,7 @@ class Scene:
     def _seen(self, rle: str) -> str | None:
         drawn = decode_mask(rle, self.truth.height, self.truth.width).astype(np.uint8) * 255
         frame = av.VideoFrame.from_ndarray(np.repeat(drawn[..., None], 3, axis=2), format="rgb24")
-        mask = self._fit(frame)[..., 0] >= 128
+        mask = self._fit(Shown(0, Fraction(0), frame, sound=True))[..., 0] >= 128
         return encode_mask(mask) if mask.sum() >= MIN_PIXELS else None
 
     def mask(self, true_id: InstanceId, frame: int) -> Mask:

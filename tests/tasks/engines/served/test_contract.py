@@ -30,7 +30,7 @@ from tasks.engines.base import BadReply, VerifyRequest
 from tasks.engines.metering import metered
 from tasks.engines.served.captioner import ServedCaptioner
 from tasks.engines.served.verifier import ServedVerifier
-from tasks.errors import InfrastructureError, Reject, UserError
+from tasks.errors import InfrastructureError, UserError
 from tests.tasks.caption.captioning import CAPTION, make_case
 from tests.tasks.engines.served.asking import ask
 from tests.tasks.engines.served.fault_server import FaultServer
@@ -187,7 +187,7 @@ def test_images_are_taken_and_a_verdict_is_about_a_candidate_or_a_bad_reply(targ
     captioner = engine(target.url, ServedCaptioner, **target.options, max_asks=1)
     try:
         assert asyncio.run(captioner.describe(np.stack([frame] * 3))).strip()
-    except Reject:
+    except BadReply:
         assert not target.capable
 
 
