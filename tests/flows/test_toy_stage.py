@@ -123,7 +123,7 @@ def test_a_toy_stage_runs_through_everything(copy, server, world, tmp_path):
     ).stdout.strip()  # fmt: skip
     assert "toy: " in run("show", out, clip_id)[1]
 
-    form = "from flows.build import build; from flows.stages import toy; print(build.parameters.model_dump_json())"
+    form = "from flows.build import build; from flows.stages import toy; print(build.parameters.model_dump())"
     environment = server | {"PYTHONPATH": str(copy)}
     done = subprocess.run([sys.executable, "-c", form], env=environment, capture_output=True, text=True, check=True)
     assert "captions of fewer words are left out" in done.stdout, "the run form shows its settings"
