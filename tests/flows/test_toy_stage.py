@@ -125,5 +125,7 @@ def test_a_toy_stage_runs_through_everything(copy, server, world, tmp_path):
 
     form = "from flows.build import build; from flows.stages import toy; print(build.parameters.model_dump())"
     environment = server | {"PYTHONPATH": str(copy)}
-    done = subprocess.run([sys.executable, "-c", form], env=environment, capture_output=True, text=True, check=True)
+    command = [sys.executable, "-c", form]
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
     assert "captions of fewer words are left out" in done.stdout, "the run form shows its settings"
