@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from flows.context import Context
+from flows.chunk import Chunk
 from flows.legs import SPECS
 from schemas import Reason, Row, Status
 from schemas.text import one_line
@@ -35,7 +35,7 @@ class Lost(InfrastructureError):
         return (Lost, (self.keys, self.tried, self.accepted, str(self)))
 
 
-def run_batch(context: Context, stage: str, keys: Sequence[str]) -> list[str]:
+def run_batch(chunk: Chunk, stage: str, keys: Sequence[str]) -> list[str]:
     """Run `keys` through `stage` and write their rows; returns the accepted keys, in order.
 
     Clips already on record are not done again. Own failures are tried up to `run.max_attempts` times over all runs,
@@ -44,15 +44,15 @@ def run_batch(context: Context, stage: str, keys: Sequence[str]) -> list[str]:
     nothing more is tried. `Lost` tells what stays pending. StopRun and UserError go on to the caller at once, as does
     an error of our own code.
     """
-    store = context.store(stage)
-    limit = context.settings.run.max_attempts
+    store = chunk.store(stage)
+    limit = chunk.context.settings.run.max_attempts
     tried: list[str] = []
     untried: list[str] = []
     first: BaseException | None = None
     while todo := [key for key in store.pending(keys) if key not in (*tried, *untried)]:
         rows: list[Row[Any]] = []
         try:
-            for row in context.process(stage, todo):
+            for row in chunk.process(stage, todo):
                 if row.reason is not None and row.reason not in SPECS[stage].rejects:
                     raise AssertionError(f"{stage} rejects with {row.reason}, which its StageSpec does not declare")
                 last = row.status is Status.FAILED and store.failures(row.key) + 1 >= limit
@@ -185,7 +185,7 @@ def batched(keys: Sequence[str], size: int, stages: Sequence[str], first: int = 
         yield Batch(number, list(keys[i : i + size]), stages)
 
 
-def fail_alone(context: Context, lost: Sequence[Loss]) -> None:
+def fail_alone(chunk: Chunk, lost: Sequence[Loss]) -> None:
     """Put a failed attempt on record for keys at which work failed in a run that came to its end.
 
     The engines were ready when it began and it did not give up, so the world was there: in the end such a key is
@@ -193,6 +193,6 @@ def fail_alone(context: Context, lost: Sequence[Loss]) -> None:
     tried have no part in it.
     """
     for loss in lost:
-        store, limit = context.store(loss.stage), context.settings.run.max_attempts
+        store, limit = chunk.store(loss.stage), chunk.context.settings.run.max_attempts
         rows = [Row[Any](key=key, status=Status.FAILED, detail=one_line(loss.why, 4000)) for key in loss.tried]
         store.write([_poison(row, limit) if store.failures(row.key) + 1 >= limit else row for row in rows])

@@ -8,66 +8,56 @@ started again.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from typing import Any
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Literal
 
 from prefect import Task, flow
 from prefect.cache_policies import NO_CACHE
-from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
-from prefect.exceptions import ObjectNotFound
-from prefect.runtime import task_run
-from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
-from flows.batches import FINAL, Future, Loss, batched, drive, fail_alone, run_batch
+from flows.batches import Loss
+from flows.chunks import RUNNER, ChunkEnd, chunk, gauges
 from flows.context import Context
-from flows.legs import LEGS, RECORDED, SPECS
-from flows.opened import context_of, open_build
-from flows.progress import Gauge, tell_end
+from flows.legs import LEGS, RECORDED
+from flows.opened import context_of, name_of, open_build
+from flows.pools import run_on_pools
+from flows.progress import Gauge, tell_end, tell_losses
 from flows.result import Result, end_of, result_of
-from flows.settings import BuildSettings, RunSettings
-from tasks.outcome import of_the_world
+from flows.settings import BuildSettings
+from tasks.errors import UserError
+from tasks.scan.listing import cut_listing
 from tasks.spec import StageSpec
 from tasks.stages import STAGES
-from tasks.store.lock import build_lock
+from tasks.store.folder import Folder
+from tasks.store.lease import holder_of, lease
 
-RUNNER: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=64)
-"""`run.workers` bounds what is under way, not the pool."""
+BUILD = "build"
+"""The lease of a whole build."""
 
-BatchTask = Task[[str, str, int, list[str]], list[str]]
-
-
-def _name_of_batch() -> str:
-    given = task_run.parameters
-    return f"{given['stage']}[{given['number']:04d}] {len(given['keys'])} {SPECS[given['stage']].unit}"
+Part = Literal["whole", "before", "after"]
 
 
-def _run_batch(out: str, stage: str, number: int, keys: list[str]) -> list[str]:  # noqa: ARG001 number is in the name
-    return run_batch(context_of(out), stage, keys)
+def _run_whole(out: str, build: str, stage: str, part: Part) -> list[str]:
+    context = context_of(out, build)
+    spec = next(spec for spec in STAGES if spec.name == stage)
+    run = getattr(spec, part)
+    return [f"{stage}: {line}" for line in run(context.at_work(stage))]
 
 
-def _run_whole(out: str, stage: str) -> list[str]:
-    whole = SPECS[stage].whole
-    assert whole is not None
-    return [f"{stage}: {line}" for line in whole(context_of(out).at_work(stage))]
-
-
-BATCHES: dict[str, BatchTask] = {
-    spec.name: Task(
-        _run_batch, name=spec.name, task_run_name=_name_of_batch, cache_policy=NO_CACHE, persist_result=False
+WHOLES: dict[tuple[str, Part], Task[[str, str, str, Part], list[str]]] = {
+    (spec.name, part): Task(
+        _run_whole,
+        name=spec.name if part == "whole" else f"{spec.name}, {part} its batches",
+        task_run_name=spec.name if part == "whole" else f"{spec.name}, {part} its batches",
+        cache_policy=NO_CACHE,
+        persist_result=False,
     )
     for spec in STAGES
-    if spec.batch
+    for part in ("whole", "before", "after")
+    if getattr(spec, part)
 }
-"""One Prefect task per stage. Its parameters are plain and small: any process that reaches the store can run it."""
-
-WHOLES: dict[str, Task[[str, str], list[str]]] = {
-    spec.name: Task(_run_whole, name=spec.name, task_run_name=spec.name, cache_policy=NO_CACHE, persist_result=False)
-    for spec in STAGES
-    if spec.whole
-}
-"""The stages that see everything at once, one task each."""
+"""What sees everything at once, one task each."""
 
 
 @flow(
@@ -78,105 +68,132 @@ WHOLES: dict[str, Task[[str, str], list[str]]] = {
 )
 def build(settings: BuildSettings) -> Result | State[Result]:
     """Raw videos to verified shards. Whatever is on record already is not done again."""
-    with build_lock(settings.out):
+    with alone(settings.out):
         return pipeline(open_build(settings), STAGES)
 
 
+@contextmanager
+def alone(out: str) -> Iterator[None]:
+    """Hold the lease of a whole build. UserError where another build, or gc, has it, and where nothing can be written."""
+    work = Folder(out).below("work")
+    try:
+        with lease(work, BUILD) as mine:
+            if mine is None:
+                raise UserError(
+                    f"another build is at work in {out} ({holder_of(work, BUILD) or 'it has just begun'}): wait for it "
+                    "to end, or give another --out"
+                )
+            yield
+    except PermissionError as error:
+        raise UserError(f"cannot write to {out}: {error.strerror or error}; give another --out") from None
+
+
+class Run:
+    """One run of some stages over a build."""
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self.survey = context.survey()
+        self.gauge = Gauge(self.survey)
+        self.lost: list[Loss] = []
+        self.told: list[str] = []
+
+    def leg(self, specs: Sequence[StageSpec]) -> None:
+        """Take every chunk that has something pending through these stages."""
+        context, stages = self.context, [spec.name for spec in specs]
+        if stages[0] == RECORDED[0]:
+            self.list_source()
+        for spec in specs:
+            if spec.before:
+                self.whole(spec.name, "before")
+        self.survey.look()
+        pending = {name: None for stage in stages for name in self.survey.pending(stage)}
+        chunks = sorted(pending, key=lambda name: (len(name), name))
+        if chunks:
+            ahead = next(i for i, stage in enumerate(stages) if self.survey.pending(stage))
+            here = [stage for stage in stages[ahead:] if stage not in context.settings.run.pools]
+            context.make_ready(here, self.survey.begun)
+            if context.settings.run.pools:
+                self.told += run_on_pools(context.settings, stages, chunks, self.gauge.show)
+            else:
+                for name in chunks:
+                    self.chunk(stages, name)
+        for spec in specs:
+            if spec.after:
+                self.survey.look()
+                if not self.survey.settled(spec.name) or not context.dataset.exists("dataset.json"):
+                    self.whole(spec.name, "after")
+
+    def chunk(self, stages: list[str], name: str) -> None:
+        """One chunk, in this process."""
+        gauges.append(self.gauge)
+        try:
+            found = chunk(self.context.settings, stages, name, return_state=True).result(raise_on_failure=False)
+        finally:
+            gauges.pop()
+        if isinstance(found, BaseException):
+            raise found
+        assert isinstance(found, ChunkEnd)
+        self.lost += found.lost
+        self.told += found.told
+
+    def list_source(self) -> None:
+        """Put on record what is at the source now."""
+        context = self.context
+        with context.lease(RECORDED[0]) as mine:
+            if mine is None:
+                self.told.append(f"{RECORDED[0]}: another run is listing {context.settings.source}")
+                return
+            scan = context.folder.below(context.place(RECORDED[0]))
+            cut_listing(context.list_source(), scan, context.settings.run.chunk)
+
+    def whole(self, stage: str, part: Part = "whole") -> None:
+        """Run what sees everything, unless something before it is pending that it would have to see.
+
+        A stage with rows decides for good, so it waits. Shards and report go on with what is there.
+        """
+        survey, decides = self.survey.look(), part == "whole" and stage in RECORDED
+        if decides:
+            waits = [before for before in RECORDED[: RECORDED.index(stage)] if survey.tally(before).pending]
+            if waits:
+                self.told.append(f"{stage}: left out, for {waits[0]} has not seen all; it decides when that is done")
+                return
+            spec = next(spec for spec in STAGES if spec.name == stage)
+            if survey.settled(stage) and not (spec.stale and spec.stale(self.context.at_work(stage))):
+                return
+        with self.context.lease(stage) if stage in RECORDED else _nobody() as mine:
+            if mine is None and stage in RECORDED:
+                self.told.append(f"{stage}: left to the run that is at it")
+                return
+            if decides:
+                self.told += self.context.store(stage).mend()
+            self.told += WHOLES[stage, part](self.context.settings.out, name_of(self.context.settings), stage, part)
+            if stage in RECORDED and part != "before":
+                survey.look()
+                for name in survey.chunks(stage) if decides else ():
+                    survey.settle(stage, name)
+                survey.settle(stage)
+
+
+@contextmanager
+def _nobody() -> Iterator[None]:
+    yield
+
+
 def pipeline(context: Context, stages: Sequence[StageSpec]) -> Result | State[Result]:
-    """These stages over what is pending, inside a flow run. The caller holds the folder's lock."""
+    """These stages over what is pending, inside a flow run."""
     began = time.perf_counter()
-    gauge = Gauge(context)
-    gauge.told += context.mend()
-    ahead = context.ahead([spec.name for spec in stages if spec.batch])
-    context.make_ready(ahead)
-    tasks = tasks_of(ahead, context.settings.run)
+    run = Run(context)
     try:
         for leg in LEGS:
-            if leg[0].whole and leg[0] in stages:
-                run_whole(context, gauge, leg[0].name)
-            elif mine := {spec.name: tasks[spec.name] for spec in leg if spec.name in tasks}:
-                go(context, gauge, mine, unfinished(context, list(mine)))
+            mine = [spec for spec in leg if spec in stages]
+            if mine and leg[0].whole:
+                run.whole(leg[0].name)
+            elif mine:
+                run.leg(mine)
     finally:
-        gauge.told += context.mend()  # damage within a part shows when it is read
-        told = gauge.tell()
-    gauge.show(last=True)
-    result = result_of(context, began, told)
+        told = tell_losses(run.lost, run.told)
+    run.gauge.show(last=True)
+    result = result_of(context, run.survey.funnel(), began, told)
     tell_end(result)
     return end_of(result)
-
-
-def run_whole(context: Context, gauge: Gauge, stage: str) -> None:
-    """Run a stage that sees everything, unless something before it is pending that it would have to see.
-
-    A stage with rows decides for good, so it waits. Shards and report go on with what is there.
-    """
-    if SPECS[stage].record:
-        waits = [before for before in RECORDED[: RECORDED.index(stage)] if context.pending(before)]
-        if waits:
-            gauge.told.append(f"{stage}: left out, for {waits[0]} has not seen all; it decides when that is done")
-            return
-    gauge.told += WHOLES[stage](context.settings.out, stage)
-
-
-def go(context: Context, gauge: Gauge, tasks: Mapping[str, BatchTask], keys: Sequence[str]) -> None:
-    """Drive `keys` through the stages of `tasks` in batches, each batch and stage a Prefect task."""
-    if not keys:
-        return
-    run, stages = context.settings.run, list(tasks)
-
-    def submit(stage: str, number: int, keys: list[str], done: Callable[[], None]) -> Future:
-        future = tasks[stage].submit(context.settings.out, stage, number, keys)
-        future.add_done_callback(lambda _: done())
-        return future
-
-    size = {"files": run.files_batch, "videos": run.sources_batch, "clips": run.batch}[SPECS[stages[0]].unit]
-    lost = list[Loss]()
-    try:
-        drive(batched(keys, size, stages), submit, run.workers, run.give_up_after, gauge.show, lost)
-        fail_alone(context, lost)
-    finally:
-        gauge.lost += lost
-    for stage in stages:
-        context.store(stage).compact()
-
-
-def worth_another_try(_task: Any, _run: Any, state: State[Any]) -> bool:
-    """Whether Prefect should run a failed batch again: only where the world failed it, and may do better."""
-    try:
-        state.result()
-    except FINAL:
-        return False
-    except Exception as error:
-        return of_the_world(error)
-    return False
-
-
-def tasks_of(stages: Sequence[str], run: RunSettings) -> dict[str, BatchTask]:
-    """The tasks of these stages with the build's retries, made once a run: each copy of a task parses its source anew,
-    and a server that dies later takes no work with it.
-
-    A stage whose name is a tag with a concurrency limit on the server carries that tag, the others carry none: a task
-    with tags asks the server for a slot before each run, limit or not (docs/decisions/0008).
-    """
-    tasks = {}
-    with get_client(sync_client=True) as server:
-        for stage in stages:
-            options: dict[str, Any] = {
-                "retries": run.retries,
-                "retry_delay_seconds": run.retry_delay_s,
-                "retry_condition_fn": worth_another_try,
-            }
-            with suppress(ObjectNotFound):
-                options["tags"] = [server.read_concurrency_limit_by_tag(stage).tag]
-            tasks[stage] = BATCHES[stage].with_options(**options)
-    return tasks
-
-
-def unfinished(context: Context, stages: Sequence[str]) -> list[str]:
-    """Keys that some stage of these has still to see, clips of one source side by side.
-
-    Every stage reads a batch's clips from the rows of their sources: in any other order each lies in a row group of its
-    own, and reading them costs more than all else.
-    """
-    pending = dict.fromkeys(key for stage in stages for key in context.pending(stage))
-    return context.store("ingest").by_place(pending) if SPECS[stages[0]].unit == "clips" else list(pending)

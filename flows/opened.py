@@ -1,11 +1,18 @@
-"""The builds that this process has open: a fresh one, saved for others to find, or the one saved under a folder."""
+"""Builds on record: each one's settings under a name of their own, and the last one for whoever looks at the folder.
 
+A process that works for a build is told its name, so it can never take another's settings for it; what stands under a
+name does not change.
+"""
+
+import hashlib
 import json
 import re
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
+from flows.chunk import Chunk
 from flows.context import Context
 from flows.settings import BuildSettings
 from schemas import SCHEMA_VERSION
@@ -13,55 +20,95 @@ from schemas.settings import validate
 from tasks.errors import UserError
 from tasks.stages import STAGES
 from tasks.store.folder import Folder
+from tasks.store.lease import adopt
 
 BUILD_FILE = "build.json"
+"""The last build. Beside it, in BUILDS, each by its name."""
 
-_open: dict[str, Context] = {}
-_open_lock = threading.Lock()
+BUILDS = "builds"
+
+_builds: dict[tuple[str, str], Context] = {}
+"""By out and name."""
+_chunks: dict[tuple[str, str, str], Chunk] = {}
+"""Chunks under work in this process, by out, name of the build and place of the chunk's first stage."""
+_lock = threading.Lock()
+
+
+def name_of(settings: BuildSettings) -> str:
+    """12 hex digits over all settings."""
+    return hashlib.sha256(settings.model_dump_json().encode()).hexdigest()[:12]
 
 
 def open_build(settings: BuildSettings) -> Context:
-    """A fresh context, saved as `work/build.json` so that workers and later commands find it by the folder."""
+    """A fresh context, saved so that workers and later commands find it by the folder."""
     context = Context(settings)
     saved = {
         "schema": SCHEMA_VERSION,
         "settings": settings.model_dump(mode="json"),
         "fingerprints": context.fingerprints,
     }
+    data = (json.dumps(saved, indent=2) + "\n").encode()
     try:
         with suppress(FileNotFoundError):
-            _read_build(context.folder, settings.out)  # of another version: nothing of its rows could be read
-        context.folder.write(BUILD_FILE, (json.dumps(saved, indent=2) + "\n").encode())
+            _read_build(context.folder, settings.out, BUILD_FILE)  # of another version: its rows could not be read
+        for name in (f"{BUILDS}/{name_of(settings)}.json", BUILD_FILE):
+            if not context.folder.exists(name) or context.folder.read(name) != data:
+                context.folder.write(name, data)
     except OSError as error:
         raise UserError(f"cannot write to {context.out.root}: {error.strerror or error}; give another --out") from None
-    with _open_lock:
-        _open[settings.out] = context
     return context
 
 
-def context_of(out: str) -> Context:
-    """The build saved under `out`; one per process. UserError where there has been no build."""
-    with _open_lock:
-        if out not in _open:
-            try:
-                saved = _read_build(Folder(out).below("work"), out)
-                # A folder may have been moved, or named by another path: what the file says of `out` is history.
-                settings = validate(BuildSettings, {**saved["settings"], "out": out})
-                prints = {s.name: str(saved["fingerprints"][s.name]) for s in STAGES if s.version is not None}
-                if not all(re.fullmatch("[0-9a-f]{12}", value) for value in prints.values()):
-                    raise ValueError("not fingerprints")
-            except FileNotFoundError:
-                raise UserError(f"no build in {out}: run `matrix_data build SOURCE --out {out}` first") from None
-            except (ValueError, KeyError, TypeError):
-                raise UserError(f"{out}/work/{BUILD_FILE} is damaged: run the build command again") from None
-            _open[out] = Context(settings, prints)
-        return _open[out]
+def context_of(out: str, name: str = "") -> Context:
+    """A build saved under `out`, by its name; the last one without. UserError where there has been no build."""
+    with _lock:
+        if known := _builds.get((out, name)):
+            return known
+    file = f"{BUILDS}/{name}.json" if name else BUILD_FILE
+    try:
+        saved = _read_build(Folder(out).below("work"), out, file)
+        # A folder may have been moved, or named by another path: what the file says of `out` is history.
+        settings = validate(BuildSettings, {**saved["settings"], "out": out})
+        prints = {s.name: str(saved["fingerprints"][s.name]) for s in STAGES if s.version is not None}
+        if not all(re.fullmatch("[0-9a-f]{12}", value) for value in prints.values()):
+            raise ValueError("not fingerprints")
+    except FileNotFoundError:
+        raise UserError(f"no build in {out}: run `matrix_data build SOURCE --out {out}` first") from None
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{out}/work/{file} is damaged: run the build command again") from None
+    context = Context(settings, prints)
+    if name:  # the last build is another tomorrow
+        with _lock:
+            _builds[out, name] = context
+    return context
 
 
-def _read_build(work: Folder, out: str) -> dict[str, Any]:
+@contextmanager
+def under_work(chunk: Chunk, place: str) -> Iterator[None]:
+    """Tasks of this process find the chunk, with all that it has read."""
+    key = (chunk.context.settings.out, name_of(chunk.context.settings), place)
+    _chunks[key] = chunk
+    try:
+        yield
+    finally:
+        del _chunks[key]
+
+
+@contextmanager
+def chunk_at(out: str, build: str, chunk: str, place: str, token: str, epoch: int) -> Iterator[Chunk]:
+    """The chunk of a task: the one under work in this process, else opened here under the lease that was sent along."""
+    if known := _chunks.get((out, build, place)):
+        yield known
+        return
+    opened = Chunk(context_of(out, build), chunk)
+    with adopt(opened.context.folder, place, token, epoch):
+        yield opened
+
+
+def _read_build(work: Folder, out: str, name: str) -> dict[str, Any]:
     """What is saved of a build; empty where it cannot be read. UserError where another version of ours made it."""
     try:
-        saved = json.loads(work.read(BUILD_FILE))
+        saved = json.loads(work.read(name))
     except (ValueError, RecursionError):
         return {}
     if not isinstance(saved, dict):

@@ -12,8 +12,8 @@ from prefect.artifacts import create_table_artifact
 from prefect.logging import get_run_logger
 
 from flows.batches import Loss
-from flows.context import Context
 from flows.result import Result
+from flows.survey import Survey
 from flows.tally import Tally, as_table
 from schemas.text import one_line
 
@@ -28,68 +28,66 @@ WATCH_EVERY_S, ARTIFACT_EVERY_S = 1.0, 5.0
 """How often the funnel is counted for watchers, and how often its artifact grows, while the flow runs."""
 
 COUNT_SHARE = 0.05
-"""Counting the funnel is linear in the clips on record: from some size on it is done less often, not longer."""
+"""Counting the funnel lists every chunk: from some size on it is done less often, not longer."""
 
 log = logging.getLogger(__name__)
-
 
 QUIET_S = 60.0
 """How long nothing more is told to a server after a call to it has failed, each of which costs its time-outs."""
 
+_quiet_until = 0.0
+
 
 class Gauge:
-    """Shows the funnel of a build while its flow runs, and keeps account of what was lost.
+    """Shows the funnel while a flow runs, over a whole build or over one chunk, by the clock and not by the batch."""
 
-    Counting is linear in the clips on record, so it happens by the clock and not by the batch.
-    """
-
-    def __init__(self, context: Context) -> None:
-        self.context = context
-        self.lost: list[Loss] = []
-        self.told: list[str] = []
-        """What stages told, and which were left out and why."""
+    def __init__(self, survey: Survey) -> None:
+        self.survey = survey
         self._watch = self._artifact = 0.0
-        self._quiet_until = 0.0
 
     def show(self, last: bool = False) -> None:
         now = time.monotonic()
         if not last and now < self._watch:
             return
-        lines = self.context.funnel()
+        lines = self.survey.look().funnel()
         for watcher in watchers:
             watcher(lines)
         counted = time.monotonic()
         self._watch = counted + max(WATCH_EVERY_S, (counted - now) / COUNT_SHARE)
         if last or now >= self._artifact:
             self._artifact = time.monotonic() + ARTIFACT_EVERY_S
-            about = f"Funnel of {self.context.out.root}"
-            self._tell(
+            about = f"Funnel of {self.survey.context.out.root} {self.survey.only}".rstrip()
+            tell(
                 "the artifact `funnel`",
                 lambda: create_table_artifact(as_table(lines), key="funnel", description=about),
             )
 
-    def tell(self) -> list[str]:
-        """What this run left pending and why, one line a cause: into the run's log and an artifact, and returned."""
-        lines = [*loss_lines(self.lost), *self.told]
-        if lines:
-            for line in lines:
-                self._tell("the run's log", lambda line=line: get_run_logger().warning(line), True)  # type: ignore[misc]
-            table = [
-                {"stage": loss.stage, "batch": loss.batch, "why": one_line(loss.why, 500), "keys": list(loss.keys)}
-                for loss in self.lost
-            ]
-            about = "\n".join(lines)
-            self._tell("the artifact `lost`", lambda: create_table_artifact(table, key="lost", description=about), True)
-        return lines
 
-    def _tell(self, what: str, telling: Callable[[], object], always: bool = False) -> None:
-        if not always and time.monotonic() < self._quiet_until:
-            return
-        try:
-            telling()
-        except Exception as error:  # whatever Prefect's client raises: the store is the record
-            self._quiet_until = time.monotonic() + QUIET_S
-            log.warning("%s could not be written: %s", what, one_line(error, 300))
+def tell_losses(lost: Sequence[Loss], told: Sequence[str]) -> list[str]:
+    """What a run left pending and why, and what else is to be known: into its log and an artifact, and returned."""
+    lines = [*loss_lines(lost), *told]
+    if lines:
+        for line in lines:
+            tell("the run's log", lambda line=line: get_run_logger().warning(line), True)  # type: ignore[misc]
+        table = [
+            {"stage": loss.stage, "batch": loss.batch, "why": one_line(loss.why, 500), "keys": list(loss.keys)}
+            for loss in lost
+        ]
+        about = "\n".join(lines)
+        tell("the artifact `lost`", lambda: create_table_artifact(table, key="lost", description=about), True)
+    return lines
+
+
+def tell(what: str, telling: Callable[[], object], always: bool = False) -> None:
+    """Hand something to Prefect's server, if it can be had."""
+    global _quiet_until
+    if not always and time.monotonic() < _quiet_until:
+        return
+    try:
+        telling()
+    except Exception as error:  # whatever Prefect's client raises: the store is the record
+        _quiet_until = time.monotonic() + QUIET_S
+        log.warning("%s could not be written: %s", what, one_line(error, 300))
 
 
 def loss_lines(lost: Sequence[Loss]) -> list[str]:

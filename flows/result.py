@@ -7,6 +7,7 @@ from prefect.client.schemas.objects import State, StateType
 from pydantic import Field
 
 from flows.context import Context
+from flows.tally import Tally
 from schemas import Record
 
 INCOMPLETE = "Incomplete"
@@ -44,9 +45,8 @@ class Result(Record):
         ]
 
 
-def result_of(context: Context, began: float, told: Sequence[str] = ()) -> Result:
-    """The result of a run, counted from the store. began: its start on `time.perf_counter`."""
-    lines = context.funnel()
+def result_of(context: Context, lines: Sequence[Tally], began: float, told: Sequence[str] = ()) -> Result:
+    """The result of a run. lines: the funnel at its end; began: its start on `time.perf_counter`."""
     stages = {
         t.stage: StageResult(arrived=t.arrived, accepted=t.accepted, rejected=t.rejected, pending=t.pending)
         for t in lines

@@ -40,6 +40,25 @@ class RunSettings(Settings):
     retries: int = Field(default=2, ge=0, description="Prefect retries of a batch that met an infrastructure failure")
     retry_delay_s: float = Field(default=5.0, ge=0, description="wait before such a retry, in seconds")
     give_up_after: int = Field(default=3, ge=1, description="batches lost to infrastructure in a row that end the run")
+    chunk: int = Field(
+        default=2000, ge=1, le=100_000, description="files, videos or clips that are cut into one chunk, for good"
+    )
+    pools: dict[str, str] = Field(
+        default_factory=dict,
+        description="Prefect work pool by stage: those stages run there, a flow run a chunk; all others in this process",
+    )
+
+    @field_validator("pools")
+    @classmethod
+    def _of_stages(cls, pools: dict[str, str]) -> dict[str, str]:
+        known = [spec.name for spec in STAGES if spec.batch]
+        if wrong := sorted(set(pools) - set(known)):
+            raise ValueError(f"no stage {wrong[0]!r} that goes in batches; there are: {', '.join(known)}")
+        return pools
+
+    def size_of(self, unit: str) -> int:
+        """Keys a batch, of files, videos or clips."""
+        return {"files": self.files_batch, "videos": self.sources_batch, "clips": self.batch}[unit]
 
 
 _of_stages: dict[str, Any] = {

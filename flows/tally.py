@@ -1,28 +1,66 @@
-"""A stage's line in the funnel."""
+"""A stage's line in the funnel, over all chunks or over one."""
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
-from schemas import Usage
+from pydantic import Field, model_validator
+
+from schemas import Record, Usage
+from schemas.base import Count
+from tasks.store.index import Totals
 
 
-@dataclass(frozen=True)
-class Tally:
-    """A stage's line in the funnel. `arrived = accepted + rejected + pending`, always."""
+class Tally(Record):
+    """`arrived = accepted + rejected + pending`, always."""
 
     stage: str
-    arrived: int
-    accepted: int
-    rejected: dict[str, int]
-    pending: int
+    arrived: Count
+    accepted: Count
+    rejected: dict[str, Count]
+    pending: Count
     seconds: float
     usage: Usage | None = None
+    links: Count = Field(default=0, description="keys of the next stage that accepted rows lead to, of one with a link")
 
-    def __post_init__(self) -> None:
+    @model_validator(mode="after")
+    def _adds_up(self) -> Self:
         done = self.accepted + sum(self.rejected.values())
         if self.arrived != done + self.pending:
             raise AssertionError(f"{self.stage}: {self.arrived} in, but {done} done and {self.pending} pending")
+        return self
+
+    @classmethod
+    def of(cls, stage: str, totals: Totals, arrived: int) -> Self:
+        """The line of what was counted."""
+        rejected = dict(sorted(totals.rejected.items()))
+        return cls(
+            stage=stage, arrived=arrived, accepted=totals.accepted, rejected=rejected, pending=totals.pending,
+            seconds=totals.seconds, usage=totals.usage, links=totals.links,
+        )  # fmt: skip
+
+    @classmethod
+    def waiting(cls, stage: str, arrived: int) -> Self:
+        """The line of a stage that has not begun."""
+        return cls(stage=stage, arrived=arrived, accepted=0, rejected={}, pending=arrived, seconds=0.0)
+
+
+def total(stage: str, lines: Sequence[Tally]) -> Tally:
+    """One line for several chunks."""
+    rejected = Counter[str]()
+    for line in lines:
+        rejected.update(line.rejected)
+    spent = [line.usage for line in lines if line.usage]
+    return Tally(
+        stage=stage,
+        arrived=sum(line.arrived for line in lines),
+        accepted=sum(line.accepted for line in lines),
+        rejected=dict(sorted(rejected.items())),
+        pending=sum(line.pending for line in lines),
+        seconds=sum(line.seconds for line in lines),
+        usage=sum(spent[1:], start=spent[0]) if spent else None,
+        links=sum(line.links for line in lines),
+    )
 
 
 def as_table(lines: Sequence[Tally]) -> list[dict[str, Any]]:

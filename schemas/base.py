@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Raised whenever a record changes shape. It is part of every stage's fingerprint and of every shard entry."""
 
 

@@ -100,8 +100,13 @@ class Ingested(Record):
 
 
 class Deduped(Record):
-    """A clip that is no near-duplicate of an earlier one (stage `dedupe`)."""
+    """A clip that is no near-duplicate of an earlier one (stage `dedupe`), as the stages after it know it."""
 
+    clip: Clip
+    group: ClipId = Field(description="source_id that names the videos that look alike; they stand on one side")
+    near: tuple[ClipId, ...] = Field(
+        default=(), description="other groups that its video looks like, each fixed before the link was seen"
+    )
     nearest: ClipId | None = Field(description="the most similar earlier clip, if any was within reach")
     distance: Count | None = Field(description="Hamming distance to it in bits, mean over the hashed frames, rounded")
 

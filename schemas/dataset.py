@@ -11,7 +11,8 @@ Split = Literal["train", "val"]
 
 DATASET_FILE, INDEX_FILE, CARD_FILE = "dataset.json", "index.parquet", "README.md"
 
-SHARD_PATTERN = r"^(train|val)-[0-9]{6}\.tar$"
+SHARD_PATTERN = r"^(train|val)-[0-9]{5,}-[0-9a-f]{16}\.tar$"
+"""Side, chunk, and the first digits of its SHA-256: many may write shards, and each name has one content."""
 
 SUFFIXES = ("mp4", "txt", "json", "tracks.json", "idmap.png")
 """Files of an entry in the order they are written; each is named `<clip_id>.<suffix>`."""
@@ -37,6 +38,7 @@ class IndexRow(Record):
     verbs: tuple[str, ...] = Field(description="per interaction")
     contact: tuple[Score5, ...] = Field(description="per interaction")
     dynamism: tuple[Score5, ...] = Field(description="per interaction")
+    sides: tuple[float, ...] = Field(description="per track: median sqrt(mask area) / shorter image side")
     dataset: str
     uri: str = Field(description="the source that was read; further names of the same content stand in the sample")
     license: str | None
@@ -56,6 +58,7 @@ class IndexRow(Record):
             verbs=tuple(a.verb for a in sample.interactions),
             contact=tuple(a.rating.contact for a in sample.interactions),
             dynamism=tuple(a.rating.dynamism for a in sample.interactions),
+            sides=tuple(n.side for n in sample.numbers),
             dataset=origin.dataset, uri=origin.uris[0], license=origin.license,
             source_digest=origin.source_digest, group=origin.group, media_digest=origin.media_digest,
         )  # fmt: skip
@@ -93,3 +96,10 @@ class DatasetFile(Record):
     counts: Counts
     shards: tuple[ShardInfo, ...]
     index_sha256: Sha256 = Field(description="of index.parquet")
+
+
+class Sharded(Record):
+    """A sample and the shard that holds it (stage `shard`)."""
+
+    row: IndexRow
+    shard: ShardInfo = Field(description="the same in every row of a shard")

@@ -44,6 +44,7 @@ class Reason(StrEnum):
     NO_MOTION = "no_motion"
     # dedupe
     NEAR_DUPLICATE = "near_duplicate"
+    CLIP_LOST = "clip_lost"
     # caption
     NO_INTERACTION = "no_interaction"
     FILTERED = "filtered"
@@ -55,7 +56,6 @@ class Reason(StrEnum):
     # curate
     BAD_TRACKS = "bad_tracks"
     # shard
-    CLIP_LOST = "clip_lost"
     NEAR_HELD_OUT = "near_held_out"
     # any stage
     POISON = "poison"

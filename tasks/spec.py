@@ -12,6 +12,7 @@ from schemas import Reason, Record, Row
 from schemas.settings import Settings
 from tasks.engines.base import Frames
 from tasks.outcome import Case
+from tasks.store.chunks import StageView
 from tasks.store.folder import Folder
 from tasks.store.index import Link
 from tasks.store.rows import StageStore
@@ -41,13 +42,31 @@ class Work(Protocol):
         ...
 
     @property
-    def listing(self) -> Mapping[str, Any]:
-        """The files at the source now (`tasks.scan.stage.Found`), by scan key, in name order."""
+    def fingerprints(self) -> Mapping[str, str]:
+        """Per stage, in order."""
         ...
 
     @property
-    def fingerprints(self) -> Mapping[str, str]:
-        """Per stage, in order."""
+    def dataset(self) -> Folder:
+        """Where the shards of these settings go."""
+        ...
+
+    def engine(self, kind: str) -> Any:
+        """The engine of a kind that the spec names; None where the settings have none."""
+        ...
+
+
+class Batch(Work, Protocol):
+    """A stage at work on some keys of one chunk. It sees the rows of that chunk and no others."""
+
+    @property
+    def chunk(self) -> str:
+        """The chunk's name."""
+        ...
+
+    @property
+    def listing(self) -> Mapping[str, Any]:
+        """At scan: the chunk's files as they were listed (`tasks.scan.stage.Found`), by scan key."""
         ...
 
     @property
@@ -55,9 +74,32 @@ class Work(Protocol):
         """Where clips lie, relative to `folder`."""
         ...
 
-    @property
-    def dataset(self) -> Folder:
-        """Where the shards of these settings go."""
+    def store(self, stage: str | None = None) -> StageStore[Any]:
+        """The chunk's rows of the stage itself, or of one before it."""
+        ...
+
+    def cases(self, keys: Sequence[str]) -> list[Case]:
+        """The clips, each with the results that the spec `needs`, in the order of `keys`."""
+        ...
+
+    def frames(self, case: Case) -> Frames:
+        """All frames of a clip, RGB uint8 [T, H, W, 3]. InfrastructureError where ingest has to make its file again."""
+        ...
+
+    def mp4(self, case: Case) -> bytes:
+        """The clip's file, as ingest wrote it. InfrastructureError where ingest has to make it again."""
+        ...
+
+
+class Whole(Work, Protocol):
+    """A stage at work on everything, alone."""
+
+    def store(self, stage: str | None = None) -> StageView[Any]:
+        """All rows of the stage itself, or of one before it."""
+        ...
+
+    def listed(self) -> Iterator[Any]:
+        """All files that were ever listed at the source (`tasks.scan.stage.Found`)."""
         ...
 
     @property
@@ -75,32 +117,12 @@ class Work(Protocol):
         """The command that goes on with this build."""
         ...
 
-    def engine(self, kind: str) -> Any:
-        """The engine of a kind that the spec names; None where the settings have none."""
-        ...
-
-    def store(self, stage: str | None = None) -> StageStore[Any]:
-        """The rows of the stage itself, or of one before it."""
-        ...
-
-    def arrived(self) -> list[str]:
-        """Keys that the stage before has let through."""
-        ...
-
-    def cases(self, keys: Sequence[str]) -> list[Case]:
-        """The clips, each with the results that the spec `needs`, in the order of `keys`."""
-        ...
-
-    def frames(self, case: Case) -> Frames:
-        """All frames of a clip, RGB uint8 [T, H, W, 3]."""
-        ...
-
     def meaning(self, stage: str, reason: str) -> str:
         """What a reason code means at a stage."""
         ...
 
     def funnel(self) -> Sequence[Any]:
-        """The funnel's lines (`flows.context.Tally`)."""
+        """The funnel's lines (`flows.tally.Tally`)."""
         ...
 
 
@@ -114,10 +136,18 @@ class StageSpec:
     settings: type[Settings] = Settings
     record: type[Record] | None = None
     """What an accepted row holds; None for a stage without rows."""
-    batch: Callable[[Work, Sequence[str]], Iterator[Row[Any]]] | None = None
-    """One row a key, in any order; nothing is written by it. May run in any process that reaches the store."""
-    whole: Callable[[Work], Sequence[str]] | None = None
-    """Does all that is pending, writes it, and returns what is to be told of it, one line each."""
+    batch: Callable[[Batch, Sequence[str]], Iterator[Row[Any]]] | None = None
+    """One row a key, in any order; rows are written by who calls it. May run in any process that reaches the store."""
+    together: bool = False
+    """Whether a batch takes all that is pending in a chunk."""
+    before: Callable[[Whole], Sequence[str]] | None = None
+    after: Callable[[Whole], Sequence[str]] | None = None
+    """Of a stage that goes in batches: run alone, over everything, before its first batch and after its last. They
+    return what is to be told, one line each."""
+    whole: Callable[[Whole], Sequence[str]] | None = None
+    """Does all that is pending, writes it in chunks of its own, and returns what is to be told of it, one line each."""
+    stale: Callable[[Whole], bool] | None = None
+    """Of a stage that sees everything: whether something other than rows asks it to decide anew."""
     needs: tuple[type[Record], ...] = ()
     """Records of earlier stages that its cases carry."""
     engines: tuple[str, ...] = ()
@@ -132,7 +162,7 @@ class StageSpec:
     """Whether it has rows under keys that the stage before did not let through (files since gone, captions)."""
     rejects: Mapping[Reason, str] = field(default_factory=dict)
     """What each reason code means here. `docs/reasons.md` says in a row each what a user can do."""
-    remarks: Callable[[StageStore[Any]], list[str]] = field(default=lambda _: [])
+    remarks: Callable[[StageView[Any]], list[str]] = field(default=lambda _: [])
     """What is worth telling of all its rows together, one line each, for `status` and the report."""
     lines: Callable[[Any], list[str]] = field(default=lambda _: [])
     """A record for people, for `matrix_data show`."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from schemas import Captioned
 from tasks.engines.replies import ScoreReply
-from tasks.store.rows import StageStore
+from tasks.store.chunks import StageView
 
 LEAST = 8
 """Ratings from which it is no chance that all are alike."""
@@ -22,7 +22,7 @@ def in_words(score: ScoreReply) -> str:
     return f"contact {score.Contact}, dynamism {score.Dynamism}, confidence {score.confidence:g}"
 
 
-def remarks(store: StageStore[Captioned]) -> list[str]:
+def remarks(store: StageView[Captioned]) -> list[str]:
     """A line where all ratings on record are alike, those of dropped triplets and rejected clips among them.
 
     Reads the ratings only, and no further than to the first that differs.

@@ -1,12 +1,13 @@
-"""Stage `dedupe`: leave out clips that look like an earlier one (docs/stages/dedupe.md).
+"""Stage `dedupe`: leave out clips that look like an earlier one, and cut the others into chunks (docs/stages/dedupe.md).
 
 A barrier over all new clips. Exact copies are gone by then (stage `select`); this finds the same pictures in another
-size, codec or quality, by the perceptual hashes of evenly spaced frames.
+size, codec or quality, by the perceptual hashes of evenly spaced frames. Its rows are what the stages after it know of a
+clip: the clip itself, and the group of videos that it may not be parted from.
 """
 
-import re
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +15,10 @@ from pydantic import Field
 
 from schemas import Clip, Deduped, Reason, Row, Status
 from schemas.settings import Settings
+from tasks.dedupe.groups import Kin, group_sources
 from tasks.media.phash import as_bits
-from tasks.outcome import share_time
-from tasks.spec import StageSpec, Work
+from tasks.spec import StageSpec, Whole
+from tasks.store.chunks import StageView
 
 BLOCK = 256
 """New clips compared at a time: bounds memory at BLOCK × clips × hashes."""
@@ -32,36 +34,77 @@ class DedupeSettings(Settings):
     )
 
 
-def dedupe(
-    new: Sequence[Clip], known: Iterable[Clip | tuple[str, Sequence[str]]], settings: DedupeSettings
-) -> list[Row[Deduped]]:
-    """One row a new clip, sorted by source URI, scene and window: the first of several alike is the one that stays.
+class Look(NamedTuple):
+    """What is compared of a clip."""
 
-    Compared with the accepted clips on record (`known`: clips, or pairs of clip_id and hashes) and with the accepted
-    ones that come earlier. Windows of one source are never duplicates of each other: a still camera makes them look
-    alike, and they show different times. ValueError where clips have different numbers of hashes.
+    clip_id: str
+    source_id: str
+    hashes: NDArray[np.uint64]
+    """Of evenly spaced frames [n], n the same for all clips."""
+    order: tuple[str, int, int] = ("", 0, 0)
+    """Source URI, scene and window: the first of several alike is the one that stays."""
+
+
+class Verdict(NamedTuple):
+    """What is decided on a new clip."""
+
+    clip_id: str
+    nearest: str | None
+    """The most similar earlier clip that stays; None where there is none within the report distance."""
+    bits: float
+    """Distance to it, of 64, mean over the hashes."""
+    duplicate: bool
+    kin: Kin
+
+
+def look_of(clip: Clip) -> Look:
+    window = clip.window
+    return Look(
+        clip.clip_id, clip.source.source_id, as_bits(clip.phash), (clip.source.uris[0], window.scene, window.index)
+    )
+
+
+def decide(
+    new: Sequence[Look], known: Sequence[Look], groups: dict[str, str], settings: DedupeSettings
+) -> list[Verdict]:
+    """A verdict on each new clip, in their order: by source URI, scene and window.
+
+    Compared with the accepted clips on record (`known`) and with the accepted ones that come earlier. Windows of one
+    source are never duplicates of each other: a still camera makes them look alike, and they show different times.
+    groups: of the sources on record. ValueError where clips have different numbers of hashes.
     """
-    ordered = sorted(new, key=lambda c: (c.source.uris[0], c.window.scene, c.window.index, c.clip_id))
-    if not ordered:
+    if not new:
         return []
-    before = sorted((k.clip_id, tuple(k.phash)) if isinstance(k, Clip) else (k[0], tuple(k[1])) for k in known)
-    ids = [i for i, _ in before] + [c.clip_id for c in ordered]
-    hashes = np.stack([as_bits(p) for _, p in before] + [as_bits(c.phash) for c in ordered])
-    kept = np.zeros(len(ids), dtype=bool)
-    kept[: len(before)] = True
+    ordered = sorted(new, key=lambda look: (look.order, look.clip_id))
+    looks = [*sorted(known, key=lambda look: look.clip_id), *ordered]
+    first_new = len(known)
+    hashes = np.stack([look.hashes for look in looks])
+    kept = np.zeros(len(looks), dtype=bool)
+    kept[:first_new] = True
     numbers: dict[str, int] = {}
-    source = np.full(len(ids), -1)
-    source[len(before) :] = [numbers.setdefault(c.source.source_id, len(numbers)) for c in ordered]
-    rows = []
-    for first in range(len(before), len(ids), BLOCK):
-        last = min(first + BLOCK, len(ids))
+    source = np.array([numbers.setdefault(look.source_id, len(numbers)) for look in looks])
+    found: list[tuple[Look, Look | None, float]] = []
+    for first in range(first_new, len(looks), BLOCK):
+        last = min(first + BLOCK, len(looks))
         for i, bits in enumerate(_distances(hashes[first:last], hashes[:last]), first):
             rivals = np.flatnonzero(kept[:i] & (source[:i] != source[i]))
             nearest = rivals[np.argmin(bits[rivals])] if len(rivals) else None
-            rows.append(_row(ids[i], None if nearest is None else ids[nearest],
-                             0.0 if nearest is None else float(bits[nearest]) / hashes.shape[1], settings))  # fmt: skip
-            kept[i] = rows[-1].status is Status.ACCEPTED
-    return rows
+            distance = 0.0 if nearest is None else float(bits[nearest]) / hashes.shape[1]
+            kept[i] = nearest is None or distance > settings.max_distance
+            near = nearest is not None and (not kept[i] or distance <= settings.report_distance)
+            found.append((looks[i], looks[nearest] if near else None, distance))
+    links = ((look.source_id, other.source_id) for look, other, _ in found if other)
+    kin = group_sources(links, {look.source_id for look in new}, groups)
+    return [
+        Verdict(
+            look.clip_id,
+            other.clip_id if other else None,
+            distance,
+            not kept[i],
+            kin.get(look.source_id) or Kin(groups[look.source_id]),
+        )
+        for i, (look, other, distance) in enumerate(found, first_new)
+    ]
 
 
 def _distances(left: NDArray[np.uint64], right: NDArray[np.uint64]) -> NDArray[np.uint16]:
@@ -72,54 +115,108 @@ def _distances(left: NDArray[np.uint64], right: NDArray[np.uint64]) -> NDArray[n
     return total
 
 
-def nearest_of(row: Row[Deduped]) -> str | None:
-    """The most similar earlier clip where one is within the report distance; of a near-duplicate the one it repeats."""
-    if row.payload:
-        return row.payload.nearest
-    if row.reason is not Reason.NEAR_DUPLICATE:
-        return None
-    found = _REPEATS.fullmatch(row.detail)
-    if found is None:
-        raise ValueError(f"{row.key} does not tell which clip it repeats: {row.detail!r}")
-    return found[1]
+def row_of(verdict: Verdict, clip: Clip, seconds: float) -> Row[Deduped]:
+    """What goes on record of a clip."""
+    if verdict.duplicate:
+        detail = f"{verdict.bits:.1f} of 64 bits from clip {verdict.nearest}"
+        return Row(
+            key=clip.clip_id, status=Status.REJECTED, reason=Reason.NEAR_DUPLICATE, detail=detail, seconds=seconds
+        )
+    payload = Deduped(
+        clip=clip,
+        group=verdict.kin.group,
+        near=verdict.kin.near,
+        nearest=verdict.nearest,
+        distance=None if verdict.nearest is None else round(verdict.bits),
+    )
+    return Row(key=clip.clip_id, status=Status.ACCEPTED, seconds=seconds, payload=payload)
 
 
-_REPEATS = re.compile(r"[0-9.]+ of 64 bits from clip ([0-9a-f]{16})")
-"""The detail of a near-duplicate, as `_row` writes it."""
-
-
-def _row(clip_id: str, nearest: str | None, distance: float, settings: DedupeSettings) -> Row[Deduped]:
-    if nearest is not None and distance <= settings.max_distance:
-        detail = f"{distance:.1f} of 64 bits from clip {nearest}"
-        return Row(key=clip_id, status=Status.REJECTED, reason=Reason.NEAR_DUPLICATE, detail=detail)
-    near = nearest is not None and distance <= settings.report_distance
-    payload = Deduped(nearest=nearest if near else None, distance=round(distance) if near else None)
-    return Row(key=clip_id, status=Status.ACCEPTED, payload=payload)
-
-
-def _whole(work: Work) -> list[str]:
+def _whole(work: Whole) -> list[str]:
     """Compare all new clips with those accepted before and with each other, in an order that no kill changes."""
-    store, began = work.store(), time.perf_counter()
-    pending = set(store.pending(work.arrived()))
-    if not pending:
-        return []
-    accepted = set(store.accepted())
-    new, known = [], []
-    for rows in work.store("ingest").scan():
-        for row in rows:
-            for clip in row.payload.clips if row.payload else ():
-                if clip.clip_id in pending:
-                    new.append(clip)
-                elif clip.clip_id in accepted:
-                    known.append(clip)
-    store.write(share_time(dedupe(new, known, work.settings), began))
-    return []
+    began = time.perf_counter()
+    ingest, store = work.store("ingest"), work.store()
+    owners = ingest.links()
+    known, groups = _known(store)
+    gone = [look.clip_id for look in known if look.clip_id not in owners]
+    back = {key for key, why in store.rejected().items() if why == Reason.CLIP_LOST and key in owners}
+    decided = store.keys() - back
+    new = [look for look in _new(ingest) if look.clip_id not in decided]
+    verdicts = decide(new, [look for look in known if look.clip_id in owners], groups, work.settings)
+    share = (time.perf_counter() - began) / max(len(verdicts), 1)
+    _put_in_place(store, gone, [v for v in verdicts if v.clip_id in back], ingest, owners, share)
+    size = work.build.run.chunk
+    fresh = [verdict for verdict in verdicts if verdict.clip_id not in back]
+    for first in range(0, len(fresh), size):
+        some = fresh[first : first + size]
+        clips = _clips(ingest, owners, some)
+        store.append([row_of(v, clips[v.clip_id], share) for v in some], size)
+    return [f"{len(gone)} clips are left out, for their video is gone or cannot be read any more"] if gone else []
+
+
+def _put_in_place(
+    store: StageView[Deduped],
+    gone: Sequence[str],
+    back: Sequence[Verdict],
+    ingest: StageView[Any],
+    owners: dict[str, str],
+    share: float,
+) -> None:
+    """Rows that change stay in the chunk where their clip has its place at every stage."""
+    clips = _clips(ingest, owners, back)
+    detail = "its video is gone or cannot be read any more"
+    rows = [Row[Deduped](key=k, status=Status.REJECTED, reason=Reason.CLIP_LOST, detail=detail) for k in gone]
+    for row in [*rows, *(row_of(v, clips[v.clip_id], share) for v in back)]:
+        chunk = store.chunks[store.chunk_of(row.key)]
+        chunk.forget([row.key])
+        chunk.write([row])
+
+
+_SOURCE = "payload.clip.source.source_id"
+
+
+def _known(store: StageView[Deduped]) -> tuple[list[Look], dict[str, str]]:
+    """The accepted clips on record, and the group of each source."""
+    looks, groups = [], {}
+    for row in store.columns([_SOURCE, "payload.clip.phash.list.element", "payload.group"]):
+        if payload := row["payload"]:
+            source_id = payload["clip"]["source"]["source_id"]
+            looks.append(Look(row["key"], source_id, as_bits(payload["clip"]["phash"])))
+            groups[source_id] = payload["group"]
+    return looks, groups
+
+
+def _new(ingest: StageView[Any]) -> Iterator[Look]:
+    """All clips that ingest has on record."""
+    leaves = (
+        "clip_id",
+        "phash.list.element",
+        "source.source_id",
+        "source.uris.list.element",
+        "window.scene",
+        "window.index",
+    )
+    for row in ingest.columns([f"payload.clips.list.element.{leaf}" for leaf in leaves]):
+        for clip in (row["payload"] or {}).get("clips") or ():
+            order = (clip["source"]["uris"][0], clip["window"]["scene"], clip["window"]["index"])
+            yield Look(clip["clip_id"], clip["source"]["source_id"], as_bits(clip["phash"]), order)
+
+
+def _clips(ingest: StageView[Any], owners: dict[str, str], verdicts: Sequence[Verdict]) -> dict[str, Clip]:
+    """The clips' whole records, by clip_id."""
+    sources = sorted({owners[v.clip_id] for v in verdicts})
+    return {clip.clip_id: clip for made in ingest.payloads(sources) for clip in made.clips}
 
 
 SPEC = StageSpec(
     name="dedupe",
+    version=2,
     settings=DedupeSettings,
     record=Deduped,
     whole=_whole,
-    rejects={Reason.NEAR_DUPLICATE: "it looks like an earlier clip, which the detail names"},
+    own_keys=True,
+    rejects={
+        Reason.NEAR_DUPLICATE: "it looks like an earlier clip, which the detail names",
+        Reason.CLIP_LOST: "its video is gone or cannot be read any more; it comes back with its video",
+    },
 )

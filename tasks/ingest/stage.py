@@ -23,11 +23,11 @@ from tasks.errors import InfrastructureError, Reject, UserError
 from tasks.ingest import sandbox
 from tasks.media.clips import EncodeSettings
 from tasks.outcome import settle
-from tasks.spec import StageSpec, Work
+from tasks.spec import Batch, StageSpec
+from tasks.store.chunks import StageView
 from tasks.store.folder import Folder
 from tasks.store.index import Link
 from tasks.store.places import StorageOptions, local_path, open_source
-from tasks.store.rows import StageStore
 
 CHILD = "tasks.ingest.child:cut"
 HEADER = struct.Struct("!Q")
@@ -233,13 +233,13 @@ def name_clip(digest: str, window: Window) -> str:
     return hashlib.sha256(f"{digest}|{frames}".encode()).hexdigest()[:16]
 
 
-def _batch(work: Work, keys: Sequence[str]) -> Iterator[Row[Ingested]]:
+def _batch(work: Batch, keys: Sequence[str]) -> Iterator[Row[Ingested]]:
     select = work.store("select")
     sources = select.payloads(select.leading_to(keys))
     return ingest(sources, work.folder, work.media, work.settings, work.build.scan.storage_options)
 
 
-def _remarks(store: StageStore[Ingested]) -> list[str]:
+def _remarks(store: StageView[Ingested]) -> list[str]:
     """How much of the sources' time shows nothing that moves."""
     lengths = [
         part["end_s"] - part["start_s"]

@@ -1,10 +1,10 @@
 """Stage `report`: `report.html` in the out folder, from the funnel and the shards (docs/stages/report.md)."""
 
 from tasks.report.page import ReportData, write_report
-from tasks.spec import StageSpec, Work
+from tasks.spec import StageSpec, Whole
 
 
-def _whole(work: Work) -> list[str]:
+def _whole(work: Whole) -> list[str]:
     funnel = work.funnel()
     data = ReportData(
         funnel=funnel,

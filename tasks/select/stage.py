@@ -19,7 +19,7 @@ from tasks.scan.stage import Found
 from tasks.select.by_name import Matches, Video, match
 from tasks.select.names import Names
 from tasks.select.sidecar import NAMED_ORPHANS, CaptionRow, Captions, load_captions
-from tasks.spec import StageSpec, Work
+from tasks.spec import StageSpec, Whole
 from tasks.store.index import Link
 
 Files = list[tuple[str, SourceFile]]
@@ -222,12 +222,19 @@ def captions_of(build: Any, names: Names | None = None) -> Captions:
     return load_captions(build.captions, build.sidecar, build.scan.storage_options, names)
 
 
-def _whole(work: Work) -> list[str]:
+def _stale(work: Whole) -> bool:
+    """Whether the caption table is another than the one that it was decided with."""
+    seen = work.folder.below(f"{SPEC.name}/{work.fingerprints[SPEC.name]}")
+    return not seen.exists(SEEN) or seen.read(SEEN) != captions_of(work.build, Names(())).digest.encode()
+
+
+def _whole(work: Whole) -> list[str]:
     """Decide on all hashed files that have no row yet, and on captions without a video."""
     scan, store, began = work.store("scan"), work.store(), time.perf_counter()
     hashed = {row.key: row.payload for rows in scan.scan() for row in rows if row.payload}
     known = [row.payload for rows in store.scan() for row in rows if row.payload]
-    videos = videos_of(list(hashed.items()), known, work.listing.values(), hashed.values())
+    listed = list(work.listed())
+    videos = videos_of(list(hashed.items()), known, listed, hashed.values())
     captions = captions_of(work.build, Names(video.name for video in videos))
     digest = captions.digest.encode()
     changed = not store.folder.exists(SEEN) or store.folder.read(SEEN) != digest
@@ -236,11 +243,17 @@ def _whole(work: Work) -> list[str]:
     new = [(key, hashed[key]) for key in store.pending(scan.accepted())]
     if not new and not changed:
         return []
-    rows = select(new, known, captions, work.settings, work.listing.values(), hashed.values())
+    rows = select(new, known, captions, work.settings, listed, hashed.values())
     now = {row.key for row in rows}
     # Videos have come since for these captions, or their number is another.
     store.forget([k for k, reason in store.rejected().items() if reason in BY_TABLE and k not in now | hashed.keys()])
-    store.write(share_time([row for row in rows if row.key not in store], began))
+    on_record = store.keys()
+    # Chunks are cut in the order of sources; captions without a video come last.
+    fresh = sorted(
+        (row for row in rows if row.key not in on_record),
+        key=lambda row: (0, hashed[row.key].uri, row.key) if row.key in hashed else (1, "", row.key),
+    )
+    store.append(share_time(fresh, began), work.build.run.chunk)
     store.folder.write(SEEN, digest)
     return []
 
@@ -250,6 +263,7 @@ SPEC = StageSpec(
     settings=SelectSettings,
     record=SourceVideo,
     whole=_whole,
+    stale=_stale,
     link=Link("payload.source_id", lambda payload: [payload["source_id"]]),
     unit="files",
     own_keys=True,

@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from schemas import Captioned, Curated, MaskRle, Proposed, Provenance, Sample, Tracked, TrackFile, Verified
+from schemas import Captioned, Curated, Deduped, MaskRle, Proposed, Provenance, Sample, Tracked, TrackFile, Verified
 from tasks.dataset.idmap import encode_id_map, id_map
 from tasks.media.clips import decode_mask
 from tasks.outcome import Case
 
-RESULTS = (Captioned, Proposed, Verified, Tracked, Curated)
+RESULTS = (Deduped, Captioned, Proposed, Verified, Tracked, Curated)
 """What a case must carry to become an entry."""
 
 
@@ -23,10 +23,9 @@ class Entry:
     """Content by suffix: txt, json, tracks.json, idmap.png."""
 
 
-def build_entry(case: Case, group: str, fingerprints: Mapping[str, str]) -> Entry:
-    """The entry of an accepted clip of a group. Only curated IDs and interactions go in. ValueError where stages
-    disagree."""
-    sample, tracks = build_sample(case, group, fingerprints), build_tracks(case)
+def build_entry(case: Case, fingerprints: Mapping[str, str]) -> Entry:
+    """The entry of an accepted clip. Only curated IDs and interactions go in. ValueError where stages disagree."""
+    sample, tracks = build_sample(case, fingerprints), build_tracks(case)
     height, width = tracks.size
     firsts = {k: masks[0] for k, masks in tracks.tracks.items() if masks and masks[0] is not None}
     first = {k: decode_mask(rle.counts, height, width) for k, rle in firsts.items()}
@@ -43,7 +42,7 @@ def _json(data: dict[str, Any]) -> bytes:
     return json.dumps(data, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
-def build_sample(case: Case, group: str, fingerprints: Mapping[str, str]) -> Sample:
+def build_sample(case: Case, fingerprints: Mapping[str, str]) -> Sample:
     """The `.json` of a shard entry: instances, interactions and anchors in the order of the caption stage."""
     clip, captioned, verified, curated = case.clip, case.of(Captioned), case.of(Verified), case.of(Curated)
     proposed, tracked = case.of(Proposed), case.of(Tracked)
@@ -70,7 +69,7 @@ def build_sample(case: Case, group: str, fingerprints: Mapping[str, str]) -> Sam
             dataset=clip.source.dataset,
             license=clip.source.license,
             source_digest=clip.source.digest,
-            group=group,
+            group=case.of(Deduped).group,
             media_digest=clip.media_digest,
             facts=clip.facts,
             window=clip.window,

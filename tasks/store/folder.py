@@ -8,7 +8,7 @@ them.
 import os
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, cast
@@ -96,16 +96,20 @@ class Folder:
             stream.write(data)
 
     @contextmanager
-    def create(self, name: str) -> Iterator[IO[bytes]]:
-        """A stream that becomes `name` when the block ends well, and leaves nothing when it does not."""
-        target = self.path(name)
+    def create(self, name: str | Callable[[], str], mark: str = "") -> Iterator[IO[bytes]]:
+        """A stream that becomes `name` when the block ends well, and leaves nothing when it does not.
+
+        name: one below this folder, or what gives one directly in it when all is written; `mark` then ends the temporary
+        name.
+        """
+        target = self.path(name if isinstance(name, str) else mark)
         folder, _, base = target.rpartition("/")
         if not self.local:
             # Not every fsspec file system can take back what was written to an open file; a file of our own can.
             with tempfile.NamedTemporaryFile() as spool:
                 yield cast(IO[bytes], spool)
                 spool.flush()
-                self.fs.put_file(spool.name, target)
+                self.fs.put_file(spool.name, self.path(name if isinstance(name, str) else name()))
             return
         make_folder(Path(folder))
         temporary = Path(folder) / f"{TEMPORARY}{uuid.uuid4().hex[:12]}-{base[-80:]}"
@@ -114,7 +118,7 @@ class Folder:
                 yield out
                 out.flush()
                 os.fsync(out.fileno())
-            temporary.replace(target)
+            temporary.replace(self.path(name if isinstance(name, str) else name()))
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise

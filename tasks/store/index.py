@@ -32,6 +32,8 @@ class Totals:
     seconds: float = 0.0
     usage: Usage | None = None
     """What models behind a server cost, over all rows."""
+    links: int = 0
+    """Keys of the next stage that accepted rows lead to, where the stage has a link."""
 
 
 class Index:
@@ -54,7 +56,8 @@ class Index:
         self._end = 0
 
     def take_in(self, name: str, part: Glance) -> None:
-        """Add a part's rows. Of several rows of one clip the first taken in stays."""
+        """Add a part's rows. Of several rows of one clip the one in the first part by name counts, in whatever order
+        parts come."""
         self.parts[name] = self._end
         places = [self._end + g * ROW_GROUP + r for g, size in enumerate(part.groups) for r in range(size)]
         self._end += len(part.groups) * ROW_GROUP
@@ -70,13 +73,26 @@ class Index:
         for place, key, status, reason, payload in rows:
             if status == Status.FAILED:
                 self.failures[key] += 1
-            elif key not in self.places:
+            elif key not in self.places or name < self._part_of(self.places[key])[0]:
+                self._drop(key)
                 self.places[key] = place
                 if status == Status.REJECTED:
                     self.reasons[key] = sys.intern(reason)
                 for link in self.link.of(payload) if self.link and status == Status.ACCEPTED else ():
                     # Of several rows that lead to one key the same one wins in any order of parts.
                     self.owners[sys.intern(link)] = max(key, self.owners.get(link, key))
+
+    def _drop(self, key: str) -> None:
+        """Forget the row of `key`, if there is one, and what it leads to."""
+        if self.places.pop(key, None) is not None:
+            self.reasons.pop(key, None)
+            self.owners = {link: owner for link, owner in self.owners.items() if owner != key}
+
+    def _part_of(self, place: int) -> tuple[str, int]:
+        """The part in which a place is, and the place of that part's first row."""
+        names, firsts = list(self.parts), list(self.parts.values())
+        i = bisect.bisect_right(firsts, place) - 1
+        return names[i], firsts[i]
 
     def totals(self, asked: list[str]) -> Totals:
         """Counts over the rows of `asked`."""
@@ -88,14 +104,15 @@ class Index:
             pending=len(asked) - len(known),
             seconds=self.seconds,
             usage=self.usage,
+            links=len(self.owners),
         )
 
     def by_part(self, keys: Iterable[str]) -> dict[str, dict[int, set[int]]]:
-        """Where the rows of those of `keys` are that have one: places by part and row group, in order."""
-        parts, firsts = list(self.parts), list(self.parts.values())
+        """Where the rows of those of `keys` are that have one: places by part and row group, parts by their first key."""
+        names, firsts = list(self.parts), list(self.parts.values())
         found: dict[str, dict[int, set[int]]] = {}
-        for place in sorted(self.places[key] for key in keys if key in self.places):
-            i = bisect.bisect_right(firsts, place) - 1
-            group, row = divmod(place - firsts[i], ROW_GROUP)
-            found.setdefault(parts[i], {}).setdefault(group, set()).add(row)
-        return found
+        for key in sorted(key for key in keys if key in self.places):
+            i = bisect.bisect_right(firsts, self.places[key]) - 1
+            group, row = divmod(self.places[key] - firsts[i], ROW_GROUP)
+            found.setdefault(names[i], {}).setdefault(group, set()).add(row)
+        return {name: dict(sorted(groups.items())) for name, groups in found.items()}

@@ -1,7 +1,7 @@
-"""Reading a stage's rows while others write, merge and remove parts. Nothing here writes, renames or mends.
+"""Reading a chunk's rows while others write, merge and remove parts. Nothing here writes, renames or mends.
 
 A part that cannot be read is told in `damaged` and its clips count as pending; putting it away is for the holder of the
-build's lock (tasks/store/rows.py).
+chunk's lease (tasks/store/rows.py).
 """
 
 import threading
@@ -25,22 +25,23 @@ TRIES, WAIT_S = 20, 0.02
 
 
 class StageReader(Generic[R]):
-    """The rows of one stage under one fingerprint. Safe for threads; an instance sees others' parts after `refresh`.
+    """The rows of one chunk at one stage. Safe for threads; an instance sees others' parts after `refresh`.
 
     Whatever opens or reads parts raises UserError for one of another version, and OSError or InfrastructureError where
     the disk or the network fails.
     """
 
-    def __init__(
-        self, work: Folder, stage: str, fingerprint: str, payload: type[R], link: Link | None = None, at_hand: int = 0
-    ) -> None:
-        """at_hand: how many rows, those last written or read, stay in memory; what the batches under way go through."""
-        self.stage = stage
+    def __init__(self, work: Folder, place: str, payload: type[R], link: Link | None = None, at_hand: int = 0) -> None:
+        """place: `<stage>/<fingerprint>/<chunk>`, below `work`.
+
+        at_hand: how many rows, those last written or read, stay in memory; what the batches under way go through.
+        """
+        self.place = place
+        self.stage = place.partition("/")[0]
         self.link = link
         self.at_hand = at_hand
-        self.fingerprint = fingerprint
         self.work = work
-        self.folder = work.below(f"{stage}/{fingerprint}")
+        self.folder = work.below(place)
         self.row_type: type[Row[R]] = Row[payload]  # type: ignore[valid-type]
         self.damaged: dict[str, str] = {}
         """Parts that are no part of the index because of their bytes, and what is wrong with each, in one line."""
@@ -100,6 +101,11 @@ class StageReader(Generic[R]):
     def __len__(self) -> int:
         return len(self._index.places)
 
+    def keys(self) -> set[str]:
+        """Of all rows."""
+        with self._lock:
+            return set(self._index.places)
+
     def accepted(self) -> list[str]:
         """Sorted keys of the accepted rows."""
         with self._lock:
@@ -126,12 +132,6 @@ class StageReader(Generic[R]):
         with self._lock:
             owners = self._index.owners
             return [link for link in links if link in owners]
-
-    def by_place(self, links: Iterable[str]) -> list[str]:
-        """These keys of the next stage, those whose rows lie together side by side; first any that no row leads to."""
-        with self._lock:
-            places, owners = self._index.places, self._index.owners
-            return sorted(links, key=lambda link: (places.get(owners.get(link, ""), -1), link))
 
     def rejected(self) -> dict[str, str]:
         """Reason code by key."""
@@ -209,10 +209,14 @@ class StageReader(Generic[R]):
 
     def columns(self, paths: Sequence[str]) -> Iterator[dict[str, Any]]:
         """All rows as plain data, each clip once; only their keys and the leaves at these Parquet paths are read."""
+        for table in self.tables(paths):
+            yield from table.to_pylist()
+
+    def tables(self, paths: Sequence[str]) -> Iterator[pa.Table]:
+        """All rows, each clip once, with only their keys and the leaves at these Parquet paths."""
         with self._lock:
             keys = list(self._index.places)
-        for table in self._tables(keys, ["key", *paths]):
-            yield from table.to_pylist()
+        yield from self._tables(keys, ["key", *paths])
 
     def _tables(self, keys: Iterable[str], columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
         """The rows of those of `keys` that have one, each once, part by part.

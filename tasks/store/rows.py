@@ -1,11 +1,12 @@
-"""Where stages leave their results: `work/<stage>/<fingerprint>/part-*.parquet`, one row a clip.
+"""Where stages leave their results: `work/<stage>/<fingerprint>/<chunk>/part-*.parquet`, one row a clip.
 
 The store is the record; Prefect only schedules. Done means that the clip has an accepted or rejected row. Parts appear
-whole (tasks/store/folder.py), so a run that is killed at any moment loses at most the batches under way, and two
-workers on one batch write the same part. Attempts that broke in their own way lie beside them as `fail-*.parquet`.
+whole (tasks/store/folder.py), so a run that is killed at any moment loses at most the batches under way. Attempts that
+broke in their own way lie beside them as `fail-*.parquet`. A chunk is up to a few thousand clips that stay together for
+good: whoever works on it opens its rows and no others, and no read or write grows with the number of chunks.
 
-Anyone may look (tasks/store/reading.py) and add rows. What takes files away (`forget`, `compact`, `mend`) is for who
-holds the build's lock, and says so where it is not held.
+Anyone may look (tasks/store/reading.py). Only who holds the chunk's lease (tasks/store/lease.py) writes, merges, mends
+and takes away.
 """
 
 import hashlib
@@ -15,22 +16,24 @@ from typing import TypeVar
 
 from schemas import Record, Row, Status
 from schemas.arrow import arrow_schema, to_table
-from tasks.store.lock import require_lock
+from tasks.store.lease import require_lease
 from tasks.store.parts import AT_ONCE, FAIL, PART, TORN, DamagedPart, open_part, read_through, write_part
 from tasks.store.reading import StageReader
 
 R = TypeVar("R", bound=Record)
 
-COMPACT_ABOVE = 64
-"""Parts per stage above which `compact` merges them: opening a part costs ~1 ms, thousands of them seconds."""
+COMPACT_ABOVE = 8
+"""Parts per chunk above which `compact` merges them: opening a part costs ~1 ms, and a listing names every one."""
 
 
 class StageStore(StageReader[R]):
-    """The rows of one stage under one fingerprint, for reading and writing. Safe for threads."""
+    """The rows of one chunk at one stage, for reading and writing. Safe for threads."""
 
     def write(self, rows: Sequence[Row[R]]) -> None:
         """Put the rows of a batch on record. Ends go to one part named after its keys; failed attempts go beside it."""
-        # By key, so that two workers on one batch agree on where each row of their common part lies.
+        if not rows:
+            return
+        require_lease(self.work, self.place)
         ends = sorted((r for r in rows if r.status is not Status.FAILED), key=lambda r: r.key)
         fails = [r for r in rows if r.status is Status.FAILED]
         if ends:
@@ -52,9 +55,11 @@ class StageStore(StageReader[R]):
 
     def forget(self, keys: Iterable[str]) -> int:
         """Take rows off the record, so that their clips are pending again; returns how many clips had some."""
-        require_lock(self.work)
+        require_lease(self.work, self.place)
         with self._lock:
             gone = set(keys) & (self._index.places.keys() | self._index.failures.keys())
+            if not gone:
+                return 0
             by_part: dict[str, set[str]] = {}
             for name in sorted(self._index.parts):
                 with open_part(self.folder, name, self.row_type) as part:
@@ -76,9 +81,10 @@ class StageStore(StageReader[R]):
     def compact(self) -> None:
         """Merge many small parts into one, a row group in memory at a time.
 
-        Rows stay beside those of their batch: the batches of a later run read them together again.
+        Batches are cut in the order of keys, so that parts in the order of their first keys keep rows that are read
+        together side by side.
         """
-        require_lock(self.work)
+        require_lease(self.work, self.place)
         with self._lock:
             old = [n for n in self._index.parts if n.startswith(PART)]
             if len(old) <= COMPACT_ABOVE:
@@ -99,7 +105,7 @@ class StageStore(StageReader[R]):
 
         They keep their bytes under another name, and their clips are done again.
         """
-        require_lock(self.work)
+        require_lease(self.work, self.place)
         if not self.damaged:
             return []
         with self._lock:

@@ -1,0 +1,211 @@
+"""The flow that takes one chunk through some stages, batch by batch; a build runs one a chunk.
+
+    build                in this process, chunk after chunk
+    run.pools            each by a worker of the pool that its stages are given to (flows/pools.py)
+
+Every stage's chunk is worked on under its lease, so that no two runs are at the same rows.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from prefect import Task, flow
+from prefect.cache_policies import NO_CACHE
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import State, StateType
+from prefect.exceptions import ObjectNotFound
+from prefect.runtime import task_run
+from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
+
+from flows.batches import FINAL, Future, Loss, batched, drive, fail_alone, run_batch
+from flows.chunk import Chunk
+from flows.legs import SPECS
+from flows.opened import chunk_at, name_of, open_build, under_work
+from flows.progress import Gauge, tell_losses
+from flows.result import INCOMPLETE
+from flows.settings import BuildSettings, RunSettings
+from flows.survey import Survey
+from tasks.outcome import of_the_world
+from tasks.stages import STAGES
+from tasks.store.lease import Lease, holder_of
+
+RUNNER: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=64)
+"""`run.workers` bounds what is under way, not the pool."""
+
+
+@dataclass(frozen=True)
+class Where:
+    """What a task has to know besides its keys. Plain and small: any process that reaches the store can run it."""
+
+    out: str
+    build: str
+    chunk: str
+    place: str
+    token: str
+    epoch: int
+
+
+BatchTask = Task[[Where, str, int, list[str]], list[str]]
+
+
+def _name_of_batch() -> str:
+    given = task_run.parameters
+    return f"{given['stage']}[{given['number']:04d}] {len(given['keys'])} {SPECS[given['stage']].unit}"
+
+
+def _run_batch(where: Where, stage: str, number: int, keys: list[str]) -> list[str]:  # noqa: ARG001 number is in the name
+    with chunk_at(where.out, where.build, where.chunk, where.place, where.token, where.epoch) as chunk:
+        return run_batch(chunk, stage, keys)
+
+
+BATCHES: dict[str, BatchTask] = {
+    spec.name: Task(
+        _run_batch, name=spec.name, task_run_name=_name_of_batch, cache_policy=NO_CACHE, persist_result=False
+    )
+    for spec in STAGES
+    if spec.batch
+}
+"""One Prefect task per stage."""
+
+
+@dataclass
+class ChunkEnd:
+    """How a run over one chunk ended."""
+
+    lost: list[Loss] = field(default_factory=list)
+    told: list[str] = field(default_factory=list)
+
+
+gauges: list[Gauge] = []
+"""That of the build which runs in this process, if one does: a chunk's run shows the whole funnel through it."""
+
+
+@flow(
+    name="chunk", flow_run_name="{stages[0]} … {stages[-1]} of chunk {name}", task_runner=RUNNER, persist_result=False
+)
+def chunk(settings: BuildSettings, stages: list[str], name: str) -> ChunkEnd | State[ChunkEnd]:
+    """Take what is pending in a chunk through these stages."""
+    context = open_build(settings)
+    gauge = gauges[-1] if gauges else Gauge(context.survey(name))
+    if not gauges:
+        context.make_ready(stages, gauge.survey.begun)
+    end = ChunkEnd()
+    try:
+        work_through(Chunk(context, name), stages, gauge, end)
+    finally:
+        lines = tell_losses(end.lost, end.told)
+    if any(gauge.survey.look().of_chunk(stage, name).pending for stage in stages):
+        message = "; ".join([*lines, "something is left pending: run it again"])[:4000]
+        return State(type=StateType.FAILED, name=INCOMPLETE, message=message, data=end)
+    return end
+
+
+def work_through(chunk: Chunk, stages: Sequence[str], gauge: Gauge, end: ChunkEnd) -> None:
+    """Drive the chunk's pending keys through the stages in batches, each batch and stage a Prefect task."""
+    context, run = chunk.context, chunk.context.settings.run
+    with ExitStack() as held:
+        leases: dict[str, Lease] = {}
+        for stage in stages:
+            mine = held.enter_context(context.lease(stage, chunk.name))
+            if mine is None:
+                who = holder_of(context.folder, context.place(stage, chunk.name))
+                end.told.append(
+                    f"{stage}: chunk {chunk.name} is left to who works on it ({who or 'it has just ended'})"
+                )
+                break
+            leases[stage] = mine
+        for stage in leases:
+            end.told += chunk.store(stage).mend()
+        build = name_of(context.settings)
+        where = {
+            stage: Where(context.settings.out, build, chunk.name, mine.name, mine.token, mine.epoch)
+            for stage, mine in leases.items()
+        }
+        for place in where.values():
+            held.enter_context(under_work(chunk, place.place))
+        tasks = tasks_of(list(leases), run)
+
+        def submit(stage: str, number: int, keys: list[str], done: Callable[[], None]) -> Future:
+            future = tasks[stage].submit(where[stage], stage, number, keys)
+            future.add_done_callback(lambda _: done())
+            return future
+
+        try:
+            for some in _runs(list(leases)):
+                keys = sorted({key for stage in some for key in chunk.pending(stage)})
+                size = len(keys) if SPECS[some[0]].together else run.size_of(SPECS[some[0]].unit)
+                lost = list[Loss]()
+                try:
+                    drive(batched(keys, max(size, 1), some), submit, run.workers, run.give_up_after, gauge.show, lost)
+                    fail_alone(chunk, lost)
+                finally:
+                    end.lost += lost
+        finally:
+            for stage in leases:
+                end.told += chunk.store(stage).mend()  # damage within a part shows when it is read
+                chunk.store(stage).compact()
+            survey = gauge.survey.look()
+            for stage in leases:
+                survey.settle(stage, chunk.name)
+    _see_to_damage(chunk, gauge.survey)
+    end.told += recut(chunk)
+
+
+def _runs(stages: Sequence[str]) -> list[list[str]]:
+    """The stages that a batch goes through one after the other, and those that take all of a chunk at once."""
+    runs: list[list[str]] = []
+    for stage in stages:
+        if runs and not SPECS[stage].together:
+            runs[-1].append(stage)
+        else:
+            runs.append([stage])
+    return runs
+
+
+def _see_to_damage(chunk: Chunk, survey: Survey) -> None:
+    """Rows of earlier stages that could not be read are counted anew, so that the next run of these finds them."""
+    for spec in STAGES:
+        if spec.record and chunk.opened(spec.name) and chunk.store(spec.name).damaged:
+            survey.unsettle(spec.name, chunk.name)
+
+
+def recut(chunk: Chunk) -> list[str]:
+    """Take the rows of sources whose clips are gone off ingest's record, so that the next build makes them again."""
+    if not chunk.gone:
+        return []
+    ingest = chunk.context.store("ingest")
+    return [f"ingest: {ingest.forget({clip.source.source_id for clip in chunk.gone.values()})} videos are cut again"]
+
+
+def worth_another_try(_task: Any, _run: Any, state: State[Any]) -> bool:
+    """Whether Prefect should run a failed batch again: only where the world failed it, and may do better."""
+    try:
+        state.result()
+    except FINAL:
+        return False
+    except Exception as error:
+        return of_the_world(error)
+    return False
+
+
+def tasks_of(stages: Sequence[str], run: RunSettings) -> dict[str, BatchTask]:
+    """The tasks of these stages with the build's retries, made once a run: each copy of a task parses its source anew,
+    and a server that dies later takes no work with it.
+
+    A stage whose name is a tag with a concurrency limit on the server carries that tag, the others carry none: a task
+    with tags asks the server for a slot before each run, limit or not (docs/decisions/0008).
+    """
+    tasks = {}
+    with get_client(sync_client=True) as server:
+        for stage in stages:
+            options: dict[str, Any] = {
+                "retries": run.retries,
+                "retry_delay_seconds": run.retry_delay_s,
+                "retry_condition_fn": worth_another_try,
+            }
+            with suppress(ObjectNotFound):
+                options["tags"] = [server.read_concurrency_limit_by_tag(stage).tag]
+            tasks[stage] = BATCHES[stage].with_options(**options)
+    return tasks

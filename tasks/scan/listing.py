@@ -1,0 +1,71 @@
+"""The listing on record: what is at the source now, and the chunks into which its files are cut, once each.
+
+A source is listed once a build. Whoever hashes a chunk's files reads its part of the listing and no more.
+"""
+
+import io
+from collections.abc import Iterable, Iterator, Sequence
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tasks.scan.stage import Found
+from tasks.store.chunks import chunk_names, next_chunks
+from tasks.store.folder import Folder
+
+LISTED = "listed.parquet"
+"""In the folder of a chunk: its files, as they were when it was cut."""
+
+LISTING = "listing.parquet"
+"""Beside the chunks: all files, as they were when the source was last listed."""
+
+_SCHEMA = pa.schema(
+    [
+        pa.field("uri", pa.string(), nullable=False),
+        pa.field("name", pa.string(), nullable=False),
+        pa.field("size_bytes", pa.int64(), nullable=False),
+        pa.field("version", pa.string(), nullable=False),
+        pa.field("known", pa.bool_(), nullable=False),
+    ]
+)
+
+
+def cut_listing(found: Sequence[Found], scan: Folder, size: int) -> int:
+    """Put a listing on record, and what is new in it into chunks of `size` files or fewer; returns how many are new.
+
+    scan: the stage's folder under its fingerprint. The caller keeps others out.
+    """
+    chunks = chunk_names(scan.names())
+    known = {file.key for name in chunks for file in files_of(scan.below(name))}
+    fresh = [file for file in found if file.key not in known]
+    names = next_chunks(chunks)
+    for first in range(0, len(fresh), size):
+        scan.write(f"{next(names)}/{LISTED}", _encode(fresh[first : first + size]))
+    listing = _encode(found)
+    if not scan.exists(LISTING) or scan.read(LISTING) != listing:
+        scan.write(LISTING, listing)
+    return len(fresh)
+
+
+def files_of(chunk: Folder) -> Iterator[Found]:
+    """The files of a chunk."""
+    return _decode(chunk.read(LISTED))
+
+
+def listing_of(scan: Folder) -> Iterator[Found]:
+    """All files at the last listing; none where there was none yet."""
+    if scan.exists(LISTING):
+        yield from _decode(scan.read(LISTING))
+
+
+def _encode(found: Iterable[Found]) -> bytes:
+    rows = [{name: getattr(file, name) for name in _SCHEMA.names} for file in found]
+    buffer = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA), buffer, compression="zstd")
+    return buffer.getvalue()
+
+
+def _decode(data: bytes) -> Iterator[Found]:
+    for batch in pq.ParquetFile(io.BytesIO(data)).iter_batches(4096):
+        for row in batch.to_pylist():
+            yield Found(**row)
