@@ -93,7 +93,7 @@ def file_system(uri: str, options: StorageOptions) -> tuple[Any, str]:
     except ImportError as error:
         if kind not in LISTING:
             raise UserError(f"{shown}: {error}") from error
-        extra = {"gs": "gcs", "az": "azure"}.get(kind, kind)
+        extra = {"gs": "gcs", "az": "azure", "http": "web"}.get(kind, kind)
         raise UserError(f"{shown}: what reads {kind}:// is not installed: pip install 'matrix-11k[{extra}]'") from error
     except (UserError, MemoryError):
         raise

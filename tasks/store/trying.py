@@ -125,12 +125,12 @@ def passes(error: Exception) -> bool:
     """Whether the failure of a library may be over soon."""
     if isinstance(error, InfrastructureError | ChangedError):  # it has been tried
         return False
+    if _names(error) & _PASSING_NAMES:
+        return True
     status, code = _answer(error)
     if status is not None:
         return status in _PASSING or code == "SlowDown"
-    return bool(_names(error) & _PASSING_NAMES) or any(
-        isinstance(one, OSError) and one.errno in _PASSING_ERRNOS for one in _chain(error)
-    )
+    return any(isinstance(one, OSError) and one.errno in _PASSING_ERRNOS for one in _chain(error))
 
 
 def _credentials(error: Exception) -> bool:
