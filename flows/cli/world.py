@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from flows.cli.base import Json, Out, app, emit
+from flows.chunk import Chunk
 from flows.context import Context
 from flows.legs import RECORDED, SPECS
 from flows.opened import context_of
@@ -55,7 +56,8 @@ def score_build(out: str, truth: Path) -> Score:
 
 def reached(context: Context) -> Iterator[Case]:
     """Every clip that passed dedupe, with the records of the stages that accepted it, one at a time."""
-    yield from map(context.reached, context.store("dedupe").accepted())
+    for name, rows in context.store("dedupe").chunks.items():
+        yield from map(Chunk(context, name).reached, rows.accepted())
 
 
 def outcomes(context: Context) -> dict[str, str]:
@@ -63,29 +65,31 @@ def outcomes(context: Context) -> dict[str, str]:
 
     A file with several clips ends as the one that came furthest. Captions without a video stand under their own name.
     """
-    scan, select, ingest = context.store("scan"), context.store("select"), context.store("ingest")
-    ends = {row.name: str(Reason.NO_VIDEO) for row in captions_of(context.settings).rows if caption_key(row) in select}
+    scan, select, ingest = (context.store(stage) for stage in ("scan", "select", "ingest"))
+    decided = select.keys()
+    ends = {
+        row.name: str(Reason.NO_VIDEO) for row in captions_of(context.settings).rows if caption_key(row) in decided
+    }
     sources = {file: source for source, file in select.links().items()}
-    clips: dict[str, list[str]] = {}
+    clips: dict[str, list[tuple[int, str]]] = {}
+    clip_ends = _clip_ends(context)
     for clip, source in ingest.links().items():
-        clips.setdefault(source, []).append(clip)
-    for key, found in context.listing.items():
-        source = sources.get(key, "")
-        ended = scan.reason_of(key) or select.reason_of(key) or ingest.reason_of(source)
-        ends[found.name] = (
-            ended or max((_clip_end(context, clip) for clip in clips.get(source, [])), default=(0, "pending"))[1]
-        )
+        clips.setdefault(source, []).append(clip_ends.get(clip, (0, "pending")))
+    rejected = [scan.rejected(), select.rejected()], ingest.rejected()
+    for found in context.at_work("scan").listed():
+        source = sources.get(found.key, "")
+        ended = next((reasons[found.key] for reasons in rejected[0] if found.key in reasons), rejected[1].get(source))
+        ends[found.name] = ended or max(clips.get(source, []), default=(0, "pending"))[1]
     return ends
 
 
-def _clip_end(context: Context, clip: str) -> tuple[int, str]:
-    """How many stages the clip passed, and how it ended."""
+def _clip_ends(context: Context) -> dict[str, tuple[int, str]]:
+    """By clip, how many stages it passed, and how it ended."""
+    ends: dict[str, tuple[int, str]] = {}
     stages = [stage for stage in RECORDED if SPECS[stage].unit == "clips"]
     for passed, stage in enumerate(stages):
-        store = context.store(stage)
-        if clip not in store:
-            return passed, "pending"
-        reason = store.reason_of(clip)
-        if reason:
-            return passed, reason
-    return len(stages), "accept"
+        rows = context.store(stage)
+        ends |= {clip: (passed, reason) for clip, reason in rows.rejected().items()}
+        last = "accept" if passed + 1 == len(stages) else "pending"
+        ends |= dict.fromkeys(rows.accepted(), (passed + 1, last))
+    return ends

@@ -1,8 +1,9 @@
 """A folder on any fsspec file system, with writes that are whole or absent.
 
 Local files are written to a temporary name in the same folder, flushed to disk, then renamed, and the folder is synced.
-Object stores get one PUT when the block has ended well. Temporary names start with `.tmp-`; `gc` and `verify` know
-them.
+Object stores get the file when the block has ended well: one PUT, or parts that become one object at the end. Temporary
+names start with `.tmp-`; `gc` and `verify` know them. What a file system of elsewhere raises, and how often it is asked
+again, tasks/store/trying.py says.
 """
 
 import os
@@ -10,10 +11,14 @@ import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cached_property
 from pathlib import Path
 from typing import IO, cast
 
-from tasks.store.places import file_system
+from tasks.store import exclusive
+from tasks.store.listing import walk_local, walk_remote
+from tasks.store.places import file_system, without_credentials
+from tasks.store.remote import Remote
 
 TEMPORARY = ".tmp-"
 
@@ -27,7 +32,10 @@ class Folder:
     def __init__(self, uri: str) -> None:
         self.fs, path = file_system(uri, {})
         self.root = path.rstrip("/")
-        self.local = "file" in ([self.fs.protocol] if isinstance(self.fs.protocol, str) else self.fs.protocol)
+        self.remote = Remote(self.fs)
+        self.local = self.remote.kind == "file"
+        self.uri = self.root if self.local else without_credentials(uri).rstrip("/")
+        """The folder as people know it: a path where it is local, else its URL. Fit for records and messages."""
 
     def path(self, name: str) -> str:
         """Full path of `name` on the file system."""
@@ -39,14 +47,17 @@ class Folder:
     def below(self, name: str) -> "Folder":
         """The folder `name` below this one."""
         sub = Folder.__new__(Folder)
-        sub.fs, sub.root, sub.local = self.fs, self.path(name), self.local
+        sub.fs, sub.remote, sub.local = self.fs, self.remote, self.local
+        sub.root, sub.uri = self.path(name), f"{self.uri}/{name}"
         return sub
 
     def is_folder(self, name: str) -> bool:
-        return bool(self.fs.isdir(self.path(name)))
+        path = self.path(name)
+        return Path(path).is_dir() if self.local else bool(self.remote.ask("isdir", path))
 
     def exists(self, name: str) -> bool:
-        return bool(self.fs.exists(self.path(name)))
+        path = self.path(name)
+        return Path(path).exists() if self.local else bool(self.remote.ask("exists", path))
 
     def names(self, name: str | None = None) -> list[str]:
         """Sorted names of files and folders directly inside; empty where there is no such folder. Never cached."""
@@ -56,11 +67,21 @@ class Folder:
                 return sorted(os.listdir(path))
             except FileNotFoundError:
                 return []
-        self.fs.invalidate_cache(path)
         try:
-            return sorted(str(p).rstrip("/").rsplit("/", 1)[-1] for p in self.fs.ls(path, detail=False))
+            return sorted(str(p).rstrip("/").rsplit("/", 1)[-1] for p in self.remote.ask("ls", path, detail=False))
         except FileNotFoundError:
             return []
+
+    def walk(self, name: str | None = None) -> Iterator[tuple[str, int]]:
+        """(name below that folder, size in bytes) of every file below it, in the order of names; never cached.
+
+        One listing, page by page where the store has pages, and never held whole. Empty where there is no such folder.
+        """
+        path = self.path(name) if name else self.root
+        if self.local:
+            yield from walk_local(path)
+        else:
+            yield from ((below, int(info["size"] or 0)) for below, info in walk_remote(self.remote, path))
 
     def read(self, name: str) -> bytes:
         with self.open(name) as stream:
@@ -68,8 +89,7 @@ class Folder:
         return data
 
     def open(self, name: str) -> IO[bytes]:
-        stream: IO[bytes] = Path(self.path(name)).open("rb") if self.local else self.fs.open(self.path(name), "rb")
-        return stream
+        return Path(self.path(name)).open("rb") if self.local else self.remote.open(self.path(name))
 
     def remove(self, name: str) -> None:
         """Remove a file or a whole folder; absent is fine."""
@@ -78,8 +98,10 @@ class Folder:
             with suppress(FileNotFoundError):
                 self.fs.rm(path, recursive=True)
             return
-        for file in self.fs.find(path):  # an object store has no folders to remove
-            self.fs.rm_file(file)
+        for below, _ in walk_remote(self.remote, path):
+            self.remote.ask("rm_file", f"{path}/{below}")
+        with suppress(FileNotFoundError):  # where it is no file: an object store has no folders to remove
+            self.remote.ask("rm_file", path)
 
     def move(self, name: str, to: str) -> None:
         """Give a file another name, replacing what had that."""
@@ -87,29 +109,56 @@ class Folder:
             Path(self.path(name)).replace(self.path(to))
             sync_folder(self.path(to).rpartition("/")[0])
         else:
-            self.fs.cp_file(self.path(name), self.path(to))  # `mv` takes brackets in a name for a pattern
-            self.fs.rm_file(self.path(name))
+            self.remote.ask("cp_file", self.path(name), self.path(to))  # `mv` takes brackets in a name for a pattern
+            self.remote.ask("rm_file", self.path(name))
 
     def write(self, name: str, data: bytes) -> None:
         """Put `data` under `name`, whole or not at all, replacing what was there."""
         with self.create(name) as stream:
             stream.write(data)
 
+    @cached_property
+    def exclusive(self) -> bool:
+        """Whether `create_exclusively` and `write_if` can be had here. Stores are tried out, in some requests."""
+        return exclusive.possible(self.remote, self.root)
+
+    def create_exclusively(self, name: str, data: bytes) -> bool:
+        """Put a file where none of that name is, whole; False where there is one. Of several who try, one succeeds.
+
+        An answer may be lost on its way back, so a file that is there and holds `data` counts as ours: let what several
+        write differ. NotImplementedError where the file system has no such write (`exclusive`).
+        """
+        return self.write_if(name, data, None)
+
+    def write_if(self, name: str, data: bytes, expected: bytes | None) -> bool:
+        """Put a file where one that holds `expected` is, or none for None; False where it is otherwise.
+
+        The rest is as with `create_exclusively`. Both are safe against each other, not against `write`.
+        """
+        path = self.path(name)
+        if not self.local:
+            return exclusive.write_remote(self.remote, path, data, expected)
+        make_folder(Path(path).parent)
+        done = exclusive.write_local(Path(path), data, expected, f"{TEMPORARY}{uuid.uuid4().hex[:12]}")
+        sync_folder(path.rpartition("/")[0])
+        return done
+
     @contextmanager
     def create(self, name: str | Callable[[], str], mark: str = "") -> Iterator[IO[bytes]]:
         """A stream that becomes `name` when the block ends well, and leaves nothing when it does not.
 
-        name: one below this folder, or what gives one directly in it when all is written; `mark` then ends the temporary
-        name.
+        name: one below this folder, or what gives one directly in it when all is written; `mark` then ends the
+        temporary name.
         """
         target = self.path(name if isinstance(name, str) else mark)
         folder, _, base = target.rpartition("/")
         if not self.local:
-            # Not every fsspec file system can take back what was written to an open file; a file of our own can.
-            with tempfile.NamedTemporaryFile() as spool:
+            # Not every fsspec file system can take back what was written to an open file; a file of our own can. It
+            # has no name, so that a killed process leaves none behind.
+            with tempfile.TemporaryFile() as spool:
                 yield cast(IO[bytes], spool)
                 spool.flush()
-                self.fs.put_file(spool.name, self.path(name if isinstance(name, str) else name()))
+                self.remote.put(f"/dev/fd/{spool.fileno()}", self.path(name if isinstance(name, str) else name()))
             return
         make_folder(Path(folder))
         temporary = Path(folder) / f"{TEMPORARY}{uuid.uuid4().hex[:12]}-{base[-80:]}"

@@ -15,8 +15,10 @@ from urllib.parse import parse_qsl, quote, unquote_to_bytes, urlencode
 
 import fsspec
 
+from schemas.text import one_line
 from tasks.errors import UserError
 from tasks.store.credentials import refuse_credentials
+from tasks.store.remote import LISTING, UNCACHED, Remote, kind_of
 
 StorageOptions = Mapping[str, str | int | float | bool]
 """Keyword arguments of an fsspec file system, such as `anon: true` or `endpoint_url`. Never credentials."""
@@ -84,23 +86,31 @@ def file_system(uri: str, options: StorageOptions) -> tuple[Any, str]:
     local = local_path(uri if "://" in uri else local_uri(uri))
     if local is not None:
         return fsspec.filesystem("file"), str(local.absolute())
+    kind = kind_of(refuse_credentials(uri).partition("://")[0])
+    shown = without_credentials(uri)
     try:
-        fs, path = fsspec.url_to_fs(refuse_credentials(uri), **options)
+        fs, path = fsspec.url_to_fs(uri, **(UNCACHED if kind in LISTING else {}), **options)
     except ImportError as error:
-        raise UserError(f"{without_credentials(uri)}: {error}") from error
-    except ValueError as error:
-        raise UserError(f"{without_credentials(uri)}: {error}") from error
+        if kind not in LISTING:
+            raise UserError(f"{shown}: {error}") from error
+        extra = {"gs": "gcs", "az": "azure", "http": "web"}.get(kind, kind)
+        raise UserError(f"{shown}: what reads {kind}:// is not installed: pip install 'matrix-11k[{extra}]'") from error
+    except (UserError, MemoryError):
+        raise
+    except Exception as error:  # of the file system's own making: an option that it does not know, no credentials
+        told = one_line(f"{type(error).__name__}: {error}", 300)
+        raise UserError(f"{shown}: the file system cannot be opened: {told}") from error
     return fs, path
 
 
 @contextmanager
 def open_source(uri: str, options: StorageOptions) -> Iterator[IO[bytes]]:
-    """A recorded file for reading, local or not. Raises OSError."""
+    """A recorded file for reading, local or not. Raises OSError, and what tasks/store/trying.py says."""
     path = local_path(uri)
     if path is not None:
         with path.open("rb") as stream:
             yield stream
         return
     fs, name = file_system(uri, options)
-    with fs.open(name, "rb") as stream:
+    with Remote(fs).open(name) as stream:
         yield stream

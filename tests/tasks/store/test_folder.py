@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import threading
 from typing import ClassVar
 
 import fsspec
@@ -125,6 +126,88 @@ def test_a_file_is_moved_over_another(folder):
     folder.move("x/a", "x/b")
     assert folder.names("x") == ["b"]
     assert folder.read("x/b") == b"one"
+
+
+def test_a_walk_gives_everything_below_in_the_order_of_names(folder):
+    names = ["a.mp4", "a/b", "a/b/c/d", "a/z", "aa", "Z", "é", "a b/c"]
+    assert list(folder.walk()) == [] == list(folder.walk("a"))
+    for number, name in enumerate(names):
+        if name != "a/b":  # an object store may have a file and a folder of one name, a disk may not
+            folder.write(name, b"x" * number)
+    folder.write("a/b.txt", b"four")
+    found = list(folder.walk())
+    assert found == sorted(found) and len(found) == len(names)
+    assert dict(found)["a b/c"] == 7 and dict(found)["a.mp4"] == 0
+    assert list(folder.walk("a")) == [("b.txt", 4), ("b/c/d", 2), ("z", 3)]
+    folder.remove("a")
+    assert [name for name, _ in folder.walk()] == ["Z", "a b/c", "a.mp4", "aa", "é"]
+
+
+def test_a_folder_is_shown_as_it_was_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert Folder("out").below("x").uri == str(tmp_path / "out/x")
+    assert Folder("memory://box/out/").below("x").uri == "memory://box/out/x"
+
+
+def test_a_file_is_created_by_one_of_many_who_try(folder):
+    assert folder.exclusive
+    barrier, won = threading.Barrier(8), list[int]()
+
+    def create(number: int) -> None:
+        barrier.wait()
+        if folder.create_exclusively("x/lease", b"%d" % number):
+            won.append(number)
+
+    threads = [threading.Thread(target=create, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    (winner,) = won
+    assert folder.read("x/lease") == b"%d" % winner and folder.names("x") == ["lease"]
+
+
+def test_a_file_is_replaced_where_it_is_the_one_that_was_seen(folder):
+    assert not folder.write_if("x/lease", b"two", b"one") and not folder.exists("x/lease")
+    assert folder.write_if("x/lease", b"one", None)
+    assert not folder.write_if("x/lease", b"two", None)
+    assert not folder.write_if("x/lease", b"two", b"other")
+    assert folder.read("x/lease") == b"one"
+    assert folder.write_if("x/lease", b"two", b"one")
+    assert folder.read("x/lease") == b"two" and folder.names("x") == ["lease"]
+
+
+COUNTING = """
+import sys
+from tasks.store.folder import Folder
+folder = Folder(sys.argv[1])
+for _ in range(40):
+    while not folder.write_if("count", b"%d" % (int(seen := folder.read("count")) + 1), seen):
+        pass
+"""
+
+
+def test_no_count_is_lost_between_processes(tmp_path):
+    folder = Folder(str(tmp_path))
+    folder.write("count", b"0")
+    command = [sys.executable, "-c", COUNTING, str(tmp_path)]
+    workers = [subprocess.Popen(command) for _ in range(3)]
+    assert [worker.wait() for worker in workers] == [0, 0, 0]
+    assert folder.read("count") == b"120" and folder.names() == ["count"]
+
+
+class Plain(MemoryFileSystem):
+    """One that knows no conditions."""
+
+    protocol = "plain"
+
+
+def test_where_there_are_no_conditions_none_are_feigned():
+    fsspec.register_implementation("plain", Plain, clobber=True)
+    folder = Folder("plain://box")
+    assert not folder.exclusive
+    with pytest.raises(NotImplementedError, match="plain://"):
+        folder.create_exclusively("lease", b"")
 
 
 class Remembering(MemoryFileSystem):
