@@ -19,29 +19,23 @@ from prefect.client.schemas.objects import State
 from flows.batches import Loss
 from flows.chunks import RUNNER, ChunkEnd, chunk, gauges
 from flows.context import Context
-from flows.legs import LEGS, RECORDED
+from flows.legs import LEGS, RECORDED, SPECS
 from flows.opened import context_of, name_of, open_build
 from flows.pools import run_on_pools
 from flows.progress import Gauge, tell_end, tell_losses
 from flows.result import Result, end_of, result_of
 from flows.settings import BuildSettings
-from tasks.errors import UserError
 from tasks.scan.listing import cut_listing
 from tasks.spec import StageSpec
 from tasks.stages import STAGES
-from tasks.store.folder import Folder
-from tasks.store.lease import holder_of, lease
-
-BUILD = "build"
-"""The lease of a whole build."""
+from tasks.store.lease import alone
 
 Part = Literal["whole", "before", "after"]
 
 
 def _run_whole(out: str, build: str, stage: str, part: Part) -> list[str]:
     context = context_of(out, build)
-    spec = next(spec for spec in STAGES if spec.name == stage)
-    run = getattr(spec, part)
+    run = getattr(SPECS[stage], part)
     return [f"{stage}: {line}" for line in run(context.at_work(stage))]
 
 
@@ -72,22 +66,6 @@ def build(settings: BuildSettings) -> Result | State[Result]:
         return pipeline(open_build(settings), STAGES)
 
 
-@contextmanager
-def alone(out: str) -> Iterator[None]:
-    """Hold the lease of a whole build. UserError where another build, or gc, has it, and where nothing can be written."""
-    work = Folder(out).below("work")
-    try:
-        with lease(work, BUILD) as mine:
-            if mine is None:
-                raise UserError(
-                    f"another build is at work in {out} ({holder_of(work, BUILD) or 'it has just begun'}): wait for it "
-                    "to end, or give another --out"
-                )
-            yield
-    except PermissionError as error:
-        raise UserError(f"cannot write to {out}: {error.strerror or error}; give another --out") from None
-
-
 class Run:
     """One run of some stages over a build."""
 
@@ -101,8 +79,6 @@ class Run:
     def leg(self, specs: Sequence[StageSpec]) -> None:
         """Take every chunk that has something pending through these stages."""
         context, stages = self.context, [spec.name for spec in specs]
-        if stages[0] == RECORDED[0]:
-            self.list_source()
         for spec in specs:
             if spec.before:
                 self.whole(spec.name, "before")
@@ -110,9 +86,7 @@ class Run:
         pending = {name: None for stage in stages for name in self.survey.pending(stage)}
         chunks = sorted(pending, key=lambda name: (len(name), name))
         if chunks:
-            ahead = next(i for i, stage in enumerate(stages) if self.survey.pending(stage))
-            here = [stage for stage in stages[ahead:] if stage not in context.settings.run.pools]
-            context.make_ready(here, self.survey.begun)
+            self.make_ready(stages)
             if context.settings.run.pools:
                 self.told += run_on_pools(context.settings, stages, chunks, self.gauge.show)
             else:
@@ -123,6 +97,12 @@ class Run:
                 self.survey.look()
                 if not self.survey.settled(spec.name) or not context.dataset.exists("dataset.json"):
                     self.whole(spec.name, "after")
+
+    def make_ready(self, stages: Sequence[str]) -> None:
+        """Load the engines of what is to be done here, before a clip is touched. UserError says what is wrong."""
+        pools = self.context.settings.run.pools
+        ahead = [stage for stage in self.survey.ahead(stages) if SPECS[stage].engines]
+        self.context.make_ready([stage for stage in ahead if stage not in pools], self.survey.begun)
 
     def chunk(self, stages: list[str], name: str) -> None:
         """One chunk, in this process."""
@@ -158,7 +138,7 @@ class Run:
             if waits:
                 self.told.append(f"{stage}: left out, for {waits[0]} has not seen all; it decides when that is done")
                 return
-            spec = next(spec for spec in STAGES if spec.name == stage)
+            spec = SPECS[stage]
             if survey.settled(stage) and not (spec.stale and spec.stale(self.context.at_work(stage))):
                 return
         with self.context.lease(stage) if stage in RECORDED else _nobody() as mine:
@@ -183,7 +163,11 @@ def _nobody() -> Iterator[None]:
 def pipeline(context: Context, stages: Sequence[StageSpec]) -> Result | State[Result]:
     """These stages over what is pending, inside a flow run."""
     began = time.perf_counter()
-    run = Run(context)
+    run, names = Run(context), [spec.name for spec in stages]
+    if RECORDED[0] in names:
+        run.list_source()
+        run.survey.look()
+    run.make_ready([name for name in names if name in RECORDED])
     try:
         for leg in LEGS:
             mine = [spec for spec in leg if spec in stages]

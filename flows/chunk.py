@@ -1,4 +1,4 @@
-"""One chunk of a build: its rows at the stages that go through it, and at the one that cut it. Nothing else is opened."""
+"""One chunk of a build: its rows at the stages that go through it, and at the one that cut it. No more is opened."""
 
 import hashlib
 import threading

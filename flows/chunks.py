@@ -16,7 +16,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State, StateType
 from prefect.exceptions import ObjectNotFound
-from prefect.runtime import task_run
+from prefect.runtime import flow_run, task_run
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from flows.batches import FINAL, Future, Loss, batched, drive, fail_alone, run_batch
@@ -82,13 +82,16 @@ gauges: list[Gauge] = []
 """That of the build which runs in this process, if one does: a chunk's run shows the whole funnel through it."""
 
 
-@flow(
-    name="chunk", flow_run_name="{stages[0]} … {stages[-1]} of chunk {name}", task_runner=RUNNER, persist_result=False
-)
+def _name_of_run() -> str:
+    given = flow_run.parameters
+    return f"chunk {given['name']}: {given['stages'][0]} to {given['stages'][-1]}"
+
+
+@flow(name="chunk", flow_run_name=_name_of_run, task_runner=RUNNER, persist_result=False)
 def chunk(settings: BuildSettings, stages: list[str], name: str) -> ChunkEnd | State[ChunkEnd]:
     """Take what is pending in a chunk through these stages."""
     context = open_build(settings)
-    gauge = gauges[-1] if gauges else Gauge(context.survey(name))
+    gauge = gauges[-1] if gauges else Gauge(Survey(context, name))
     if not gauges:
         context.make_ready(stages, gauge.survey.begun)
     end = ChunkEnd()
@@ -110,10 +113,8 @@ def work_through(chunk: Chunk, stages: Sequence[str], gauge: Gauge, end: ChunkEn
         for stage in stages:
             mine = held.enter_context(context.lease(stage, chunk.name))
             if mine is None:
-                who = holder_of(context.folder, context.place(stage, chunk.name))
-                end.told.append(
-                    f"{stage}: chunk {chunk.name} is left to who works on it ({who or 'it has just ended'})"
-                )
+                who = holder_of(context.folder, context.place(stage, chunk.name)) or "it has just ended"
+                end.told.append(f"{stage}: chunk {chunk.name} is left to who works on it ({who})")
                 break
             leases[stage] = mine
         for stage in leases:

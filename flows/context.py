@@ -1,4 +1,4 @@
-"""One build: what follows from its settings. Fingerprints, stores, engines, and what a whole stage is given to work with.
+"""One build: what follows from its settings. Fingerprints, stores, engines, and what a whole stage gets to work with.
 
 Everything is opened from settings and `tasks.stages.STAGES` alone, so any process that knows the settings can run any
 batch; nothing here loads a model before a stage asks for its engine, and nothing keeps what another process may change.
@@ -65,7 +65,7 @@ class Context:
         return Survey(self)
 
     def lease(self, stage: str, chunk: str = "") -> AbstractContextManager[Lease | None]:
-        """The right to write a chunk's rows at a stage, or to run a stage over everything; None where another has it."""
+        """The right to write a chunk's rows at a stage, or to run a whole stage; None where another has it."""
         return lease(self.folder, self.place(stage, chunk))
 
     def at_work(self, stage: str) -> "WholeWork":
@@ -183,9 +183,10 @@ class Context:
             damaged += rows.damaged
         return [*told, *damaged]
 
-    def find(self, clip_id: str) -> Chunk:
-        """The chunk that a clip is in. KeyError where it is in none."""
-        return Chunk(self, self.store(CUTTER["clips"]).chunk_of(clip_id))
+    def find(self, clip_id: str) -> Chunk | None:
+        """The chunk that a clip is in; None where it is in none yet."""
+        rows = self.store(CUTTER["clips"])
+        return Chunk(self, rows.chunk_of(clip_id)) if clip_id in rows else None
 
 
 class WholeWork:

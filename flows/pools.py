@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextvars import copy_context
 
-from prefect.client.schemas.objects import State
+from prefect.client.schemas.objects import FlowRun
 from prefect.deployments import run_deployment
 from prefect.runtime import flow_run
 
@@ -48,14 +48,14 @@ def _one(settings: BuildSettings, stages: Sequence[str], name: str) -> list[str]
         deployment = f"chunk/{pool}"
         parent = flow_run.get_id() or ""
         try:
-            run = run_deployment(
+            run: FlowRun = run_deployment(  # type: ignore[assignment] # in a thread it waits
                 name=deployment,
                 parameters={"settings": settings.model_dump(mode="json"), "stages": some, "name": name},
                 idempotency_key=f"{parent}-{some[0]}-{name}",
             )
         except ValueError as error:
             raise UserError(f"no deployment {deployment}: `matrix_data workers --pool {pool}` makes it") from error
-        state: State[object] | None = run.state
+        state = run.state
         if state is None or not state.is_completed():
             told.append(
                 f"{some[0]}: chunk {name}: {state.name if state else 'no state'}: {(state and state.message) or ''}"
@@ -64,7 +64,7 @@ def _one(settings: BuildSettings, stages: Sequence[str], name: str) -> list[str]
 
 
 def _by_pool(settings: BuildSettings, stages: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
-    """The stages that run on the same pool one after the other. One without a pool goes where the one before it went."""
+    """The stages that follow each other on a pool. One without a pool goes where the one before it went."""
     pools, last = settings.run.pools, next(iter(settings.run.pools.values()))
     placed = []
     for stage in stages:

@@ -45,7 +45,7 @@ class RunSettings(Settings):
     )
     pools: dict[str, str] = Field(
         default_factory=dict,
-        description="Prefect work pool by stage: those stages run there, a flow run a chunk; all others in this process",
+        description="Prefect work pool by stage: a flow run a chunk; one without goes with that before it",
     )
 
     @field_validator("pools")

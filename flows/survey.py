@@ -1,12 +1,14 @@
 """What stands in the store, counted from listings: the funnel is the sum of one small tally a chunk and stage.
 
-A tally is a file named after the state that it was counted in: the parts that stand there and upstream. Where it stands,
-nothing is opened; where it is missing, since somebody works there or was killed, the chunk's rows are counted. Looking
-writes nothing: who holds a lease leaves tallies behind (`settle`).
+A tally is a file named after the state that it was counted in: the parts that stand there and upstream. Where it
+stands, nothing is opened; where it is missing, since somebody works there or was killed, the chunk's rows are counted.
+Looking writes nothing: who holds a lease leaves tallies behind (`settle`).
 """
 
 import hashlib
+import itertools
 import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from flows.chunk import Chunk
@@ -77,6 +79,10 @@ class Survey:
     def pending(self, stage: str) -> list[str]:
         """The chunks in which something is pending at a stage that goes in batches."""
         return [chunk for chunk in self.chunks(stage) if self.of_chunk(stage, chunk).pending]
+
+    def ahead(self, stages: Sequence[str]) -> list[str]:
+        """Of these stages, from the first one on that has something to do: those after may get it."""
+        return list(itertools.dropwhile(lambda stage: not self.tally(stage).pending, stages))
 
     def of_chunk(self, stage: str, chunk: str) -> Tally:
         """The stage's line over one chunk; of a stage that sees everything, its rows there."""

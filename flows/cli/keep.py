@@ -5,16 +5,16 @@ from typing import Annotated
 import typer
 
 from flows.cli.base import NOTHING, Json, Out, app, emit
-from flows.context import REPLIES
+from flows.context import CLIPS, REPLIES
 from flows.legs import RECORDED
-from flows.opened import BUILD_FILE, context_of
+from flows.opened import BUILD_FILE, BUILDS, context_of
 from schemas import Reason
 from schemas.dataset import DATASET_FILE
 from tasks.dataset.check import verify as verify_dataset
 from tasks.errors import UserError
 from tasks.store.check import verify_store
 from tasks.store.folder import TEMPORARY, Folder
-from tasks.store.lock import build_lock
+from tasks.store.lease import LEASES, alone, others
 from tasks.store.parts import TORN
 
 
@@ -61,7 +61,7 @@ def forget_rejected(out: str, reason: str, stage: str | None) -> dict[str, int]:
         raise UserError(f"no stage {stage!r}; there are: {', '.join(RECORDED)}")
     context = context_of(out)
     gone = {}
-    with build_lock(out):
+    with alone(out):
         for name in RECORDED if stage is None else (stage,):
             store = context.store(name)
             keys = [k for k, why in store.rejected().items() if why == reason]
@@ -90,29 +90,25 @@ def collect_garbage(out: str, dry_run: bool) -> list[str]:
     """Remove stage folders of other fingerprints, parts set aside as torn, and temporary files. Datasets stay."""
 
     context = context_of(out)
-    gone = []
-    with build_lock(out):
-        known = {*RECORDED, REPLIES, "prefect"}
-        gone += [n for n in context.folder.names() if n not in known and context.folder.is_folder(n)]
+    gone, work = [], context.folder
+    with alone(out):
+        if busy := others(work):
+            raise UserError(f"{busy[0]} is at work in {out}: wait for it to end")
+        known = {*RECORDED, REPLIES, CLIPS, LEASES, BUILDS, "prefect"}
+        gone += [n for n in work.names() if n not in known and work.is_folder(n)]
         for stage in RECORDED:
-            now = context.fingerprints[stage]
-            gone += [f"{stage}/{name}" for name in context.folder.names(stage) if name != now]
-            gone += _leftovers(context.folder, f"{stage}/{now}")
-        gone += _temporary(context.folder, REPLIES)
+            gone += [f"{stage}/{name}" for name in work.names(stage) if name != context.fingerprints[stage]]
+            gone += _left_behind(work, context.place(stage))
+        gone += [f"{CLIPS}/{name}" for name in work.names(CLIPS) if name != context.fingerprints["ingest"]]
+        gone += _left_behind(work, context.media)
+        gone += _left_behind(work, REPLIES)
         if not dry_run:
             for name in gone:
-                context.folder.remove(name)
+                work.remove(name)
     return [f"work/{name}" for name in gone]
 
 
-def _leftovers(work: Folder, folder: str) -> list[str]:
-
-    found = [f"{folder}/{n}" for n in work.names(folder) if n.startswith((TEMPORARY, TORN))]
-    return found + _temporary(work, f"{folder}/clips")
-
-
-def _temporary(work: Folder, folder: str) -> list[str]:
-    """Temporary files of a killed run below a folder, however deep."""
-    work.fs.invalidate_cache()
-    found = (str(path).removeprefix(f"{work.root}/") for path in work.fs.find(work.path(folder)))
-    return sorted(name for name in found if name.rpartition("/")[2].startswith(TEMPORARY))
+def _left_behind(work: Folder, folder: str) -> list[str]:
+    """Temporary files of killed runs and parts set aside as torn, however deep below a folder."""
+    bases = ((name, name.rpartition("/")[2]) for name, _ in work.walk(folder))
+    return [f"{folder}/{name}" for name, base in bases if base.startswith((TEMPORARY, TORN))]

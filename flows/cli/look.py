@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
+from flows.chunk import Chunk
 from flows.cli.base import Json, Out, app, emit
 from flows.context import Context
 from flows.legs import RECORDED, SPECS
@@ -56,9 +57,10 @@ def funnel_lines(lines: list[Tally]) -> list[str]:
 def describe(context: Context, prefix: str) -> tuple[dict[str, Any], list[str]]:
     """All that is known of the clip whose ID starts with `prefix`; writes `show/<clip_id>.png` below out."""
     clip_id = _find(context, prefix)
-    case, rows = context.reached(clip_id), _rows(context, clip_id)
+    chunk = _chunk_of(context, clip_id)
+    case, rows = chunk.reached(clip_id), _rows(chunk, clip_id)
     sheet = f"show/{clip_id}.png"
-    context.out.write(sheet, contact_sheet(case, context.frames(case)))
+    context.out.write(sheet, contact_sheet(case, chunk.frames(case)))
     found = {
         "clip": case.clip.model_dump(mode="json"),
         "stages": {stage: row.model_dump(mode="json") for stage, row in rows.items()},
@@ -76,9 +78,16 @@ def _find(context: Context, prefix: str) -> str:
     return found[0]
 
 
-def _rows(context: Context, clip_id: str) -> dict[str, Row[Any]]:
+def _chunk_of(context: Context, clip_id: str) -> Chunk:
+    found = context.find(clip_id)
+    if found is None:
+        raise UserError(f"the clip {clip_id} has not been through dedupe yet: go on with the build")
+    return found
+
+
+def _rows(chunk: Chunk, clip_id: str) -> dict[str, Row[Any]]:
     stages = [stage for stage in RECORDED if SPECS[stage].unit == "clips"]
-    return {s: context.store(s).read([clip_id])[0] for s in stages if clip_id in context.store(s)}
+    return {s: chunk.store(s).read([clip_id])[0] for s in stages if clip_id in chunk.store(s)}
 
 
 def _text(case: Case, rows: dict[str, Row[Any]]) -> list[str]:

@@ -1,12 +1,12 @@
 """What can go wrong before the first clip, found before Prefect starts."""
 
-from flows.build import alone
 from flows.context import Context
-from flows.legs import BATCHED, SPECS
+from flows.legs import RECORDED, SPECS
 from flows.settings import BuildSettings
 from tasks.errors import UserError
 from tasks.select.names import Names
 from tasks.select.stage import captions_of
+from tasks.store.lease import alone
 
 
 def preflight(settings: BuildSettings) -> None:
@@ -18,8 +18,7 @@ def preflight(settings: BuildSettings) -> None:
         raise UserError(f"no video files under {settings.source} ({some}, …; scan.extensions has all endings)")
     captions_of(settings, Names(file.name for file in listing))
     survey = context.survey()
-    idle = all(not survey.pending(stage) for stage in BATCHED) and survey.begun(BATCHED[-1])
-    for stage in () if idle else BATCHED:
+    for stage in survey.ahead(RECORDED) if survey.begun(RECORDED[0]) else RECORDED:
         for kind in SPECS[stage].engines:
             context.engine(kind)  # cheap: files and packages are looked for, weights come later
     try:

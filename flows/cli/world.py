@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.base import Json, Out, app, emit
 from flows.chunk import Chunk
+from flows.cli.base import Json, Out, app, emit
 from flows.context import Context
 from flows.legs import RECORDED, SPECS
 from flows.opened import context_of
@@ -67,9 +67,7 @@ def outcomes(context: Context) -> dict[str, str]:
     """
     scan, select, ingest = (context.store(stage) for stage in ("scan", "select", "ingest"))
     decided = select.keys()
-    ends = {
-        row.name: str(Reason.NO_VIDEO) for row in captions_of(context.settings).rows if caption_key(row) in decided
-    }
+    ends = {row.name: str(Reason.NO_VIDEO) for row in captions_of(context.settings).rows if caption_key(row) in decided}
     sources = {file: source for source, file in select.links().items()}
     clips: dict[str, list[tuple[int, str]]] = {}
     clip_ends = _clip_ends(context)

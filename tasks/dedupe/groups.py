@@ -21,17 +21,17 @@ class Kin(NamedTuple):
 def group_sources(links: Iterable[tuple[str, str]], new: Iterable[str], known: Mapping[str, str]) -> dict[str, Kin]:
     """The group of every new source. `links` are pairs of sources that look alike, `known` the groups on record.
 
-    New sources that are linked to none of these are a group named after the first of them by ID, others follow the first
-    group that one of them is linked to. Follows from the arguments alone: the order in which clips came does not matter.
+    New sources that are linked to none of these are a group named after the first of them by ID, others follow the
+    first group that one of them is linked to. Follows from the arguments alone, not from the order of clips.
     """
     linked: dict[str, set[str]] = defaultdict(set)
     for one, two in links:
         linked[one].add(two)
         linked[two].add(one)
-    found = {}
+    found: dict[str, Kin] = {}
     for members in _components(sorted(set(new) - known.keys()), linked, known):
         met = {source: {known[other] for other in linked[source] if other in known} for source in members}
-        group = min(set().union(*met.values()), default=members[0])
+        group = min(set[str]().union(*met.values()), default=members[0])
         found |= {source: Kin(group, tuple(sorted(met[source] - {group}))) for source in members}
     return found
 

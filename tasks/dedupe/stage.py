@@ -1,8 +1,8 @@
-"""Stage `dedupe`: leave out clips that look like an earlier one, and cut the others into chunks (docs/stages/dedupe.md).
+"""Stage `dedupe`: leave out clips that look like an earlier one, cut the others into chunks (docs/stages/dedupe.md).
 
 A barrier over all new clips. Exact copies are gone by then (stage `select`); this finds the same pictures in another
-size, codec or quality, by the perceptual hashes of evenly spaced frames. Its rows are what the stages after it know of a
-clip: the clip itself, and the group of videos that it may not be parted from.
+size, codec or quality, by the perceptual hashes of evenly spaced frames. Its rows are what the stages after it know of
+a clip: the clip itself, and the group of videos that it may not be parted from.
 """
 
 import time
@@ -88,11 +88,11 @@ def decide(
         last = min(first + BLOCK, len(looks))
         for i, bits in enumerate(_distances(hashes[first:last], hashes[:last]), first):
             rivals = np.flatnonzero(kept[:i] & (source[:i] != source[i]))
-            nearest = rivals[np.argmin(bits[rivals])] if len(rivals) else None
+            nearest = int(rivals[np.argmin(bits[rivals])]) if len(rivals) else None
             distance = 0.0 if nearest is None else float(bits[nearest]) / hashes.shape[1]
             kept[i] = nearest is None or distance > settings.max_distance
-            near = nearest is not None and (not kept[i] or distance <= settings.report_distance)
-            found.append((looks[i], looks[nearest] if near else None, distance))
+            near = not kept[i] or distance <= settings.report_distance
+            found.append((looks[i], None if nearest is None or not near else looks[nearest], distance))
     links = ((look.source_id, other.source_id) for look, other, _ in found if other)
     kin = group_sources(links, {look.source_id for look in new}, groups)
     return [

@@ -98,8 +98,8 @@ def shard(
 ) -> Iterator[Row[Sharded]]:
     """Write the clips, in their order, into shards of `dest`; a shard's rows come when it is whole and in its place.
 
-    A clip whose video looks like one on the other side of the split is rejected. `mp4_of` raises InfrastructureError for
-    a clip that ingest has to make again: the others are gone on with, and the first such error is raised in the end.
+    A clip whose video looks like one on the other side of the split is rejected. `mp4_of` raises InfrastructureError
+    for a clip that ingest has to make again: the others are gone on with, and the first such error ends the whole.
     """
     open_shards: dict[Split, _Shard] = {}
     lost: list[InfrastructureError] = []

@@ -1,8 +1,8 @@
 """All chunks of one stage: looking over them, and cutting new ones.
 
-A chunk is a folder with a number, `work/<stage>/<fingerprint>/<chunk>`. The stage that decides over everything (scan's
-listing, `select`, `dedupe`) cuts what is new into chunks; what it puts into one stays there for good, and the stages that
-follow have a chunk of the same number each.
+A chunk is a folder with a number, `work/<stage>/<fingerprint>/<chunk>`. What decides over everything (scan's listing,
+`select`, `dedupe`) cuts what is new into chunks; what it puts into one stays there for good, and the stages that follow
+have a chunk of the same number each.
 """
 
 import re

@@ -108,7 +108,7 @@ class Index:
         )
 
     def by_part(self, keys: Iterable[str]) -> dict[str, dict[int, set[int]]]:
-        """Where the rows of those of `keys` are that have one: places by part and row group, parts by their first key."""
+        """Where the rows of `keys` are, as far as they have one: places by part and row group, parts by first key."""
         names, firsts = list(self.parts), list(self.parts.values())
         found: dict[str, dict[int, set[int]]] = {}
         for key in sorted(key for key in keys if key in self.places):

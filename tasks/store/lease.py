@@ -21,15 +21,18 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from tasks.errors import StopRun
+from tasks.errors import StopRun, UserError
 from tasks.store.folder import Folder
 
 LEASES = "leases"
 """Folder below `work`."""
 
+BUILD = "build"
+"""The lease of a whole build."""
+
 BEAT_S = 10.0
 SILENT_S = 45.0
-"""How often a heart beats in a bucket, and the silence after which it has stopped. Watched with the watcher's own clock."""
+"""How often a heart beats in a bucket, and the silence after which it has stopped, by the watcher's own clock."""
 
 
 class LeaseLost(StopRun):
@@ -77,11 +80,27 @@ def lease(work: Folder, name: str) -> Iterator[Lease | None]:
     """
     folder = work.below(f"{LEASES}/{name}")
     with ExitStack() as ends:
-        taken = _on_disk(folder, name, ends) if folder.local else _in_bucket(folder, name, ends)
+        taken = _on_disk(folder, name, ends) if folder.local else _in_bucket(work, folder, name, ends)
         if taken:
             _held[work.root, name] = taken
             ends.callback(_held.pop, (work.root, name))
         yield taken
+
+
+@contextmanager
+def alone(out: str) -> Iterator[None]:
+    """Hold the lease of a whole build. UserError where another build, or gc, has it, or nothing can be written."""
+    work = Folder(out).below("work")
+    try:
+        with lease(work, BUILD) as mine:
+            if mine is None:
+                raise UserError(
+                    f"another build is at work in {out} ({holder_of(work, BUILD) or 'it has just begun'}): wait for it "
+                    "to end, or give another --out"
+                )
+            yield
+    except PermissionError as error:
+        raise UserError(f"cannot write to {out}: {error.strerror or error}; give another --out") from None
 
 
 @contextmanager
@@ -103,6 +122,17 @@ def require_lease(work: Folder, name: str) -> None:
             return
         path = path.rpartition("/")[0]
     raise AssertionError(f"{work.root}: {name} is written only under its lease")
+
+
+def others(work: Folder) -> list[str]:
+    """Names of the leases that other processes hold now."""
+    names = sorted({name.rpartition("/")[0] for name, _ in work.walk(LEASES)})
+    busy = []
+    for name in names:
+        if (work.root, name) not in _held:
+            with lease(work, name) as mine:
+                busy += [] if mine else [name]
+    return busy
 
 
 def holder_of(work: Folder, name: str) -> str:
@@ -128,13 +158,16 @@ def _on_disk(folder: Folder, name: str, ends: ExitStack) -> Lease | None:
     return held
 
 
-def _in_bucket(folder: Folder, name: str, ends: ExitStack) -> Lease | None:
+def _in_bucket(work: Folder, folder: Folder, name: str, ends: ExitStack) -> Lease | None:
     before = _epochs(folder)
     if before and not _silent(folder, before[-1]):
         return None
     held = Lease(folder, name, uuid.uuid4().hex, epoch=max(before, default=0) + 1)
-    if not folder.create_exclusively(_object(held.epoch), _beat(held)):
-        return None
+    if work.exclusive:
+        if not folder.create_exclusively(_object(held.epoch), _beat(held)):
+            return None
+    else:  # nothing can be made only once here: whoever was there before counts, and two at the same moment cannot tell
+        folder.write(_object(held.epoch), _beat(held))
     for epoch in before:  # so that a holder that was only frozen finds itself without
         folder.remove(_object(epoch))
     heart = threading.Thread(target=_live, args=(held,), daemon=True, name=f"lease {name}")
