@@ -15,7 +15,7 @@ from flows.chunk import Chunk
 from flows.legs import CUTTER, RECORDED, SPECS, before
 from flows.tally import Tally, total
 from tasks.scan.listing import LISTED
-from tasks.store.chunks import CHUNK, chunk_names
+from tasks.store.chunks import chunk_names
 from tasks.store.parts import FAIL, PART
 
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ class Survey:
     def __init__(self, context: "Context", only: str = "") -> None:
         """only: the one chunk that is looked at; the lines are then those of it alone."""
         self.context, self.only = context, only
-        self._names: dict[tuple[str, str], set[str]] = {}
-        """By stage and chunk ("" for the stage's own folder), the names of the files there."""
+        self._files: dict[tuple[str, str], dict[str, int]] = {}
+        """By stage and chunk ("" for the stage's own folder), the files there and their sizes in bytes."""
         self._counted: dict[tuple[str, str], tuple[str, Tally]] = {}
         """By stage and chunk, the line counted last and the state that it was counted in."""
         self._open: dict[tuple[str, str], Chunk] = {}
@@ -41,26 +41,24 @@ class Survey:
         self.look()
 
     def look(self) -> "Survey":
-        """List the store anew."""
-        self._names.clear()
+        """List the store anew: one listing a stage."""
+        self._files.clear()
         self._before, self._open = self._open, {}
         for stage in RECORDED:
-            folder = self.context.folder.below(self.context.place(stage))
-            names = [self.only] if self.only else folder.names()
-            self._names[stage, ""] = {name for name in names if not CHUNK.fullmatch(name)}
-            for chunk in chunk_names(names):
-                self._names[stage, chunk] = set(folder.names(chunk))
+            for name, size in self.context.folder.walk(self.context.place(stage, self.only)):
+                chunk, _, file = f"{self.only}/{name}".strip("/").rpartition("/")
+                self._files.setdefault((stage, chunk), {})[file] = size
         return self
 
     def chunks(self, stage: str) -> list[str]:
         """Names of the chunks that a stage has work in, in order."""
         spec = SPECS[stage]
         cutter = stage if spec.whole else CUTTER.get(spec.unit, stage)
-        return chunk_names(chunk for name, chunk in self._names if name == cutter)
+        return chunk_names(chunk for name, chunk in self._files if name == cutter)
 
     def begun(self, stage: str) -> bool:
         """Whether the stage has rows."""
-        return any(self._parts(stage, chunk) for name, chunk in self._names if name == stage)
+        return any(self._parts(stage, chunk) for name, chunk in self._files if name == stage)
 
     def funnel(self) -> list[Tally]:
         """Every stage's line. A stage where something is lost raises AssertionError."""
@@ -112,7 +110,7 @@ class Survey:
     def state(self, stage: str, chunk: str = "") -> str:
         """16 hex digits over the parts of a stage in a chunk and those that lead to them; without a chunk, over all.
 
-        A part never changes under its name, so what was counted in a state holds in it.
+        A part never changes under its name, so what was counted in a state holds in it; one cut short has another size.
         """
         earlier = before(stage)
         chunks = [chunk] if chunk else self.chunks(stage)
@@ -121,13 +119,14 @@ class Survey:
         upstream = [self.state(earlier, name) for name in above] if earlier else []
         return hashlib.sha256(json.dumps([own, upstream]).encode()).hexdigest()[:16]
 
-    def _parts(self, stage: str, chunk: str) -> list[str]:
-        names = self._names.get((stage, chunk), ())
-        return sorted(name for name in names if name.startswith((PART, FAIL, LISTED)))
+    def _parts(self, stage: str, chunk: str) -> list[tuple[str, int]]:
+        """Names and sizes."""
+        files = self._files.get((stage, chunk), {})
+        return sorted(pair for pair in files.items() if pair[0].startswith((PART, FAIL, LISTED)))
 
     def _on_record(self, stage: str, chunk: str, state: str) -> Tally | None:
         name = f"{TALLY}{state}.json"
-        return self._read(stage, chunk, name) if name in self._names.get((stage, chunk), ()) else None
+        return self._read(stage, chunk, name) if name in self._files.get((stage, chunk), ()) else None
 
     def _read(self, stage: str, chunk: str, name: str) -> Tally:
         return Tally.model_validate_json(self.context.folder.read(f"{self.context.place(stage, chunk)}/{name}"))
@@ -136,14 +135,14 @@ class Survey:
 
     def settled(self, stage: str) -> bool:
         """Whether a stage has seen all that there is for it, by the mark that it left then."""
-        return f"{TALLY}{self.state(stage)}.json" in self._names.get((stage, ""), ())
+        return f"{TALLY}{self.state(stage)}.json" in self._files.get((stage, ""), ())
 
     def _led_on(self, stage: str) -> int:
         return sum(_leads_on(self.of_chunk(stage, chunk)) for chunk in self.chunks(stage))
 
     def _decided(self, stage: str, line: Tally) -> int:
         """On how many keys of the stage before it had decided when it was settled last."""
-        marks = [name for name in self._names.get((stage, ""), ()) if name.startswith(TALLY)]
+        marks = [name for name in self._files.get((stage, ""), ()) if name.startswith(TALLY)]
         return max((self._read(stage, "", name).arrived for name in marks), default=line.arrived)
 
     # for who holds a lease
@@ -153,21 +152,23 @@ class Survey:
         earlier = before(stage)
         line = self.of_chunk(stage, chunk) if chunk else Tally.waiting(stage, self._led_on(earlier) if earlier else 0)
         name, place = f"{TALLY}{self.state(stage, chunk)}.json", self.context.place(stage, chunk)
-        if name not in self._names.get((stage, chunk), ()):
-            self.context.folder.write(f"{place}/{name}", line.model_dump_json().encode())
+        data = line.model_dump_json().encode()
+        if name not in self._files.get((stage, chunk), ()):
+            self.context.folder.write(f"{place}/{name}", data)
         for old in self._tallies(stage, chunk) - {name}:
             self.context.folder.remove(f"{place}/{old}")
-        self._names.setdefault((stage, chunk), set()).add(name)
+            del self._files[stage, chunk][old]
+        self._files.setdefault((stage, chunk), {})[name] = len(data)
 
     def unsettle(self, stage: str, chunk: str) -> None:
         """Have the rows counted anew: some of them could not be read."""
         for name in self._tallies(stage, chunk):
             self.context.folder.remove(f"{self.context.place(stage, chunk)}/{name}")
-            self._names[stage, chunk].discard(name)
+            del self._files[stage, chunk][name]
         self._counted.pop((stage, chunk), None)
 
     def _tallies(self, stage: str, chunk: str) -> set[str]:
-        return {name for name in self._names.get((stage, chunk), ()) if name.startswith(TALLY)}
+        return {name for name in self._files.get((stage, chunk), ()) if name.startswith(TALLY)}
 
 
 def _leads_on(line: Tally) -> int:

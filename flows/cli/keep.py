@@ -8,6 +8,7 @@ from flows.cli.base import NOTHING, Json, Out, app, emit
 from flows.context import CLIPS, REPLIES
 from flows.legs import RECORDED
 from flows.opened import BUILD_FILE, BUILDS, context_of
+from flows.survey import TALLY
 from schemas import Reason
 from schemas.dataset import DATASET_FILE
 from tasks.dataset.check import verify as verify_dataset
@@ -80,10 +81,20 @@ def verify_any(path: str) -> list[str]:
         return [str(p) for p in verify_dataset(folder)]
     if not folder.exists(f"work/{BUILD_FILE}"):
         raise UserError(f"{path} holds neither {DATASET_FILE} nor a build: give a dataset or the --out of a build")
-    problems = [str(p) for p in verify_store(folder.below("work"))]
+    found = verify_store(folder.below("work"))
+    _have_counted_anew(folder.below("work"), {p.file.rpartition("/")[0] for p in found if p.file.endswith(".parquet")})
+    problems = [str(p) for p in found]
     for name in folder.names("dataset"):
         problems += [f"dataset/{name}: {p}" for p in verify_dataset(folder.below(f"dataset/{name}"))]
     return problems
+
+
+def _have_counted_anew(work: Folder, chunks: set[str]) -> None:
+    """Take the tallies of chunks away in which something is wrong: the next build opens these, and mends them."""
+    for chunk in chunks:
+        for name in work.names(chunk):
+            if name.startswith(TALLY):
+                work.remove(f"{chunk}/{name}")
 
 
 def collect_garbage(out: str, dry_run: bool) -> list[str]:

@@ -41,10 +41,10 @@ class Problem:
 
 
 def verify_store(work: Folder) -> list[Problem]:
-    """Problems of a stage store (`work/<stage>/<fingerprint>/*.parquet`): torn parts, stray and set-aside files, and
-    normalised clips that are gone."""
+    """Problems of a stage store (`work/<stage>/<fingerprint>/<chunk>/*.parquet`): torn parts, stray and set-aside files,
+    and normalised clips that are gone."""
     problems = []
-    for name in _walk(work, ""):
+    for name, _ in work.walk():
         base = name.rsplit("/", 1)[-1]
         if base.startswith(TEMPORARY):
             problems.append(Problem(name, "temporary file of a run that was killed; `matrix_data gc` removes it"))
@@ -55,19 +55,6 @@ def verify_store(work: Folder) -> list[Problem]:
         elif base.endswith(".parquet"):
             problems += _part(work, name)
     return problems
-
-
-def _walk(folder: Folder, name: str) -> Iterator[str]:
-    for child in folder.names(name or None):
-        path = f"{name}/{child}" if name else child
-        try:
-            full = folder.path(path)
-        except ValueError:
-            continue
-        if folder.fs.isdir(full):
-            yield from _walk(folder, path)
-        else:
-            yield path
 
 
 def _part(work: Folder, name: str) -> Iterator[Problem]:

@@ -21,7 +21,7 @@ def arguments(world, out, *more):
 
 
 def parts(out):
-    return {str(p.relative_to(out)): p.stat().st_mtime_ns for p in out.glob("work/*/*/part-*.parquet")}
+    return {str(p.relative_to(out)): p.stat().st_mtime_ns for p in out.glob("work/*/*/*/part-*.parquet")}
 
 
 @pytest.fixture
@@ -62,12 +62,12 @@ def test_show_tells_everything_and_draws_a_sheet(matrix_data, copy):
     clip = context_of(str(copy)).store("curate").accepted()[0]
     ended = matrix_data("show", copy, clip[:10], "--json")
     assert ended.code == 0, ended.errors
-    assert set(ended.json["stages"]) == {"dedupe", "caption", "propose", "verify", "track", "curate"}
+    assert set(ended.json["stages"]) == {"dedupe", "caption", "propose", "verify", "track", "curate", "shard"}
     assert (copy / "show" / f"{clip}.png").read_bytes().startswith(b"\x89PNG")
     text = matrix_data("show", copy, clip).out
     assert "contact" in text and clip in text
     # Where each ID was found, what the verifier said of it, and the numbers of its track.
-    case = context_of(str(copy)).reached(clip)
+    case = context_of(str(copy)).find(clip).reached(clip)
     for anchor in case.of(Verified).anchors:
         assert f"{anchor.id}: anchor at frame {anchor.frame}" in text
     assert all(v.rationale in text for v in case.of(Verified).verdicts) and case.of(Verified).verdicts
@@ -143,7 +143,7 @@ def test_changed_content_under_an_old_name_is_a_new_source(matrix_data, copy, wo
 
 def test_a_part_cut_in_half_is_done_again_to_the_same_rows(matrix_data, copy, world):
     shards = dataset_files(copy)
-    part = sorted(copy.glob("work/verify/*/part-*.parquet"))[0]
+    part = sorted(copy.glob("work/verify/*/*/part-*.parquet"))[0]
     part.write_bytes(part.read_bytes()[:-200])
     found = matrix_data("verify", copy, "--json")
     assert found.code == 4 and any(part.name in p for p in found.json["problems"])
@@ -160,11 +160,13 @@ def test_a_lost_clip_is_left_out_and_made_again_by_the_next_build(matrix_data, c
     for old in copy.glob("dataset/*"):
         shutil.rmtree(old)
     accepted = context_of(str(copy)).store("curate").accepted()
-    (mp4,) = copy.glob(f"work/ingest/*/clips/*/{accepted[0]}.mp4")
+    (mp4,) = copy.glob(f"work/clips/*/*/{accepted[0]}.mp4")
     content = mp4.read_bytes()
     mp4.unlink()
     ended = matrix_data(*arguments(world, copy))
-    assert ended.json["pending"] == 1 and ended.json["dataset"], ended.errors
+    pending = {stage: line["pending"] for stage, line in ended.json["funnel"].items() if line["pending"]}
+    assert pending == {"ingest": 1, "shard": 1}, "the video is cut again, and its clip waits for that"
+    assert ended.code == 3 and ended.json["dataset"], ended.errors
     ended = matrix_data(*arguments(world, copy))
     assert (ended.code, ended.json["pending"]) == (0, 0), ended.errors
     assert mp4.read_bytes() == content
@@ -178,8 +180,8 @@ def test_two_builds_on_one_folder(matrix_data, copy, world):
         [
             sys.executable,
             "-c",
-            "import sys; from tasks.store.lock import build_lock\n"
-            "with build_lock(sys.argv[1]): print('held', flush=True); sys.stdin.read()",
+            "import sys; from tasks.store.lease import alone\n"
+            "with alone(sys.argv[1]): print('held', flush=True); sys.stdin.read()",
             str(copy),
         ],
         stdin=subprocess.PIPE,
@@ -208,8 +210,8 @@ def test_another_setting_does_its_stage_and_all_after_it_anew_and_nothing_before
     ended = matrix_data(*arguments(world, copy, "--set", "curate.max_ids=2"))
     assert ended.code == 0, ended.errors
     fresh = {name.split("/")[1] for name in parts(copy) if name not in before}
-    assert fresh == {"curate"}
+    assert fresh == {"curate", "shard"}
     old = {name for name in before if "/curate/" in name}
     gone = matrix_data("gc", copy, "--json").json["removed"]
-    assert any(name.startswith("work/curate/") for name in gone) and len(gone) == 1
+    assert sorted(name.split("/")[1] for name in gone) == ["curate", "shard"]
     assert not [n for n in parts(copy) if n in old]

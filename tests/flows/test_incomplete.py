@@ -6,7 +6,7 @@ from prefect.client.schemas.objects import StateType
 from prefect.settings import PREFECT_API_URL, PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
 
 from flows.build import build
-from flows.context import Context
+from flows.chunk import Chunk
 from flows.opened import context_of
 from flows.settings import load_settings
 from tasks.errors import InfrastructureError
@@ -32,7 +32,7 @@ def settings(server, tmp_path):
 def failing(monkeypatch):
     """Names of files whose batch meets a server that is down, at scan."""
     names = set()
-    process = Context.process
+    process = Chunk.process
 
     def refuse(self, stage, keys):
         for row in process(self, stage, keys):
@@ -40,7 +40,7 @@ def failing(monkeypatch):
                 raise InfrastructureError("the bucket answers 503")
             yield row
 
-    monkeypatch.setattr(Context, "process", refuse)
+    monkeypatch.setattr(Chunk, "process", refuse)
     return names
 
 
@@ -92,6 +92,6 @@ def test_a_bug_in_a_stage_is_no_failure_of_the_world(settings, monkeypatch):
     def bug(self, stage, keys):
         raise AttributeError("a bug of ours")
 
-    monkeypatch.setattr(Context, "process", bug)
+    monkeypatch.setattr(Chunk, "process", bug)
     state, result = ran(settings)
     assert state.is_failed() and state.name == "Failed" and isinstance(result, AttributeError)

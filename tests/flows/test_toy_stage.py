@@ -93,11 +93,11 @@ def test_a_toy_stage_runs_through_everything(copy, server, world, tmp_path):
     build = ("build", world / "raw", "--captions", sidecar(world), "--out", out, *QUICK, "--json")
     code, told = run(*build)
     funnel = json.loads(told.splitlines()[-1])["funnel"]
-    assert code == 0 and list(funnel)[-2:] == ["curate", "toy"]
+    assert code == 0 and list(funnel)[-3:] == ["curate", "toy", "shard"]
     assert funnel["toy"]["in"] == funnel["toy"]["accepted"] == funnel["curate"]["accepted"] > 0
 
     found = json.loads(run("status", out, "--json")[1])
-    assert [line["stage"] for line in found["funnel"]][-1] == "toy" and "toy" in found["fingerprints"]
+    assert [line["stage"] for line in found["funnel"]][-2] == "toy" and "toy" in found["fingerprints"]
     assert found["remarks"][-1] == f"toy: {funnel['toy']['in']} clips counted"
     clip = next(
         iter(json.loads((out / "dataset" / found["fingerprints"]["shard"] / "dataset.json").read_text())["shards"])
