@@ -1,5 +1,6 @@
 """One chunk of a build: its rows at the stages that go through it, and at the one that cut it. No more is opened."""
 
+import errno
 import hashlib
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -114,8 +115,10 @@ class Chunk:
             data = self.context.folder.read(path)
             if hashlib.sha256(data).hexdigest() == case.clip.media_digest:
                 return data
-        except (FileNotFoundError, IsADirectoryError):
-            pass
+        except OSError as error:
+            # A bad block is of one file, as one that is gone is.
+            if not isinstance(error, FileNotFoundError | IsADirectoryError) and error.errno != errno.EIO:
+                raise
         self.gone[case.clip.clip_id] = case.clip
         raise InfrastructureError(f"{path} is gone or damaged: the next build makes it again")
 

@@ -5,7 +5,7 @@
 
 import hashlib
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from schemas import (
     Captioned,
     Clip,
     Curated,
+    Deduped,
     Geometry,
     Instance,
     Interaction,
@@ -28,6 +29,7 @@ from schemas import (
     Proposed,
     Rating,
     RoleSpans,
+    Row,
     SourceVideo,
     Span,
     Track,
@@ -37,11 +39,14 @@ from schemas import (
     Verified,
     Window,
 )
+from schemas.dataset import Sharded
 from tasks.media.clips import encode_mask
 from tasks.outcome import Case
-from tasks.shard.groups import Kin
-from tasks.shard.stage import DatasetSummary, ShardSettings, write_dataset
+from tasks.shard.stage import SPEC, ShardSettings
+from tasks.store.chunks import StageView
 from tasks.store.folder import Folder
+from tasks.store.lease import lease
+from tasks.store.rows import StageStore
 
 FINGERPRINTS = {"ingest": "a" * 12, "caption": "b" * 12, "curate": "c" * 12}
 
@@ -161,6 +166,7 @@ def make_case(
     return Case(
         clip,
         (
+            Deduped(clip=clip, group=clip.source.source_id, nearest=None, distance=None),
             captioned,
             Proposed(frames=(1,), candidates=tuple(v.candidate for v in verdicts), detector="drawn/1"),
             Verified(anchors=anchors, interactions=texts, verdicts=verdicts, verifier="drawn/1"),
@@ -204,18 +210,87 @@ def _caption(seed: int, things: int, note: str) -> Captioned:
     )  # fmt: skip
 
 
+def bare_clip(
+    number: int, phash: tuple[str, ...] = (), uri: str | None = None, source: int | None = None, index: int = 0
+) -> Clip:
+    """A clip's record without a file; `number` makes its IDs, `source` that of its source where it is another."""
+    made = SourceVideo(
+        source_id=f"{source if source is not None else number:016x}", uris=(uri or f"/b/{number:05d}.mp4",),
+        digest="0" * 64, size_bytes=1, caption=None, dataset="test",
+    )  # fmt: skip
+    facts = MediaFacts(
+        container="mp4", codec="h264", pixel_format="yuv420p", width=9, height=9, rotation=0, fps=8, duration_s=1,
+        frames=9, has_audio=False,
+    )  # fmt: skip
+    return Clip(
+        clip_id=f"{number:016x}", source=made, facts=facts, path="x.mp4", media_digest="0" * 64, width=9, height=9,
+        frames=9, fps=8, phash=phash,
+        geometry=Geometry(source_width=9, source_height=9, scale=1, offset_x=0, offset_y=0),
+        window=Window(scene=0, index=index, source_frames=(0,), start_s=0, end_s=1),
+    )  # fmt: skip
+
+
+@dataclass
+class Sharding:
+    """Stage `shard` over one chunk, as a build runs it: what it asks of its `Batch` and its `Whole`, and its rows."""
+
+    work: Folder
+    """Where the mp4 files lie."""
+    dataset: Folder
+    settings: ShardSettings
+    chunk: str = "00000"
+
+    fingerprints = FINGERPRINTS
+    place = f"shard/{'d' * 12}"
+
+    def __post_init__(self) -> None:
+        self.rows = Folder(f"{self.dataset.root}-rows")
+        """The record lies beside the dataset, so that each dataset has its own."""
+        self.arrived: dict[str, Case] = {}
+
+    def run(self, cases: Iterable[Case]) -> list[Row[Sharded]]:
+        """Shard those of the cases that have no row, and publish; returns the new rows."""
+        assert SPEC.before and SPEC.batch and SPEC.after
+        self.arrived = {case.clip.clip_id: case for case in cases}
+        new: list[Row[Sharded]] = []
+        with lease(self.rows, self.place) as mine:
+            assert mine
+            SPEC.before(_All(self))
+            store = self.store()
+            keys = store.pending(sorted(self.arrived))
+            try:
+                if keys:
+                    new.extend(SPEC.batch(self, keys))
+            finally:  # as `run_batch` does: what is whole counts
+                store.write(new)
+            SPEC.after(_All(self))
+        return new
+
+    def store(self) -> StageStore[Sharded]:
+        return StageStore(self.rows, f"{self.place}/{self.chunk}", Sharded)
+
+    def cases(self, keys: Sequence[str]) -> list[Case]:
+        return [self.arrived[key] for key in keys]
+
+    def mp4(self, case: Case) -> bytes:
+        return self.work.read(case.clip.path)
+
+
+class _All:
+    """The same for what sees all chunks."""
+
+    def __init__(self, of: Sharding) -> None:
+        self.of = of
+        self.dataset, self.settings, self.fingerprints = of.dataset, of.settings, of.fingerprints
+
+    def store(self) -> StageView[Sharded]:
+        return StageView(self.of.rows, self.of.place, Sharded)
+
+
 def make_dataset(
     root: Path, cases: Sequence[Case], settings: ShardSettings | None = None, dest: str = "dataset"
-) -> tuple[Folder, DatasetSummary]:
+) -> Folder:
     """The dataset folder below `root` made of `cases`, whose mp4 files lie in `root/work`."""
     folder = Folder(str(root / dest))
-    by_key = {c.clip.clip_id: c for c in cases}
-    settings = settings or ShardSettings(max_samples=3, val_share=0.25)
-    store = Folder(str(root / "work"))
-    load = by_key.__getitem__
-    return folder, write_dataset(list(by_key), load, kin_of(cases), store, folder, settings, FINGERPRINTS)
-
-
-def kin_of(cases: Sequence[Case], near: Mapping[str, str] | None = None) -> Kin:
-    """What a build knows of the clips' sources; `near` as dedupe would have it."""
-    return Kin({c.clip.clip_id: c.clip.source.source_id for c in cases}, near or {})
+    Sharding(Folder(str(root / "work")), folder, settings or ShardSettings(max_samples=3, val_share=0.25)).run(cases)
+    return folder

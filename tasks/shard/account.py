@@ -14,6 +14,7 @@ from schemas.dataset import CARD_FILE, DATASET_FILE, INDEX_FILE, Counts, Dataset
 from tasks.shard.card import card
 from tasks.spec import Whole
 from tasks.store.chunks import StageView
+from tasks.store.folder import TEMPORARY
 
 ROWS = 4096
 """Rows a row group of the index."""
@@ -63,6 +64,9 @@ def publish(work: Whole) -> list[str]:
         shards=tuple(listed),
         index_sha256=hashlib.sha256(index).hexdigest(),
     )
+    for name in dest.names():  # of a run that was killed here
+        if name.startswith(TEMPORARY) and name.endswith((INDEX_FILE, CARD_FILE, DATASET_FILE)):
+            dest.remove(name)
     dest.write(INDEX_FILE, index)
     dest.write(CARD_FILE, card(account))
     dest.write(DATASET_FILE, (account.model_dump_json(indent=2) + "\n").encode())

@@ -55,9 +55,9 @@ class Index:
         self.usage: Usage | None = None
         self._end = 0
 
-    def take_in(self, name: str, part: Glance) -> None:
+    def take_in(self, name: str, part: Glance) -> list[str]:
         """Add a part's rows. Of several rows of one clip the one in the first part by name counts, in whatever order
-        parts come."""
+        parts come; returns the keys whose row is another now."""
         self.parts[name] = self._end
         places = [self._end + g * ROW_GROUP + r for g, size in enumerate(part.groups) for r in range(size)]
         self._end += len(part.groups) * ROW_GROUP
@@ -70,23 +70,27 @@ class Index:
         keys = [sys.intern(key) for key in columns["key"]]
         payloads = columns["payload"] if self.link else [None] * len(keys)
         rows = zip(places, keys, columns["status"], columns["reason"], payloads, strict=True)
+        replaced = []
         for place, key, status, reason, payload in rows:
             if status == Status.FAILED:
                 self.failures[key] += 1
             elif key not in self.places or name < self._part_of(self.places[key])[0]:
-                self._drop(key)
+                replaced += self._drop(key)
                 self.places[key] = place
                 if status == Status.REJECTED:
                     self.reasons[key] = sys.intern(reason)
                 for link in self.link.of(payload) if self.link and status == Status.ACCEPTED else ():
                     # Of several rows that lead to one key the same one wins in any order of parts.
                     self.owners[sys.intern(link)] = max(key, self.owners.get(link, key))
+        return replaced
 
-    def _drop(self, key: str) -> None:
-        """Forget the row of `key`, if there is one, and what it leads to."""
-        if self.places.pop(key, None) is not None:
-            self.reasons.pop(key, None)
-            self.owners = {link: owner for link, owner in self.owners.items() if owner != key}
+    def _drop(self, key: str) -> list[str]:
+        """Forget the row of `key` and what it leads to; returns the key if there was one."""
+        if self.places.pop(key, None) is None:
+            return []
+        self.reasons.pop(key, None)
+        self.owners = {link: owner for link, owner in self.owners.items() if owner != key}
+        return [key]
 
     def _part_of(self, place: int) -> tuple[str, int]:
         """The part in which a place is, and the place of that part's first row."""

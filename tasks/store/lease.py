@@ -91,16 +91,17 @@ def lease(work: Folder, name: str) -> Iterator[Lease | None]:
 def alone(out: str) -> Iterator[None]:
     """Hold the lease of a whole build. UserError where another build, or gc, has it, or nothing can be written."""
     work = Folder(out).below("work")
-    try:
-        with lease(work, BUILD) as mine:
-            if mine is None:
-                raise UserError(
-                    f"another build is at work in {out} ({holder_of(work, BUILD) or 'it has just begun'}): wait for it "
-                    "to end, or give another --out"
-                )
-            yield
-    except PermissionError as error:
-        raise UserError(f"cannot write to {out}: {error.strerror or error}; give another --out") from None
+    with ExitStack() as held:
+        try:
+            mine = held.enter_context(lease(work, BUILD))
+        except OSError as error:
+            raise UserError(f"cannot write to {out}: {error.strerror or error}; give another --out") from None
+        if mine is None:
+            raise UserError(
+                f"another build is at work in {out} ({holder_of(work, BUILD) or 'it has just begun'}): wait for it "
+                "to end, or give another --out"
+            )
+        yield
 
 
 @contextmanager

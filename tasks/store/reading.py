@@ -93,7 +93,8 @@ class StageReader(Generic[R]):
         except DamagedPart as error:
             self.damaged[name] = str(error)
         else:
-            index.take_in(name, seen)
+            for key in index.take_in(name, seen):
+                self._recent.pop(key, None)
 
     def __contains__(self, key: str) -> bool:
         return key in self._index.places

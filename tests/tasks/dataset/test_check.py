@@ -24,7 +24,9 @@ from tasks.shard.stage import ShardSettings
 from tasks.store.folder import Folder
 from tests.builders import encode_mp4, make_case, make_dataset
 
-SHARD = "train-000000.tar"
+UNLISTED = f"train-00000-{'0' * 16}.tar"
+"""A name as shards have, before all others."""
+
 Files = dict[str, bytes]
 
 
@@ -43,10 +45,20 @@ def copy(original: Path, tmp_path: Path) -> Folder:
     return Folder(str(tmp_path / "d"))
 
 
+@pytest.fixture
+def shard(copy: Folder) -> str:
+    """The name of the first."""
+    return first_shard(copy)
+
+
 def told(folder: Folder, deep: bool = True) -> list[str]:
     lines = [str(p) for p in verify(folder, deep)]
     assert all("\n" not in line and line.isprintable() for line in lines)
     return lines
+
+
+def first_shard(folder: Folder) -> str:
+    return account_of(folder).shards[0].name
 
 
 def account_of(folder: Folder) -> DatasetFile:
@@ -58,16 +70,17 @@ def account_of(folder: Folder) -> DatasetFile:
 def tamper(folder: Folder, change: Callable[[Files], None]) -> None:
     """Change the first entry of the first shard, and make sizes, hashes and offsets right again for the new bytes."""
     account, rows = account_of(folder), {r.key: r for r in decode_index(folder.read("index.parquet"))}
-    raws = list(read_raw(folder, SHARD))
+    shard = first_shard(folder)
+    raws = list(read_raw(folder, shard))
     change(raws[0].files)
-    with folder.create(SHARD) as stream, TarWriter(stream) as tar:
+    with folder.create(shard) as stream, TarWriter(stream) as tar:
         for raw in raws:
             offset = tar.size
             for suffix, data in raw.files.items():
                 tar.add(f"{raw.key}.{suffix}", data)
             rows[raw.key] = rows[raw.key].model_copy(update={"offset": offset, "bytes": tar.size - offset})
     shards = tuple(
-        s.model_copy(update={"bytes": tar.size, "sha256": tar.sha256}) if s.name == SHARD else s for s in account.shards
+        s.model_copy(update={"bytes": tar.size, "sha256": tar.sha256}) if s.name == shard else s for s in account.shards
     )
     republish(folder, list(rows.values()), account.model_copy(update={"shards": shards}))
 
@@ -168,16 +181,16 @@ FAULTS: dict[str, tuple[Callable[[Files], None], str]] = {
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_a_fault_inside_an_entry(copy: Folder, name: str) -> None:
+def test_a_fault_inside_an_entry(copy: Folder, shard: str, name: str) -> None:
     change, wanted = FAULTS[name]
     tamper(copy, change)
-    key = next(read_raw(copy, SHARD)).key
+    key = next(read_raw(copy, shard)).key
     lines = told(copy)
-    assert any(re.search(wanted, line) and key in line and line.startswith(SHARD) for line in lines), lines
+    assert any(re.search(wanted, line) and key in line and line.startswith(shard) for line in lines), lines
 
 
-def test_a_flipped_byte_in_every_file(copy: Folder) -> None:
-    for name in ("dataset.json", "index.parquet", SHARD):
+def test_a_flipped_byte_in_every_file(copy: Folder, shard: str) -> None:
+    for name in ("dataset.json", "index.parquet", shard):
         data = bytearray(copy.read(name))
         data[len(data) // 2] ^= 0xFF
         copy.write(name, bytes(data))
@@ -188,11 +201,11 @@ def test_a_flipped_byte_in_every_file(copy: Folder) -> None:
 
 
 @pytest.mark.parametrize("keep", [0, 100, 512, 700, 5000, -10240, -1])
-def test_a_torn_tar(copy: Folder, keep: int) -> None:
-    copy.write(SHARD, copy.read(SHARD)[:keep])
+def test_a_torn_tar(copy: Folder, shard: str, keep: int) -> None:
+    copy.write(shard, copy.read(shard)[:keep])
     lines = told(copy)
-    assert any(line.startswith(SHARD) and "bytes, dataset.json says" in line for line in lines)
-    assert any(line.startswith(f"{SHARD}: torn") for line in lines)
+    assert any(line.startswith(shard) and "bytes, dataset.json says" in line for line in lines)
+    assert any(line.startswith(f"{shard}: torn") for line in lines)
 
 
 @pytest.mark.parametrize("keep", [0, 3, 8, 300, -8, -1])
@@ -201,11 +214,11 @@ def test_a_torn_or_footerless_index(copy: Folder, keep: int) -> None:
     assert any(line.startswith("index.parquet: index.parquet is damaged") for line in told(copy))
 
 
-def test_a_shard_of_another_digest_is_told_though_all_in_it_fits(copy: Folder) -> None:
+def test_a_shard_of_another_digest_is_told_though_all_in_it_fits(copy: Folder, shard: str) -> None:
     account = account_of(copy)
-    shards = tuple(s.model_copy(update={"sha256": "0" * 64}) if s.name == SHARD else s for s in account.shards)
+    shards = tuple(s.model_copy(update={"sha256": "0" * 64}) if s.name == shard else s for s in account.shards)
     copy.write("dataset.json", account.model_copy(update={"shards": shards}).model_dump_json().encode())
-    assert told(copy) == [f"{SHARD}: SHA-256 is not the one in dataset.json"]
+    assert told(copy) == [f"{shard}: SHA-256 is not the one in dataset.json"]
 
 
 @pytest.mark.parametrize(
@@ -217,31 +230,32 @@ def test_a_shard_of_another_digest_is_told_though_all_in_it_fits(copy: Folder) -
     ],
 )
 def test_files_of_a_shard_that_are_no_whole_entries(
-    copy: Folder, change: Callable[[list[str]], list[str]], wanted: str
+    copy: Folder, shard: str, change: Callable[[list[str]], list[str]], wanted: str
 ) -> None:
-    raws = list(read_raw(copy, SHARD))
-    with copy.create(SHARD) as stream, TarWriter(stream) as tar:
+    raws = list(read_raw(copy, shard))
+    with copy.create(shard) as stream, TarWriter(stream) as tar:
         names = change([f"{raws[0].key}.{suffix}" for suffix in raws[0].files])
         for name, data in zip(names, raws[0].files.values(), strict=False):
             tar.add(name, data)
-    assert any(line.startswith(f"{SHARD}: torn") and wanted in line for line in told(copy)), told(copy)
+    assert any(line.startswith(f"{shard}: torn") and wanted in line for line in told(copy)), told(copy)
 
 
 def test_a_caption_that_ends_in_a_word_is_sound(tmp_path: Path) -> None:
-    folder, _ = make_dataset(tmp_path, [make_case(Folder(str(tmp_path / "work")), 1, frames=5, note="at dawn")])
+    folder = make_dataset(tmp_path, [make_case(Folder(str(tmp_path / "work")), 1, frames=5, note="at dawn")])
     assert told(folder) == []
 
 
 def test_files_that_should_not_be_there_or_are_gone(copy: Folder) -> None:
-    copy.write(".tmp-abc-train-000007.tar", b"half")
-    copy.write("train-000777.tar", b"unlisted")
+    second = account_of(copy).shards[1].name
+    copy.write(".tmp-abc-train-00007", b"half")
+    copy.write(UNLISTED, b"unlisted")
     copy.write("notes.txt", b"")
-    copy.remove("train-000001.tar")
+    copy.remove(second)
     lines = told(copy)
     assert any(line.startswith(".tmp-abc") and "temporary" in line for line in lines)
-    assert any(line.startswith("train-000777.tar") and "does not list" in line for line in lines)
+    assert any(line.startswith(UNLISTED) and "does not list" in line for line in lines)
     assert any(line.startswith("notes.txt") for line in lines)
-    assert any(line.startswith("train-000001.tar") and "missing" in line for line in lines)
+    assert any(line.startswith(second) and "missing" in line for line in lines)
     assert sum("is in no shard" in line for line in lines) == 2
     copy.remove("index.parquet")
     assert any(line == "index.parquet: is missing" for line in told(copy))
@@ -249,10 +263,10 @@ def test_files_that_should_not_be_there_or_are_gone(copy: Folder) -> None:
     assert any(line.startswith("dataset.json: is missing") for line in told(copy))
 
 
-def test_a_key_in_two_shards(copy: Folder) -> None:
+def test_a_key_in_two_shards(copy: Folder, shard: str) -> None:
     account = account_of(copy)
-    copy.write("train-000002.tar", copy.read(SHARD))
-    twin = account.shards[0].model_copy(update={"name": "train-000002.tar"})
+    copy.write(UNLISTED, copy.read(shard))
+    twin = account.shards[0].model_copy(update={"name": UNLISTED})
     republish(
         copy, decode_index(copy.read("index.parquet")), account.model_copy(update={"shards": (*account.shards, twin)})
     )
@@ -279,10 +293,10 @@ def test_a_sample_in_the_wrong_split(copy: Folder) -> None:
 def test_a_video_or_group_on_both_sides(tmp_path: Path, alike: str) -> None:
     store = Folder(str(tmp_path / "work"))
     cases = [make_case(store, seed, frames=5) for seed in range(4)]
-    folder, _ = make_dataset(tmp_path, cases, ShardSettings(max_samples=1, val_share=0))
+    folder = make_dataset(tmp_path, cases, ShardSettings(max_samples=1, val_share=0))
     account, rows = account_of(folder), decode_index(folder.read("index.parquet"))
     first = account.shards[0]
-    shard = first.model_copy(update={"name": "val-000000.tar", "split": "val"})
+    shard = first.model_copy(update={"name": UNLISTED.replace("train", "val"), "split": "val"})
     folder.write(shard.name, folder.read(first.name))
     folder.remove(first.name)
     moved = [r.model_copy(update={"shard": shard.name, "split": "val"}) if r.shard == first.name else r for r in rows]
@@ -302,7 +316,8 @@ def test_random_damage_never_raises(original: Path, tmp_path: Path) -> None:
     for n in range(40):
         shutil.copytree(original, tmp_path / str(n))
         folder = Folder(str(tmp_path / str(n)))
-        name = str(rng.choice([*(f"train-00000{k}.tar" for k in range(2)), "index.parquet", "dataset.json"]))
+        shards = [shard.name for shard in account_of(folder).shards]
+        name = str(rng.choice([*shards, "index.parquet", "dataset.json"]))
         data = bytearray(folder.read(name))
         for _ in range(int(rng.integers(1, 30))):
             data[int(rng.integers(len(data)))] = int(rng.integers(256))

@@ -4,31 +4,21 @@ import cv2
 import numpy as np
 import pytest
 
-from schemas import Clip, Geometry, MediaFacts, Reason, SourceVideo, Status, Window
-from tasks.dedupe.stage import BLOCK, DedupeSettings, dedupe, nearest_of
+from schemas import Reason, Status
+from tasks.dedupe.groups import Kin
+from tasks.dedupe.stage import BLOCK, DedupeSettings, decide, look_of, row_of
 from tasks.media.phash import as_bits, evenly, hashes, picture_hash
+from tests.builders import bare_clip as clip
 
 DEFAULT = DedupeSettings()
-FACTS = MediaFacts(
-    container="mp4", codec="h264", pixel_format="yuv420p", width=9, height=9, rotation=0, fps=8, duration_s=1, frames=9,
-    has_audio=False,
-)  # fmt: skip
-GEOMETRY = Geometry(source_width=9, source_height=9, scale=1, offset_x=0, offset_y=0)
 
 
-def clip(
-    number: int, phash: tuple[str, ...], uri: str | None = None, source: int | None = None, index: int = 0
-) -> Clip:
-    """A clip record with these hashes; `number` makes the IDs."""
-    made = SourceVideo(
-        source_id=f"{source if source is not None else number:016x}", uris=(uri or f"/b/{number:05d}.mp4",),
-        digest="0" * 64, size_bytes=1, caption=None, dataset="test",
-    )  # fmt: skip
-    return Clip(
-        clip_id=f"{number:016x}", source=made, facts=FACTS, path="x.mp4", media_digest="0" * 64, width=9, height=9,
-        frames=9, fps=8, phash=phash, geometry=GEOMETRY,
-        window=Window(scene=0, index=index, source_frames=(0,), start_s=0, end_s=1),
-    )  # fmt: skip
+def dedupe(new, known, settings):
+    """The rows of new clips beside clips on record."""
+    groups = {c.source.source_id: c.source.source_id for c in known}
+    clips = {c.clip_id: c for c in new}
+    verdicts = decide([look_of(c) for c in new], [look_of(c) for c in known], groups, settings)
+    return [row_of(verdict, clips[verdict.clip_id], 0.0) for verdict in verdicts]
 
 
 def random_hash(seed: int) -> tuple[str, ...]:
@@ -83,22 +73,29 @@ def test_hashed_frames_are_spread_evenly():
 
 def test_the_first_by_source_name_stays_whatever_the_order_of_input():
     base = random_hash(1)
-    clips = [clip(1, base, "/b/z.mp4"), clip(2, near(base, 2), "/b/a.mp4"), clip(3, near(base, 1), "/b/m.mp4")]
+    clips = [
+        clip(1, base, "/b/z.mp4"),
+        clip(2, near(base, 2), "/b/a.mp4"),
+        clip(3, near(base, 1), "/b/m.mp4"),
+    ]
     for seed in range(4):
         rows = dedupe(random.Random(seed).sample(clips, 3), [], DEFAULT)
         assert outcome(rows) == {2: None, 3: Reason.NEAR_DUPLICATE, 1: Reason.NEAR_DUPLICATE}
 
 
-def test_clips_on_record_stay_and_new_ones_yield_in_both_forms():
+def test_clips_on_record_stay_and_new_ones_yield():
     base = random_hash(1)
-    for known in (clip(9, base, "/b/z.mp4"), (f"{9:016x}", base)):
-        (row,) = dedupe([clip(1, near(base, 3), "/b/a.mp4")], [known], DEFAULT)
-        assert row.reason is Reason.NEAR_DUPLICATE and f"{9:016x}" in row.detail
+    (row,) = dedupe([clip(1, near(base, 3), "/b/a.mp4")], [clip(9, base, "/b/z.mp4")], DEFAULT)
+    assert row.reason is Reason.NEAR_DUPLICATE and f"{9:016x}" in row.detail
 
 
 def test_a_rejected_clip_rejects_nobody():
     base = random_hash(1)
-    chain = [clip(1, base), clip(2, near(base, 4)), clip(3, near(base, 8))]  # 3 is near 2, but not near 1
+    chain = [
+        clip(1, base),
+        clip(2, near(base, 4)),
+        clip(3, near(base, 8)),
+    ]  # 3 is near 2, but not near 1
     assert outcome(dedupe(chain, [], DEFAULT)) == {1: None, 2: Reason.NEAR_DUPLICATE, 3: None}
 
 
@@ -129,18 +126,53 @@ def test_results_do_not_depend_on_the_size_of_blocks():
 def test_nothing_new_is_no_work_and_other_hash_counts_are_an_error():
     assert dedupe([], [clip(1, random_hash(1))], DEFAULT) == []
     with pytest.raises(ValueError):
-        dedupe([clip(1, random_hash(1))], [("0" * 16, random_hash(2)[:3])], DEFAULT)
+        dedupe([clip(1, random_hash(1))], [clip(2, random_hash(2)[:3])], DEFAULT)
 
 
-def test_what_a_clip_was_found_near_to_is_read_back_from_its_row():
+def verdicts_on(new, known=(), groups=()):
+    found = decide([look_of(c) for c in new], [look_of(c) for c in known], dict(groups), DEFAULT)
+    return {int(verdict.clip_id, 16): verdict for verdict in found}
+
+
+def test_what_a_clip_was_found_near_to_is_told_also_of_a_duplicate():
     one = random_hash(1)
     some = [clip(1, one), clip(2, near(one, 2)), clip(3, near(one, 9)), clip(4, random_hash(4))]
-    rows = {int(row.key, 16): row for row in dedupe(some, [], DEFAULT)}
-    assert {number: row.reason for number, row in rows.items() if row.reason} == {2: Reason.NEAR_DUPLICATE}
-    assert {number: nearest_of(row) for number, row in rows.items()} == {
-        1: None,
-        2: f"{1:016x}",
-        3: f"{1:016x}",
-        4: None,
-    }
-    assert nearest_of(rows[2].model_copy(update={"reason": Reason.POISON, "detail": "failed 3 times"})) is None
+    found = verdicts_on(some)
+    assert {number: verdict.duplicate for number, verdict in found.items()} == {1: False, 2: True, 3: False, 4: False}
+    nearest = {number: verdict.nearest for number, verdict in found.items()}
+    assert nearest == {1: None, 2: f"{1:016x}", 3: f"{1:016x}", 4: None}
+
+
+def test_a_row_says_which_clip_it_is_of_and_the_group_that_it_may_not_be_parted_from():
+    one = random_hash(1)
+    clips = [clip(1, one), clip(2, near(one, 9)), clip(3, random_hash(3))]
+    rows = dedupe(clips, [], DEFAULT)
+    assert [row.payload.clip for row in rows] == clips
+    assert [row.payload.group for row in rows] == [f"{1:016x}", f"{1:016x}", f"{3:016x}"]
+    assert all(row.payload.near == () for row in rows)
+
+
+def test_what_stands_between_two_videos_links_them_though_it_is_itself_left_out():
+    one, two = random_hash(1), random_hash(2)
+    bridge = [
+        clip(8, near(one, 1), "/b/z.mp4", source=8),
+        clip(9, near(two, 1), "/b/z.mp4", source=8, index=1),
+    ]
+    found = verdicts_on([clip(1, one), clip(2, two), *bridge])
+    assert found[8].duplicate and found[9].duplicate
+    assert found[1].kin == found[2].kin == Kin(f"{1:016x}")
+
+
+def test_a_group_is_fixed_when_it_is_on_record_and_a_bridge_says_what_else_it_is_near_to():
+    one, two = random_hash(1), random_hash(2)
+    known, groups = [clip(1, one), clip(2, two)], {f"{1:016x}": f"{1:016x}", f"{2:016x}": f"{2:016x}"}
+    bridge = [clip(8, near(one, 9), source=8), clip(9, near(two, 9), source=8, index=1)]
+    found = verdicts_on(bridge, known, groups)
+    assert found[8].kin == found[9].kin == Kin(f"{1:016x}", (f"{2:016x}",))
+
+
+def test_new_windows_of_a_video_on_record_are_of_its_group():
+    found = verdicts_on(
+        [clip(5, random_hash(5), source=1, index=3)], [clip(1, random_hash(1))], {f"{1:016x}": f"{7:016x}"}
+    )
+    assert found[5].kin == Kin(f"{7:016x}")

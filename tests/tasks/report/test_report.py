@@ -45,8 +45,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Folder:
         make_case(store, seed, things=1 + seed % 3, frames=6, note=HOSTILE, license=HOSTILE if seed % 2 else None)
         for seed in range(8)
     ]
-    folder, _ = make_dataset(root, cases, ShardSettings(max_samples=3, val_share=0.3))
-    return folder
+    return make_dataset(root, cases, ShardSettings(max_samples=3, val_share=0.3))
 
 
 @pytest.fixture(scope="module")
@@ -162,11 +161,9 @@ def test_same_data_same_page(page: str, dataset: Folder) -> None:
     assert render(data) == page
 
 
-@pytest.mark.parametrize("empty", ["none", "no account", "no samples"])
+@pytest.mark.parametrize("empty", ["none", "no account"])
 def test_a_build_without_samples_has_a_page_too(tmp_path: Path, empty: str) -> None:
     folder = None if empty == "none" else Folder(str(tmp_path / "dataset"))
-    if empty == "no samples":
-        make_dataset(tmp_path, [])
     path = write_report(ReportData(FUNNEL, folder), Folder(str(tmp_path / "out")))
     text = Path(path).read_text(encoding="utf-8")
     assert path.endswith("/out/report.html") and "unreadable" in text and "<video" not in text
@@ -176,11 +173,12 @@ def test_a_damaged_dataset_is_told_in_a_line(dataset: Folder, tmp_path: Path) ->
     copy = Folder(str(tmp_path / "d"))
     for name in dataset.names():
         copy.write(name, dataset.read(name))
-    copy.write("train-000000.tar", copy.read("train-000000.tar")[:2000])
-    with pytest.raises(DatasetError, match=r"train-000000\.tar: .*verify"):
+    shard = next(name for name in copy.names() if name.endswith(".tar"))
+    copy.write(shard, copy.read(shard)[:2000])
+    with pytest.raises(DatasetError, match=rf"{shard}: .*verify"):
         render(ReportData(FUNNEL, copy))
-    copy.remove("train-000000.tar")
-    with pytest.raises(DatasetError, match=r"train-000000\.tar"):
+    copy.remove(shard)
+    with pytest.raises(DatasetError, match=shard):
         render(ReportData(FUNNEL, copy))
     copy.remove("index.parquet")
     with pytest.raises(DatasetError, match=r"index\.parquet is gone"):

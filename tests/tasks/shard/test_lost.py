@@ -1,114 +1,87 @@
-"""A clip whose mp4 is lost is told and left out; the others are written, and it comes back when it is made again."""
+"""A clip whose mp4 cannot be had: the others are written, and it comes when it is made again."""
 
 import errno
-import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from schemas import Reason
 from tasks.dataset.check import verify
 from tasks.dataset.reader import decode_index
+from tasks.errors import InfrastructureError
 from tasks.outcome import Case
-from tasks.shard.stage import DatasetSummary, ShardSettings, write_dataset
-from tasks.store.folder import Folder
-from tests.builders import FINGERPRINTS, kin_of, make_case
+from tasks.shard.stage import ShardSettings
+from tasks.store.folder import TEMPORARY, Folder
+from tests.builders import Sharding, make_case
 
 SETTINGS = ShardSettings(max_samples=3, val_share=0)
 
 
 @pytest.fixture
 def cases(tmp_path: Path) -> list[Case]:
-    return [make_case(Folder(str(tmp_path / "work")), seed, frames=5) for seed in range(4)]
+    """In the order of their keys."""
+    made = [make_case(Folder(str(tmp_path / "work")), seed, frames=5) for seed in range(4)]
+    return sorted(made, key=lambda case: case.clip.clip_id)
 
 
-def build(root: Path, cases: list[Case], dest: str = "d", work: Folder | None = None) -> DatasetSummary:
-    by_key = {c.clip.clip_id: c for c in cases}
-    return write_dataset(
-        list(by_key), by_key.__getitem__, kin_of(cases), work or Folder(str(root / "work")),
-        Folder(str(root / dest)), SETTINGS, FINGERPRINTS,
-    )  # fmt: skip
+class Losing(Sharding):
+    """Some clips' files cannot be had."""
+
+    lost: dict[str, Exception]
+
+    def mp4(self, case: Case) -> bytes:
+        if case.clip.clip_id in self.lost:
+            raise self.lost[case.clip.clip_id]
+        return super().mp4(case)
 
 
-def keys(root: Path) -> set[str]:
-    return {row.key for row in decode_index(Folder(str(root / "d")).read("index.parquet"))}
+def losing(root: Path, lost: dict[str, Exception], dest: str = "d") -> Losing:
+    sharding = Losing(Folder(str(root / "work")), Folder(str(root / dest)), SETTINGS)
+    sharding.lost = lost
+    return sharding
 
 
-def folder_instead(path: Path) -> None:
-    path.unlink()
-    path.mkdir()
+def published(root: Path, dest: str = "d") -> set[str]:
+    return {row.key for row in decode_index(Folder(str(root / dest)).read("index.parquet"))}
 
 
-LOSSES: dict[str, tuple[Callable[[Path], object], str]] = {
-    "gone": (Path.unlink, "is gone since ingest"),
-    "another": (lambda path: path.write_bytes(b"another video"), "has changed since ingest"),
-    "empty": (lambda path: path.write_bytes(b""), "has changed since ingest: 0 bytes"),
-    "cut": (lambda path: path.write_bytes(path.read_bytes()[:-1]), "has changed since ingest"),
-    "a folder": (folder_instead, "is gone since ingest"),
-    "a dead link": (lambda path: (path.unlink(), path.symlink_to("nowhere")), "is gone since ingest"),
-}
-
-
-@pytest.mark.parametrize("how", LOSSES)
 @pytest.mark.parametrize("which", [(0,), (1, 3), (0, 1, 2, 3)])
-def test_the_others_are_written(tmp_path: Path, cases: list[Case], how: str, which: tuple[int, ...]) -> None:
-    lose, told = LOSSES[how]
-    ordered = sorted(cases, key=lambda c: c.clip.clip_id)
-    shutil.copytree(tmp_path / "work", tmp_path / "whole")
-    for n in which:
-        lose(tmp_path / "work" / ordered[n].clip.path)
-    summary = build(tmp_path, cases)
-    assert [c.key for c in summary.left_out] == [ordered[n].clip.clip_id for n in which]
-    assert {c.reason for c in summary.left_out} == {Reason.CLIP_LOST}
-    assert all(told in c.detail and "\n" not in c.detail for c in summary.left_out)
-    assert summary.added == summary.counts.samples == 4 - len(which)
-    assert keys(tmp_path) == {c.clip.clip_id for n, c in enumerate(ordered) if n not in which}
-    assert verify(Folder(str(tmp_path / "d"))) == []
-    shutil.rmtree(tmp_path / "work")
-    (tmp_path / "whole").rename(tmp_path / "work")
-    later = build(tmp_path, cases)
-    assert (later.left_out, later.added, later.counts.samples) == ((), len(which), 4)
+def test_the_others_are_written_and_the_first_error_is_told(
+    tmp_path: Path, cases: list[Case], which: tuple[int, ...]
+) -> None:
+    keys = [case.clip.clip_id for case in cases]
+    sharding = losing(tmp_path, {keys[n]: InfrastructureError(f"{keys[n]} is gone") for n in which})
+    with pytest.raises(InfrastructureError, match=f"{keys[which[0]]} is gone"):
+        sharding.run(cases)
+    rest = [key for n, key in enumerate(keys) if n not in which]
+    assert sharding.store().accepted() == rest
+    sharding.run([case for case in cases if case.clip.clip_id in rest])
+    assert (published(tmp_path) if rest else set()) == set(rest)
+    sharding.lost = {}
+    new = sharding.run(cases)
+    assert [row.key for row in new] == [keys[n] for n in which] and published(tmp_path) == set(keys)
     assert verify(Folder(str(tmp_path / "d"))) == []
 
 
 def test_the_bytes_are_those_of_a_build_without_the_lost_clip(tmp_path: Path, cases: list[Case]) -> None:
-    lost = max(cases, key=lambda c: c.clip.clip_id)
-    rest = [c for c in cases if c is not lost]
-    (tmp_path / "work" / lost.clip.path).unlink()
-    build(tmp_path, cases)
-    build(tmp_path, rest, "without")
+    lost = cases[1].clip.clip_id
+    sharding = losing(tmp_path, {lost: InfrastructureError("gone")})
+    with pytest.raises(InfrastructureError):
+        sharding.run(cases)
+    rest = [case for case in cases if case.clip.clip_id != lost]
+    sharding.run(rest)
+    losing(tmp_path, {}, "without").run(rest)
     one, two = Folder(str(tmp_path / "d")), Folder(str(tmp_path / "without"))
     assert one.names() == two.names()
     assert all(one.read(name) == two.read(name) for name in one.names())
-
-
-class FailingDisk(Folder):
-    """One file that cannot be read, as the system says it."""
-
-    def __init__(self, uri: str, name: str, error: Exception) -> None:
-        super().__init__(uri)
-        self.bad, self.error = name, error
-
-    def read(self, name: str) -> bytes:
-        if name == self.bad:
-            raise self.error
-        return super().read(name)
-
-
-def test_a_bad_block_is_of_one_file(tmp_path: Path, cases: list[Case]) -> None:
-    clip = cases[1].clip
-    disk = FailingDisk(str(tmp_path / "work"), clip.path, OSError(errno.EIO, "Input/output error"))
-    summary = build(tmp_path, cases, work=disk)
-    assert [c.key for c in summary.left_out] == [clip.clip_id]
-    assert summary.added == 3
 
 
 @pytest.mark.parametrize("error", [TimeoutError("no answer"), OSError(errno.EMFILE, "Too many open files")])
 def test_what_would_meet_every_clip_ends_the_run_and_loses_none(
     tmp_path: Path, cases: list[Case], error: OSError
 ) -> None:
-    disk = FailingDisk(str(tmp_path / "work"), cases[1].clip.path, error)
+    sharding = losing(tmp_path, {cases[1].clip.clip_id: error})
     with pytest.raises(type(error)):
-        build(tmp_path, cases, work=disk)
-    assert build(tmp_path, cases).added == 4
+        sharding.run(cases)
+    assert not [name for name in sharding.dataset.names() if name.startswith(TEMPORARY)]
+    sharding.lost = {}
+    assert len(sharding.run(cases)) == 4 and verify(sharding.dataset) == []

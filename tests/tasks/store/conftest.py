@@ -1,11 +1,12 @@
 import pytest
 
 from tasks.store.folder import Folder
-from tasks.store.lock import build_lock
+from tests.tasks.store.made import held
 
 
 @pytest.fixture
 def work(tmp_path):
-    """Of a build at work: its lock is held."""
-    with build_lock(str(tmp_path)):
-        yield Folder(str(tmp_path)).below("work")
+    """Of a chunk at work: its lease is held."""
+    folder = Folder(str(tmp_path)).below("work")
+    with held(folder):
+        yield folder

@@ -10,44 +10,45 @@ from tasks.store.check import verify_store
 from tasks.store.folder import Folder
 from tasks.store.rows import StageStore
 from tests.builders import make_case
-from tests.tasks.store.made import KEYS, accepted, open_store
+from tests.tasks.store.made import KEYS, accepted, held, open_store
 
 
 def test_a_store(tmp_path: Path) -> None:
     work = Folder(str(tmp_path))
     store = open_store(work)
-    store.write([accepted(KEYS[0])])
+    with held(work):
+        store.write([accepted(KEYS[0])])
     (name,) = store.folder.names()
     good = store.folder.read(name)
-    work.write("ground/abc/part-1.parquet", good)
+    work.write("ground/abc/00000/part-1.parquet", good)
     assert verify_store(work) == []
     flipped = bytearray(good)
     flipped[pq.ParquetFile(io.BytesIO(good)).metadata.row_group(0).column(0).total_compressed_size] ^= 1
-    work.write("ground/abc/part-0.parquet", bytes(flipped))
-    work.write("ground/abc/part-2.parquet", good[:-4])
-    work.write("ground/abc/torn-part-3.parquet", good[:9])
-    work.write("ingest/abc/clips/.tmp-1-x.mp4", b"")
-    work.write("ingest/abc/clips/x.mp4", b"")
+    work.write("ground/abc/00000/part-0.parquet", bytes(flipped))
+    work.write("ground/abc/00000/part-2.parquet", good[:-4])
+    work.write("ground/abc/00000/torn-part-3.parquet", good[:9])
+    work.write("clips/abc/.tmp-1-x.mp4", b"")
+    work.write("clips/abc/x.mp4", b"")
     lines = [str(p) for p in verify_store(work)]
     assert [line.split(":")[0] for line in lines] == [
-        "ground/abc/part-0.parquet",
-        "ground/abc/part-2.parquet",
-        "ground/abc/torn-part-3.parquet",
-        "ingest/abc/clips/.tmp-1-x.mp4",
+        "clips/abc/.tmp-1-x.mp4",
+        "ground/abc/00000/part-0.parquet",
+        "ground/abc/00000/part-2.parquet",
+        "ground/abc/00000/torn-part-3.parquet",
     ]
-    assert all("is damaged" in line and "the next build sets it aside" in line for line in lines[:2])
+    assert all("is damaged" in line and "the next build sets it aside" in line for line in lines[1:3])
 
 
 def test_normalised_clips_that_are_gone(tmp_path: Path) -> None:
     work = Folder(str(tmp_path))
     clips = [make_case(work, seed).clip for seed in range(3)]
     made = Ingested(facts=clips[0].facts, clips=(clips[0], clips[1]))
-    store = StageStore(work, "ingest", "abc", Ingested)
-    store.write([
-        Row(key="0" * 16, status=Status.ACCEPTED, payload=made),
-        Row(key="1" * 16, status=Status.REJECTED, reason=Reason.TOO_SHORT),
-        Row(key="2" * 16, status=Status.ACCEPTED, payload=made.model_copy(update={"clips": (clips[2],)})),
-    ])  # fmt: skip
+    with held(work, "ingest/abc/00000"):
+        StageStore(work, "ingest/abc/00000", Ingested).write([
+            Row(key="0" * 16, status=Status.ACCEPTED, payload=made),
+            Row(key="1" * 16, status=Status.REJECTED, reason=Reason.TOO_SHORT),
+            Row(key="2" * 16, status=Status.ACCEPTED, payload=made.model_copy(update={"clips": (clips[2],)})),
+        ])  # fmt: skip
     assert verify_store(work) == []
     work.remove(clips[1].path)
     (line,) = [str(p) for p in verify_store(work)]
@@ -60,7 +61,8 @@ def test_a_folder_that_is_none(tmp_path: Path) -> None:
 
 def test_a_name_that_is_none_of_ours_is_passed_over(tmp_path: Path) -> None:
     work = Folder(str(tmp_path))
-    open_store(work).write([accepted(KEYS[0])])
+    with held(work):
+        open_store(work).write([accepted(KEYS[0])])
     (tmp_path / "dedupe" / "back\\slash").mkdir()
     (tmp_path / "dedupe" / "back\\slash" / "torn-part.parquet").write_bytes(b"")
     work.write("track/abc/torn-part-1.parquet", b"")

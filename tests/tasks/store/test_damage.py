@@ -1,4 +1,4 @@
-"""Looking at a store never changes it; only what is damaged for certain is set aside, by who holds the lock."""
+"""Looking at a store never changes it; only what is damaged for certain is set aside, by who holds the lease."""
 
 import io
 import random
@@ -16,25 +16,28 @@ from fsspec.implementations.memory import MemoryFileSystem
 from schemas import Captioned
 from tasks.errors import InfrastructureError, UserError
 from tasks.store.folder import Folder
-from tasks.store.lock import build_lock
+from tasks.store.lease import LEASES
 from tasks.store.parts import TORN, DamagedPart
 from tasks.store.rows import COMPACT_ABOVE, StageStore
-from tests.tasks.store.made import KEYS, accepted, failed, open_store, rejected
+from tests.tasks.store.made import KEYS, accepted, failed, held, open_store, rejected
 
 
 @pytest.fixture
 def two(tmp_path: Path) -> tuple[Folder, Path]:
-    """A store of two parts, and the path of the one that holds KEYS[:70]. Nobody holds its lock."""
+    """A store of two parts, and the path of the one that holds KEYS[:70]. Nobody holds its lease."""
     work = Folder(str(tmp_path)).below("work")
     store = open_store(work)
-    store.write([accepted(key, i) for i, key in enumerate(KEYS[:70])])
-    (name,) = store.folder.names()
-    store.write([accepted(KEYS[70], 70), rejected(KEYS[71])])
+    with held(work):
+        store.write([accepted(key, i) for i, key in enumerate(KEYS[:70])])
+        (name,) = store.folder.names()
+        store.write([accepted(KEYS[70], 70), rejected(KEYS[71])])
     return work, Path(store.folder.path(name))
 
 
 def contents(path: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(path)): p.read_bytes() for p in sorted(path.rglob("*")) if p.is_file()}
+    """Of all files but the locks."""
+    files = (p.relative_to(path) for p in sorted(path.rglob("*")) if p.is_file())
+    return {str(p): (path / p).read_bytes() for p in files if p.parts[0] != LEASES}
 
 
 def cut(path: Path) -> None:
@@ -88,7 +91,7 @@ def test_a_look_changes_nothing_and_tells(two: tuple[Folder, Path], how: str) ->
 
 
 @pytest.mark.parametrize("how", [*BAD_BYTES, "page"])
-def test_the_holder_of_the_lock_sets_damage_aside(two: tuple[Folder, Path], how: str) -> None:
+def test_the_holder_of_the_lease_sets_damage_aside(two: tuple[Folder, Path], how: str) -> None:
     work, part = two
     BAD_BYTES.get(how, flip_in_page)(part)
     bad = part.read_bytes()
@@ -96,15 +99,15 @@ def test_the_holder_of_the_lock_sets_damage_aside(two: tuple[Folder, Path], how:
     if how == "page":
         with pytest.raises(DamagedPart):
             list(store.scan())
-    with pytest.raises(AssertionError, match="only under the build's lock"):
+    with pytest.raises(AssertionError, match="only under its lease"):
         store.mend()
-    with build_lock(str(Path(work.root).parent)):
+    with held(work):
         (told,) = store.mend()
         assert part.name in told and told.startswith("dedupe: ")
         assert store.mend() == []
+        store.write([accepted(key, i) for i, key in enumerate(KEYS[:70])])
     assert store.damaged == {}
-    assert part.with_name(f"{TORN}{part.name}").read_bytes() == bad and not part.exists()
-    store.write([accepted(key, i) for i, key in enumerate(KEYS[:70])])
+    assert part.with_name(f"{TORN}{part.name}").read_bytes() == bad and part.read_bytes() != bad
     for view in (store, open_store(work)):
         assert view.pending(KEYS[:72]) == [] and view.damaged == {}
         assert [p.distance for p in view.payloads(KEYS[:70])] == list(range(70))
@@ -114,7 +117,8 @@ def test_the_same_batch_done_again_heals_its_part(two: tuple[Folder, Path]) -> N
     work, part = two
     cut(part)
     store = open_store(work)
-    store.write([accepted(key, i) for i, key in enumerate(KEYS[:70])])
+    with held(work):
+        store.write([accepted(key, i) for i, key in enumerate(KEYS[:70])])
     assert store.damaged == {}
     assert [p.distance for p in store.payloads(KEYS[:70])] == list(range(70))
 
@@ -124,8 +128,9 @@ def other_columns(work: Folder, part: Path) -> None:
 
 
 def other_payload(work: Folder, part: Path) -> None:
-    other = StageStore(work, "other", "abc123", Captioned)
-    other.write([failed(KEYS[0])])  # type: ignore[list-item]
+    other = StageStore(work, "other/abc123/00000", Captioned)
+    with held(work, other.place):
+        other.write([failed(KEYS[0])])  # type: ignore[list-item]
     (name,) = other.folder.names()
     part.write_bytes(other.folder.read(name))
 
@@ -144,18 +149,16 @@ def test_a_part_of_another_version_is_an_error_that_says_so(
     make(work, part)
     part = part.rename(part.with_name(f"{kind}-0.parquet"))
     before = contents(Path(work.root))
-    with build_lock(str(Path(work.root).parent)):
+    with held(work):
         for look in (lambda: open_store(work), store.refresh, lambda: store.read(KEYS[:1]), lambda: list(store.scan())):
             with pytest.raises(UserError, match=r"-0\.parquet was written by another version.*--out") as told:
                 look()
             assert "\n" not in str(told.value)
-    after = contents(Path(work.root))
-    after.pop(".lock")
-    assert after == before
+    assert contents(Path(work.root)) == before
 
 
 class Flaky(MemoryFileSystem):
-    """An object store whose reads fail, or end early, while it is told to."""
+    """An object store where reads of parts fail, or end early, while it is told to."""
 
     protocol = "flaky"
     on_open: Exception | None = None
@@ -163,7 +166,7 @@ class Flaky(MemoryFileSystem):
     keep: int | None = None
 
     def _open(self, path: str, mode: str = "rb", **options: Any) -> Any:
-        if mode != "rb":
+        if mode != "rb" or not path.endswith(".parquet"):
             return super()._open(path, mode, **options)
         if Flaky.on_open:
             raise Flaky.on_open
@@ -192,8 +195,8 @@ def out(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def remote(out: str, monkeypatch: pytest.MonkeyPatch) -> Folder:
     work = Folder(out).below("work")
-    store = open_store(work)
-    store.write([accepted(KEYS[0], 1), accepted(KEYS[1], 2)])
+    with held(work):
+        open_store(work).write([accepted(KEYS[0], 1), accepted(KEYS[1], 2)])
     for name in ("on_open", "on_read", "keep"):
         monkeypatch.setattr(Flaky, name, None)
     return work
@@ -215,14 +218,14 @@ PASSING = [
 @pytest.mark.parametrize("error", PASSING, ids=lambda e: type(e).__name__)
 @pytest.mark.parametrize("where", ["on_open", "on_read"])
 def test_what_passes_leaves_the_part_alone(
-    remote: Folder, out: str, monkeypatch: pytest.MonkeyPatch, error: Exception, where: str
+    remote: Folder, monkeypatch: pytest.MonkeyPatch, error: Exception, where: str
 ) -> None:
     store = open_store(remote)
     names = store.folder.names()
     monkeypatch.setattr(Flaky, where, error)
     monkeypatch.setattr("tasks.store.trying.FIRST_WAIT_S", 0)
     expected = PermissionError if isinstance(error, PermissionError) else InfrastructureError
-    with build_lock(out):
+    with held(remote):
         for look in (lambda: open_store(remote), lambda: store.read(KEYS[:1]), lambda: list(store.scan())):
             with pytest.raises(expected) as told:
                 look()
@@ -238,14 +241,14 @@ def test_what_passes_leaves_the_part_alone(
 
 
 def test_a_read_that_ended_early_once_is_no_damage_at_the_second_look(
-    remote: Folder, out: str, monkeypatch: pytest.MonkeyPatch
+    remote: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Flaky, "keep", -20)
     store = open_store(remote)
     assert len(store.damaged) == 1 and store.pending(KEYS[:2]) == KEYS[:2]
     monkeypatch.setattr(Flaky, "keep", None)
     names = store.folder.names()
-    with build_lock(out):
+    with held(remote):
         assert store.mend() == []
     assert store.folder.names() == names
     assert [p.distance for p in store.payloads(KEYS[:2])] == [1, 2]
@@ -316,12 +319,13 @@ def test_compaction_sets_a_damaged_part_aside_and_loses_no_other_row(work: Folde
     assert open_store(work).accepted() == rest
 
 
-def test_taking_away_needs_the_lock(two: tuple[Folder, Path]) -> None:
+def test_writing_and_taking_away_need_the_lease(two: tuple[Folder, Path]) -> None:
     work, _ = two
     store = open_store(work)
     before = contents(Path(work.root))
-    for act in (lambda: store.forget(KEYS[:1]), store.compact, store.mend):
-        with pytest.raises(AssertionError, match="only under the build's lock"):
+    acts = (lambda: store.write([accepted(KEYS[99])]), lambda: store.forget(KEYS[:1]), store.compact, store.mend)
+    for act in acts:
+        with pytest.raises(AssertionError, match="only under its lease"):
             act()
     assert contents(Path(work.root)) == before
 
@@ -331,7 +335,7 @@ def test_damage_that_another_set_aside_is_told_no_longer(two: tuple[Folder, Path
     cut(part)
     reader, writer = open_store(work), open_store(work)
     assert reader.damaged
-    with build_lock(str(Path(work.root).parent)):
+    with held(work):
         writer.mend()
     reader.refresh()
     assert reader.damaged == {}

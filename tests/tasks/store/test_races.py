@@ -12,8 +12,7 @@ import pytest
 from tasks.errors import InfrastructureError
 from tasks.store import reading, rows
 from tasks.store.folder import Folder
-from tasks.store.lock import build_lock
-from tests.tasks.store.made import KEYS, accepted, open_store, rejected
+from tests.tasks.store.made import CHUNK, KEYS, accepted, held, open_store, rejected
 
 STAY, COME_AND_GO = KEYS[:40], KEYS[100:160]
 SECONDS = 2.0
@@ -24,8 +23,9 @@ def change(out: str, seed: int) -> None:
     rows.COMPACT_ABOVE = 4
     rng = random.Random(seed)
     until = time.monotonic() + SECONDS
-    with build_lock(out):
-        store = open_store(Folder(out).below("work"))
+    work = Folder(out).below("work")
+    with held(work):
+        store = open_store(work)
         while time.monotonic() < until:
             some = rng.sample(COME_AND_GO, 6)
             store.forget(some[:3])
@@ -62,9 +62,11 @@ def look(out: str, seed: int, done: Callable[[], bool], wrong: list[str], looks:
 
 
 def fill(out: str) -> None:
-    store = open_store(Folder(out).below("work"))
-    for i in range(0, len(STAY), 8):
-        store.write([accepted(k, KEYS.index(k)) for k in [*STAY[i : i + 8], *COME_AND_GO[i : i + 8]]])
+    work = Folder(out).below("work")
+    store = open_store(work)
+    with held(work):
+        for i in range(0, len(STAY), 8):
+            store.write([accepted(k, KEYS.index(k)) for k in [*STAY[i : i + 8], *COME_AND_GO[i : i + 8]]])
 
 
 def test_readers_beside_another_process_that_writes_merges_and_forgets(tmp_path: Path) -> None:
@@ -90,7 +92,7 @@ def test_an_index_from_before_a_merger_reads_on(tmp_path: Path) -> None:
     old = open_store(Folder(out).below("work"))
     scan = old.scan()
     begun = next(scan)
-    with build_lock(out):
+    with held(Folder(out).below("work")):
         writer = open_store(Folder(out).below("work"))
         for i in range(rows.COMPACT_ABOVE):
             writer.write([accepted(KEYS[200 + i], 200 + i)])
@@ -99,14 +101,14 @@ def test_an_index_from_before_a_merger_reads_on(tmp_path: Path) -> None:
     seen = [row.key for piece in (begun, *scan) for row in piece]
     assert len(seen) == len(set(seen)) and set(STAY) <= set(seen)
     assert [p.distance for p in old.payloads(STAY)] == list(range(len(STAY)))
-    assert old.pending(KEYS[200:210]) == []
+    assert old.pending(KEYS[200 : 200 + rows.COMPACT_ABOVE]) == []
 
 
 def test_a_row_that_was_forgotten_is_gone_for_old_indexes_too(tmp_path: Path) -> None:
     out = str(tmp_path)
     fill(out)
     old = open_store(Folder(out).below("work"))
-    with build_lock(out):
+    with held(Folder(out).below("work")):
         open_store(Folder(out).below("work")).forget(STAY[:8])
     with pytest.raises(KeyError, match=STAY[3]):
         old.read([STAY[3], STAY[20]])
@@ -121,7 +123,7 @@ def test_a_part_that_is_listed_and_never_there_ends_in_an_error(
     out = str(tmp_path)
     fill(out)
     store = open_store(Folder(out).below("work"))
-    (tmp_path / "work" / "dedupe" / "abc123" / "part-0.parquet").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "work" / CHUNK / "part-0.parquet").symlink_to(tmp_path / "nowhere")
     with pytest.raises(InfrastructureError, match="vanish as fast"):
         store.refresh()
     assert store.payloads(STAY[:1])[0].distance == 0
@@ -145,8 +147,8 @@ def test_a_listing_that_missed_a_merger_is_taken_again(tmp_path: Path, monkeypat
     assert store.pending(STAY) == []
 
 
-def test_two_workers_agree_on_where_the_rows_of_their_batch_lie(tmp_path: Path) -> None:
-    one, two = (open_store(Folder(str(tmp_path)).below("work")) for _ in range(2))
+def test_two_workers_agree_on_where_the_rows_of_their_batch_lie(work: Folder) -> None:
+    one, two = open_store(work), open_store(work)
     one.write([accepted(KEYS[0], 0), accepted(KEYS[1], 1)])
     two.write([accepted(KEYS[1], 1), accepted(KEYS[0], 0)])
     assert [one.payloads([key])[0].distance for key in KEYS[:2]] == [0, 1]

@@ -5,12 +5,12 @@ import threading
 import pyarrow.parquet as pq
 import pytest
 
-from schemas import Deduped, Reason, Row, Status, Usage
+from schemas import Deduped, Reason, Usage
 from tasks.store.folder import Folder
 from tasks.store.index import Link
 from tasks.store.parts import PART
-from tasks.store.rows import COMPACT_ABOVE, StageStore
-from tests.tasks.store.made import KEYS, accepted, failed, open_store, rejected
+from tasks.store.rows import COMPACT_ABOVE, StageStore, _name
+from tests.tasks.store.made import CHUNK, KEYS, STAGE, accepted, failed, held, open_store, rejected
 
 
 def test_rows_come_back_in_the_order_asked(work):
@@ -46,29 +46,24 @@ def test_the_counts_add_up_while_others_write(work):
 
 def test_links_lead_back_whatever_the_order_of_parts(work):
     link = Link("payload.nearest", lambda payload: [payload["nearest"]])
-
-    def leads(key: str, to: str) -> Row[Deduped]:
-        return Row(key=key, status=Status.ACCEPTED, payload=Deduped(nearest=to, distance=1))
-
-    stores = [StageStore(work.below(name), "dedupe", "abc123", Deduped, link) for name in "ab"]
-    rows = [leads(KEYS[0], KEYS[8]), leads(KEYS[1], KEYS[9]), leads(KEYS[2], KEYS[8]), rejected(KEYS[3])]
-    for store, order in zip(stores, (rows, rows[::-1]), strict=True):
-        for row in order:
-            store.write([row])
+    leads = [accepted(KEYS[0], nearest=KEYS[8]), accepted(KEYS[1], nearest=KEYS[9]), accepted(KEYS[2], nearest=KEYS[8])]
+    rows = [*leads, rejected(KEYS[3])]
+    for number, order in enumerate((rows, rows[::-1]), 1):
+        place = f"{STAGE}/{number:05d}"
+        store = StageStore(work, place, Deduped, link)
+        with held(work, place):
+            for row in order:
+                store.write([row])
         assert store.links() == {KEYS[8]: KEYS[2], KEYS[9]: KEYS[1]}
+        assert store.totals().links == 2
         assert store.leading_to([KEYS[9], KEYS[8], KEYS[9]]) == [KEYS[1], KEYS[2]]
+        assert store.linked([KEYS[7], KEYS[9], KEYS[8]]) == [KEYS[9], KEYS[8]]
         with pytest.raises(KeyError):
             store.leading_to([KEYS[3]])
-    together = stores[0]
-    together.write([leads(KEYS[5], KEYS[10]), leads(KEYS[4], KEYS[11])])
-    ordered = together.by_place(KEYS[8:13])
-    assert ordered[0] == KEYS[12]
-    assert abs(ordered.index(KEYS[10]) - ordered.index(KEYS[11])) == 1
-    assert sorted(ordered) == KEYS[8:13]
 
 
 def test_rows_of_batches_under_way_are_at_hand_and_no_more_than_those(work, opened):
-    store = StageStore(work, "dedupe", "abc123", Deduped, at_hand=3)
+    store = StageStore(work, CHUNK, Deduped, at_hand=3)
     store.write([accepted(KEYS[0], 0), accepted(KEYS[1], 1)])
     store.write([accepted(KEYS[2], 2), accepted(KEYS[3], 3)])
     opened.clear()
@@ -81,7 +76,7 @@ def test_rows_of_batches_under_way_are_at_hand_and_no_more_than_those(work, open
 
 
 def test_a_row_at_hand_is_gone_when_its_part_is(work):
-    store = StageStore(work, "dedupe", "abc123", Deduped, at_hand=3)
+    store = StageStore(work, CHUNK, Deduped, at_hand=3)
     store.write([accepted(KEYS[0], 1)])
     other = open_store(work)
     other.forget(KEYS[:1])
@@ -90,12 +85,55 @@ def test_a_row_at_hand_is_gone_when_its_part_is(work):
     assert [p.distance for p in store.payloads(KEYS[:2])] == [2, 2]
 
 
-def test_the_row_on_record_is_the_one_at_hand(work):
-    one, two = open_store(work), StageStore(work, "dedupe", "abc123", Deduped, at_hand=3)
-    one.write([accepted(KEYS[0], 1)])
-    two.refresh()
-    two.write([accepted(KEYS[0], 2), accepted(KEYS[1], 2)])
-    assert [p.distance for p in two.payloads(KEYS[:2])] == [1, 2]
+def in_name_order(*batches):
+    """The batches, that first whose part has the first name."""
+    return sorted(batches, key=lambda batch: _name(row.key for row in batch))
+
+
+BOTH = [rejected(KEYS[0]), accepted(KEYS[1], 1)], [accepted(KEYS[0], 2), accepted(KEYS[2], 2)]
+"""Two parts that have a row of one clip each."""
+
+
+@pytest.mark.parametrize("last_first", [False, True])
+def test_of_doubled_rows_the_one_in_the_first_part_by_name_counts_in_any_order(work, last_first):
+    first, second = in_name_order(*BOTH)
+    viewer = StageStore(work, CHUNK, Deduped, at_hand=9)
+    store = open_store(work)
+    for batch in (second, first) if last_first else (first, second):
+        store.write(batch)
+        viewer.refresh()
+        viewer.read([row.key for row in batch])
+    for seen in (store, viewer, open_store(work)):
+        assert seen.read([KEYS[0]])[0].status is first[0].status
+        assert (KEYS[0] in seen.accepted()) == (first[0].payload is not None)
+        assert seen.rejected() == ({} if first[0].payload else {KEYS[0]: "near_duplicate"})
+        totals = seen.totals(KEYS[:3])
+        assert totals.accepted + totals.rejected.total() == 3 and totals.pending == 0
+        assert len([row for rows in seen.scan() for row in rows if row.key == KEYS[0]]) == 1
+
+
+@pytest.mark.parametrize("last_first", [False, True])
+def test_a_doubled_row_leads_where_the_one_that_counts_does(work, last_first):
+    link = Link("payload.nearest", lambda payload: [payload["nearest"]])
+    first, second = in_name_order(
+        [accepted(KEYS[0], nearest=KEYS[8]), accepted(KEYS[1], nearest=KEYS[1])],
+        [accepted(KEYS[0], nearest=KEYS[9]), accepted(KEYS[2], nearest=KEYS[2])],
+    )
+    store = StageStore(work, CHUNK, Deduped, link)
+    for batch in (second, first) if last_first else (first, second):
+        store.write(batch)
+    assert {to for to, by in store.links().items() if by == KEYS[0]} == {first[0].payload.nearest}
+
+
+@pytest.mark.parametrize("last_first", [False, True])
+def test_the_row_on_record_is_the_one_at_hand(work, last_first):
+    first, second = in_name_order(
+        [accepted(KEYS[0], 1), accepted(KEYS[1], 1)], [accepted(KEYS[0], 2), accepted(KEYS[2], 2)]
+    )
+    store = StageStore(work, CHUNK, Deduped, at_hand=3)
+    for batch in (second, first) if last_first else (first, second):
+        store.write(batch)
+    assert store.payloads(KEYS[:1]) == open_store(work).payloads(KEYS[:1]) == [first[0].payload]
 
 
 def test_payloads_of_a_rejected_clip_is_an_error(work):
@@ -134,7 +172,7 @@ def test_overlapping_batches_give_one_row_a_clip(work):
 def test_temporary_files_are_not_parts(work, tmp_path):
     store = open_store(work)
     store.write([accepted(KEYS[0])])
-    (tmp_path / "work" / "dedupe" / "abc123" / ".tmp-x-part-1.parquet").write_bytes(b"half")
+    (tmp_path / "work" / CHUNK / ".tmp-x-part-1.parquet").write_bytes(b"half")
     assert len(open_store(work)) == 1
 
 
@@ -173,12 +211,12 @@ def test_compact_keeps_every_row(work):
 
 @pytest.fixture
 def opened(monkeypatch):
-    """Names of the files opened for reading, as they are."""
+    """Names of the parts opened for reading, as they are."""
     names: list[str] = []
     real = Folder.open
 
     def open_and_tell(folder: Folder, name: str):
-        names.append(name)
+        names.extend([name] if name.endswith(".parquet") else [])
         return real(folder, name)
 
     monkeypatch.setattr(Folder, "open", open_and_tell)
@@ -203,7 +241,7 @@ def test_a_kill_between_compaction_and_clean_up_doubles_nothing(work, tmp_path):
     store = open_store(work)
     for i in range(COMPACT_ABOVE + 1):
         store.write([accepted(KEYS[i], i)])
-    folder = tmp_path / "work" / "dedupe" / "abc123"
+    folder = tmp_path / "work" / CHUNK
     old = {p.name: p.read_bytes() for p in folder.iterdir()}
     store.compact()
     for name, data in old.items():
@@ -235,7 +273,7 @@ def test_what_servers_cost_is_summed_over_all_rows(work):
 
 
 def test_a_row_read_while_its_part_is_replaced_is_not_kept_at_hand(work, monkeypatch):
-    store = StageStore(work, "dedupe", "abc123", Deduped, at_hand=3)
+    store = StageStore(work, CHUNK, Deduped, at_hand=3)
     open_store(work).write([accepted(KEYS[0], 1), accepted(KEYS[1], 1)])
     store.refresh()
     real, replaced = Folder.open, []
