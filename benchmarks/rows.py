@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from flows.context import Context
-from flows.legs import CHAIN
+from flows.legs import SPECS
 from schemas import (
     Anchor,
     Box,
@@ -33,6 +33,11 @@ from schemas import (
     Verified,
     Window,
 )
+from tasks.scan.listing import LISTED, encode
+from tasks.scan.stage import Found
+
+CHAIN = tuple(name for name, spec in SPECS.items() if spec.batch and spec.unit == "clips" and not spec.together)
+"""The stages that clips go through batch by batch."""
 
 CAPTION = "A man in a red shirt pushes a blue box."
 
@@ -134,24 +139,51 @@ def payload_of(stage: str) -> Any:
     return Curated(ids=("id1", "id2"), interactions=(_ACT.text,), numbers=numbers)
 
 
-def fill(context: Context, clips: int, stages: Sequence[str] = CHAIN) -> None:
-    """Put `clips` clips on record at scan, select, ingest and dedupe, and at the given chain stages."""
-    for first in range(0, clips, 500):
-        numbers = range(first, min(first + 500, clips))
-        scan, select, ingest, dedupe = [], [], [], []
-        for n in numbers:
-            source = source_of(n)
-            file = SourceFile(
-                uri=source.uris[0], name=source.uris[0], size_bytes=1_000_000, version="1", digest=source.digest
-            )
-            scan.append(_row(key_of("file", n), file))
-            select.append(_row(key_of("file", n), source))
-            ingest.append(_row(source.source_id, Ingested(facts=_FACTS, clips=(clip_of(n),))))
-            dedupe.append(_row(key_of("clip", n), Deduped(nearest=None, distance=None)))
-        for stage, rows in {"scan": scan, "select": select, "ingest": ingest, "dedupe": dedupe}.items():
-            context.store(stage).write(rows)
-        for stage in stages:
-            context.store(stage).write([_row(key_of("clip", n), payload_of(stage)) for n in numbers])
+def fill(context: Context, clips: int, stages: Sequence[str] = CHAIN, first: int = 0) -> None:
+    """Put `clips` clips on record at scan, select, ingest and dedupe, and at the given stages, chunk by chunk.
+
+    first: number of the first one; a multiple of the chunks' size.
+    """
+    size = context.settings.run.chunk
+    for start in range(first, first + clips, size):
+        chunk = f"{start // size:05d}"
+        fill_chunk(context, chunk, range(start, min(start + size, first + clips)), stages)
+    survey = context.survey()
+    for stage in ("scan", "select", "ingest", "dedupe", *stages):
+        for chunk in survey.chunks(stage):
+            survey.settle(stage, chunk)
+    for stage in ("select", "dedupe"):
+        survey.settle(stage)
+
+
+def fill_chunk(context: Context, chunk: str, numbers: range, stages: Sequence[str]) -> None:
+    """Clips of these numbers as one chunk at every stage."""
+    sources = {n: source_of(n) for n in numbers}
+    found = {n: Found(s.uris[0], s.uris[0], 1_000_000, "1") for n, s in sources.items()}
+    context.folder.write(f"{context.place('scan', chunk)}/{LISTED}", encode(found.values()))
+    rows: dict[str, list[Row[Any]]] = {
+        "scan": [
+            _row(found[n].key, SourceFile(uri=s.uris[0], name=s.uris[0], size_bytes=9, version="1", digest=s.digest))
+            for n, s in sources.items()
+        ],
+        "select": [_row(found[n].key, s) for n, s in sources.items()],
+        "ingest": [_row(s.source_id, Ingested(facts=_FACTS, clips=(clip_of(n),))) for n, s in sources.items()],
+        "dedupe": [_row(key_of("clip", n), deduped(n)) for n in numbers],
+    }
+    rows |= {stage: [_row(key_of("clip", n), payload_of(stage)) for n in numbers] for stage in stages}
+    for stage, some in rows.items():
+        put(context, stage, some, chunk)
+
+
+def put(context: Context, stage: str, rows: Sequence[Row[Any]], chunk: str = "00000") -> None:
+    """Write rows of a chunk, under its lease."""
+    with context.lease(stage, chunk):
+        context.open(stage, chunk).write(rows)
+
+
+def deduped(number: int) -> Deduped:
+    clip = clip_of(number)
+    return Deduped(clip=clip, group=clip.source.source_id, nearest=None, distance=None)
 
 
 def _row(key: str, payload: Any) -> Row[Any]:

@@ -126,7 +126,12 @@ class Survey:
 
     def _on_record(self, stage: str, chunk: str, state: str) -> Tally | None:
         name = f"{TALLY}{state}.json"
-        return self._read(stage, chunk, name) if name in self._files.get((stage, chunk), ()) else None
+        if name not in self._files.get((stage, chunk), ()):
+            return None
+        try:
+            return self._read(stage, chunk, name)
+        except (ValueError, FileNotFoundError):  # damaged, or replaced meanwhile: it can be counted at any time
+            return None
 
     def _read(self, stage: str, chunk: str, name: str) -> Tally:
         return Tally.model_validate_json(self.context.folder.read(f"{self.context.place(stage, chunk)}/{name}"))

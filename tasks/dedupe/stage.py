@@ -5,6 +5,7 @@ size, codec or quality, by the perceptual hashes of evenly spaced frames. Its ro
 a clip: the clip itself, and the group of videos that it may not be parted from.
 """
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -20,8 +21,10 @@ from tasks.media.phash import as_bits
 from tasks.spec import StageSpec, Whole
 from tasks.store.chunks import StageView
 
-BLOCK = 256
-"""New clips compared at a time: bounds memory at BLOCK × clips × hashes."""
+BLOCK, TILE = 64, 4096
+"""New clips compared at a time, and with how many others: what lies between two steps stays in the processor's cache.
+Every pair is looked at, for no index finds codes that differ in a quarter of their bits; a pair costs some nanoseconds.
+"""
 
 
 class DedupeSettings(Settings):
@@ -76,42 +79,62 @@ def decide(
     if not new:
         return []
     ordered = sorted(new, key=lambda look: (look.order, look.clip_id))
-    looks = [*sorted(known, key=lambda look: look.clip_id), *ordered]
-    first_new = len(known)
-    hashes = np.stack([look.hashes for look in looks])
-    kept = np.zeros(len(looks), dtype=bool)
-    kept[:first_new] = True
+    stayed = sorted(known, key=lambda look: look.clip_id)
+    count = ordered[0].hashes.size
+    codes = np.empty((len(known) + len(new), count), dtype=np.uint64)
+    sources = np.empty(len(codes), dtype=np.int64)
     numbers: dict[str, int] = {}
-    source = np.array([numbers.setdefault(look.source_id, len(numbers)) for look in looks])
-    found: list[tuple[Look, Look | None, float]] = []
-    for first in range(first_new, len(looks), BLOCK):
-        last = min(first + BLOCK, len(looks))
-        for i, bits in enumerate(_distances(hashes[first:last], hashes[:last]), first):
-            rivals = np.flatnonzero(kept[:i] & (source[:i] != source[i]))
-            nearest = int(rivals[np.argmin(bits[rivals])]) if len(rivals) else None
-            distance = 0.0 if nearest is None else float(bits[nearest]) / hashes.shape[1]
-            kept[i] = nearest is None or distance > settings.max_distance
-            near = not kept[i] or distance <= settings.report_distance
-            found.append((looks[i], None if nearest is None or not near else looks[nearest], distance))
-    links = ((look.source_id, other.source_id) for look, other, _ in found if other)
+    for at, look in enumerate(stayed):
+        codes[at], sources[at] = look.hashes, numbers.setdefault(look.source_id, len(numbers))
+    found: list[tuple[Look, Look | None, float, bool]] = []
+    for first in range(0, len(ordered), BLOCK):
+        block, before = ordered[first : first + BLOCK], len(stayed)
+        bits = _distances(np.stack([look.hashes for look in block]), codes[:before])
+        for i, look in enumerate(block):
+            own = numbers.setdefault(look.source_id, len(numbers))
+            beside = _distances(look.hashes[None], codes[before : len(stayed)])[0]
+            some = [(0, bits[i]), (before, beside)]
+            best = min((_nearest(row, sources[at : at + row.size], own, at) for at, row in some), default=None)
+            distance = best[0] / count if best and best[0] < _NONE else math.inf
+            nearest = stayed[best[1]] if best and best[0] < _NONE else None
+            duplicate = distance <= settings.max_distance
+            near = duplicate or distance <= settings.report_distance
+            found.append((look, nearest if near else None, distance, duplicate))
+            if not duplicate:
+                codes[len(stayed)], sources[len(stayed)] = look.hashes, own
+                stayed.append(look)
+    links = ((look.source_id, other.source_id) for look, other, *_ in found if other)
     kin = group_sources(links, {look.source_id for look in new}, groups)
     return [
-        Verdict(
-            look.clip_id,
-            other.clip_id if other else None,
-            distance,
-            not kept[i],
-            kin.get(look.source_id) or Kin(groups[look.source_id]),
-        )
-        for i, (look, other, distance) in enumerate(found, first_new)
-    ]
+        Verdict(look.clip_id, other.clip_id if other else None, distance, duplicate,
+                kin.get(look.source_id) or Kin(groups[look.source_id]))
+        for look, other, distance, duplicate in found
+    ]  # fmt: skip
+
+
+_NONE = np.iinfo(np.uint16).max
+"""A distance that no pair has."""
+
+
+def _nearest(bits: NDArray[np.uint16], sources: NDArray[np.int64], own: int, first: int) -> tuple[int, int]:
+    """Least distance [m] to a clip of another source than `own`, and its place, counted from `first`."""
+    if not bits.size:
+        return _NONE, first
+    at = int(np.argmin(bits))
+    if sources[at] == own:
+        bits = np.where(sources == own, np.uint16(_NONE), bits)
+        at = int(np.argmin(bits))
+    return int(bits[at]), first + at
 
 
 def _distances(left: NDArray[np.uint64], right: NDArray[np.uint64]) -> NDArray[np.uint16]:
     """Differing bits, summed over the hashes: [n, k] and [m, k] to [n, m]."""
     total = np.zeros((len(left), len(right)), dtype=np.uint16)
-    for a, b in zip(np.ascontiguousarray(left.T), np.ascontiguousarray(right.T), strict=True):
-        total += np.bitwise_count(a[:, None] ^ b)
+    columns = np.ascontiguousarray(left.T)
+    for first in range(0, len(right), TILE):
+        tile = total[:, first : first + TILE]
+        for a, b in zip(columns, np.ascontiguousarray(right[first : first + TILE].T), strict=True):
+            tile += np.bitwise_count(a[:, None] ^ b)
     return total
 
 

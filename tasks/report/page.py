@@ -118,7 +118,7 @@ def render(data: ReportData) -> str:
     context: dict[str, Any] = {"data": data, "funnel": funnel_rows(data.funnel), "account": account, "exhibits": []}
     if data.dataset and account and account.counts.samples:
         rows = _rows(data.dataset, account)
-        context["stats"] = _plots(collect(data.dataset, account, rows))
+        context["stats"] = _plots(collect(rows))
         context["exhibits"] = exhibits(data.dataset, rows, data.gallery)
         context["seconds"] = sum(r.frames / r.fps for r in rows)
     environment = Environment(

@@ -1,13 +1,10 @@
 """The statistics of paper §3, over a dataset of any size: one pass, memory bounded by the index."""
 
-import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from schemas.dataset import DatasetFile, IndexRow
-from tasks.dataset.reader import read_parts
-from tasks.store.folder import Folder
+from schemas.dataset import IndexRow
 
 SIDE_EDGES = (0.0, 0.03125, 0.0625, 0.125, 0.1875, 0.25, 0.375, 0.5, 0.75)
 """Lower edges of the mask size bins, as median sqrt(area) / shorter image side. 1/32 is where `tiny` begins."""
@@ -32,8 +29,8 @@ class Stats:
     """Tracks by size, in the bins that begin at SIDE_EDGES; the last bin is open."""
 
 
-def collect(dataset: Folder, account: DatasetFile, rows: Sequence[IndexRow]) -> Stats:
-    """Count everything. Track sizes come from the samples' `.json`; clips and masks are not read."""
+def collect(rows: Iterable[IndexRow]) -> Stats:
+    """Count everything. No shard is opened: the index has what is counted."""
     stats = Stats()
     for row in rows:
         for contact, dynamism in zip(row.contact, row.dynamism, strict=True):
@@ -44,11 +41,8 @@ def collect(dataset: Folder, account: DatasetFile, rows: Sequence[IndexRow]) -> 
         stats.nouns.update(row.nouns)
         stats.sources[row.dataset] += 1
         stats.licences[row.license or "not stated"] += 1
-    listed = {s.name for s in account.shards}
-    ordered = sorted((r for r in rows if r.shard in listed), key=lambda r: (r.shard, r.offset))
-    for parts in read_parts(dataset, ordered, ("json",)):
-        for number in json.loads(parts["json"]).get("numbers", ()):
-            stats.sides[sum(number["side"] >= edge for edge in SIDE_EDGES) - 1] += 1
+        for side in row.sides:
+            stats.sides[sum(side >= edge for edge in SIDE_EDGES) - 1] += 1
     return stats
 
 

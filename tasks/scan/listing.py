@@ -40,8 +40,8 @@ def cut_listing(found: Sequence[Found], scan: Folder, size: int) -> int:
     fresh = [file for file in found if file.key not in known]
     names = next_chunks(chunks)
     for first in range(0, len(fresh), size):
-        scan.write(f"{next(names)}/{LISTED}", _encode(fresh[first : first + size]))
-    listing = _encode(found)
+        scan.write(f"{next(names)}/{LISTED}", encode(fresh[first : first + size]))
+    listing = encode(found)
     if not scan.exists(LISTING) or scan.read(LISTING) != listing:
         scan.write(LISTING, listing)
     return len(fresh)
@@ -58,7 +58,8 @@ def listing_of(scan: Folder) -> Iterator[Found]:
         yield from _decode(scan.read(LISTING))
 
 
-def _encode(found: Iterable[Found]) -> bytes:
+def encode(found: Iterable[Found]) -> bytes:
+    """Files as they lie in LISTED and LISTING."""
     rows = [{name: getattr(file, name) for name in _SCHEMA.names} for file in found]
     buffer = io.BytesIO()
     pq.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA), buffer, compression="zstd")

@@ -5,10 +5,11 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from flows.batches import run_batch
+from flows.chunk import Chunk
 from flows.context import Context
 from flows.legs import SPECS
 from flows.settings import load_settings
-from tasks.store.lock import build_lock
+from tasks.scan.listing import cut_listing
 from tests.builders import draw, encode_mp4
 from tests.flows.building import QUICK
 
@@ -44,9 +45,14 @@ def test_listed_hashed_matched_and_cut_with_the_same_options(bucket, tmp_path):
         "local", sets, source=bucket, captions=f"{bucket}/captions.jsonl", out=str(tmp_path / "out")
     )
     build = Context(settings)
-    (found,) = run_batch(build, "scan", list(build.listing))
-    with build_lock(settings.out):
+    cut_listing(list(build.list_source()), build.folder.below(build.place("scan")), 9)
+    with build.lease("scan", "00000"):
+        scanned = Chunk(build, "00000")
+        (found,) = run_batch(scanned, "scan", scanned.pending("scan"))
+    with build.lease("select"):
         SPECS["select"].whole(build.at_work("select"))
-    (source,) = build.store("select").links()
-    assert run_batch(build, "ingest", [source]) == [source]
-    assert found and build.arrived("dedupe")
+    with build.lease("ingest", "00000"):
+        cut = Chunk(build, "00000")
+        (source,) = cut.pending("ingest")
+        assert run_batch(cut, "ingest", [source]) == [source]
+    assert found and build.store("ingest").links()

@@ -7,18 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
-from benchmarks.rows import clip_of, fill, key_of, payload_of, source_of
-from flows import opened
+from benchmarks.rows import clip_of, fill, key_of, payload_of, put, source_of
+from flows.chunk import Chunk
+from flows.chunks import recut
 from flows.context import Context
-from flows.legs import CHAIN, LEGS, SPECS
-from flows.opened import BUILD_FILE, context_of, open_build
+from flows.legs import CUTTER, LEGS, SPECS
+from flows.opened import BUILD_FILE, context_of, name_of, open_build
 from flows.settings import BuildSettings
 from flows.tally import Tally, as_table
 from schemas import SCHEMA_VERSION, Captioned, Curated, Proposed, Reason, Row, Status, Verified
 from tasks.errors import InfrastructureError, UserError
 from tasks.outcome import Case
-from tasks.store.lock import build_lock
+from tasks.scan.listing import cut_listing
 
 
 @pytest.fixture
@@ -40,24 +42,23 @@ def test_stages_that_see_everything_run_alone_and_the_others_together():
         ["select"],
         ["ingest"],
         ["dedupe"],
-        ["caption", "propose", "verify", "track", "curate"],
-        ["shard"],
+        ["caption", "propose", "verify", "track", "curate", "shard"],
         ["report"],
     ]
-    assert CHAIN == ("caption", "propose", "verify", "track", "curate")
+    assert CUTTER == {"videos": "select", "clips": "dedupe"}
 
 
 # the funnel
 
 
 def test_a_line_of_the_funnel_adds_up_or_is_an_error():
-    with pytest.raises(AssertionError, match="10 in, but 7 done and 2 pending"):
-        Tally("scan", 10, 6, {"unreadable": 1}, 2, 0.0)
+    with pytest.raises(ValidationError, match="10 in, but 7 done and 2 pending"):
+        Tally(stage="scan", arrived=10, accepted=6, rejected={"unreadable": 1}, pending=2, seconds=0.0)
 
 
 def test_the_rate_is_of_what_is_done():
-    done = Tally("scan", 10, 6, {"unreadable": 1}, 3, 0.126)
-    (line, idle) = as_table([done, Tally("select", 0, 0, {}, 0, 0.0)])
+    done = Tally(stage="scan", arrived=10, accepted=6, rejected={"unreadable": 1}, pending=3, seconds=0.126)
+    (line, idle) = as_table([done, Tally.waiting("select", 0)])
     assert (line["in"], line["pending"], line["seconds"], line["per_second"]) == (10, 3, 0.13, 55.56)
     assert idle["per_second"] is None
 
@@ -69,27 +70,30 @@ def test_looking_at_a_build_does_not_list_its_bucket(settings, tmp_path):
     shutil.move(settings.source, tmp_path / "away")
     assert [(line.stage, line.arrived, line.pending) for line in context.funnel()] == [
         ("scan", 3, 0), ("select", 3, 0), ("ingest", 3, 0), ("dedupe", 3, 0), ("caption", 3, 0), ("propose", 3, 0),
-        ("verify", 3, 3), ("track", 0, 0), ("curate", 0, 0),
+        ("verify", 3, 3), ("track", 0, 0), ("curate", 0, 0), ("shard", 0, 0),
     ]  # fmt: skip
 
 
-def test_once_the_bucket_is_listed_its_new_files_are_pending(settings, tmp_path):
+def test_a_file_that_is_gone_stays_on_record_and_new_ones_get_a_chunk_of_their_own(settings, tmp_path):
     context = Context(settings)
     fill(context, 3, stages=())
     (tmp_path / "raw" / "new.mp4").write_bytes(b"x")
-    assert len(context.listing) == 1
-    line = context.tally("scan")
+    assert cut_listing(context.list_source(), context.folder.below(context.place("scan")), 9) == 1
+    survey = context.survey()
+    line = survey.tally("scan")
     assert (line.arrived, line.accepted, line.pending) == (4, 3, 1), "files on record count though they are gone"
+    assert survey.pending("scan") == ["00001"]
 
 
 def test_rows_under_keys_of_their_own_are_counted_only_where_a_stage_says_it_has_such(settings):
     context = Context(settings)
     fill(context, 2, stages=())
     orphan = Row[Any](key="f" * 16, status=Status.REJECTED, reason=Reason.NO_VIDEO)
-    context.store("select").write([orphan])
-    context.store("caption").write([orphan.model_copy(update={"reason": next(iter(SPECS["caption"].rejects))})])
-    assert (context.tally("select").arrived, context.tally("select").rejected) == (3, {"no_video": 1})
-    assert (context.tally("caption").arrived, context.tally("caption").rejected) == (2, {})
+    put(context, "select", [orphan], "00001")
+    put(context, "caption", [orphan.model_copy(update={"reason": next(iter(SPECS["caption"].rejects))})])
+    survey = context.survey()
+    assert (survey.tally("select").arrived, survey.tally("select").rejected) == (3, {"no_video": 1})
+    assert (survey.tally("caption").arrived, survey.tally("caption").rejected) == (2, {})
 
 
 def test_a_reason_means_what_its_stage_says(settings):
@@ -104,41 +108,45 @@ def test_a_reason_means_what_its_stage_says(settings):
 
 def test_the_batches_under_way_are_at_hand(settings):
     run = settings.run.model_copy(update={"workers": 2, "batch": 4})
-    assert Context(settings.model_copy(update={"run": run})).store("caption").at_hand == 8
+    assert Chunk(Context(settings.model_copy(update={"run": run})), "00000").store("caption").at_hand == 8
 
 
 def test_cases_carry_what_was_asked_for_in_the_order_asked(settings):
     context = Context(settings)
     fill(context, 3, stages=("caption", "propose", "verify"))
     ids = clip_ids(3)[::-1]
-    cases = context.cases(ids, (Captioned, Verified))
+    chunk = Chunk(context, "00000")
+    cases = chunk.cases(ids, (Captioned, Verified))
     assert [case.clip for case in cases] == [clip_of(n) for n in (2, 1, 0)]
     assert {case.results for case in cases} == {(payload_of("caption"), payload_of("verify"))}
     with pytest.raises(KeyError):
-        context.cases(ids, (Curated,))
+        chunk.cases(ids, (Curated,))
 
 
 def test_a_clip_comes_with_all_that_was_reached(settings):
     context = Context(settings)
     fill(context, 2, stages=("caption", "propose"))
-    reached = context.reached(clip_ids(1)[0])
+    chunk = context.find(clip_ids(1)[0])
+    assert chunk and context.find("f" * 16) is None
+    reached = chunk.reached(clip_ids(1)[0])
     assert reached.clip == clip_of(0)
     assert reached.of(Proposed) == payload_of("propose") and reached.get(Verified) is None
 
 
-def test_a_clip_whose_file_is_gone_is_the_worlds_failure_and_made_again(settings):
+def test_a_clip_whose_file_is_gone_is_the_worlds_failure_and_its_video_is_cut_again(settings):
     context = Context(settings)
     fill(context, 3, stages=())
+    chunk = Chunk(context, "00000")
+    assert recut(chunk) == []
     with pytest.raises(InfrastructureError, match=r"clips/1\.mp4 is gone"):
-        context.frames(Case(clip_of(1)))
-    with build_lock(settings.out):
-        assert context.mend() == []
-        sources = [source_of(n).source_id for n in range(3)]
-        assert context.store("ingest").pending(sources) == [sources[1]]
-        made = context.store("ingest").read([sources[0]])
-        context.store("ingest").write([made[0].model_copy(update={"key": sources[1]})])
-        context.mend()
-        assert context.store("ingest").pending(sources) == [], "what is mended is not mended again"
+        chunk.frames(Case(clip_of(1)))
+    context.folder.write("clips/1.mp4", b"something else")
+    with pytest.raises(InfrastructureError, match=r"clips/1\.mp4 is gone or damaged"):
+        chunk.mp4(Case(clip_of(1)))
+    assert recut(chunk) == ["ingest: 1 videos are cut again"]
+    sources = [source_of(n).source_id for n in range(3)]
+    assert context.store("ingest").pending(sources) == [sources[1]]
+    assert context.survey().tally("ingest").pending == 1
 
 
 # engines
@@ -173,25 +181,27 @@ class Ready(Context):
 def test_the_engines_of_these_stages_are_made_ready_and_no_others(settings):
     verifier, detector = Engine(), Engine()
     context = Ready(settings, language=object(), captioner=None, detector=detector, verifier=verifier)
-    context.make_ready(["dedupe", "caption", "verify", "shard"])
+    context.make_ready(["dedupe", "caption", "verify", "shard"], lambda _: False)
     assert (verifier.checked, detector.checked) == (1, 0)
     assert context.pins("verify").read() == {}, "nothing was left open"
     with pytest.raises(UserError, match="no weights"):
-        Ready(settings, detector=Engine(error=UserError("no weights"))).make_ready(["propose"])
+        Ready(settings, detector=Engine(error=UserError("no weights"))).make_ready(["propose"], lambda _: False)
 
 
 def test_what_an_engine_turns_out_to_be_holds_for_all_that_follow(settings):
-    Ready(settings, verifier=Engine("model of a run that ended before its first clip")).make_ready(["verify"])
-    Ready(settings, verifier=Engine("model a")).make_ready(["verify"])
+    Ready(settings, verifier=Engine("model of a run that ended before its first clip")).make_ready(
+        ["verify"], Context(settings).survey().begun
+    )
+    Ready(settings, verifier=Engine("model a")).make_ready(["verify"], Context(settings).survey().begun)
     fill(Context(settings), 1, stages=("verify",))
     assert Context(settings).pins("verify").read() == {"verifier": "model a"}
-    Ready(settings, verifier=Engine("model a")).make_ready(["verify"])
+    Ready(settings, verifier=Engine("model a")).make_ready(["verify"], Context(settings).survey().begun)
     with pytest.raises(UserError, match="model a is on record, model b is found"):
-        Ready(settings, verifier=Engine("model b")).make_ready(["verify"])
+        Ready(settings, verifier=Engine("model b")).make_ready(["verify"], Context(settings).survey().begun)
 
 
 def test_models_are_told_for_every_engine_with_what_was_found(settings):
-    Ready(settings, verifier=Engine("model a")).make_ready(["verify"])
+    Ready(settings, verifier=Engine("model a")).make_ready(["verify"], Context(settings).survey().begun)
     models = Context(settings).models
     assert list(models) == [kind for spec in SPECS.values() for kind in spec.engines]
     assert models["captioner"] == "none"
@@ -209,8 +219,8 @@ def test_an_out_folder_inside_the_source_is_refused(tmp_path, monkeypatch, form)
     raw.mkdir()
     source = "raw" if form == "relative" else form.format(raw)
     with pytest.raises(UserError, match="lies inside the source"):
-        _ = Context(BuildSettings(source=source, out=str(raw / "out"))).listing
-    assert Context(BuildSettings(source=source, out=str(tmp_path / "raw-out"))).listing == {}
+        Context(BuildSettings(source=source, out=str(raw / "out"))).list_source()
+    assert Context(BuildSettings(source=source, out=str(tmp_path / "raw-out"))).list_source() == []
 
 
 def test_a_link_from_the_source_into_the_store_is_refused(settings, tmp_path):
@@ -219,7 +229,7 @@ def test_a_link_from_the_source_into_the_store_is_refused(settings, tmp_path):
     (clips / "a.mp4").write_bytes(b"x")
     (tmp_path / "raw" / "linked").symlink_to(clips)
     with pytest.raises(UserError, match="is reached from the source"):
-        _ = Context(settings).listing
+        Context(settings).list_source()
 
 
 def test_a_path_in_a_bucket_is_no_local_one(settings, tmp_path):
@@ -227,30 +237,35 @@ def test_a_path_in_a_bucket_is_no_local_one(settings, tmp_path):
     video.parent.mkdir()
     video.write_bytes(b"x")
     away = settings.model_copy(update={"out": f"memory://{tmp_path / 'raw'}"})
-    assert [found.uri for found in Context(away).listing.values()] == [str(video)]
+    assert [found.uri for found in Context(away).list_source()] == [str(video)]
 
 
 # the folder says what was built in it
 
 
-@pytest.fixture
-def forgetful(monkeypatch):
-    """As another process would see it."""
-    monkeypatch.setattr("flows.opened._open", {})
-
-
-def test_a_build_is_found_by_its_folder_even_when_that_was_moved(settings, tmp_path, forgetful):
+def test_a_build_is_found_by_its_folder_even_when_that_was_moved(settings, tmp_path):
     built = open_build(settings)
     text = (tmp_path / "out" / "work" / BUILD_FILE).read_text()
     assert text.endswith("}\n") and json.loads(text)["fingerprints"] == built.fingerprints
-    assert context_of(settings.out) is built
     moved = str(shutil.move(settings.out, tmp_path / "moved"))
     found = context_of(moved)
     assert found.settings == settings.model_copy(update={"out": moved})
-    assert found.fingerprints == built.fingerprints and context_of(moved) is found
+    assert found.fingerprints == built.fingerprints
 
 
-def test_fingerprints_on_record_stay_whatever_this_version_would_say(settings, tmp_path, forgetful):
+def test_a_worker_keeps_to_the_build_it_was_told_and_others_see_the_last(settings):
+    """A process that lives long must not write under settings that another run has replaced, nor the other way."""
+    first = open_build(settings)
+    assert context_of(settings.out, name_of(settings)).fingerprints == first.fingerprints
+    other = settings.model_copy(update={"curate": settings.curate.model_copy(update={"max_ids": 2})})
+    second = open_build(other)
+    assert second.fingerprints["curate"] != first.fingerprints["curate"]
+    assert context_of(settings.out).fingerprints == second.fingerprints
+    assert context_of(settings.out, name_of(settings)).fingerprints == first.fingerprints
+    assert context_of(settings.out, name_of(other)).fingerprints == second.fingerprints
+
+
+def test_fingerprints_on_record_stay_whatever_this_version_would_say(settings, tmp_path):
     open_build(settings)
     path = tmp_path / "out" / "work" / BUILD_FILE
     saved = json.loads(path.read_text())
@@ -287,7 +302,7 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("how", DAMAGE)
-def test_a_damaged_account_of_a_build_is_told_in_one_line(tmp_path, settings, forgetful, how):
+def test_a_damaged_account_of_a_build_is_told_in_one_line(tmp_path, settings, how):
     context = Context(settings)
     saved = {
         "schema": SCHEMA_VERSION,
@@ -301,17 +316,16 @@ def test_a_damaged_account_of_a_build_is_told_in_one_line(tmp_path, settings, fo
     assert "\n" not in str(told.value)
 
 
-def test_a_folder_of_another_version_is_refused_in_one_line(settings, forgetful):
+def test_a_folder_of_another_version_is_refused_in_one_line(settings):
     open_build(settings)
     path = Path(settings.out, "work", BUILD_FILE)
     path.write_text(json.dumps(json.loads(path.read_text()) | {"schema": SCHEMA_VERSION + 1}))
     for look in (lambda: context_of(settings.out), lambda: open_build(settings)):
-        opened._open.clear()
         with pytest.raises(UserError, match=r"another version of matrix_data .*another --out"):
             look()
 
 
-def test_a_folder_without_a_build_says_which_command_makes_one(tmp_path, forgetful):
+def test_a_folder_without_a_build_says_which_command_makes_one(tmp_path):
     with pytest.raises(UserError, match=r"no build in .*: run `matrix_data build SOURCE --out"):
         context_of(str(tmp_path))
 
@@ -322,16 +336,16 @@ def test_an_out_folder_that_cannot_be_one_is_the_users_mistake(settings, tmp_pat
         open_build(settings)
 
 
-def test_damage_is_told_and_mended_under_the_lock(settings, tmp_path):
+def test_damage_is_told_and_mended_under_the_lease(settings, tmp_path):
     context = Context(settings)
     fill(context, 2, stages=())
     (part,) = (tmp_path / "out" / "work" / "dedupe").rglob("part-*.parquet")
     part.write_bytes(part.read_bytes()[:-3])
-    context = Context(settings)
-    assert context.pending("dedupe") == sorted(clip_ids(2))
-    (told,) = context.damaged()
+    store = context.store("dedupe")
+    assert store.pending(clip_ids(2)) == clip_ids(2)
+    (told,) = store.damaged
     assert part.name in told and told in context.remarks()
-    with build_lock(settings.out):
-        (told,) = context.mend()
+    assert not context.survey().settled("dedupe"), "a part of another size is counted anew"
+    (told,) = store.mend()
     assert part.name in told
-    assert context.damaged() == []
+    assert context.store("dedupe").damaged == []

@@ -6,6 +6,7 @@ import pytest
 
 from benchmarks.rows import fill, key_of
 from flows.batches import run_batch
+from flows.chunk import Chunk
 from flows.context import Context
 from flows.legs import RECORDED, SPECS
 from flows.settings import BuildSettings, load_settings
@@ -64,19 +65,20 @@ def test_a_change_of_verifier_asks_no_detector_again(tmp_path, monkeypatch):
     clips = sorted(key_of("clip", n) for n in range(4))
     first = Counted(settings_with(tmp_path))
     fill(first, 4)
-    monkeypatch.setattr(Context, "listing", {key_of("file", n): None for n in range(4)})
-    assert first.ahead() == []
+    assert first.survey().ahead(RECORDED) == ["shard"]
     gpu = load_settings("gpu", [], source="raw", out="out").engines
     second = Counted(settings_with(tmp_path, verifier=gpu.verifier))
-    assert second.ahead() == ["verify", "track", "curate"]
+    ahead = second.survey().ahead(RECORDED)
+    assert ahead == ["verify", "track", "curate", "shard"]
     assert second.store("propose").accepted() == clips
-    for stage in second.ahead():
+    for stage in ahead:
         for kind in SPECS[stage].engines:
             second.engine(kind)
     assert set(second.asked) == {"verifier", "tracker"}
-    monkeypatch.setattr(second, "frames", lambda case: None)
-    monkeypatch.setattr(second, "process", lambda stage, keys: pytest.fail("verify is the first to be run"))
-    assert run_batch(second, "propose", clips) == clips, "what is on record is not done again"
+    chunk = Chunk(second, "00000")
+    monkeypatch.setattr(chunk, "frames", lambda case: None)
+    monkeypatch.setattr(chunk, "process", lambda stage, keys: pytest.fail("verify is the first to be run"))
+    assert run_batch(chunk, "propose", clips) == clips, "what is on record is not done again"
 
 
 def test_a_stage_is_given_no_engine_that_it_does_not_declare(tmp_path):

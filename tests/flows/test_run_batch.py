@@ -4,6 +4,7 @@ import pytest
 
 from benchmarks.rows import fill, key_of, payload_of
 from flows.batches import Loss, Lost, fail_alone, run_batch
+from flows.chunk import Chunk
 from flows.context import Context
 from flows.settings import BuildSettings
 from schemas import Row, Status
@@ -13,8 +14,8 @@ from tasks.outcome import settle
 CLIPS = 4
 
 
-class Scripted(Context):
-    """A build whose caption stage does what the test says with each clip."""
+class Scripted(Chunk):
+    """A chunk whose caption stage does what the test says with each clip."""
 
     def process(self, stage, keys):
         for key in keys:
@@ -23,9 +24,10 @@ class Scripted(Context):
 
 @pytest.fixture
 def build(tmp_path):
-    build = Scripted(BuildSettings(source=str(tmp_path), out=str(tmp_path / "out")))
-    fill(build, CLIPS, stages=())
-    return build
+    context = Context(BuildSettings(source=str(tmp_path), out=str(tmp_path / "out")))
+    fill(context, CLIPS, stages=())
+    with context.lease("caption", "00000"):
+        yield Scripted(context, "00000")
 
 
 @pytest.fixture
@@ -52,7 +54,7 @@ def test_a_clip_that_always_fails_is_poison_and_the_others_pass(build, keys):
 
     build.act = act
     assert run_batch(build, "caption", keys) == [keys[0], *keys[2:]]
-    assert len(tries) == build.settings.run.max_attempts
+    assert len(tries) == build.context.settings.run.max_attempts
     (row,) = build.store("caption").read([keys[1]])
     assert (row.status, row.reason) == (Status.REJECTED, "poison")
     assert "my own fault" in row.detail
@@ -88,7 +90,7 @@ def test_a_clip_that_the_world_fails_stays_pending_and_the_rest_of_its_batch_goe
     assert lost.value.__cause__ is error and lost.value.keys == lost.value.tried == [keys[1]]
     assert lost.value.accepted == [keys[0], *keys[2:]]
     assert build.store("caption").pending(keys) == [keys[1]]
-    tally = build.tally("caption", keys)
+    tally = build.tally("caption")
     assert (tally.arrived, tally.accepted, tally.pending) == (4, 3, 1)
 
 
@@ -145,7 +147,7 @@ def test_a_file_that_is_gone_is_the_clips_own_failure(build, keys):
 
 def test_what_the_world_fails_run_after_run_is_poison_in_the_end(build, keys):
     loss = Loss("caption", 0, tuple(keys), (keys[1],), "InfrastructureError: refused\nagain", passed=0)
-    for _ in range(build.settings.run.max_attempts - 1):
+    for _ in range(build.context.settings.run.max_attempts - 1):
         fail_alone(build, [loss])
         assert build.store("caption").pending(keys) == keys
     fail_alone(build, [loss])

@@ -9,16 +9,13 @@ from prefect.client.orchestration import get_client
 from prefect.runtime import flow_run
 from prefect.settings import PREFECT_API_URL, PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
 
-from benchmarks.rows import fill, key_of, payload_of
-from flows import opened
-from flows.build import go, tasks_of
+from benchmarks.rows import CHAIN, fill, key_of, payload_of
+from flows.chunk import Chunk
+from flows.chunks import chunk, tasks_of
 from flows.context import Context
-from flows.legs import CHAIN
-from flows.progress import Gauge
 from flows.settings import BuildSettings, RunSettings
 from tasks.errors import InfrastructureError, StopRun
 from tasks.outcome import settle
-from tasks.store.lock import build_lock
 
 CLIPS = 6
 RUN = RunSettings(batch=4, workers=2, retries=1, retry_delay_s=0)
@@ -50,40 +47,44 @@ def test_a_stage_carries_its_tag_only_where_the_server_limits_it():
     assert all((task.retries, task.retry_delay_seconds) == (1, 0) for task in tasks.values())
 
 
-class Faltering(Context):
-    """A build in which every batch meets an infrastructure failure once."""
+@pytest.fixture
+def build(tmp_path):
+    context = Context(BuildSettings(source=str(tmp_path), out=str(tmp_path / "out"), run=RUN))
+    fill(context, CLIPS, stages=())
+    return context
 
-    def __init__(self, settings):
-        super().__init__(settings)
-        self.met = set()
+
+KEYS = sorted(key_of("clip", n) for n in range(CLIPS))
+
+
+def test_each_batch_is_a_named_run_that_is_tried_again_and_the_funnel_grows_meanwhile(api, build, monkeypatch):
+    """Every batch meets an infrastructure failure once."""
+    met = set()
 
     def process(self, stage, keys):
         batch = (stage, *keys)
-        if batch not in self.met:
-            self.met.add(batch)
+        if batch not in met:
+            met.add(batch)
             raise InfrastructureError("server down")
         return (settle(key, lambda: payload_of(stage)) for key in keys)
 
-
-def test_each_batch_is_a_named_run_that_is_tried_again_and_the_funnel_grows_meanwhile(api, tmp_path, monkeypatch):
-    build = Faltering(BuildSettings(source=str(tmp_path), out=str(tmp_path / "out"), run=RUN))
-    fill(build, CLIPS, stages=())
-    monkeypatch.setitem(opened._open, build.settings.out, build)
+    monkeypatch.setattr(Chunk, "process", process)
     monkeypatch.setattr("flows.progress.ARTIFACT_EVERY_S", 0.0)
     monkeypatch.setattr("flows.progress.WATCH_EVERY_S", 0.0)
     monkeypatch.setattr("flows.progress.COUNT_SHARE", float("inf"))
-    keys = sorted(key_of("clip", n) for n in range(CLIPS))
 
     @flow
-    def chain():
-        with build_lock(build.settings.out):
-            go(build, Gauge(build), tasks_of(CHAIN, RUN), keys)
+    def parent():
+        chunk(build.settings, list(CHAIN), "00000")
         return str(flow_run.id)
 
-    run_id = chain()
-    assert build.store("curate").accepted() == keys
+    parent_id = parent()
+    assert build.store("curate").accepted() == KEYS
+    below = {"flow_runs": {"parent_flow_run_id": {"any_": [parent_id]}}}
+    (run,) = api.post("/flow_runs/filter", json=below).json()
+    assert run["name"] == "chunk 00000: caption to curate"
     names = {f"{stage}[{n:04d}] {size} clips" for stage in CHAIN for n, size in ((0, 4), (1, 2))}
-    mine = {"flow_runs": {"id": {"any_": [run_id]}}}
+    mine = {"flow_runs": {"id": {"any_": [run["id"]]}}}
     deadline = time.monotonic() + 30
     done = []
     while len(done) < len(names) and time.monotonic() < deadline:  # the server records them a moment later
@@ -93,31 +94,27 @@ def test_each_batch_is_a_named_run_that_is_tried_again_and_the_funnel_grows_mean
     assert {r["name"] for r in done} == names
     assert {r["run_count"] for r in done} == {2}
     artifacts = api.post("/artifacts/filter", json={"artifacts": {"key": {"any_": ["funnel"]}}, "limit": 200}).json()
-    assert len([a for a in artifacts if a["flow_run_id"] == run_id]) >= 3
+    assert len([a for a in artifacts if a["flow_run_id"] == run["id"]]) >= 3
 
 
-class Refused(Faltering):
-    """A build whose engines' server refuses the key."""
+@pytest.mark.usefixtures("api")
+def test_what_every_further_try_would_meet_is_not_tried_again_and_ends_the_run(build, monkeypatch):
+    tries = []
 
-    def process(self, stage, keys):
-        self.met.add((stage, *keys))
+    def refuse(self, stage, keys):
+        tries.append(stage)
         raise StopRun("the key is refused")
 
-
-def test_what_every_further_try_would_meet_is_not_tried_again_and_ends_the_run(api, tmp_path, monkeypatch):
-    build = Refused(BuildSettings(source=str(tmp_path), out=str(tmp_path / "out"), run=RUN))
-    fill(build, CLIPS, stages=())
-    monkeypatch.setitem(opened._open, build.settings.out, build)
-    keys = sorted(key_of("clip", n) for n in range(CLIPS))
-    tries = []
-    process = build.process
-    build.process = lambda stage, keys: tries.append(stage) or process(stage, keys)
-
-    @flow
-    def chain():
-        go(build, Gauge(build), tasks_of(CHAIN, RUN), keys)
-
+    monkeypatch.setattr(Chunk, "process", refuse)
     with pytest.raises(StopRun, match="the key is refused"):
-        chain()
+        chunk(build.settings, list(CHAIN), "00000")
     assert tries == ["caption"] * len(tries) and len(tries) <= RUN.workers  # two batches may be under way
-    assert build.store("caption").pending(keys) == keys
+    assert build.store("caption").pending(KEYS) == KEYS
+
+
+@pytest.mark.usefixtures("api")
+def test_a_chunk_that_another_run_works_on_is_left_to_it(build):
+    with build.lease("caption", "00000"):
+        state = chunk(build.settings, list(CHAIN), "00000", return_state=True)
+    assert state.name == "Incomplete" and "caption: chunk 00000 is left to who works on it" in state.message
+    assert len(build.store("caption")) == 0

@@ -110,7 +110,7 @@ def test_funnel_counts_are_on_the_page(page: str) -> None:
 def test_statistics_are_those_of_the_samples(dataset: Folder) -> None:
     account = read_dataset(dataset)
     assert account
-    stats = collect(dataset, account, decode_index(dataset.read("index.parquet")))
+    stats = collect(decode_index(dataset.read("index.parquet")))
     samples = [loaded.sample for loaded in stream(dataset)]
     acts = [a for s in samples for a in s.interactions]
     assert sum(map(sum, stats.joint)) == len(acts)
