@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from benchmarks.rows import CHAIN, deduped, fill, fill_chunk, key_of, payload_of, put
+from flows.build import WHOLES, Run
 from flows.chunk import Chunk
 from flows.context import Context
 from flows.legs import RECORDED
@@ -216,6 +217,32 @@ def test_what_has_come_since_a_whole_stage_was_settled_waits_for_it(context: Con
         survey.look().settle("dedupe")
     assert survey.look().settled("dedupe") and numbers(survey.tally("dedupe")) == (7, 7, 0, 0)
     assert len(tallies(context, "dedupe")) == 1 and survey.chunks("caption") == [*CHUNKS, "00003"]
+
+
+@pytest.mark.parametrize("meanwhile", [False, True])
+def test_what_comes_while_a_whole_stage_decides_is_not_taken_for_seen(
+    context: Context, monkeypatch: pytest.MonkeyPatch, meanwhile: bool
+) -> None:
+    def add(chunk: str, *numbers: int) -> None:
+        fill_chunk(context, chunk, range(numbers[0], numbers[-1] + 1), ())
+        context.folder.remove(context.place("dedupe", chunk))
+        context.survey().settle("select")
+
+    def decide(out: str, *_: str) -> list[str]:
+        rows = [Row[Any](key=key_of("clip", n), status=Status.ACCEPTED, payload=deduped(n)) for n in (6, 7)]
+        put(context, "dedupe", rows, "00003")
+        if meanwhile:  # by another process
+            add("00004", 8, 9)
+        return []
+
+    add("00003", 6, 7)
+    monkeypatch.setitem(WHOLES, ("dedupe", "whole"), decide)
+    run = Run(context)
+    run.whole("dedupe")
+    assert run.told == []
+    survey = context.survey()
+    assert survey.settled("dedupe") == (not meanwhile)
+    assert numbers(survey.tally("dedupe")) == ((9, 7, 0, 2) if meanwhile else (7, 7, 0, 0))
 
 
 def test_a_whole_stage_may_have_rows_that_nothing_led_to(context: Context) -> None:
