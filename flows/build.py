@@ -147,11 +147,13 @@ class Run:
                 return
             if decides:
                 self.told += self.context.store(stage).mend()
+            survey.look()
             self.told += WHOLES[stage, part](self.context.settings.out, name_of(self.context.settings), stage, part)
             if stage in RECORDED and part != "before":
-                survey.look()
-                for name in survey.chunks(stage) if decides else ():
-                    survey.settle(stage, name)
+                if decides:  # of the others what was there before: it has not seen what has come meanwhile
+                    survey.look(stage)
+                    for name in survey.chunks(stage):
+                        survey.settle(stage, name)
                 survey.settle(stage)
 
 

@@ -40,11 +40,12 @@ class Survey:
         self._before: dict[tuple[str, str], Chunk] = {}
         self.look()
 
-    def look(self) -> "Survey":
-        """List the store anew: one listing a stage."""
-        self._files.clear()
+    def look(self, *stages: str) -> "Survey":
+        """List the store anew, or these stages alone: one listing a stage."""
+        looked = stages or RECORDED
+        self._files = {place: files for place, files in self._files.items() if place[0] not in looked}
         self._before, self._open = self._open, {}
-        for stage in RECORDED:
+        for stage in looked:
             for name, size in self.context.folder.walk(self.context.place(stage, self.only)):
                 chunk, _, file = f"{self.only}/{name}".strip("/").rpartition("/")
                 self._files.setdefault((stage, chunk), {})[file] = size
@@ -101,7 +102,7 @@ class Survey:
         return self._opened(stage, chunk).tally(stage)
 
     def _opened(self, stage: str, chunk: str) -> Chunk:
-        place = ("" if SPECS[stage].whole else SPECS[stage].unit, chunk)
+        place = _unit(stage), chunk
         if place not in self._open:
             self._open[place] = self._before.get(place) or Chunk(self.context, chunk)
             self._open[place].refresh()
@@ -171,9 +172,16 @@ class Survey:
             self.context.folder.remove(f"{self.context.place(stage, chunk)}/{name}")
             del self._files[stage, chunk][name]
         self._counted.pop((stage, chunk), None)
+        for opened in (self._open, self._before):  # what they know is from before
+            opened.pop((_unit(stage), chunk), None)
 
     def _tallies(self, stage: str, chunk: str) -> set[str]:
         return {name for name in self._files.get((stage, chunk), ()) if name.startswith(TALLY)}
+
+
+def _unit(stage: str) -> str:
+    """Stages of one unit go through the same chunks; one that sees everything has its own."""
+    return "" if SPECS[stage].whole else SPECS[stage].unit
 
 
 def _leads_on(line: Tally) -> int:

@@ -41,8 +41,8 @@ class Problem:
 
 
 def verify_store(work: Folder) -> list[Problem]:
-    """Problems of a stage store (`work/<stage>/<fingerprint>/<chunk>/*.parquet`): torn parts, stray and set-aside
-    files, and normalised clips that are gone."""
+    """Problems of a stage store (`work/<stage>/<fingerprint>/<chunk>/*.parquet`): torn parts, stray and set-aside files,
+    and normalised clips that are gone."""
     problems = []
     for name, _ in work.walk():
         base = name.rsplit("/", 1)[-1]

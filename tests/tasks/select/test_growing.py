@@ -6,13 +6,14 @@ from pathlib import Path
 import pytest
 
 from flows.batches import run_batch
+from flows.chunk import Chunk
 from flows.context import Context
 from flows.legs import SPECS
 from flows.settings import load_settings
 from schemas import Reason
+from tasks.scan.listing import cut_listing
 from tasks.select.sidecar import NAMED_ORPHANS
 from tasks.select.stage import BY_TABLE
-from tasks.store.lock import build_lock
 
 
 class Bucket:
@@ -30,23 +31,62 @@ class Bucket:
         """Write the table, do scan and select as a build of its own would, and give each file's end by name."""
         self.table.write_text("video,caption\n" + "".join(f"{name},{text}\n" for name, text in rows.items()))
         given = {"source": str(self.raw), "captions": str(self.table), "out": str(self.out)}
-        self.build = Context(load_settings("local", list(sets), **given))
-        run_batch(self.build, "scan", list(self.build.listing))
-        with build_lock(str(self.out)):
-            SPECS["select"].whole(self.build.at_work("select"))
-        store = self.build.store("select")
-        return {f.name: store.reason_of(k) or "accepted" for k, f in self.build.listing.items() if k in store}
+        build = self.build = Context(load_settings("local", list(sets), **given))
+        cut_listing(build.list_source(), build.folder.below(build.place("scan")), build.settings.run.chunk)
+        for name in build.survey().chunks("scan"):
+            with build.lease("scan", name):
+                chunk = Chunk(build, name)
+                run_batch(chunk, "scan", chunk.pending("scan"))
+        with build.lease("select"):
+            SPECS["select"].whole(build.at_work("select"))
+        store = build.store("select")
+        return {f.name: store.rejected().get(f.key, "accepted") for f in self.listed() if f.key in store}
+
+    def listed(self):
+        return list(self.build.at_work("select").listed())
 
     def orphans(self) -> list[str]:
         """Details of the rows on record that are no file's."""
-        store = self.build.store("select")
-        keys = [k for k in store.rejected() if k not in self.build.listing]
+        store, files = self.build.store("select"), {f.key for f in self.listed()}
+        keys = [k for k in store.rejected() if k not in files]
         return sorted(row.detail for row in store.read(keys))
 
 
 @pytest.fixture
 def bucket(tmp_path):
     return Bucket(tmp_path)
+
+
+def chunks_of(bucket):
+    """What stands in each chunk of select: names of files, and captions without one."""
+    names = {f.key: f.name for f in bucket.listed()}
+    store = bucket.build.store("select")
+    rows = {name: [row for some in chunk.scan() for row in some] for name, chunk in store.chunks.items()}
+    return {name: {names.get(row.key, "caption") for row in some} for name, some in rows.items()}
+
+
+def test_files_are_cut_into_chunks_by_name_once_and_captions_without_a_video_come_last(bucket):
+    names = [f"{n}.mp4" for n in range(5)]
+    bucket.put(*names)
+    table = {name: f"Caption {name}." for name in [*names, "gone.mp4"]}
+    bucket.select(table, "run.chunk=2")
+    first = {"00000": {"0.mp4", "1.mp4"}, "00001": {"2.mp4", "3.mp4"}, "00002": {"4.mp4", "caption"}}
+    assert chunks_of(bucket) == first
+    bucket.put("00.mp4", "z.mp4")
+    parts = {name: chunk.folder.names() for name, chunk in bucket.build.store("select").chunks.items()}
+    bucket.select(table | {"00.mp4": "More.", "z.mp4": "Last."}, "run.chunk=2")
+    assert chunks_of(bucket) == {**first, "00002": {"4.mp4"}, "00003": {"00.mp4", "z.mp4"}, "00004": {"caption"}}
+    after = {name: chunk.folder.names() for name, chunk in bucket.build.store("select").chunks.items()}
+    assert {name: after[name] for name in ("00000", "00001")} == {name: parts[name] for name in ("00000", "00001")}
+
+
+def test_another_table_changes_the_chunks_of_no_file_that_it_does_not_concern(bucket):
+    names = [f"{n}.mp4" for n in range(4)]
+    bucket.put(*names)
+    table = {name: f"Caption {name}." for name in names[1:]}
+    bucket.select(table, "run.chunk=2")
+    assert bucket.select(table | {"0.mp4": "It has one now."}, "run.chunk=2") == dict.fromkeys(names, "accepted")
+    assert chunks_of(bucket) == {"00000": {"1.mp4"}, "00001": {"2.mp4", "3.mp4"}, "00002": {"0.mp4"}}
 
 
 @pytest.mark.parametrize(

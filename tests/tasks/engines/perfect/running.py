@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.batches import run_batch
+from flows.chunk import Chunk
 from flows.cli.world import outcomes, reached
 from flows.context import Context
 from flows.legs import SPECS
@@ -20,7 +21,7 @@ from flows.settings import BuildSettings
 from schemas import Captioned, Curated, Tracked, Verified
 from tasks.media.clips import decode_mask
 from tasks.outcome import Case
-from tasks.store.lock import build_lock
+from tasks.scan.listing import cut_listing
 from tasks.world import load_truth
 from tasks.world.score.davis import region_iou
 from tasks.world.score.score import SAME, Score, score
@@ -64,11 +65,11 @@ class World:
     def begin(self) -> None:
         """Everything up to `caption`, with the embedded language model, whose F1 on `plain` is 1."""
         build = Given(self.settings)
+        cut_listing(build.list_source(), build.folder.below(build.place("scan")), self.settings.run.chunk)
         self.run(build, "scan")
-        with build_lock(self.settings.out):
-            SPECS["select"].whole(build.at_work("select"))
+        self.whole(build, "select")
         self.run(build, "ingest")
-        SPECS["dedupe"].whole(build.at_work("dedupe"))
+        self.whole(build, "dedupe")
         self.run(build, "caption")
         self.oracle.learn(build)
 
@@ -90,15 +91,23 @@ class World:
             self.run(build, stage)
         return build
 
+    def whole(self, build: Context, stage: str) -> None:
+        run = SPECS[stage].whole
+        assert run is not None
+        with build.lease(stage):
+            run(build.at_work(stage))
+
     def run(self, build: Context, stage: str) -> None:
         """One stage over all that has arrived, in batches side by side. Asserts that nothing is lost or left."""
-        keys = build.arrived(stage)
-        batches = [keys[i : i + BATCH] for i in range(0, len(keys), BATCH)]
-        with ThreadPoolExecutor(self.workers) as pool:
-            for _ in pool.map(partial(run_batch, build, stage), batches):
-                pass
-        tally = build.tally(stage, keys)
-        assert tally.pending == 0 and "poison" not in tally.rejected, tally
+        for name in build.survey().chunks(stage):
+            chunk = Chunk(build, name)
+            keys = chunk.arrived(stage)
+            batches = [keys[i : i + BATCH] for i in range(0, len(keys), BATCH)]
+            with build.lease(stage, name), ThreadPoolExecutor(self.workers) as pool:
+                for _ in pool.map(partial(run_batch, chunk, stage), batches):
+                    pass
+            tally = chunk.tally(stage)
+            assert tally.pending == 0 and "poison" not in tally.rejected, tally
 
     def score(self, build: Context) -> Score:
         return score(reached(build), self.truths, outcomes(build))

@@ -8,8 +8,9 @@ import pytest
 from schemas import Captioned, Reason, Repairs, Row, Status
 from tasks.caption.remarks import remarks
 from tasks.caption.stage import CaptionSettings, caption
+from tasks.store.chunks import StageView
 from tasks.store.folder import Folder
-from tasks.store.rows import StageStore
+from tasks.store.lease import lease
 from tests.tasks.caption.captioning import make_case
 from tests.tasks.engines.served.weak_model import CLIPS, Clip, WeakModel
 
@@ -30,15 +31,20 @@ def test_every_kind_of_clip_passes_where_the_content_is_right(serve, engine, tmp
         assert all(a.source_sentence in clip.caption for a in got.interactions)
         assert row.usage.repaired == Repairs(**clip.repaired), name
         assert row.usage.requests == 5  # one more than the turns: the description that was the prompt's example
-    store = StageStore(Folder(str(tmp_path / "work")), "caption", "abc123", Captioned)
-    store.write(list(rows.values()))
-    told = store.totals().usage.line()
+    store = StageView(Folder(str(tmp_path / "work")), "caption/abc123", Captioned)
+    put(store, list(rows.values()))
+    told = store.totals(store.keys()).usage.line()
     assert told.endswith("; repaired: 5 unused entities, 1 double, 1 wording, 1 nearest sentence")
     assert remarks(store) == []  # six ratings are too few
     more = {f"{n}": replace(CLIPS["a triplet twice"], caption=f"{clip_text(n)}") for n in range(3)}
     again = run(serve, engine, more)
-    store.write([row.model_copy(update={"key": f"{n + 50:016x}"}) for n, row in enumerate(again.values())])
+    put(store, [row.model_copy(update={"key": f"{n + 50:016x}"}) for n, row in enumerate(again.values())])
     assert remarks(store) == ["all 9 ratings are contact 4, dynamism 4, confidence 1: this model does not rate"]
+
+
+def put(store: StageView[Captioned], rows: list[Row[Captioned]]) -> None:
+    with lease(store.work, store.place):
+        store.append(rows, 2000)
 
 
 def clip_text(n: int) -> str:
