@@ -7,6 +7,7 @@ tasks/store/trying.py says. What the kinds do differently is in this file and in
 import errno
 import io
 from collections.abc import Iterator
+from datetime import datetime
 from typing import IO, Any, cast
 
 from tasks.store.trying import BrokenOffError, ChangedError, forbidden_without_a_word, passes, told, tried
@@ -41,6 +42,10 @@ _VERSION_FIELDS = (
 """Where fsspec file systems put what changes with a file's content, best first."""
 
 
+_COMPARED = frozenset({"s3", "gs", "az", "http", "memory"})
+"""Kinds whose listing and whose look at one file tell the same version."""
+
+
 def kind_of(protocol: str) -> str:
     """The kind of a protocol: file, memory, s3, gs, az, http, or its own name."""
     return _KINDS.get(protocol, protocol)
@@ -48,7 +53,8 @@ def kind_of(protocol: str) -> str:
 
 def version_of(info: dict[str, Any]) -> str:
     """What changes with a file's content, as its store tells it; empty where it tells nothing."""
-    return next((str(info[field]) for field in _VERSION_FIELDS if info.get(field)), "").strip('"')
+    told = next((info[field] for field in _VERSION_FIELDS if info.get(field)), "")
+    return str(told.timestamp() if isinstance(told, datetime) else told).strip('"')
 
 
 class Remote:
@@ -98,9 +104,11 @@ class Remote:
         Many servers of the web know no ranges: read whole, a file comes in one answer.
         """
         opened = self.ask("open", path, "rb", block_size=0 if whole and self.kind == "http" else BLOCK)
-        if version and (now := version_of(getattr(opened, "details", None) or self.info(path))) and now != version:
-            opened.close()
-            raise ChangedError(self.shown(path))
+        if version and self.kind in _COMPARED:
+            now = version_of(getattr(opened, "details", None) or self.info(path))
+            if now and now != version:
+                opened.close()
+                raise ChangedError(self.shown(path))
         return cast(IO[bytes], io.BufferedReader(_Stream(self, path, opened), 1 << 16))
 
     def put(self, source: str, path: str) -> None:
@@ -124,7 +132,7 @@ class Remote:
                     raise ChangedError(self.shown(path))
                 yield piece
         # S3 is asked for that version in each request; the others may have changed on the way.
-        late = version and self.kind != "s3" and version_of(self.info(path)) != version
+        late = version and self.kind in _COMPARED - {"s3"} and version_of(self.info(path)) != version
         if late or (size is not None and got != size):
             raise ChangedError(self.shown(path))
 
