@@ -22,6 +22,7 @@ from tasks.scan.endings import OTHERS, VIDEOS
 from tasks.store.listing import sorted_names, walk_remote
 from tasks.store.places import file_system, local_path, local_uri, printable, without_credentials
 from tasks.store.remote import Remote, version_of
+from tasks.store.spool import Spool
 
 
 class ScanSettings(Settings):
@@ -77,6 +78,11 @@ class Found:
     def key(self) -> str:
         """First 16 hex digits of sha256 over `uri|size|version`: another version of a file is another key."""
         return hashlib.sha256(f"{self.uri}|{self.size_bytes}|{self.version}".encode()).hexdigest()[:16]
+
+
+def spool_of(settings: ScanSettings) -> Spool:
+    """Where files of buckets wait between hashing and decoding."""
+    return Spool(settings.spool_folder, settings.spool_mb << 20)
 
 
 def list_files(source_uri: str, settings: ScanSettings) -> Iterator[Found]:
@@ -216,7 +222,7 @@ def _videos(
         if known is None or page or any(part.startswith(".") for part in name.split("/")):
             continue
         if info.get("size") is None:
-            info = remote.info(str(info.get("name") or f"{root}/{name}"))
+            info = remote.info(str(info.get("address", f"{root}/{name}")))
         yield _remote(f"{shown}/{name}", name, info, known)
 
 

@@ -14,11 +14,11 @@ from schemas import Reason, Row, SourceFile
 from tasks.errors import Reject
 from tasks.outcome import settle
 from tasks.scan.endings import HEAD, starts_like_a_video
-from tasks.scan.listing import Found, ScanSettings, list_files
+from tasks.scan.listing import Found, ScanSettings, list_files, spool_of
 from tasks.spec import StageSpec
 from tasks.store.places import file_system, local_path
 from tasks.store.remote import Remote
-from tasks.store.spool import Spool, fetch
+from tasks.store.spool import fetch
 from tasks.store.trying import ChangedError
 
 __all__ = ["SPEC", "Found", "ScanSettings", "hash_files", "list_files"]
@@ -71,7 +71,7 @@ def _hash_local(file: Found, path: Path) -> tuple[str, int]:
 
 def _hash_remote(file: Found, settings: ScanSettings) -> tuple[str, int]:
     fs, path = file_system(file.uri, settings.storage_options)
-    remote, spool = Remote(fs), Spool(settings.spool_folder, settings.spool_mb << 20)
+    remote, spool = Remote(fs), spool_of(settings)
     sized = file.size_bytes or None  # a web server may not tell
     with spool.place(file.size_bytes) as place:
         found = fetch(remote, path, place if sized else None, sized, file.version, lambda head: _look(file, head))

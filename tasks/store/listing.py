@@ -18,7 +18,7 @@ PAGE = 1000
 """Objects asked for at once; S3 gives no more."""
 
 Info = dict[str, Any]
-"""What a file system says of a file: its `size`, and what `version_of` looks for."""
+"""What a file system says of a file: its `size`, what `version_of` looks for, and on the web its `address`."""
 
 
 def sorted_names(folder: str) -> list[str]:
@@ -142,4 +142,4 @@ def _web(remote: Remote, path: str) -> Iterator[tuple[str, Info]]:
     for address, info in sorted(remote.ask("find", path, detail=True).items()):
         name = address.partition("?")[0].removeprefix(stem)
         if address.startswith(stem) and name and not name.endswith("/"):
-            yield name, {**info, "name": address}
+            yield name, {**info, "address": address}
