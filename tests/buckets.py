@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -70,13 +71,14 @@ class Fault:
 
 class Proxy:
     """Passes requests on to a server, and does to them what its `faults` say. `seen` are all, as `GET /bucket/key`,
-    `signed` how."""
+    `signed` how, `answered` those that came through whole."""
 
     def __init__(self, target: str) -> None:
         self.target = target.removeprefix("http://")
         self.faults: list[Fault] = []
         self.seen: list[str] = []
         self.signed: list[str] = []
+        self.answered = Counter[str]()
         self.lock = threading.Lock()
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"proxy": self}))
         self.server.daemon_threads = True
@@ -134,6 +136,7 @@ class _Handler(BaseHTTPRequestHandler):
             if fault and fault.do:
                 fault.do()
             self._forward(body, kind)
+            self.proxy.answered[f"{self.command} {unquote(self.path)}"] += kind not in ("cut", "short")
 
     do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = _pass  # noqa: N815
 

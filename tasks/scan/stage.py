@@ -111,7 +111,7 @@ SPEC = StageSpec(
     own_keys=True,
     rejects={
         Reason.EMPTY_FILE: "the file holds no bytes",
-        Reason.UNREADABLE: "no permission, or it vanished while it was read",
+        Reason.UNREADABLE: "no permission, or it changed or vanished since it was listed",
         Reason.UNKNOWN_ENDING: "its ending is not a video's, and neither are its first bytes",
     },
 )
