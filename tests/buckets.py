@@ -60,7 +60,7 @@ def moto_server(folder: Path) -> Iterator[str]:
 class Fault:
     """What happens to requests of a method whose path holds `key`, `times` times after the first `after` of them."""
 
-    kind: Literal["slow_down", "error_500", "cut", "reset", "silence", "expired", "denied", "short", "other"]
+    kind: Literal["slow_down", "error_500", "cut", "reset", "silence", "expired", "denied", "short", "unheard", "other"]
     method: str = "GET"
     key: str = ""
     times: int = 1
@@ -152,6 +152,9 @@ class _Handler(BaseHTTPRequestHandler):
         if kind == "short":  # whole by its own account, and less than there is
             data = data[: len(data) // 2]
             headers["Content-Length"] = str(len(data))
+        if kind == "unheard":  # it is done, and nobody learns of it
+            self.close_connection = True
+            return
         self._answer(answer.status, headers, data[: len(data) // 2] if kind == "cut" else data)
         if kind == "cut":
             self.close_connection = True

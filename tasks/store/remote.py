@@ -166,14 +166,14 @@ class _Stream(io.RawIOBase):
             except Exception as error:  # of the library, as in `tried`
                 raise (BrokenOffError(shown) if passes(error) else told(shown, error)) from error
         else:
-            data = tried(shown, lambda: self._piece(len(buffer)), self._remote.renew)
+            data = tried(shown, lambda: self._piece(len(buffer), shown), self._remote.renew)
         buffer[: len(data)] = data
         return len(data)
 
-    def _piece(self, size: int) -> bytes:
+    def _piece(self, size: int, shown: str) -> bytes:
         data: bytes = self._opened.read(size)
         if not data and self._size is not None and self._opened.tell() < self._size:
-            raise BrokenOffError(f"it ends after {self._opened.tell()} of {self._size} bytes")
+            raise BrokenOffError(shown, f"it ends after {self._opened.tell()} of {self._size} bytes")
         return data
 
     def close(self) -> None:

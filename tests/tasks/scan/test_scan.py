@@ -109,6 +109,29 @@ def test_another_version_of_a_file_has_another_key(tmp_path):
     assert next(list_files(str(tmp_path), SETTINGS)).key != before
 
 
+def test_a_file_that_changed_since_it_was_listed_has_no_digest_on_record(tmp_path):
+    path = put(tmp_path / "a.mp4", b"first")
+    (file,) = list_files(str(tmp_path), SETTINGS)
+    put(path, b"other")
+    os.utime(path, ns=(0, 12_345))
+    (row,) = hash_files([file], SETTINGS)
+    assert row.reason is Reason.UNREADABLE and "changed" in row.detail
+    assert [r.reason for r in hash_files(list(list_files(str(tmp_path), SETTINGS)), SETTINGS)] == [None]
+
+
+def test_a_tree_is_listed_in_the_order_of_whole_names_also_through_links(tmp_path):
+    for name in ("a.b/x.mp4", "a/y.mp4", "a/b/z.mp4", "a-b.mp4", "b.mp4", "ab/é.mp4", "Z.mp4"):
+        put(tmp_path / "raw" / name)
+    put(tmp_path / "elsewhere/deep/far.mp4")
+    (tmp_path / "elsewhere/deep/back").symlink_to(tmp_path / "raw")
+    (tmp_path / "raw/aa").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "raw/zz").symlink_to(tmp_path / "elsewhere/deep")
+    (tmp_path / "raw/A").symlink_to("a")
+    found = names(tmp_path / "raw")
+    assert found == sorted(found)
+    assert found == ["Z.mp4", "a-b.mp4", "a.b/x.mp4", "a/b/z.mp4", "a/y.mp4", "aa/deep/far.mp4", "ab/é.mp4", "b.mp4"]
+
+
 def test_names_that_are_no_text_or_look_like_something_else_are_read_all_the_same(tmp_path):
     strange = [
         b"caf\xe9.mp4",

@@ -172,6 +172,14 @@ def test_an_upload_that_breaks_off_leaves_what_was_there(bucket, folder):
     assert not [name for name, _ in folder.walk() if TEMPORARY in name]
 
 
+def test_an_upload_whose_end_was_answered_into_the_void_is_made_again(bucket, folder, monkeypatch):
+    monkeypatch.setattr("s3fs.S3FileSystem.read_timeout", 1)
+    data = os.urandom(17 * MB)
+    bucket.proxy.faults = [Fault("unheard", "POST", "uploadId")]
+    folder.write("x", data)
+    assert folder.read("x") == data and not bucket.proxy.faults[0].times
+
+
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 def test_expired_credentials_stop_the_run(bucket, folder, method):
     bucket.put("out/x", os.urandom(9 * MB))
