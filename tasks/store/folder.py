@@ -88,9 +88,8 @@ class Folder:
             yield from ((below, int(info["size"] or 0)) for below, info in walk_remote(self.remote, path))
 
     def read(self, name: str) -> bytes:
-        with self.open(name) as stream:
-            data: bytes = stream.read()
-        return data
+        path = self.path(name)
+        return Path(path).read_bytes() if self.local else self.remote.read(path)
 
     def open(self, name: str) -> IO[bytes]:
         return Path(self.path(name)).open("rb") if self.local else self.remote.open(self.path(name))
