@@ -7,10 +7,6 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from httpx import HTTPError
-from prefect.client.orchestration import get_client
-from prefect.exceptions import ObjectNotFound, PrefectException
-
 from flows.settings import BuildSettings
 from tasks.errors import UserError
 from tasks.store.places import grant
@@ -33,6 +29,11 @@ def grant_credentials(settings: BuildSettings) -> None:
 
 
 def _options(block: str) -> Options:
+    # Here, since most builds name no block, and looking at one needs no Prefect.
+    from httpx import HTTPError
+    from prefect.client.orchestration import get_client
+    from prefect.exceptions import ObjectNotFound, PrefectException
+
     kind, _, name = block.partition("/")
     if kind not in _KINDS:
         raise UserError(f"scan.credentials_block: {kind!r} is none of {', '.join(_KINDS)}")

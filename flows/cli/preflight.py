@@ -1,6 +1,7 @@
 """What can go wrong before the first clip, found before Prefect starts."""
 
 from flows.context import Context
+from flows.grants import grant_credentials
 from flows.legs import SPECS
 from flows.settings import BuildSettings
 from tasks.errors import UserError
@@ -11,6 +12,7 @@ from tasks.store.lock import build_lock
 
 def preflight(settings: BuildSettings) -> None:
     """Check source, captions, engines, the out folder and its lock. UserError for the first that is wrong."""
+    grant_credentials(settings)
     context = Context(settings)
     if not context.listing:
         some = ", ".join(settings.scan.extensions[:8])
