@@ -12,7 +12,7 @@ import tempfile
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -23,7 +23,10 @@ from tasks.store.remote import Remote
 PART = ".part-"
 
 STALE_S = 24 * 3600.0
-"""What nobody has come for in this time makes room for others: its build has ended, or has no use for it."""
+"""What nobody has come for in this time makes room for others: its build has ended."""
+
+PASSED_OVER_S = 600.0
+"""What was kept so long before a file that has been taken since makes room too: select has probably rejected it."""
 
 counted = Counter[str]()
 """Of this process: files `kept`, `taken` from the spool, and `fetched_again` for they were not there (any more)."""
@@ -61,6 +64,7 @@ class Spool:
     def __init__(self, folder: str | None, limit: int) -> None:
         self.folder = Path(folder or Path(tempfile.gettempdir()) / f"matrix-11k-{os.getuid()}")
         self.limit = limit
+        self._passed = self.folder / ".taken"
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             if self.folder.stat().st_uid != os.getuid():
@@ -77,7 +81,7 @@ class Spool:
         with self._alone():
             used = self._tidied()
             if used + size > self.limit and not whatever:
-                used = self._tidied(time.time() - STALE_S)
+                used = self._tidied(self._useless())
             if used + size <= self.limit or whatever:
                 place = Place(self.folder / f"{PART}{uuid.uuid4().hex}", size)
         try:
@@ -112,13 +116,10 @@ class Spool:
                 raise
             path.unlink(missing_ok=True)
             counted["taken"] += 1
+            self._passed.touch(0o600)
+            os.utime(self._passed, (kept := os.fstat(handle).st_mtime, kept))
         finally:
             os.close(handle)
-
-    def drop(self, digests: Sequence[str]) -> None:
-        """Let go of files that nobody will come for."""
-        for digest in digests:
-            (self.folder / digest).unlink(missing_ok=True)
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -126,13 +127,19 @@ class Spool:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
+    def _useless(self) -> float:
+        """Files that were kept before this time make room."""
+        taken = self._passed.stat().st_mtime if self._passed.exists() else 0.0
+        return max(time.time() - STALE_S, taken - PASSED_OVER_S)
+
     def _tidied(self, older_than: float = 0.0) -> int:
         """Bytes that are spoken for, after what has no writer, or was kept before that time, is taken away."""
         used = 0
         for entry in os.scandir(self.folder):
             with suppress(FileNotFoundError):  # taken meanwhile
                 part, facts = entry.name.startswith(PART), entry.stat()
-                # Whoever tidies holds the lock of `.lock`, so that stays as well.
+                if entry.name in (".lock", ".taken"):
+                    continue
                 if not (part or facts.st_mtime < older_than) or not _let_go(entry.path):
                     used += facts.st_size
         return used

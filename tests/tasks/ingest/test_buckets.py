@@ -53,7 +53,7 @@ def cut(source, tmp_path, settings):
 
 
 def spooled(tmp_path):
-    return [p.name for p in (tmp_path / "spool").iterdir() if p.name != ".lock"]
+    return [p.name for p in (tmp_path / "spool").iterdir() if p.name not in (".lock", ".taken")]
 
 
 def test_what_scan_fetched_is_not_fetched_again_and_leaves_nothing(bucket, source, settings, tmp_path):

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import fsspec
 import pytest
@@ -21,7 +22,7 @@ def spool(tmp_path):
 
 
 def held(spool: Spool) -> dict[str, int]:
-    return {p.name: p.stat().st_size for p in spool.folder.iterdir() if p.name != ".lock"}
+    return {p.name: p.stat().st_size for p in spool.folder.iterdir() if p.name not in (".lock", ".taken")}
 
 
 def put(spool: Spool, data: bytes) -> str | None:
@@ -109,10 +110,16 @@ def test_what_nobody_came_for_makes_room_when_it_is_old_and_not_while_it_is_used
     assert put(spool, b"w" * 700) is None, "what is fresh stays"
 
 
-def test_dropped_files_are_gone(spool):
-    digest = put(spool, b"one")
-    spool.drop([digest, "0" * 64])
-    assert held(spool) == {}
+def test_what_was_passed_over_makes_room(spool):
+    over, fresh, taken = (put(spool, data * 300) for data in (b"x", b"y", b"z"))
+    now = time.time()
+    for digest, age in ((over, 2000), (fresh, 1200), (taken, 1000)):
+        os.utime(spool.folder / digest, (now - age, now - age))
+    assert put(spool, b"w" * 300) is None
+    with spool.take(taken):
+        pass
+    assert put(spool, b"w" * 600) is not None
+    assert set(held(spool)) == {fresh, hashlib.sha256(b"w" * 600).hexdigest()}
 
 
 def test_a_folder_that_cannot_be_used_is_the_users_to_change(tmp_path):
