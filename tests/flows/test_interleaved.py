@@ -1,4 +1,4 @@
-"""Several processes at one build, in any order: no row is lost, doubled or different, and the shards are the same bytes.
+"""Several processes at one build, in any order: no row is lost, doubled or different, the shards are the same bytes.
 
 Each actor opens everything anew for every piece of work, as a process of its own would, and holds what it works on by
 lease. A schedule picks who goes on next, batch by batch; some pieces are cut off in the middle, as by a kill.
@@ -20,7 +20,7 @@ from flows.chunk import Chunk
 from flows.context import Context
 from flows.legs import RECORDED, SPECS
 from flows.settings import BuildSettings, RunSettings
-from tasks.scan.listing import cut_listing
+from tasks.scan.cutting import cut_listing
 from tests.flows.building import dataset_files
 
 CLIPS = 7
