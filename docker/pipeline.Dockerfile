@@ -40,12 +40,14 @@ COPY --from=cpu-build /opt/venv /opt/venv
 COPY --from=cpu-build /app /app
 USER 10001:10001
 # A worker's own answer whether it still asks the server for work; compose.yaml has the checks of the other services.
-HEALTHCHECK --interval=30s --timeout=10s --start-period=60s --retries=3 CMD ["python", "docker/health.py", "http://127.0.0.1:8080/health"]
+HEALTHCHECK --interval=30s --timeout=10s --start-period=60s \
+    CMD ["python", "docker/health.py", "http://127.0.0.1:8080/health"]
 CMD ["matrix_data", "--help"]
 
 FROM gpu-system AS gpu
 COPY --from=gpu-build /opt/venv /opt/venv
 COPY --from=gpu-build /app /app
 USER 10001:10001
-HEALTHCHECK --interval=30s --timeout=10s --start-period=60s --retries=3 CMD ["python", "docker/health.py", "http://127.0.0.1:8080/health"]
+HEALTHCHECK --interval=30s --timeout=10s --start-period=60s \
+    CMD ["python", "docker/health.py", "http://127.0.0.1:8080/health"]
 CMD ["matrix_data", "--help"]

@@ -1,6 +1,6 @@
 # The trainer's image.
 #     docker build -f docker/train.Dockerfile -t matrix-11k:0.1.0-train .
-# The base, and a package index of your own: as in pipeline.Dockerfile. torch's wheels bring CUDA; the driver is the host's.
+# Base and package index: as in pipeline.Dockerfile. torch's wheels bring CUDA, the driver is the host's.
 ARG BASE=nvidia/cuda:13.2.1-base-ubuntu24.04
 
 FROM ${BASE} AS system
@@ -23,5 +23,6 @@ FROM system AS train
 COPY --from=build /opt/venv /opt/venv
 COPY --from=build /app /app
 USER 10001:10001
-HEALTHCHECK --interval=30s --timeout=10s --start-period=60s --retries=3 CMD ["python", "docker/health.py", "http://127.0.0.1:8080/health"]
+HEALTHCHECK --interval=30s --timeout=10s --start-period=60s \
+    CMD ["python", "docker/health.py", "http://127.0.0.1:8080/health"]
 CMD ["matrix_train", "--help"]
