@@ -12,10 +12,10 @@ VARIABLE = re.compile(r"\$\{(\w+)(?::([-?])([^}]*))?\}")
 
 
 def settings() -> dict[str, str]:
-    """Every variable of .env.example with the value it has there, commented out or not."""
+    """Every variable of .env.example with the value it has there, commented out or not; compose's own left out."""
     lines = (FOLDER / ".env.example").read_text().splitlines()
     found = (re.fullmatch(r"#?([A-Z0-9_]+)=(.*)", line) for line in lines)
-    return {match[1]: match[2] for match in found if match}
+    return {match[1]: match[2] for match in found if match and not match[1].startswith("COMPOSE_")}
 
 
 def load(**values: str) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Builds the images and runs commands in them where no image registry is reached: buildah over a Debian by debootstrap.
 
-    python -m tests.docker.images build/images            # needs root, buildah, debootstrap; 12 GB of disk on the way
+    python -m tests.docker.images build/images            # needs root, buildah, debootstrap; 35 GB of disk on the way
 
 What a registry would give is made here, what a container runtime would do is done by `unshare` and `chroot`: another
 user without any power, a root file system that nobody can write to, a network of its own that leads nowhere.
@@ -19,6 +19,7 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 USER = 10001
 CERTIFICATES = Path("/etc/ssl/certs")
+SYSTEM_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 
 ENTER = """
 set -eu
@@ -28,7 +29,9 @@ mount --rbind /dev "$ROOT/dev"
 mount -t proc proc "$ROOT/proc"
 mount -t tmpfs -o mode=1777 tmpfs "$ROOT/tmp"
 mount --bind "$DATA" "$ROOT/data"
+mount --bind "$HOSTS" "$ROOT/etc/hosts"
 mount -o remount,bind,ro "$ROOT"
+hostname "$NAME"
 ip link set lo up
 exec chroot --userspec="$OWNER" "$ROOT" "$@"
 """
@@ -42,20 +45,31 @@ class Image:
     rootfs: Path
     config: dict[str, Any]
 
-    def run(self, *command: str, data: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-        """`docker run --read-only --network none --tmpfs /tmp -v DATA:/data IMAGE COMMAND`: rc, stdout and stderr."""
-        values = [*self.config["Env"], *(f"{name}={value}" for name, value in environment.items())]
+    def start(
+        self, *command: str, data: Path, network: str | None = None, name: str = "box", **environment: str
+    ) -> subprocess.Popen[str]:
+        """`docker run --read-only --tmpfs /tmp -v DATA:/data IMAGE COMMAND`, in a named network or in none."""
+        values = [*self.config["Env"], *(f"{key}={value}" for key, value in environment.items())]
         inside = ["env", "-i", f"--chdir={self.config['WorkingDir']}", *values, *command]
-        script = ["bash", "-c", ENTER, "enter", *inside]
-        return subprocess.run(
-            ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", *script],
-            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "ROOT": str(self.rootfs), "DATA": str(data)}
+        spaces = ["unshare", "--mount", "--uts"]
+        spaces = [*spaces, "--net"] if network is None else ["ip", "netns", "exec", network, *spaces]
+        hosts = f"/etc/netns/{network}/hosts" if network else "/etc/hosts"
+        return subprocess.Popen(
+            [*spaces, "bash", "-c", ENTER, "enter", *inside],
+            env={"PATH": SYSTEM_PATH, "ROOT": str(self.rootfs), "DATA": str(data), "HOSTS": hosts, "NAME": name}
             | {"OWNER": self.config["User"]},
-            capture_output=True,
-            text=True,
             stdin=subprocess.DEVNULL,
-            timeout=900,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
         )
+
+    def run(self, *command: str, data: Path, network: str | None = None, name: str = "box", **environment: str) -> str:
+        """The same, to its end: what it printed. AssertionError with that if it fails."""
+        process = self.start(*command, data=data, network=network, name=name, **environment)
+        printed, _ = process.communicate(timeout=900)
+        assert process.returncode == 0, f"{command} ended with {process.returncode}:\n{printed}"
+        return printed
 
 
 class Builder:
@@ -72,7 +86,7 @@ class Builder:
         done = subprocess.run(
             command,
             cwd=ROOT,
-            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "BUILDAH_ISOLATION": "chroot", "TMPDIR": str(self.folder)},
+            env={"PATH": SYSTEM_PATH, "BUILDAH_ISOLATION": "chroot", "TMPDIR": str(self.folder)},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
