@@ -16,7 +16,7 @@ RUN --mount=type=bind,source=docker/install.sh,target=/mnt/install.sh \
     bash /mnt/install.sh ${CPU_EXTRAS}
 COPY . .
 RUN uv pip install --no-cache --offline --python /opt/venv/bin/python --no-build-isolation --no-deps -e . \
- && python -m compileall -q .
+ && python -m compileall -q . && rm -f /tmp/*.lock
 USER 10001:10001
 # A worker's own answer whether it still asks the server for work; compose.yaml has the checks of the other services.
 HEALTHCHECK --interval=30s --timeout=10s --start-period=60s \
@@ -34,7 +34,7 @@ RUN --mount=type=bind,source=docker/install.sh,target=/mnt/install.sh \
     FIRST="torch torchvision" bash /mnt/install.sh ${GPU_EXTRAS}
 COPY . .
 RUN uv pip install --no-cache --offline --python /opt/venv/bin/python --no-build-isolation --no-deps -e . \
- && python -m compileall -q .
+ && python -m compileall -q . && rm -f /tmp/*.lock
 USER 10001:10001
 HEALTHCHECK --interval=30s --timeout=10s --start-period=60s \
     CMD ["python", "docker/health.py", "http://127.0.0.1:8080/health"]

@@ -84,7 +84,7 @@ def test_nothing_can_be_written_but_data_and_tmp(cpu, data):
 
 
 def test_nothing_of_the_build_stays(builder, cpu):
-    for left in ("etc/pip.conf", "etc/uv", "root/.cache", "root/.config", "mnt/install.sh"):
+    for left in ("etc/pip.conf", "etc/uv/uv.toml", "root/.cache", "root/.config", "mnt/install.sh"):
         assert not (cpu.rootfs / left).exists()
     assert list((cpu.rootfs / "var/lib/apt/lists").glob("*_Packages")) == []
     assert list((cpu.rootfs / "tmp").iterdir()) == []
