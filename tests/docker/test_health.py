@@ -21,7 +21,7 @@ def healthy(what: str, **environment: str) -> bool:
 
 
 class Answer(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:  # noqa: N802  # the base class's name
+    def do_GET(self) -> None:
         self.send_response(200 if self.path == "/well" else 503)
         self.end_headers()
 
