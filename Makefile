@@ -4,10 +4,10 @@ BIN := .venv/bin
 OUT ?= build/demo
 .DEFAULT_GOAL := help
 
-.PHONY: help install demo test check bench clean
+.PHONY: help install demo test test-production check bench clean
 
 help:  ## show the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
 
 install: $(BIN)/.installed  ## make .venv with the pinned set (safe to repeat)
 
@@ -33,6 +33,9 @@ check: install  ## ruff and mypy strict
 
 bench: install  ## the quick benchmarks of the pipeline; docs/log.md has the commands of all
 	for b in ingest shards orchestration; do $(BIN)/python -m benchmarks.$$b || exit 1; done
+
+test-production: install  ## what takes longer or needs more of the machine: images, servers, many processes
+	$(BIN)/python -m pytest -m production -n 1
 
 clean:  ## remove what the targets above made
 	rm -rf .venv build
