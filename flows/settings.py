@@ -4,7 +4,7 @@ The flow's parameter is this model, so Prefect's run form shows it. Unknown keys
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, create_model, field_validator
 
@@ -40,6 +40,17 @@ class RunSettings(Settings):
     retries: int = Field(default=2, ge=0, description="Prefect retries of a batch that met an infrastructure failure")
     retry_delay_s: float = Field(default=5.0, ge=0, description="wait before such a retry, in seconds")
     give_up_after: int = Field(default=3, ge=1, description="batches lost to infrastructure in a row that end the run")
+    limits: dict[str, Annotated[int, Field(ge=1)]] = Field(
+        default={}, description="most batches of a stage at once over all builds of a Prefect server, by stage"
+    )
+
+    @field_validator("limits")
+    @classmethod
+    def _of_stages_with_batches(cls, limits: dict[str, int]) -> dict[str, int]:
+        batched = [spec.name for spec in STAGES if spec.batch]
+        if wrong := sorted(set(limits) - set(batched)):
+            raise ValueError(f"no stage {wrong[0]!r} with batches: there are {', '.join(batched)}")
+        return limits
 
 
 _of_stages: dict[str, Any] = {
