@@ -126,15 +126,3 @@ def test_a_retry_under_a_deployments_limit_keeps_its_slot_and_runs(client, split
         while active(client, name) and time.monotonic() < deadline:
             time.sleep(0.2)
         assert active(client, name) == 0
-
-
-STAYS = """
-import os, time
-from pathlib import Path
-from prefect import flow
-
-@flow
-def stays(folder: str):
-    Path(folder, "at-work").write_text(str(os.getpid()))
-    time.sleep(600)
-"""
