@@ -121,8 +121,43 @@ def test_a_retry_under_a_deployments_limit_keeps_its_slot_and_runs(client, split
                 slots.add(active(client, name))
             time.sleep(0.3)
         assert [name for name, _ in states][-1] == "Completed", states
-        assert "AwaitingRetry" in [name for name, _ in states] and slots == {1}, "3.8 gave the slot away, then crashed"
+        assert "AwaitingRetry" in [name for name, _ in states] and slots == {1}, "the slot is kept meanwhile"
         deadline = time.monotonic() + 10
         while active(client, name) and time.monotonic() < deadline:
             time.sleep(0.2)
         assert active(client, name) == 0
+
+
+LIMITED = """
+import time
+from pathlib import Path
+from prefect import flow
+from prefect.concurrency import _leases
+
+_leases._RENEWAL_FRACTION, _leases._RENEWAL_RETRY_BASE_DELAY = 0.003, 0.1
+
+@flow
+def limited(folder: str):
+    Path(folder, "at-work").touch()
+    for _ in range(100):
+        time.sleep(0.5)
+"""
+
+
+def test_a_run_under_a_deployments_limit_does_not_outlive_its_lease(client, split, leases, tmp_path):
+    """Prefect gives no way to say otherwise, so such a deployment wants leases that outlive the server's process."""
+    (tmp_path / "limited.py").write_text(LIMITED)
+    pool = f"limited-{uuid.uuid4().hex[:6]}"
+    with process_worker(split, tmp_path, pool):
+        given = flow.from_source(source=str(tmp_path), entrypoint="limited.py:limited")
+        given.deploy("l", work_pool_name=pool, concurrency_limit=1, print_next_steps=False)
+        run = run_deployment("limited/l", parameters={"folder": str(tmp_path)}, timeout=0)
+        deadline = time.monotonic() + 120
+        while not (tmp_path / "at-work").exists() and time.monotonic() < deadline:
+            time.sleep(0.2)
+        ((lease, _),) = leases.zrange(LEASES, 0, -1, withscores=True)
+        leases.delete(f"prefect:concurrency:lease:{lease.decode()}")
+        leases.zrem(LEASES, lease)
+        while not (state := client.read_flow_run(run.id).state).is_final() and time.monotonic() < deadline:
+            time.sleep(0.3)
+    assert state.name == "Crashed", state
