@@ -26,8 +26,8 @@ demo: install  ## render a raw bucket, build the dataset, score it, write the re
 test: install  ## the whole suite
 	$(BIN)/python -m pytest -n 2
 
-test-production: install  ## what needs PostgreSQL, Redis and the rest of a production set-up
-	$(BIN)/python -m pytest tests/production -m production
+test-production: install  ## what takes longer or needs more of the machine: PostgreSQL, Redis, Ray, images
+	$(BIN)/python -m pytest -m production -n 1
 
 check: install  ## ruff and mypy strict
 	$(BIN)/ruff check .
@@ -36,9 +36,6 @@ check: install  ## ruff and mypy strict
 
 bench: install  ## the quick benchmarks of the pipeline; docs/log.md has the commands of all
 	for b in ingest shards orchestration; do $(BIN)/python -m benchmarks.$$b || exit 1; done
-
-test-production: install  ## what takes longer or needs more of the machine: images, servers, many processes
-	$(BIN)/python -m pytest -m production -n 1
 
 clean:  ## remove what the targets above made
 	rm -rf .venv build
