@@ -1,6 +1,6 @@
 """Builds the images and runs commands in them where no image registry is reached: buildah over a Debian by debootstrap.
 
-    python -m tests.docker.images build/images            # needs root, buildah, debootstrap; 35 GB of disk on the way
+    python -m tests.docker.images build/images            # needs root, buildah, debootstrap; 25 GB of disk on the way
 
 What a registry would give is made here, what a container runtime would do is done by `unshare` and `chroot`: another
 user without any power, a root file system that nobody can write to, a network of its own that leads nowhere.

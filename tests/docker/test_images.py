@@ -1,6 +1,6 @@
 """The images are built, and do their work: as nobody, over files that nobody can write, with no way out.
 
-Root, buildah, debootstrap, PostgreSQL and redis-server are needed, a quarter of an hour, and 25 GB of disk on the way.
+Root, buildah, debootstrap, PostgreSQL and redis-server are needed, some twenty minutes, and 25 GB of disk on the way.
 """
 
 import json
