@@ -4,10 +4,10 @@ BIN := .venv/bin
 OUT ?= build/demo
 .DEFAULT_GOAL := help
 
-.PHONY: help install demo test check bench clean
+.PHONY: help install demo test test-production check bench clean
 
 help:  ## show the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
 
 install: $(BIN)/.installed  ## make .venv with the pinned set (safe to repeat)
 
@@ -15,9 +15,9 @@ $(BIN)/.installed: pyproject.toml constraints.txt
 	@$(PY) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"Python >= 3.11 is needed, this is {v[0]}.{v[1]}: make install PY=python3.12")'
 	test -x $(BIN)/python || $(PY) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv
-	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -c constraints.txt -e '.[dev,train]'
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -c constraints.txt -e '.[dev,train,server,ray]'
 	SAM2_BUILD_CUDA=0 $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -c constraints.txt \
-	  --no-build-isolation-package sam2 -e '.[dev,train,models]'
+	  --no-build-isolation-package sam2 -e '.[dev,train,models,server,ray]'
 	touch $@
 
 demo: install  ## render a raw bucket, build the dataset, score it, write the report
@@ -26,6 +26,9 @@ demo: install  ## render a raw bucket, build the dataset, score it, write the re
 test: install  ## the whole suite
 	$(BIN)/python -m pytest -n 2
 
+test-production: install  ## what needs PostgreSQL, Redis and the rest of a production set-up
+	$(BIN)/python -m pytest tests/production -m production
+
 check: install  ## ruff and mypy strict
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -33,6 +36,9 @@ check: install  ## ruff and mypy strict
 
 bench: install  ## the quick benchmarks of the pipeline; docs/log.md has the commands of all
 	for b in ingest shards orchestration; do $(BIN)/python -m benchmarks.$$b || exit 1; done
+
+test-production: install  ## what takes longer or needs more of the machine: images, servers, many processes
+	$(BIN)/python -m pytest -m production -n 1
 
 clean:  ## remove what the targets above made
 	rm -rf .venv build

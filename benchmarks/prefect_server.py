@@ -1,58 +1,65 @@
-"""A Prefect server on loopback for benchmarks and tests: its own home folder, a free port, ended by its process id."""
+"""A Prefect server on loopback for benchmarks and tests: its own home folder, a free port, ended by its process id.
+
+`benchmarks.production` has the server of several processes.
+"""
 
 import os
-import socket
-import subprocess
 import sys
-import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+
+from benchmarks.processes import Server, free_port, started
+
+PREFECT = (sys.executable, "-m", "prefect")
 
 
 @contextmanager
 def prefect_server(home: Path, timeout_s: float = 120.0) -> Iterator[dict[str, str]]:
     """Start a server; yields the environment that points at it. RuntimeError with its log when it does not come up."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    env = server_env(home, free_port())
+    with serving(env, home, timeout_s=timeout_s):
+        yield client_env(env)
+
+
+def server_env(home: Path, port: int) -> dict[str, str]:
+    """The environment of a server at `port` whose files are under `home`."""
     home.mkdir(parents=True, exist_ok=True)
-    env = os.environ | {
+    return os.environ | {
         "PREFECT_HOME": str(home),
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_API_HOST": "127.0.0.1",
+        "PREFECT_SERVER_API_PORT": str(port),
         "PREFECT_UI_API_URL": f"http://127.0.0.1:{port}/api",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_LOGGING_LEVEL": "ERROR",
         "DO_NOT_TRACK": "1",
     }
-    log = home / "server.log"
-    with log.open("wb") as out:
-        server = subprocess.Popen(
-            [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)],
-            env=env,
-            stdout=out,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+
+
+def client_env(env: Mapping[str, str]) -> dict[str, str]:
+    """The environment of those who talk to the server of `env`: it says where, and nothing of how the server runs."""
+    url = env["PREFECT_UI_API_URL"]
+    mine = {name: value for name, value in env.items() if not name.startswith("PREFECT_")}
+    return mine | {"PREFECT_HOME": env["PREFECT_HOME"], "PREFECT_API_URL": url, "PREFECT_UI_API_URL": url}
+
+
+@contextmanager
+def serving(
+    env: Mapping[str, str], home: Path, *options: str, timeout_s: float = 120.0, name: str = "Prefect's server"
+) -> Iterator[Server]:
+    """`prefect server start` with these options, up when its health says so."""
+    url = f"{env['PREFECT_UI_API_URL']}/health"
+    host, port = env["PREFECT_SERVER_API_HOST"], env["PREFECT_SERVER_API_PORT"]
+    command = [*PREFECT, "server", "start", "--host", host, "--port", port, *options]
+    with started(name, command, home / "server.log", lambda: answers(url), env=env, timeout_s=timeout_s) as server:
+        yield server
+
+
+def answers(url: str) -> bool:
+    """Whether a GET of `url` ends well."""
     try:
-        _wait(f"http://127.0.0.1:{port}/api/health", server, log, time.monotonic() + timeout_s)
-        del env["PREFECT_LOGGING_LEVEL"]  # the server's; a client decides for itself
-        yield env | {"PREFECT_API_URL": f"http://127.0.0.1:{port}/api"}
-    finally:
-        server.terminate()
-        try:
-            server.wait(20)
-        except subprocess.TimeoutExpired:
-            server.kill()
-            server.wait()
-
-
-def _wait(url: str, server: subprocess.Popen[bytes], log: Path, deadline: float) -> None:
-    while True:
-        try:
-            with urllib.request.urlopen(url, timeout=2):
-                return
-        except OSError:
-            if server.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"Prefect's server did not start:\n{log.read_text()[-2000:]}") from None
-            time.sleep(0.2)
+        with urllib.request.urlopen(url, timeout=2):
+            return True
+    except OSError:
+        return False

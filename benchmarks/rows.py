@@ -33,8 +33,8 @@ from schemas import (
     Verified,
     Window,
 )
-from tasks.scan.listing import LISTED, encode
-from tasks.scan.stage import Found
+from tasks.scan.cutting import LISTED, encode
+from tasks.scan.listing import Found
 
 CHAIN = tuple(name for name, spec in SPECS.items() if spec.batch and spec.unit == "clips" and not spec.together)
 """The stages that clips go through batch by batch."""

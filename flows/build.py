@@ -25,7 +25,7 @@ from flows.pools import run_on_pools
 from flows.progress import Gauge, tell_end, tell_losses
 from flows.result import Result, end_of, result_of
 from flows.settings import BuildSettings
-from tasks.scan.listing import cut_listing
+from tasks.scan.cutting import cut_listing
 from tasks.spec import StageSpec
 from tasks.stages import STAGES
 from tasks.store.lease import alone

@@ -16,8 +16,8 @@ from tasks.engines.base import Frames
 from tasks.errors import InfrastructureError
 from tasks.media.clips import read_frames
 from tasks.outcome import Case
-from tasks.scan.listing import files_of
-from tasks.scan.stage import Found
+from tasks.scan.cutting import files_of
+from tasks.scan.listing import Found
 from tasks.spec import StageSpec
 from tasks.stages import STAGES
 from tasks.store.rows import StageStore

@@ -19,8 +19,8 @@ from schemas import Reason
 from tasks.engines.pins import Pins
 from tasks.engines.registry import declared_identity, load_engine
 from tasks.errors import UserError
-from tasks.scan.listing import listing_of
-from tasks.scan.stage import Found, list_files
+from tasks.scan.cutting import listing_of
+from tasks.scan.listing import Found, list_files
 from tasks.spec import StageSpec
 from tasks.stages import STAGES
 from tasks.store.chunks import StageView
@@ -143,19 +143,24 @@ class Context:
 
     # the source
 
-    def list_source(self) -> list[Found]:
-        """The files at the source now, in name order. UserError where they would include a build's own."""
+    def list_source(self) -> Iterator[Found]:
+        """The files at the source now, in name order. UserError where they include a build's own."""
         source = self.settings.source
         local = local_path(source if "://" in source else local_uri(source))
         if self.out.local and local and Path(self.out.root).resolve().is_relative_to(local.resolve()):
             raise self._own_clips(f"lies inside the source {source}")
         found = list_files(source, self.settings.scan)
-        if self.out.local and local:
-            work = Path(self.folder.root).resolve()
-            folders = {path.parent for f in found if (path := local_path(f.uri))}
-            if any(folder.resolve().is_relative_to(work) for folder in folders):
-                raise self._own_clips(f"is reached from the source {source}, by its name or by a link")
-        return found
+        return self._none_of_our_own(found) if self.out.local and local else found
+
+    def _none_of_our_own(self, found: Iterator[Found]) -> Iterator[Found]:
+        work, checked = Path(self.folder.root).resolve(), set[Path]()
+        for file in found:
+            folder = path.parent if (path := local_path(file.uri)) else None
+            if folder and folder not in checked and folder.resolve().is_relative_to(work):
+                raise self._own_clips(f"is reached from the source {self.settings.source}, by its name or by a link")
+            if folder:
+                checked.add(folder)
+            yield file
 
     def _own_clips(self, how: str) -> UserError:
         return UserError(

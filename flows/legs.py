@@ -24,7 +24,7 @@ LEGS: tuple[tuple[StageSpec, ...], ...] = tuple(
 LEG_OF = {spec.name: leg for leg in LEGS for spec in leg}
 
 CUTTER: dict[str, str] = {leg[0].unit: LEGS[at - 1][0].name for at, leg in enumerate(LEGS) if leg[0].batch and at > 0}
-"""By unit of a leg, the stage that cuts it into chunks. Files are cut as they are listed (tasks/scan/listing.py)."""
+"""By unit of a leg, the stage that cuts it into chunks. Files are cut as they are listed (tasks/scan/cutting.py)."""
 
 
 def before(stage: str) -> str | None:

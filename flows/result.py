@@ -52,8 +52,8 @@ def result_of(context: Context, lines: Sequence[Tally], began: float, told: Sequ
         for t in lines
     }
     return Result(
-        dataset=context.dataset.root if context.dataset.exists("dataset.json") else None,
-        report=context.out.path("report.html"),
+        dataset=context.dataset.uri if context.dataset.exists("dataset.json") else None,
+        report=context.out.shown("report.html"),
         funnel=stages,
         pending=sum(t.pending for t in lines),
         told=tuple(told),

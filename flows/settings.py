@@ -4,7 +4,7 @@ The flow's parameter is this model, so Prefect's run form shows it. Unknown keys
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, create_model, field_validator
 
@@ -44,17 +44,20 @@ class RunSettings(Settings):
         default=2000, ge=1, le=100_000, description="files, videos or clips that are cut into one chunk, for good"
     )
     pools: dict[str, str] = Field(
-        default_factory=dict,
+        default={},
         description="Prefect work pool by stage: a flow run a chunk; one without goes with that before it",
     )
+    limits: dict[str, Annotated[int, Field(ge=1)]] = Field(
+        default={}, description="most batches of a stage at once over all builds of a Prefect server, by stage"
+    )
 
-    @field_validator("pools")
+    @field_validator("pools", "limits")
     @classmethod
-    def _of_stages(cls, pools: dict[str, str]) -> dict[str, str]:
-        known = [spec.name for spec in STAGES if spec.batch]
-        if wrong := sorted(set(pools) - set(known)):
-            raise ValueError(f"no stage {wrong[0]!r} that goes in batches; there are: {', '.join(known)}")
-        return pools
+    def _of_stages_with_batches(cls, by_stage: dict[str, Any]) -> dict[str, Any]:
+        batched = [spec.name for spec in STAGES if spec.batch]
+        if wrong := sorted(set(by_stage) - set(batched)):
+            raise ValueError(f"no stage {wrong[0]!r} with batches: there are {', '.join(batched)}")
+        return by_stage
 
     def size_of(self, unit: str) -> int:
         """Keys a batch, of files, videos or clips."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from flows.chunk import Chunk
 from flows.legs import CUTTER, RECORDED, SPECS, before
 from flows.tally import Tally, total
-from tasks.scan.listing import LISTED
+from tasks.scan.cutting import LISTED
 from tasks.store.chunks import chunk_names
 from tasks.store.parts import FAIL, PART
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -59,7 +60,7 @@ def moto_server(folder: Path) -> Iterator[str]:
 class Fault:
     """What happens to requests of a method whose path holds `key`, `times` times after the first `after` of them."""
 
-    kind: Literal["slow_down", "error_500", "cut", "reset", "silence", "expired", "denied", "short", "other"]
+    kind: Literal["slow_down", "error_500", "cut", "reset", "silence", "expired", "denied", "short", "unheard", "other"]
     method: str = "GET"
     key: str = ""
     times: int = 1
@@ -70,13 +71,14 @@ class Fault:
 
 class Proxy:
     """Passes requests on to a server, and does to them what its `faults` say. `seen` are all, as `GET /bucket/key`,
-    `signed` how."""
+    `signed` how, `answered` those that came through whole."""
 
     def __init__(self, target: str) -> None:
         self.target = target.removeprefix("http://")
         self.faults: list[Fault] = []
         self.seen: list[str] = []
         self.signed: list[str] = []
+        self.answered = Counter[str]()
         self.lock = threading.Lock()
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"proxy": self}))
         self.server.daemon_threads = True
@@ -134,6 +136,7 @@ class _Handler(BaseHTTPRequestHandler):
             if fault and fault.do:
                 fault.do()
             self._forward(body, kind)
+            self.proxy.answered[f"{self.command} {unquote(self.path)}"] += kind not in ("cut", "short")
 
     do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = _pass  # noqa: N815
 
@@ -149,6 +152,9 @@ class _Handler(BaseHTTPRequestHandler):
         if kind == "short":  # whole by its own account, and less than there is
             data = data[: len(data) // 2]
             headers["Content-Length"] = str(len(data))
+        if kind == "unheard":  # it is done, and nobody learns of it
+            self.close_connection = True
+            return
         self._answer(answer.status, headers, data[: len(data) // 2] if kind == "cut" else data)
         if kind == "cut":
             self.close_connection = True

@@ -64,15 +64,15 @@ def describe(context: Context, prefix: str) -> tuple[dict[str, Any], list[str]]:
     found = {
         "clip": case.clip.model_dump(mode="json"),
         "stages": {stage: row.model_dump(mode="json") for stage, row in rows.items()},
-        "sheet": context.out.path(sheet),
+        "sheet": context.out.shown(sheet),
     }
-    return found, [*_text(case, rows), f"sheet    {context.out.path(sheet)}"]
+    return found, [*_text(case, rows), f"sheet    {context.out.shown(sheet)}"]
 
 
 def _find(context: Context, prefix: str) -> str:
     found = [c for c in context.store("ingest").links() if c.startswith(prefix)]
     if not found:
-        raise UserError(f"no clip {prefix!r} in {context.out.root}")
+        raise UserError(f"no clip {prefix!r} in {context.out.uri}")
     if len(found) > 1:
         raise UserError(f"{prefix!r} fits {len(found)} clips, e.g. {found[0]} and {found[1]}: give more digits")
     return found[0]

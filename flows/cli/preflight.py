@@ -1,6 +1,9 @@
 """What can go wrong before the first clip, found before Prefect starts."""
 
+import itertools
+
 from flows.context import Context
+from flows.grants import grant_credentials
 from flows.legs import RECORDED, SPECS
 from flows.settings import BuildSettings
 from tasks.errors import UserError
@@ -11,12 +14,14 @@ from tasks.store.lease import alone
 
 def preflight(settings: BuildSettings) -> None:
     """Check source, captions, engines, the out folder and its lease. UserError for the first that is wrong."""
+    grant_credentials(settings)
     context = Context(settings)
     listing = context.list_source()
-    if not listing:
+    first = next(listing, None)
+    if first is None:
         some = ", ".join(settings.scan.extensions[:8])
         raise UserError(f"no video files under {settings.source} ({some}, …; scan.extensions has all endings)")
-    captions_of(settings, Names(file.name for file in listing))
+    captions_of(settings, Names(file.name for file in itertools.chain([first], listing)))
     survey = context.survey()
     for stage in survey.ahead(RECORDED) if survey.begun(RECORDED[0]) else RECORDED:
         for kind in SPECS[stage].engines:

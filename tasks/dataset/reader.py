@@ -94,7 +94,7 @@ def stream(folder: Folder) -> Iterator[Loaded]:
     """All entries of the dataset, shard by shard, one in memory at a time. DatasetError for a damaged dataset."""
     account = read_dataset(folder)
     if account is None:
-        raise UserError(f"no {DATASET_FILE} in {folder.root}: is this a dataset folder?")
+        raise UserError(f"no {DATASET_FILE} in {folder.uri}: is this a dataset folder?")
     for shard in account.shards:
         try:
             for raw in read_raw(folder, shard.name):

@@ -7,11 +7,9 @@ hands over the file, judges how the child ended, and writes the clips.
 import hashlib
 import os
 import struct
-import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import IO
 from urllib.parse import quote
 
 from pydantic import Field
@@ -19,15 +17,18 @@ from pydantic import Field
 from schemas import Clip, Geometry, Ingested, MediaFacts, Reason, Record, Row, SourceVideo, Stretch, Window
 from schemas.base import Count, Sha256
 from schemas.settings import Settings
-from tasks.errors import InfrastructureError, Reject, UserError
+from tasks.errors import InfrastructureError, Reject
 from tasks.ingest import sandbox
 from tasks.media.clips import EncodeSettings
 from tasks.outcome import settle
+from tasks.scan.listing import ScanSettings, spool_of
 from tasks.spec import Batch, StageSpec
 from tasks.store.chunks import StageView
 from tasks.store.folder import Folder
 from tasks.store.index import Link
-from tasks.store.places import StorageOptions, local_path, open_source
+from tasks.store.places import file_system, local_path
+from tasks.store.remote import Remote
+from tasks.store.spool import counted, fetch
 
 CHILD = "tasks.ingest.child:cut"
 HEADER = struct.Struct("!Q")
@@ -78,69 +79,69 @@ class IngestSettings(Settings):
 
 
 def ingest(
-    sources: Sequence[SourceVideo],
-    root: Folder,
-    media: str,
-    settings: IngestSettings,
-    storage_options: StorageOptions | None = None,
+    sources: Sequence[SourceVideo], root: Folder, media: str, settings: IngestSettings, scan: ScanSettings | None = None
 ) -> Iterator[Row[Ingested]]:
     """One row a source, in order, under its `source_id`; clips go to `media/<clip_id[:2]>/<clip_id>.mp4` below `root`.
 
-    What the source does (hangs, crashes, lies about its length) rejects the source. What the disk or the store does is
-    an OSError or an InfrastructureError.
+    scan: how buckets are reached, and where scan left what it fetched. What the source does (hangs, crashes, lies about
+    its length) rejects the source. What the disk or the store does is an OSError or an InfrastructureError.
     """
     for source in sources:
-        yield settle(source.source_id, lambda s=source: _ingest(s, root, media, settings, storage_options or {}))  # type: ignore[misc]
+        yield settle(source.source_id, lambda s=source: _ingest(s, root, media, settings, scan or ScanSettings()))  # type: ignore[misc]
 
 
-def _ingest(
-    source: SourceVideo, root: Folder, media: str, settings: IngestSettings, options: StorageOptions
-) -> Ingested:
+def _ingest(source: SourceVideo, root: Folder, media: str, settings: IngestSettings, scan: ScanSettings) -> Ingested:
     if source.size_bytes > settings.max_size_mb * 2**20:
         raise Reject(Reason.TOO_LARGE, f"{source.size_bytes / 2**20:.0f} MiB, more than {settings.max_size_mb:g}")
     gone: Reject | None = None
-    for uri in source.uris:  # the same content under every name: the first that can be read will do
+    for copy in _copies(source, scan):
         try:
-            with _local_copy(uri, source.size_bytes, options) as path:
+            with copy as path:
                 facts, still, clips = _cut(path, source, settings)
             break
         except Reject as reject:
             if reject.reason is not Reason.UNREADABLE:
                 raise
-            gone = gone or reject
+            gone = reject
     else:
         raise gone or Reject(Reason.UNREADABLE, "no file")
     made = tuple(_write(*c, facts, source, root, media, settings) for c in clips)
     return Ingested(facts=facts, clips=made, still=still)
 
 
+def _copies(source: SourceVideo, scan: ScanSettings) -> Iterator[AbstractContextManager[Path]]:
+    """The same content under every name; the first that can be read will do. What scan kept of it goes first."""
+    if any(local_path(uri) is None for uri in source.uris):
+        yield _kept(source, scan)
+    for uri in source.uris:
+        path = local_path(uri)
+        yield nullcontext(path) if path is not None else _fetched(uri, source, scan)
+
+
 @contextmanager
-def _local_copy(uri: str, size: int, options: StorageOptions) -> Iterator[Path]:
-    """The file itself where it is local, a copy for the time being where it is not."""
-    path = local_path(uri)
-    if path is not None:
+def _kept(source: SourceVideo, scan: ScanSettings) -> Iterator[Path]:
+    with spool_of(scan).take(source.digest) as path:
+        if path is None:
+            raise Reject(Reason.UNREADABLE, "not kept")
         yield path
-        return
-    with tempfile.NamedTemporaryFile(prefix="matrix-source-") as copy:
+
+
+@contextmanager
+def _fetched(uri: str, source: SourceVideo, scan: ScanSettings) -> Iterator[Path]:
+    """A copy for the time being, which needs its place however full the spool is."""
+    counted["fetched_again"] += 1
+    with spool_of(scan).place(source.size_bytes, whatever=True) as place:
+        assert place is not None
+        fs, path = file_system(uri, scan.storage_options)
         try:
-            with open_source(uri, options) as stream:
-                _fetch(stream, size, copy.file)
+            digest, _, whole = fetch(Remote(fs), path, place, source.size_bytes)
         except (FileNotFoundError, PermissionError) as error:
-            raise Reject(Reason.UNREADABLE, f"{uri}: {error.strerror or error}") from error
-        except (Reject, UserError, OSError, MemoryError):
-            raise
-        except Exception as error:
-            raise InfrastructureError(f"cannot read {uri}: {type(error).__name__}: {error}") from error
-        yield Path(copy.name)
-
-
-def _fetch(stream: IO[bytes], size: int, copy: IO[bytes]) -> None:
-    """No more than what was listed: an object that has grown must not fill the disk."""
-    while chunk := stream.read(1 << 20):
-        copy.write(chunk)
-        if copy.tell() > size:
+            raise Reject(Reason.UNREADABLE, f"{uri}: {error.strerror}") from error
+        if digest != source.digest:
             raise Reject(Reason.UNREADABLE, "the content has changed since it was hashed; build again")
-    copy.flush()
+        if not whole:
+            raise InfrastructureError(f"no room for {uri} in {place.path.parent}; set scan.spool_folder")
+        yield place.path
 
 
 class Piece(Record):
@@ -236,7 +237,7 @@ def name_clip(digest: str, window: Window) -> str:
 def _batch(work: Batch, keys: Sequence[str]) -> Iterator[Row[Ingested]]:
     select = work.store("select")
     sources = select.payloads(select.leading_to(keys))
-    return ingest(sources, work.folder, work.media, work.settings, work.build.scan.storage_options)
+    return ingest(sources, work.folder, work.media, work.settings, work.build.scan)
 
 
 def _remarks(store: StageView[Ingested]) -> list[str]:

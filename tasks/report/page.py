@@ -109,7 +109,7 @@ def funnel_rows(lines: Sequence[StageLine]) -> list[FunnelRow]:
 def write_report(data: ReportData, dest: Folder) -> str:
     """Write `report.html` into `dest` and return its path. DatasetError where the dataset is damaged."""
     dest.write(REPORT_FILE, render(data).encode())
-    return dest.path(REPORT_FILE)
+    return dest.shown(REPORT_FILE)
 
 
 def render(data: ReportData) -> str:
@@ -133,7 +133,7 @@ def render(data: ReportData) -> str:
 
 def _rows(dataset: Folder, account: DatasetFile) -> list[IndexRow]:
     if not dataset.exists(INDEX_FILE):
-        raise DatasetError(f"{INDEX_FILE} is gone from {dataset.root}; see `matrix_data verify`")
+        raise DatasetError(f"{INDEX_FILE} is gone from {dataset.uri}; see `matrix_data verify`")
     listed = {s.name for s in account.shards}
     return [r for r in decode_index(dataset.read(INDEX_FILE)) if r.shard in listed]
 

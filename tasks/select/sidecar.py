@@ -17,11 +17,13 @@ from pydantic import Field
 
 from schemas.settings import Settings
 from schemas.text import caption_problem
-from tasks.errors import InfrastructureError, UserError
+from tasks.errors import UserError
 from tasks.select.cells import Cells, fold
 from tasks.select.names import Names
 from tasks.select.tables import read_table, table_kind
+from tasks.store.listing import walk_remote
 from tasks.store.places import StorageOptions, file_system, local_path, local_uri, printable, without_credentials
+from tasks.store.remote import Remote
 
 Dialect = Literal["auto", "generic", "hoigen", "pe_video", "openvid"]
 
@@ -158,17 +160,15 @@ def _tables(uri: str, options: StorageOptions) -> list[str]:
             names = [local_uri(str(p)) for p in path.rglob("*") if p.is_file() and not p.name.startswith(".")]
         else:
             fs, root = file_system(uri, options)
-            if not fs.exists(root):
+            remote = Remote(fs)
+            if not remote.ask("exists", root):
                 raise UserError(f"the caption sidecar {shown} does not exist")
-            if fs.isfile(root):
+            if remote.ask("isfile", root):
                 return [uri]
-            names = [fs.unstrip_protocol(p) for p in fs.find(root)]
+            listed = walk_remote(remote, root)
+            names = [remote.shown(info.get("address", f"{root}/{name}")) for name, info in listed]
     except PermissionError as error:
         raise UserError(f"no permission to read the caption sidecar {shown}") from error
-    except (UserError, OSError):
-        raise
-    except Exception as error:
-        raise InfrastructureError(f"cannot read {shown}: {type(error).__name__}: {error}") from error
     tables = sorted(n for n in names if table_kind(n))
     if not tables:
         raise UserError(f"the caption sidecar {shown} is a folder without CSV, JSON, JSONL or Parquet files")

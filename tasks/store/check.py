@@ -41,7 +41,7 @@ class Problem:
 
 
 def verify_store(work: Folder) -> list[Problem]:
-    """Problems of a stage store (`work/<stage>/<fingerprint>/<chunk>/*.parquet`): torn parts, stray and set-aside files,
+    """Problems of a stage store (`work/<stage>/<fingerprint>/<chunk>/*.parquet`): torn parts, stray and set-aside ones,
     and normalised clips that are gone."""
     problems = []
     for name, _ in work.walk():

@@ -4,10 +4,12 @@
 |---|---|
 | local | a whole temporary file gets its name by `link`, which refuses a name that is taken; a known file is locked |
 | memory | a lock: it is of one process |
-| S3 | `If-None-Match: *` and `If-Match` on PUT. Older servers of its kind pass over both, so they are tried out |
+| S3 | `If-None-Match: *` and `If-Match` on PUT |
 | Google | `ifGenerationMatch`, 0 for none |
 | Azure | the same two headers as S3 |
 | the web, all others | none: NotImplementedError |
+
+Older servers and stand-ins that speak a store's language pass over the condition, so stores are tried out (`possible`).
 """
 
 import fcntl
@@ -26,9 +28,9 @@ _memory = threading.Lock()
 
 
 def possible(remote: Remote, root: str) -> bool:
-    """Whether the file system has such writes. A server of S3's kind is asked to do what it has to refuse."""
-    if remote.kind != "s3":
-        return remote.kind == "file" or remote.kind in _PUTS
+    """Whether the file system has such writes. A store is asked to do what it has to refuse."""
+    if remote.kind in ("file", "memory") or remote.kind not in _PUTS:
+        return remote.kind in ("file", "memory")
     path = f"{root}/.tmp-tried-{uuid.uuid4().hex[:12]}"
     try:
         first = write_remote(remote, path, b"1", None)

@@ -44,20 +44,24 @@ class Folder:
             raise ValueError(f"not a name below the folder: {name!r}")
         return f"{self.root}/{name}"
 
+    def shown(self, name: str) -> str:
+        """`name` as people know it, as `uri` is."""
+        return f"{self.uri}/{name}"
+
     def below(self, name: str) -> "Folder":
         """The folder `name` below this one."""
         sub = Folder.__new__(Folder)
         sub.fs, sub.remote, sub.local = self.fs, self.remote, self.local
-        sub.root, sub.uri = self.path(name), f"{self.uri}/{name}"
+        sub.root, sub.uri = self.path(name), self.shown(name)
         return sub
 
     def is_folder(self, name: str) -> bool:
         path = self.path(name)
-        return Path(path).is_dir() if self.local else bool(self.remote.ask("isdir", path))
+        return bool(self.fs.isdir(path) if self.local else self.remote.ask("isdir", path))
 
     def exists(self, name: str) -> bool:
         path = self.path(name)
-        return Path(path).exists() if self.local else bool(self.remote.ask("exists", path))
+        return bool(self.fs.exists(path) if self.local else self.remote.ask("exists", path))
 
     def names(self, name: str | None = None) -> list[str]:
         """Sorted names of files and folders directly inside; empty where there is no such folder. Never cached."""
@@ -84,9 +88,8 @@ class Folder:
             yield from ((below, int(info["size"] or 0)) for below, info in walk_remote(self.remote, path))
 
     def read(self, name: str) -> bytes:
-        with self.open(name) as stream:
-            data: bytes = stream.read()
-        return data
+        path = self.path(name)
+        return Path(path).read_bytes() if self.local else self.remote.read(path)
 
     def open(self, name: str) -> IO[bytes]:
         return Path(self.path(name)).open("rb") if self.local else self.remote.open(self.path(name))

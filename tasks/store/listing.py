@@ -18,13 +18,20 @@ PAGE = 1000
 """Objects asked for at once; S3 gives no more."""
 
 Info = dict[str, Any]
-"""What a file system says of a file: its `size`, and what `version_of` looks for."""
+"""What a file system says of a file: its `size`, what `version_of` looks for, and on the web its `address`."""
 
 
 def sorted_names(folder: str) -> list[str]:
     """Names in a local folder in the order of a walk; those of folders, also behind links, end in a slash."""
     with os.scandir(folder) as entries:
-        return sorted(f"{entry.name}/" if entry.is_dir() else entry.name for entry in entries)
+        return sorted(f"{entry.name}/" if _leads_to_a_folder(entry) else entry.name for entry in entries)
+
+
+def _leads_to_a_folder(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
 
 
 def walk_local(folder: str, above: str = "") -> Iterator[tuple[str, int]]:
@@ -49,6 +56,9 @@ def walk_remote(remote: Remote, path: str) -> Iterator[tuple[str, Info]]:
 
     Marks of empty folders, whose names end in a slash, are left out.
     """
+    if remote.kind == "http":
+        yield from _web(remote, path)
+        return
     pages = _PAGES.get(remote.kind)
     if pages is None:
         yield from _by_folder(remote, path, "")
@@ -108,19 +118,28 @@ _PAGES: dict[str, Callable[[Any, str, str, str | None], Page]] = {"s3": _s3_page
 
 
 def _by_folder(remote: Remote, path: str, above: str) -> Iterator[tuple[str, Info]]:
-    """Depth first; a folder on the way to its own inside (links of web pages) is not entered."""
+    """Depth first."""
     try:
         listed: list[Info] = remote.ask("ls", path, detail=True)
     except FileNotFoundError:
         return
     found = []
     for info in listed:
-        name = str(info["name"]).rstrip("/").rsplit("/", 1)[-1]
-        folder = info["type"] == "directory"
-        if name and str(info["name"]).rstrip("/") != path.rstrip("/"):
-            found.append((f"{name}/" if folder else name, info))
+        whole = str(info["name"]).rstrip("/")
+        if whole != path.rstrip("/"):  # as a file is listed by its own name
+            name = whole.rsplit("/", 1)[-1]
+            found.append((f"{name}/" if info["type"] == "directory" else name, info))
     for name, info in sorted(found, key=lambda item: item[0]):
         if info["type"] == "directory":
             yield from _by_folder(remote, str(info["name"]), above + name)
         else:
             yield above + name, info
+
+
+def _web(remote: Remote, path: str) -> Iterator[tuple[str, Info]]:
+    """What pages link to, below the first one. They have no order and no end that could be told beforehand."""
+    stem = path.partition("?")[0].rstrip("/") + "/"
+    for address, info in sorted(remote.ask("find", path, detail=True).items()):
+        name = address.partition("?")[0].removeprefix(stem)
+        if address.startswith(stem) and name and not name.endswith("/"):
+            yield name, {**info, "address": address}

@@ -23,6 +23,9 @@ from tasks.store.remote import LISTING, UNCACHED, Remote, kind_of
 StorageOptions = Mapping[str, str | int | float | bool]
 """Keyword arguments of an fsspec file system, such as `anon: true` or `endpoint_url`. Never credentials."""
 
+_granted: dict[tuple[str, str], Mapping[str, Any]] = {}
+"""Options with credentials in them, by kind and bucket. Of this process, and nowhere else."""
+
 _SIGNED = re.compile(
     r"^(x-(amz|goog|oss)-.*|signature|sig|se|sp|sv|sr|st|spr|skoid|sktid|skt|ske|sks|skv|expires|key-pair-id|policy|"
     r"awsaccesskeyid|googleaccessid|token|access_token|api_?key|auth.*|password|secret)$",
@@ -77,6 +80,16 @@ def local_path(uri: str) -> Path | None:
     return None
 
 
+def grant(uri: str, options: Mapping[str, Any]) -> None:
+    """Open what lies in this URI's bucket (container, host) with these options from now on. They may be secret."""
+    _granted[_bucket(uri)] = dict(options)
+
+
+def _bucket(uri: str) -> tuple[str, str]:
+    scheme, _, rest = uri.partition("://")
+    return kind_of(scheme), re.split(r"[/?#]", rest)[0]
+
+
 def file_system(uri: str, options: StorageOptions) -> tuple[Any, str]:
     """The fsspec file system of a URI and the path on it. What has no `://` is a local path, whatever its letters mean
     to fsspec (`~` and `::`).
@@ -86,10 +99,11 @@ def file_system(uri: str, options: StorageOptions) -> tuple[Any, str]:
     local = local_path(uri if "://" in uri else local_uri(uri))
     if local is not None:
         return fsspec.filesystem("file"), str(local.absolute())
-    kind = kind_of(refuse_credentials(uri).partition("://")[0])
+    kind, bucket = _bucket(refuse_credentials(uri))
     shown = without_credentials(uri)
+    uncached = UNCACHED if kind in LISTING else {}
     try:
-        fs, path = fsspec.url_to_fs(uri, **(UNCACHED if kind in LISTING else {}), **options)
+        fs, path = fsspec.url_to_fs(uri, **{**uncached, **_granted.get((kind, bucket), {}), **options})
     except ImportError as error:
         if kind not in LISTING:
             raise UserError(f"{shown}: {error}") from error

@@ -54,7 +54,7 @@ class StageReader(Generic[R]):
         """Take in parts added or removed since the last look; another thread sees the index before or after it."""
         with self._lock:
             for wait in _tries():
-                time.sleep(wait)
+                _pause(wait)
                 names = self._names()
                 self.damaged = {name: why for name, why in self.damaged.items() if name in names}
                 sound = names - self.damaged.keys()
@@ -226,7 +226,7 @@ class StageReader(Generic[R]):
         """
         left = set(keys)
         for wait in _tries():
-            time.sleep(wait)
+            _pause(wait)
             with self._lock:
                 wanted = self._index.by_part(left)
             try:
@@ -254,3 +254,8 @@ class StageReader(Generic[R]):
 def _tries() -> Iterator[float]:
     """Seconds to wait before each try."""
     return (WAIT_S * i for i in range(TRIES))
+
+
+def _pause(seconds: float) -> None:
+    if seconds:  # even none at all gives the processor away
+        time.sleep(seconds)

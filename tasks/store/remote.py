@@ -7,6 +7,7 @@ tasks/store/trying.py says. What the kinds do differently is in this file and in
 import errno
 import io
 from collections.abc import Iterator
+from datetime import datetime
 from typing import IO, Any, cast
 
 from tasks.store.trying import BrokenOffError, ChangedError, forbidden_without_a_word, passes, told, tried
@@ -34,11 +35,18 @@ _PUT_OPTIONS: dict[str, dict[str, int]] = {
 }
 """How a large file goes up: in parts, few of them in memory."""
 
+_GET_OPTIONS: dict[str, dict[str, int]] = {"s3": {"max_concurrency": 1}}
+"""How a small file comes down: s3fs would ask for its size first, to fetch it in parts."""
+
 _VERSION_FIELDS = (
     "ETag", "etag", "md5Hash", "content_md5", "generation", "LastModified", "Last-Modified", "last_modified", "mtime",
     "created",
 )  # fmt: skip
 """Where fsspec file systems put what changes with a file's content, best first."""
+
+
+_COMPARED = frozenset({"s3", "gs", "az", "http", "memory"})
+"""Kinds whose listing and whose look at one file tell the same version."""
 
 
 def kind_of(protocol: str) -> str:
@@ -48,7 +56,8 @@ def kind_of(protocol: str) -> str:
 
 def version_of(info: dict[str, Any]) -> str:
     """What changes with a file's content, as its store tells it; empty where it tells nothing."""
-    return next((str(info[field]) for field in _VERSION_FIELDS if info.get(field)), "").strip('"')
+    told = next((info[field] for field in _VERSION_FIELDS if info.get(field)), "")
+    return str(told.timestamp() if isinstance(told, datetime) else told).strip('"')
 
 
 class Remote:
@@ -88,9 +97,9 @@ class Remote:
         return found
 
     def read(self, path: str) -> bytes:
-        """A whole small file."""
-        with self.open(path) as stream:
-            return stream.read()
+        """A whole small file, in one request where the store lets us."""
+        data: bytes = self.ask("cat_file", path, **_GET_OPTIONS.get(self.kind, {}))
+        return data
 
     def open(self, path: str, version: str | None = None, whole: bool = False) -> IO[bytes]:
         """A file for reading. version: what it must still be, else ChangedError. whole: from its start to its end only.
@@ -98,9 +107,11 @@ class Remote:
         Many servers of the web know no ranges: read whole, a file comes in one answer.
         """
         opened = self.ask("open", path, "rb", block_size=0 if whole and self.kind == "http" else BLOCK)
-        if version and (now := version_of(getattr(opened, "details", None) or self.info(path))) and now != version:
-            opened.close()
-            raise ChangedError(self.shown(path))
+        if version and self.kind in _COMPARED:
+            now = version_of(getattr(opened, "details", None) or self.info(path))
+            if now and now != version:
+                opened.close()
+                raise ChangedError(self.shown(path))
         return cast(IO[bytes], io.BufferedReader(_Stream(self, path, opened), 1 << 16))
 
     def put(self, source: str, path: str) -> None:
@@ -124,7 +135,7 @@ class Remote:
                     raise ChangedError(self.shown(path))
                 yield piece
         # S3 is asked for that version in each request; the others may have changed on the way.
-        late = version and self.kind != "s3" and version_of(self.info(path)) != version
+        late = version and self.kind in _COMPARED - {"s3"} and version_of(self.info(path)) != version
         if late or (size is not None and got != size):
             raise ChangedError(self.shown(path))
 
@@ -158,14 +169,14 @@ class _Stream(io.RawIOBase):
             except Exception as error:  # of the library, as in `tried`
                 raise (BrokenOffError(shown) if passes(error) else told(shown, error)) from error
         else:
-            data = tried(shown, lambda: self._piece(len(buffer)), self._remote.renew)
+            data = tried(shown, lambda: self._piece(len(buffer), shown), self._remote.renew)
         buffer[: len(data)] = data
         return len(data)
 
-    def _piece(self, size: int) -> bytes:
+    def _piece(self, size: int, shown: str) -> bytes:
         data: bytes = self._opened.read(size)
         if not data and self._size is not None and self._opened.tell() < self._size:
-            raise BrokenOffError(f"it ends after {self._opened.tell()} of {self._size} bytes")
+            raise BrokenOffError(shown, f"it ends after {self._opened.tell()} of {self._size} bytes")
         return data
 
     def close(self) -> None:

@@ -29,6 +29,9 @@ PATIENCE_S = 90.0
 _PASSING = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 """HTTP answers of a server that may do better soon. 409: another conditional write is under way (S3)."""
 
+_PASSING_CODES = frozenset({"SlowDown", "NoSuchUpload"})
+"""What S3 calls it. An upload is not there any more where the answer to its end was lost, and the end asked again."""
+
 _PASSING_ERRNOS = frozenset({
     errno.EBUSY, errno.EAGAIN, errno.EINTR, errno.EREMOTEIO, errno.ETIMEDOUT, errno.ECONNRESET, errno.ECONNABORTED,
     errno.ECONNREFUSED, errno.EPIPE, errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN,
@@ -62,6 +65,9 @@ class ChangedError(FileNotFoundError):
 
 class BrokenOffError(ConnectionError):
     """A body ended before all that was promised had come."""
+
+    def __init__(self, shown: str, what: str = "the connection broke off") -> None:
+        super().__init__(errno.ECONNRESET, what, shown)
 
 
 def tried(shown: str, work: Callable[[], T], renew: Callable[[], object] | None = None) -> T:
@@ -129,7 +135,7 @@ def passes(error: Exception) -> bool:
         return True
     status, code = _answer(error)
     if status is not None:
-        return status in _PASSING or code == "SlowDown"
+        return status in _PASSING or code in _PASSING_CODES
     return any(isinstance(one, OSError) and one.errno in _PASSING_ERRNOS for one in _chain(error))
 
 

@@ -9,7 +9,7 @@ from flows.chunk import Chunk
 from flows.context import Context
 from flows.legs import SPECS
 from flows.settings import load_settings
-from tasks.scan.listing import cut_listing
+from tasks.scan.cutting import cut_listing
 from tests.builders import draw, encode_mp4
 from tests.flows.building import QUICK
 

@@ -20,7 +20,7 @@ from flows.tally import Tally, as_table
 from schemas import SCHEMA_VERSION, Captioned, Curated, Proposed, Reason, Row, Status, Verified
 from tasks.errors import InfrastructureError, UserError
 from tasks.outcome import Case
-from tasks.scan.listing import cut_listing
+from tasks.scan.cutting import cut_listing
 
 
 @pytest.fixture

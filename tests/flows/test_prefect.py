@@ -1,6 +1,5 @@
-"""The deployment of prefect.yaml on a real server with a real worker, read back over the API."""
+"""The deployments of prefect.yaml on a real server with real workers, read back over the API."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -10,76 +9,124 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.flows.building import sidecar
+from tasks.stages import STAGES
+from tests.flows.building import QUICK, sidecar
 
 ROOT = Path(__file__).parents[2]
 
 
-def prefect(env, *arguments):
-    command = [sys.executable, "-m", "prefect", "--no-prompt", *arguments]
-    done = subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+@pytest.fixture(scope="module")
+def api(server, tmp_path_factory):
+    """The server's API with two workers on it and every deployment of prefect.yaml."""
+    log = tmp_path_factory.mktemp("workers") / "log"
+    with log.open("w") as out, httpx.Client(base_url=server["PREFECT_API_URL"], timeout=30) as api:
+        command = [sys.executable, "-m", "flows.cli", "workers", "--pool", "matrix", "--count", "2"]
+        workers = subprocess.Popen(command, env=server, cwd=ROOT, stdout=out, stderr=subprocess.STDOUT)
+        try:
+            deadline = time.monotonic() + 120
+            while log.read_text().count("started!") < 2:
+                assert workers.poll() is None and time.monotonic() < deadline, log.read_text()
+                time.sleep(0.2)
+            deploy = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]
+            done = subprocess.run(deploy, env=server, cwd=ROOT, capture_output=True, text=True, timeout=250)
+            assert done.returncode == 0, done.stdout + done.stderr
+            yield api
+        finally:
+            workers.send_signal(signal.SIGTERM)
+            workers.wait(60)
+            print(log.read_text()[-5000:])
 
 
-@pytest.fixture
-def worker(server, tmp_path):
-    """A process worker on the pool that prefect.yaml names; ended by its process group."""
-    prefect(server, "work-pool", "create", "matrix", "--type", "process", "--overwrite")
-    log = (tmp_path / "worker.log").open("w+")
-    running = subprocess.Popen(
-        [sys.executable, "-m", "prefect", "worker", "start", "--pool", "matrix", "--type", "process"],
-        env=server,
-        cwd=ROOT,
-        stdout=log,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
-    yield running
-    os.killpg(running.pid, signal.SIGTERM)
-    try:
-        running.wait(30)
-    except subprocess.TimeoutExpired:  # it waits for its flow runs; the test is over
-        os.killpg(running.pid, signal.SIGKILL)
-        running.wait()
-    log.close()
+def start(api, name, **parameters):
+    """Start a deployment as the run form does; returns the run's id."""
+    deployment = api.get(f"/deployments/name/{name}/{name}").raise_for_status().json()
+    made = api.post(f"/deployments/{deployment['id']}/create_flow_run", json={"parameters": parameters})
+    assert made.is_success, made.text
+    return made.json()["id"]
+
+
+def state_of(api, run_id):
+    return api.get(f"/flow_runs/{run_id}").raise_for_status().json()["state"] or {"type": "NONE"}
+
+
+def ended(api, run_id):
+    deadline = time.monotonic() + 240
+    while (state := state_of(api, run_id))["type"] not in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED"):
+        assert time.monotonic() < deadline, state
+        time.sleep(0.5)
+    return state
+
+
+def log_of(api, run_id):
+    lines = api.post("/logs/filter", json={"logs": {"flow_run_id": {"any_": [run_id]}}, "sort": "TIMESTAMP_ASC"}).json()
+    return [line["message"] for line in lines]
 
 
 @pytest.mark.slow
-def test_the_deployment_builds_a_dataset_and_shows_it(server, worker, world, tmp_path):
-    prefect(server, "deploy", "--prefect-file", "prefect.yaml", "--all")
+def test_every_stage_can_be_started_with_a_profile_of_the_list(api):
+    for name in ["build", *(spec.name for spec in STAGES if spec.name != "report")]:
+        deployment = api.get(f"/deployments/name/{name}/{name}").raise_for_status().json()
+        form = deployment["parameter_openapi_schema"]["properties"]
+        assert form["profile"]["enum"] == sorted(path.stem for path in (ROOT / "profiles").glob("*.yaml"))
+        assert all(field["description"] for field in form.values())
+        assert deployment["tags"] == ["matrix"] and deployment["description"]
+    for name in ("report", "check", "fit"):
+        api.get(f"/deployments/name/{name}/{name}").raise_for_status()
+    build = api.get("/deployments/name/build/build").json()
+    assert build["schedules"][0]["active"] is False
+    assert build["global_concurrency_limit"]["limit"] == 1
+    assert build["concurrency_options"]["collision_strategy"] == "CANCEL_NEW"
+
+    refused = api.post(f"/deployments/{build['id']}/create_flow_run", json={"parameters": {"profile": "of-nobody"}})
+    assert refused.status_code in (409, 422) and "of-nobody" in refused.text
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_deployment_builds_a_dataset_and_shows_it(api, world, tmp_path):
     out = tmp_path / "out"
-    with httpx.Client(base_url=server["PREFECT_API_URL"], timeout=30) as api:
-        deployment = api.get("/deployments/name/build/build").raise_for_status().json()
-        assert deployment["schedules"][0]["active"] is False
-        form = deployment["parameter_openapi_schema"]
-        assert "ProposeSettings" in str(form) and "clips a batch" in str(form)
+    given = {
+        "source": str(world / "raw"),
+        "captions": str(sidecar(world)),
+        "out": str(out),
+        "changes": list(QUICK[1::2]),
+    }
+    run_id = start(api, "build", **given)
+    deadline = time.monotonic() + 120
+    while state_of(api, run_id)["type"] != "RUNNING":
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    second = start(api, "build", **given)
+    assert ended(api, second)["type"] == "CANCELLED", "one build of a dataset at a time"
+    state = ended(api, run_id)
+    assert state["type"] == "COMPLETED", (state, log_of(api, run_id)[-20:])
+    tasks = api.post("/task_runs/filter", json={"flow_runs": {"id": {"any_": [run_id]}}, "limit": 200}).json()
+    names = {t["name"]: t["state"]["type"] for t in tasks}
+    assert set(names.values()) == {"COMPLETED"}
+    assert {"select", "dedupe", "shard", "report"} <= set(names)
+    for stage, unit in {"scan": "files", "ingest": "videos", "caption": "clips", "curate": "clips"}.items():
+        assert any(n.startswith(f"{stage}[0000] ") and n.endswith(f" {unit}") for n in names), (
+            stage,
+            sorted(names),
+        )
 
-        parameters = {"settings": {"source": str(world / "raw"), "captions": str(sidecar(world)), "out": str(out)}}
-        run = api.post(f"/deployments/{deployment['id']}/create_flow_run", json={"parameters": parameters})
-        run_id = run.raise_for_status().json()["id"]
-        deadline = time.monotonic() + 240
-        state = {"type": "NONE"}
-        while state["type"] not in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED") and time.monotonic() < deadline:
-            time.sleep(1)
-            state = api.get(f"/flow_runs/{run_id}").raise_for_status().json()["state"]
-        assert state["type"] == "COMPLETED", (state, (tmp_path / "worker.log").read_text()[-3000:])
+    found = api.post(
+        "/artifacts/filter", json={"artifacts": {"key": {"any_": ["funnel"]}}, "sort": "CREATED_DESC"}
+    ).json()
+    mine = [a for a in found if a["flow_run_id"] == run_id]
+    assert len(mine) >= 2, "the funnel must grow while the flow runs"
+    assert '"stage": "curate"' in mine[0]["data"]
+    (dataset,) = (out / "dataset").glob("*/dataset.json")
 
-        tasks = api.post("/task_runs/filter", json={"flow_runs": {"id": {"any_": [run_id]}}, "limit": 200}).json()
-        names = {t["name"]: t["state"]["type"] for t in tasks}
-        assert set(names.values()) == {"COMPLETED"}
-        assert {"select", "dedupe", "shard", "report"} <= set(names)
-        for stage, unit in {"scan": "files", "ingest": "videos", "caption": "clips", "curate": "clips"}.items():
-            assert any(n.startswith(f"{stage}[0000] ") and n.endswith(f" {unit}") for n in names), (
-                stage,
-                sorted(names),
-            )
-
-        found = api.post(
-            "/artifacts/filter", json={"artifacts": {"key": {"any_": ["funnel"]}}, "sort": "CREATED_DESC"}
-        ).json()
-        mine = [a for a in found if a["flow_run_id"] == run_id]
-        assert len(mine) >= 2, "the funnel must grow while the flow runs"
-        assert '"stage": "curate"' in mine[0]["data"]
+    again = {"check": {"dataset": str(out)}, "report": {"out": str(out)}, "curate": given}
+    (out / "report.html").unlink()
+    for run in {name: start(api, name, **parameters) for name, parameters in again.items()}.values():
+        state = ended(api, run)
+        assert state["type"] == "COMPLETED", (state, log_of(api, run)[-20:])
     assert (out / "report.html").is_file()
-    assert list((out / "dataset").rglob("dataset.json"))
+
+    shard = next(dataset.parent.glob("*.tar"))
+    shard.write_bytes(shard.read_bytes()[:-20_000])
+    damaged = start(api, "check", dataset=str(out))
+    assert ended(api, damaged)["type"] == "FAILED"
+    assert any(shard.name in line for line in log_of(api, damaged))

@@ -47,7 +47,7 @@ CONTAINERS = {
 
 
 def ends(folder: str | Path, settings: ScanSettings = SETTINGS) -> dict[str, Reason | Status]:
-    found = list_files(str(folder), settings)
+    found = list(list_files(str(folder), settings))
     rows = hash_files(found, settings)
     return {f.name: r.reason or r.status for f, r in zip(found, rows, strict=True)}
 
@@ -76,7 +76,7 @@ NO_VIDEOS = {
 def test_what_is_no_video_and_has_no_known_ending_is_rejected_with_what_to_do(tmp_path):
     for name, data in NO_VIDEOS.items():
         put(tmp_path / name, data)
-    found = list_files(str(tmp_path), SETTINGS)
+    found = list(list_files(str(tmp_path), SETTINGS))
     for file, row in zip(found, hash_files(found, SETTINGS), strict=True):
         assert row.reason is Reason.UNKNOWN_ENDING and file.name in row.detail
         assert ("no ending" in row.detail) if "." not in file.name else ("scan.extensions" in row.detail)
@@ -104,7 +104,7 @@ def test_a_listing_opens_nothing_and_hashing_reads_no_more_than_the_start_of_wha
     opened = []
     real = builtins.open
     monkeypatch.setattr(io, "open", lambda *a, **k: opened.append(a) or real(*a, **k))
-    found = list_files(str(tmp_path), SETTINGS)
+    found = list(list_files(str(tmp_path), SETTINGS))
     assert len(found) == 20 and not opened
     assert {r.reason for r in hash_files(found, SETTINGS)} == {Reason.UNKNOWN_ENDING} and len(opened) == 20
 

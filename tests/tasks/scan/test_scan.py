@@ -30,7 +30,7 @@ def put(path: Path, data: bytes = b"video") -> Path:
 def test_videos_are_listed_by_ending_in_any_case_sorted_without_hidden_ones(tmp_path):
     for name in ("b.mp4", "a/z.MKV", "a/note.txt", ".hidden.mp4", ".trash/c.mp4", "a/.x/d.mp4", "table.csv"):
         put(tmp_path / name)
-    found = list_files(str(tmp_path), SETTINGS)
+    found = list(list_files(str(tmp_path), SETTINGS))
     assert [f.name for f in found] == ["a/z.MKV", "b.mp4"]
     assert found[1].uri == str(tmp_path / "b.mp4") and found[1].size_bytes == 5
     assert found[1].version == str((tmp_path / "b.mp4").stat().st_mtime_ns)
@@ -57,7 +57,7 @@ def test_what_is_no_readable_file_is_listed_and_rejected_not_skipped(tmp_path):
     os.mkfifo(tmp_path / "pipe.mp4")
     put(tmp_path / "empty.mp4", b"")
     gone = put(tmp_path / "vanished.mp4")
-    found = list_files(str(tmp_path), SETTINGS)
+    found = list(list_files(str(tmp_path), SETTINGS))
     gone.unlink()
     rows = {f.name: r for f, r in zip(found, hash_files(found, SETTINGS), strict=True)}
     assert {n: r.reason for n, r in rows.items()} == {
@@ -69,7 +69,7 @@ def test_what_is_no_readable_file_is_listed_and_rejected_not_skipped(tmp_path):
 LIST_AND_HASH = """
 import json, sys
 from tasks.scan.stage import ScanSettings, hash_files, list_files
-found = list_files(sys.argv[1], ScanSettings())
+found = list(list_files(sys.argv[1], ScanSettings()))
 print(json.dumps([[f.name, row.reason] for f, row in zip(found, hash_files(found, ScanSettings()), strict=True)]))
 """
 
@@ -103,10 +103,33 @@ def test_rows_carry_the_digest_and_the_scan_key(tmp_path):
 
 def test_another_version_of_a_file_has_another_key(tmp_path):
     path = put(tmp_path / "a.mp4")
-    before = list_files(str(tmp_path), SETTINGS)[0].key
-    assert list_files(str(tmp_path), SETTINGS)[0].key == before
+    before = next(list_files(str(tmp_path), SETTINGS)).key
+    assert next(list_files(str(tmp_path), SETTINGS)).key == before
     os.utime(path, ns=(0, 12_345))
-    assert list_files(str(tmp_path), SETTINGS)[0].key != before
+    assert next(list_files(str(tmp_path), SETTINGS)).key != before
+
+
+def test_a_file_that_changed_since_it_was_listed_has_no_digest_on_record(tmp_path):
+    path = put(tmp_path / "a.mp4", b"first")
+    (file,) = list_files(str(tmp_path), SETTINGS)
+    put(path, b"other")
+    os.utime(path, ns=(0, 12_345))
+    (row,) = hash_files([file], SETTINGS)
+    assert row.reason is Reason.UNREADABLE and "changed" in row.detail
+    assert [r.reason for r in hash_files(list(list_files(str(tmp_path), SETTINGS)), SETTINGS)] == [None]
+
+
+def test_a_tree_is_listed_in_the_order_of_whole_names_also_through_links(tmp_path):
+    for name in ("a.b/x.mp4", "a/y.mp4", "a/b/z.mp4", "a-b.mp4", "b.mp4", "ab/é.mp4", "Z.mp4"):
+        put(tmp_path / "raw" / name)
+    put(tmp_path / "elsewhere/deep/far.mp4")
+    (tmp_path / "elsewhere/deep/back").symlink_to(tmp_path / "raw")
+    (tmp_path / "raw/aa").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "raw/zz").symlink_to(tmp_path / "elsewhere/deep")
+    (tmp_path / "raw/A").symlink_to("a")
+    found = names(tmp_path / "raw")
+    assert found == sorted(found)
+    assert found == ["Z.mp4", "a-b.mp4", "a.b/x.mp4", "a/b/z.mp4", "a/y.mp4", "aa/deep/far.mp4", "ab/é.mp4", "b.mp4"]
 
 
 def test_names_that_are_no_text_or_look_like_something_else_are_read_all_the_same(tmp_path):
@@ -120,7 +143,7 @@ def test_names_that_are_no_text_or_look_like_something_else_are_read_all_the_sam
     ]
     for name in strange:
         Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name)).write_bytes(name)
-    found = list_files(str(tmp_path), SETTINGS)
+    found = list(list_files(str(tmp_path), SETTINGS))
     rows = list(hash_files(found, SETTINGS))
     assert {r.payload.digest for r in rows} == {hashlib.sha256(n).hexdigest() for n in strange}
     for file in found:
@@ -131,7 +154,7 @@ def test_remote_listing_matches_a_local_one(tmp_path):
     fs = fsspec.filesystem("memory")
     for name in ("b.mp4", "a/z.MKV", "a/note.txt", ".hidden.mp4", "a/.x/d.mp4", "q?x=1.mp4"):
         fs.pipe(f"/scan-test/{name}", b"video")
-    found = list_files("memory://scan-test", SETTINGS)
+    found = list(list_files("memory://scan-test", SETTINGS))
     assert [f.name for f in found] == ["a/z.MKV", "b.mp4", "q?x=1.mp4"]
     assert found[1].uri == "memory://scan-test/b.mp4" and found[1].size_bytes == 5
     rows = list(hash_files(found, SETTINGS))
@@ -183,7 +206,7 @@ def test_a_name_that_is_no_text_ends_in_its_own_row(tmp_path, name, kind):
         put(path / "a.mp4", b"")
     else:
         put(path, b"" if kind == "empty" else b"x")
-    found = list_files(str(tmp_path), SETTINGS)
+    found = list(list_files(str(tmp_path), SETTINGS))
     if kind == "vanished":
         path.unlink()
     (row,) = hash_files(found, SETTINGS)

@@ -11,7 +11,7 @@ from flows.context import Context
 from flows.legs import SPECS
 from flows.settings import load_settings
 from schemas import Reason
-from tasks.scan.listing import cut_listing
+from tasks.scan.cutting import cut_listing
 from tasks.select.sidecar import NAMED_ORPHANS
 from tasks.select.stage import BY_TABLE
 

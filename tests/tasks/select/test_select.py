@@ -2,7 +2,7 @@ import hashlib
 import random
 
 from schemas import Reason, SourceFile, SourceVideo
-from tasks.scan.stage import Found
+from tasks.scan.listing import Found
 from tasks.select.names import Names
 from tasks.select.sidecar import NAMED_ORPHANS, CaptionRow, Captions
 from tasks.select.stage import SelectSettings, select

@@ -41,6 +41,12 @@ def test_what_is_written_is_read_listed_moved_and_removed(bucket, folder):
     assert folder.uri == f"{bucket.url}/out" and folder.below("x").uri == f"{bucket.url}/out/x"
 
 
+def test_a_small_file_is_read_in_one_request(bucket, folder):
+    folder.write("x", b"1")
+    bucket.proxy.seen.clear()
+    assert folder.read("x") == b"1" and len(bucket.proxy.seen) == 1
+
+
 def test_names_are_those_of_now_whoever_wrote_them(bucket, folder):
     assert not folder.exists("x/a") and folder.names("x") == []
     bucket.put("out/x/a", b"")
@@ -122,7 +128,10 @@ def test_what_passes_is_tried_again(bucket, folder, kind, monkeypatch):
     monkeypatch.setattr("s3fs.S3FileSystem.read_timeout", 1)
     data = os.urandom(MB)
     bucket.put("out/x", data)
-    bucket.proxy.faults = [Fault(kind, "GET", "out/x", times=2), Fault(kind, "GET", "list-type", times=1)]
+    bucket.proxy.faults = [Fault(kind, "GET", "out/x", times=2, after=n) for n in range(2)]
+    bucket.proxy.faults.append(Fault(kind, "GET", "list-type"))
+    with folder.open("x") as stream:
+        assert stream.read() == data
     assert folder.read("x") == data
     assert list(folder.walk()) == [("x", len(data))]
     if kind != "cut":  # which is of bodies that come down
@@ -137,7 +146,8 @@ def test_a_body_that_is_less_than_the_file_is_no_end_of_it(bucket, folder):
     data = os.urandom(3 * MB)
     bucket.put("out/x", data)
     bucket.proxy.faults = [Fault("short", "GET", "out/x", times=3)]
-    assert folder.read("x") == data
+    with folder.open("x") as stream:
+        assert stream.read() == data
 
 
 @pytest.mark.parametrize("kind", ["slow_down", "reset", "cut"])
@@ -170,6 +180,14 @@ def test_an_upload_that_breaks_off_leaves_what_was_there(bucket, folder):
         raise RuntimeError("power cut")
     assert folder.read("x") == b"before"
     assert not [name for name, _ in folder.walk() if TEMPORARY in name]
+
+
+def test_an_upload_whose_end_was_answered_into_the_void_is_made_again(bucket, folder, monkeypatch):
+    monkeypatch.setattr("s3fs.S3FileSystem.read_timeout", 1)
+    data = os.urandom(17 * MB)
+    bucket.proxy.faults = [Fault("unheard", "POST", "uploadId")]
+    folder.write("x", data)
+    assert folder.read("x") == data and not bucket.proxy.faults[0].times
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])

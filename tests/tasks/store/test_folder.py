@@ -147,6 +147,7 @@ def test_a_folder_is_shown_as_it_was_named(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert Folder("out").below("x").uri == str(tmp_path / "out/x")
     assert Folder("memory://box/out/").below("x").uri == "memory://box/out/x"
+    assert Folder("memory://box/out").shown("x/report.html") == "memory://box/out/x/report.html"
 
 
 def test_a_file_is_created_by_one_of_many_who_try(folder):

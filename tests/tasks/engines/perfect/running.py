@@ -21,7 +21,7 @@ from flows.settings import BuildSettings
 from schemas import Captioned, Curated, Tracked, Verified
 from tasks.media.clips import decode_mask
 from tasks.outcome import Case
-from tasks.scan.listing import cut_listing
+from tasks.scan.cutting import cut_listing
 from tasks.world import load_truth
 from tasks.world.score.davis import region_iou
 from tasks.world.score.score import SAME, Score, score

@@ -4,8 +4,8 @@ import random
 
 import pytest
 
-from tasks.scan.listing import LISTED, LISTING, cut_listing, files_of, listing_of
-from tasks.scan.stage import Found
+from tasks.scan.cutting import LISTED, LISTING, cut_listing, files_of, listing_of
+from tasks.scan.listing import Found
 from tasks.store.folder import Folder
 
 

@@ -1,0 +1,147 @@
+"""What compose.yaml promises: pinned, without power, watched, bounded, closed to the outside, true commands."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.docker.compose import FILE, FOLDER, VARIABLE, load, settings
+
+SERVICES = load()
+ONCE = {name for name, service in SERVICES.items() if service["restart"] == "no"}
+"""They do one thing and end; nobody can ask after their health."""
+OURS = {name for name, service in SERVICES.items() if service["image"].startswith("matrix-11k:")}
+PASSWORDS = {"POSTGRES_PASSWORD": "pg", "REDIS_PASSWORD": "rd", "PREFECT_AUTH": "me:secret"} | {
+    "S3_ACCESS_KEY": "key",
+    "S3_SECRET_KEY": "secretsecret",
+}
+BIN = Path(sys.executable).parent
+
+
+def config(environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    tool = shutil.which("docker-compose")
+    if tool is None:
+        pytest.skip("docker-compose is not installed: apt-get install docker-compose")
+    env = {"PATH": os.environ["PATH"], **environment}
+    return subprocess.run([tool, "-f", str(FILE), "config"], env=env, capture_output=True, text=True)
+
+
+def test_the_file_is_valid_by_the_schema_of_compose():
+    done = config(PASSWORDS)
+    assert done.returncode == 0, done.stderr
+    services = yaml.safe_load(done.stdout)["services"]
+    assert set(services) == set(SERVICES)
+    assert all(str(port).startswith("127.0.0.1:") for found in services.values() for port in found.get("ports", []))
+
+
+@pytest.mark.parametrize("missing", PASSWORDS)
+def test_nothing_starts_without_its_password(missing):
+    done = config({name: value for name, value in PASSWORDS.items() if name != missing})
+    assert done.returncode != 0
+    assert missing in done.stderr + done.stdout
+
+
+def test_the_issue_s_services_are_all_there():
+    assert {"postgres", "redis", "server", "services", "minio", "language", "vision"} < set(SERVICES)
+    assert {"cpu-worker", "gpu-workers"} < set(SERVICES)
+    profiles = {profile for service in SERVICES.values() for profile in service.get("profiles", [])}
+    assert profiles == {"minio", "gpu", "one-server", "train"}
+    assert [name for name, service in SERVICES.items() if "one-server" in service.get("profiles", [])] == [
+        "gpu-workers",
+        "vision",
+    ]
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_service_is_pinned_and_has_no_power(name):
+    service = SERVICES[name]
+    tag = service["image"].rpartition(":")[2]
+    assert re.search(r"\d+\.\d+\.\d+|\d+\.\d+-|\d{4}-\d{2}-\d{2}", tag), f"{service['image']} is no one version"
+    uid = service["user"].partition(":")[0]
+    assert uid.isdigit() and int(uid) > 0
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"] and "cap_add" not in service and "privileged" not in service
+    assert service["security_opt"] == ["no-new-privileges:true"]
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_service_is_bounded_and_watched(name):
+    service = SERVICES[name]
+    limits = service["deploy"]["resources"]["limits"]
+    assert float(limits["cpus"]) > 0 and re.fullmatch(r"\d+[mg]", limits["memory"])
+    assert service["pids_limit"] > 0 and service["logging"]["options"]["max-size"]
+    if name in ONCE:
+        assert service["healthcheck"] == {"disable": True}
+    else:
+        assert service["healthcheck"]["test"][0] == "CMD" and service["restart"] == "unless-stopped"
+
+
+def test_what_lasts_lies_in_named_volumes():
+    declared = yaml.safe_load(FILE.read_text())["volumes"]
+    mounts = [(name, mount) for name, service in SERVICES.items() for mount in service.get("volumes", [])]
+    assert {mount.partition(":")[0] for _, mount in mounts} - set(declared) == {"./weights"}
+    assert ("gpu-workers", "./weights:/app/weights:ro") in mounts
+    for name, path in {"postgres": "/var/lib/postgresql/data", "redis": "/data", "minio": "/data"}.items():
+        assert any(who == name and mount.endswith(f":{path}") for who, mount in mounts)
+
+
+def test_database_and_messages_are_reached_by_the_server_alone():
+    inside = {name for name, service in SERVICES.items() if "state" in service.get("networks", [])}
+    assert inside == {"postgres", "redis", "server", "services"}
+    assert yaml.safe_load(FILE.read_text())["networks"]["state"] == {"internal": True}
+    assert not any("ports" in SERVICES[name] for name in ("postgres", "redis", "services"))
+
+
+def test_every_variable_stands_in_the_example_and_no_password_does():
+    used = {match[1] for match in VARIABLE.finditer(FILE.read_text())}
+    example = settings()
+    assert set(example) == used
+    assert all(example[name] == "" for name in PASSWORDS)
+    required = {match[1] for match in VARIABLE.finditer(FILE.read_text()) if match[2] == "?"}
+    assert required == set(PASSWORDS)
+    # What the example says of a default is the default.
+    defaults = {match[1]: match[3] for match in VARIABLE.finditer(FILE.read_text()) if match[2] == "-"}
+    assert {name: value for name, value in example.items() if name not in PASSWORDS} == defaults
+    assert "docker/.env" in (FOLDER.parent / ".gitignore").read_text().splitlines()
+    assert "docker/.env" in (FOLDER.parent / ".dockerignore").read_text().splitlines()
+
+
+def test_the_server_asks_who_is_there_and_workers_say_so():
+    services = load(**PASSWORDS)
+    for name in ("server", "services"):
+        assert services[name]["environment"]["PREFECT_SERVER_API_AUTH_STRING"] == PASSWORDS["PREFECT_AUTH"]
+    for name in ("cpu-worker", "gpu-workers", "trainer"):
+        assert services[name]["environment"]["PREFECT_API_AUTH_STRING"] == PASSWORDS["PREFECT_AUTH"]
+
+
+def test_prefect_knows_every_setting():
+    """Prefect passes over a name that it does not know, without a word."""
+    shown = subprocess.run([BIN / "prefect", "config", "view", "--show-defaults"], capture_output=True, text=True)
+    known = set(re.findall(r"^(PREFECT_\w+)=", shown.stdout, re.MULTILINE))
+    named = {name for service in OURS for name in SERVICES[service].get("environment", {}) if name[:7] == "PREFECT"}
+    assert len(known) > 100
+    assert named - known == {"PREFECT_REDIS_MESSAGING_URL"}  # of prefect_redis
+
+
+ALL_COMMANDS = {name: tuple(SERVICES[name]["command"]) for name in OURS - ONCE}
+
+
+@pytest.mark.parametrize("command", sorted(set(ALL_COMMANDS.values())))
+def test_the_product_knows_the_command_and_its_options(command):
+    if command[:2] == ("matrix_data", "workers"):
+        pytest.xfail("`matrix_data workers` comes with the work pools")
+    words = list(command)
+    options = [word for word in words if word.startswith("--")]
+    names = words[: words.index(options[0])] if options else words
+    shown = subprocess.run([BIN / names[0], *names[1:], "--help"], capture_output=True, text=True, env=plain())
+    assert shown.returncode == 0, shown.stderr
+    assert set(options) <= set(re.findall(r"--[a-z-]+", shown.stdout))
+
+
+def plain() -> dict[str, str]:
+    return {**os.environ, "COLUMNS": "200", "NO_COLOR": "1"}
