@@ -73,31 +73,29 @@ def _measure(what: str, clips: int, folder: str, server: psutil.Process | None) 
     from prefect.client.orchestration import get_client
     from prefect.runtime import flow_run
 
-    import flows.build
-    from benchmarks.rows import fill, payload_of
+    from benchmarks.rows import CHAIN, fill, payload_of
+    from flows.build import pipeline
+    from flows.chunk import Chunk
     from flows.context import Context
-    from flows.legs import CHAIN, SPECS
-    from flows.opened import _open
+    from flows.legs import SPECS
+    from flows.opened import open_build
     from flows.settings import BuildSettings, RunSettings
     from schemas import Row, Status
     from tasks.stages import STAGES
-    from tasks.store.lock import build_lock
+    from tasks.store.lease import alone
 
-    class Idle(Context):
-        """A build whose stages accept everything at once."""
+    def accept(chunk: Chunk, stage: str, keys: Sequence[str]) -> Iterator[Row[Any]]:
+        """What a stage would do that accepts everything at once."""
+        chunk.cases(keys, SPECS[stage].needs)
+        payload = payload_of(stage)
+        return (Row(key=k, status=Status.ACCEPTED, payload=payload) for k in keys)
 
-        def process(self, stage: str, keys: Sequence[str]) -> Iterator[Row[Any]]:
-            self.cases(keys, SPECS[stage].needs)
-            payload = payload_of(stage)
-            return (Row(key=k, status=Status.ACCEPTED, payload=payload) for k in keys)
-
+    Chunk.process = accept  # type: ignore[method-assign]
     Path(folder, "raw").mkdir()
     settings = BuildSettings(source=f"{folder}/raw", out=out, run=RunSettings(batch=BATCH, workers=2))
     fill(Context(settings), clips, CHAIN if what == "idle" else ())
-    build = Idle(settings)
-    _open[out] = build
     # Writing shards and the report is the work of stages, and is measured in benchmarks/shards.py.
-    flows.build.WHOLES |= dict.fromkeys(("shard", "report"), lambda *_: [])  # type: ignore[arg-type]
+    stages = [spec for spec in STAGES if spec.name not in ("shard", "report")]
 
     @flow
     def empty() -> None:
@@ -105,8 +103,8 @@ def _measure(what: str, clips: int, folder: str, server: psutil.Process | None) 
 
     @flow
     def bench() -> str:
-        with build_lock(out):
-            flows.build.pipeline(build, STAGES)
+        with alone(out):
+            pipeline(open_build(settings), stages)
         return str(flow_run.id)
 
     began = time.perf_counter()
@@ -115,21 +113,21 @@ def _measure(what: str, clips: int, folder: str, server: psutil.Process | None) 
     before = _seconds(psutil.Process()), _seconds(server)
     started = time.perf_counter()
     run = bench()
-    tasks = 0 if what == "idle" else len(CHAIN) * -(-clips // BATCH)
+    size = settings.run.chunk
+    tasks = 0 if what == "idle" else len(CHAIN) * sum(-(-min(size, clips - i) // BATCH) for i in range(0, clips, size))
     with get_client(sync_client=True) as client:
-        asked = {"flow_runs": {"id": {"any_": [run]}}, "task_runs": {"state": {"type": {"any_": ["COMPLETED"]}}}}
-        # Beside the batches there are `select` and `dedupe`.
-        while client.request("POST", "/task_runs/count", json=asked).json() < tasks + 2:
+        # Each chunk is a flow run of its own below this one.
+        completed = {"state": {"type": {"any_": ["COMPLETED"]}}}
+        asked = {"flow_runs": {"parent_flow_run_id": {"any_": [run]}}, "task_runs": completed}
+        while client.request("POST", "/task_runs/count", json=asked).json() < tasks:
             time.sleep(0.05)
     ended = time.perf_counter()
     if what == "idle":
-        assert not build.ahead()
         again = time.perf_counter()
-        fresh = Context(settings)
-        fresh.ahead()
-        fresh.funnel()
+        survey = Context(settings).survey()
+        assert not any(line.pending for line in survey.funnel() if line.stage != "shard")
         return {"ours_s": time.perf_counter() - again, "flow_s": ended - started, "prefect_start_s": started - began}
-    assert len(build.store(CHAIN[-1])) == clips
+    assert len(Context(settings).store(CHAIN[-1])) == clips
     return {
         "ms": 1000 * (ended - started) / (clips * len(CHAIN)),
         "own_ms": 1000 * (_seconds(psutil.Process()) - before[0]) / tasks,
