@@ -6,6 +6,7 @@
 Every stage's chunk is worked on under its lease, so that no two runs are at the same rows.
 """
 
+import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -23,7 +24,7 @@ from flows.chunk import Chunk
 from flows.events import emit_stage_event
 from flows.legs import SPECS
 from flows.limits import require, slot
-from flows.opened import chunk_at, name_of, open_build, under_work
+from flows.opened import chunk_at, join_build, name_of, under_work
 from flows.progress import Gauge, tell, tell_losses
 from flows.result import INCOMPLETE
 from flows.settings import BuildSettings, RunSettings
@@ -84,18 +85,31 @@ gauges: list[Gauge] = []
 """That of the build which runs in this process, if one does: a chunk's run shows the whole funnel through it."""
 
 
+CHECKOUT = "MATRIX_DATA_CHECKOUT"
+"""Environment variable of workers: the folder that they were started in. Prefect runs their flows in an empty one,
+where the settings' relative paths, of weights say, lead nowhere."""
+
+
+def name_of_run(name: str, stages: Sequence[str]) -> str:
+    """What a run over a chunk is called."""
+    return f"chunk {name}: {stages[0]}" + (f" to {stages[-1]}" if len(stages) > 1 else "")
+
+
 def _name_of_run() -> str:
     given = flow_run.parameters
-    return f"chunk {given['name']}: {given['stages'][0]} to {given['stages'][-1]}"
+    return name_of_run(given["name"], given["stages"])
 
 
 @flow(name="chunk", flow_run_name=_name_of_run, task_runner=RUNNER, persist_result=False)
 def chunk(settings: BuildSettings, stages: list[str], name: str) -> ChunkEnd | State[ChunkEnd]:
     """Take what is pending in a chunk through these stages."""
-    context = open_build(settings)
-    gauge = gauges[-1] if gauges else Gauge(Survey(context, name))
-    if not gauges:
-        context.make_ready(stages, gauge.survey.begun)
+    if gauges:
+        gauge = gauges[-1]
+    else:
+        os.chdir(os.environ.get(CHECKOUT, "."))
+        gauge = Gauge(Survey(join_build(settings), name))
+        gauge.survey.context.make_ready(stages, gauge.survey.begun)
+    context = gauge.survey.context
     end = ChunkEnd()
     try:
         work_through(Chunk(context, name), stages, gauge, end)

@@ -7,6 +7,7 @@ name does not change.
 import hashlib
 import json
 import re
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -36,8 +37,8 @@ _lock = threading.Lock()
 
 
 def name_of(settings: BuildSettings) -> str:
-    """12 hex digits over all settings."""
-    return hashlib.sha256(settings.model_dump_json().encode()).hexdigest()[:12]
+    """12 hex digits over all settings; the same on a worker, which gets them from Prefect with their keys sorted."""
+    return hashlib.sha256(json.dumps(settings.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()[:12]
 
 
 def open_build(settings: BuildSettings) -> Context:
@@ -58,6 +59,27 @@ def open_build(settings: BuildSettings) -> Context:
                 context.folder.write(name, data)
     except OSError as error:
         raise UserError(f"cannot write to {context.out.uri}: {error.strerror or error}; give another --out") from None
+    return context
+
+
+def join_build(settings: BuildSettings) -> Context:
+    """The build that another process has opened with these settings, for a worker that is to do some of it.
+
+    UserError where it does not stand in the store as it is seen from here, or this is another version of matrix_data.
+    """
+    name = name_of(settings)
+    if not Folder(settings.out).below("work").exists(f"{BUILDS}/{name}.json"):
+        raise UserError(
+            f"{settings.out} does not hold this build as {socket.gethostname()} sees it: --out has to be a folder or "
+            "bucket that all workers reach by the same name"
+        )
+    grant_credentials(settings)
+    context = context_of(settings.out, name)
+    if Context(settings).fingerprints != context.fingerprints:
+        raise UserError(
+            f"the worker at {socket.gethostname()} has another version of matrix_data than the build in "
+            f"{settings.out}: bring both to the same one"
+        )
     return context
 
 

@@ -6,28 +6,39 @@ nothing is handed back but the name of the state that its run ended in.
 """
 
 import itertools
+import time
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-from contextvars import copy_context
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
 from uuid import UUID
 
-from prefect.client.orchestration import get_client
-from prefect.client.schemas.objects import FlowRun
+import httpx
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+from prefect.client.schemas.objects import FlowRun, State
 from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound
 from prefect.runtime import flow_run
+from prefect.states import Cancelled, Cancelling
 from prefect.types.entrypoint import EntrypointType
 
 from flows.automations import TAG
-from flows.chunks import chunk
+from flows.batches import GaveUpError
+from flows.chunks import chunk, name_of_run
+from flows.opened import open_build
+from flows.progress import tell
+from flows.result import INCOMPLETE
 from flows.settings import BuildSettings
 from tasks.errors import UserError
+from tasks.store.places import local_uri
 
 AT_ONCE = 64
-"""Chunks whose runs are waited for at the same time. The pools' workers bound what really runs."""
+"""Chunks that have a run at the same time. The pools' workers bound what really runs."""
 
-SHOW_EVERY_S, POLL_S = 1.0, 2.0
-"""How often the funnel is shown, and how often each run is asked for its state."""
+POLL_S, PATIENCE_S = 2.0, 25.0
+"""How often the runs' states are asked for, and how long the server may give no answer: it may be restarted."""
 
 
 def deploy_chunks(pool: str) -> None:
@@ -46,51 +57,112 @@ def on_pools(settings: BuildSettings, stages: Sequence[str]) -> bool:
     return not settings.run.pools.keys().isdisjoint(stages)
 
 
+@dataclass
+class _Way:
+    """A chunk on its way from pool to pool: the leg that it is at, and that one's run when it has begun."""
+
+    name: str
+    leg: int = 0
+    run: UUID | None = None
+
+
 def run_on_pools(
     settings: BuildSettings, stages: Sequence[str], chunks: Sequence[str], progress: Callable[[], None]
 ) -> list[str]:
     """Run the chunks through the stages on their pools; returns what is to be told, a line each.
 
-    Runs that leave something pending are told; the others go on. UserError where a pool has no deployment, or is that
-    of the worker that runs this build: it takes one run at a time, and would wait for itself.
+    Runs that leave something pending or crash are told; the others go on. What ends this run, ends those too.
+    GaveUpError after `run.give_up_after` runs in a row that failed on one pool. UserError where a pool has no
+    deployment, or is that of the worker that runs this build: it takes one run at a time, and would wait for itself.
     """
     legs = list(_by_pool(settings, stages))
+    parent = _parent_of(legs)
+    settings = _seen_from_anywhere(settings)
+    open_build(settings)
+    given = settings.model_dump(mode="json")
+    told, failed = list[str](), Counter[str]()
+    ahead, under_way = deque(map(_Way, chunks)), list[_Way]()
+    with get_client(sync_client=True) as server:
+        try:
+            heard = time.monotonic()
+            while ahead or under_way:
+                while ahead and len(under_way) < AT_ONCE:
+                    under_way.append(ahead.popleft())
+                try:
+                    for way in under_way:
+                        way.run = way.run or _begin(given, *legs[way.leg], way.name, parent)
+                    ended = _ended(server, [way.run for way in under_way if way.run])
+                    heard = time.monotonic()
+                except httpx.HTTPError:
+                    if time.monotonic() > heard + PATIENCE_S:
+                        raise
+                    ended = {}
+                for way in [way for way in under_way if way.run in ended]:
+                    (pool, some), state = legs[way.leg], ended[way.run]
+                    if not state.is_completed():
+                        told.append(f"{some[0]}: chunk {way.name} on {pool}: {state.name}: {state.message or ''}")
+                    failed[pool] = failed[pool] + 1 if state.is_failed() and state.name != INCOMPLETE else 0
+                    if failed[pool] >= settings.run.give_up_after:
+                        raise GaveUpError(told[-1])
+                    way.leg, way.run = way.leg + 1, None
+                    if way.leg == len(legs):
+                        under_way.remove(way)
+                progress()
+                time.sleep(POLL_S if under_way else 0)
+        finally:
+            for run in [way.run for way in under_way if way.run]:
+                tell("the end of a chunk's run", partial(server.set_flow_run_state, run, Cancelling()))
+    return told
+
+
+def _begin(settings: dict[str, object], pool: str, stages: list[str], name: str, parent: str) -> UUID:
+    """A run of a chunk, or the one that was begun already when no answer came."""
+    run: FlowRun = run_deployment(  # type: ignore[assignment] # where no event loop runs it is no coroutine
+        name=_deployment(pool),
+        flow_run_name=name_of_run(name, stages),
+        parameters={"settings": settings, "stages": stages, "name": name},
+        idempotency_key=f"{parent}-{stages[0]}-{name}",
+        timeout=0,
+    )
+    return run.id
+
+
+def _ended(server: SyncPrefectClient, runs: Sequence[UUID]) -> dict[UUID | None, State[Any]]:
+    """The last states of those runs that have ended. Somebody may have deleted one."""
+    found = server.read_flow_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=list(runs))))
+    states = {run.id: run.state for run in found if run.state}
+    gone: State[Any] = Cancelled(message="its flow run was deleted")
+    return {run: states.get(run, gone) for run in runs if run not in states or states[run].is_final()}
+
+
+def _parent_of(legs: Sequence[tuple[str, list[str]]]) -> str:
+    """What tells this run of the build from every other, and its own tries. UserError as for `run_on_pools`."""
     with get_client(sync_client=True) as server:
         parent = server.read_flow_run(UUID(flow_run.get_id()))
-    if parent.work_pool_name in {pool for pool, _ in legs}:
-        raise UserError(
-            f"run.pools names the pool {parent.work_pool_name}, whose worker runs this build: give its chunks another"
-        )
-    told: list[str] = []
-    with ThreadPoolExecutor(max_workers=AT_ONCE) as threads:
-        waiting = {threads.submit(copy_context().run, _one, settings, legs, name, f"{parent.id}") for name in chunks}
-        while waiting:
-            done, waiting = wait(waiting, timeout=SHOW_EVERY_S, return_when=FIRST_COMPLETED)
-            progress()
-            for future in done:
-                told += future.result()
-    return told
+        for pool, _ in legs:
+            if pool == parent.work_pool_name:
+                raise UserError(
+                    f"run.pools names the pool {pool}, whose worker runs this build: give its chunks another"
+                )
+            try:
+                server.read_deployment_by_name(_deployment(pool))
+            except ObjectNotFound as error:
+                raise UserError(
+                    f"no deployment {_deployment(pool)}: `matrix_data workers --pool {pool}` makes it"
+                ) from error
+    return f"{parent.id}-{parent.run_count}"
 
 
-def _one(settings: BuildSettings, legs: Sequence[tuple[str, list[str]]], name: str, parent: str) -> list[str]:
-    """One chunk, pool after pool."""
-    told = []
-    for pool, stages in legs:
-        deployment = f"chunk/{pool}"
-        try:
-            run: FlowRun = run_deployment(  # type: ignore[assignment] # in a thread it waits
-                name=deployment,
-                parameters={"settings": settings.model_dump(mode="json"), "stages": stages, "name": name},
-                idempotency_key=f"{parent}-{stages[0]}-{name}",
-                poll_interval=POLL_S,
-            )
-        except ObjectNotFound as error:
-            raise UserError(f"no deployment {deployment}: `matrix_data workers --pool {pool}` makes it") from error
-        state = run.state
-        if state is None or not state.is_completed():
-            why = f"{state.name}: {state.message or 'no message'}" if state else "it has no state"
-            told.append(f"{stages[0]}: chunk {name} on {pool}: {why}")
-    return told
+def _seen_from_anywhere(settings: BuildSettings) -> BuildSettings:
+    """The settings with whole paths in the place of those that begin in this process's folder."""
+    places = {name: getattr(settings, name) for name in ("source", "out", "captions")}
+    whole = {name: local_uri(place) for name, place in places.items() if place and "://" not in place}
+    found: BuildSettings = settings.model_copy(update=whole)
+    return found
+
+
+def _deployment(pool: str) -> str:
+    return f"{chunk.name}/{pool}"
 
 
 def _by_pool(settings: BuildSettings, stages: Sequence[str]) -> Iterator[tuple[str, list[str]]]:

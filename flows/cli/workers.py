@@ -15,6 +15,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import IO, Annotated
 
 import psutil
@@ -41,9 +42,11 @@ def workers(
     """Start this machine's workers and stay with them: one a GPU, or --count of them without one."""
     crew = plan(pool, per_gpu, count)
     make_pool(pool)
+    from flows.chunks import CHECKOUT
     from flows.pools import deploy_chunks
 
     deploy_chunks(pool)
+    os.environ[CHECKOUT] = str(Path.cwd())
     leave(run_crew(crew))
 
 
