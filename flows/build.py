@@ -19,9 +19,9 @@ from prefect.client.schemas.objects import State
 from flows.batches import Loss
 from flows.chunks import RUNNER, ChunkEnd, chunk, gauges
 from flows.context import Context
-from flows.legs import LEGS, RECORDED, SPECS
+from flows.legs import LEG_OF, LEGS, RECORDED, SPECS
 from flows.opened import context_of, name_of, open_build
-from flows.pools import run_on_pools
+from flows.pools import on_pools, run_on_pools
 from flows.progress import Gauge, tell_end, tell_losses
 from flows.result import Result, end_of, result_of
 from flows.settings import BuildSettings
@@ -78,7 +78,7 @@ class Run:
 
     def leg(self, specs: Sequence[StageSpec]) -> None:
         """Take every chunk that has something pending through these stages."""
-        context, stages = self.context, [spec.name for spec in specs]
+        context, stages = self.context, _of(specs)
         for spec in specs:
             if spec.before:
                 self.whole(spec.name, "before")
@@ -87,7 +87,7 @@ class Run:
         chunks = sorted(pending, key=lambda name: (len(name), name))
         if chunks:
             self.make_ready(stages)
-            if context.settings.run.pools:
+            if on_pools(context.settings, stages):
                 self.told += run_on_pools(context.settings, stages, chunks, self.gauge.show)
             else:
                 for name in chunks:
@@ -100,9 +100,8 @@ class Run:
 
     def make_ready(self, stages: Sequence[str]) -> None:
         """Load the engines of what is to be done here, before a clip is touched. UserError says what is wrong."""
-        pools = self.context.settings.run.pools
-        ahead = [stage for stage in self.survey.ahead(stages) if SPECS[stage].engines]
-        self.context.make_ready([stage for stage in ahead if stage not in pools], self.survey.begun)
+        here = [s for s in self.survey.ahead(stages) if not on_pools(self.context.settings, _of(LEG_OF[s]))]
+        self.context.make_ready([stage for stage in here if SPECS[stage].engines], self.survey.begun)
 
     def chunk(self, stages: list[str], name: str) -> None:
         """One chunk, in this process."""
@@ -157,6 +156,10 @@ class Run:
                 survey.settle(stage)
 
 
+def _of(specs: Sequence[StageSpec]) -> list[str]:
+    return [spec.name for spec in specs]
+
+
 @contextmanager
 def _nobody() -> Iterator[None]:
     yield
@@ -165,7 +168,7 @@ def _nobody() -> Iterator[None]:
 def pipeline(context: Context, stages: Sequence[StageSpec]) -> Result | State[Result]:
     """These stages over what is pending, inside a flow run."""
     began = time.perf_counter()
-    run, names = Run(context), [spec.name for spec in stages]
+    run, names = Run(context), _of(stages)
     if RECORDED[0] in names:
         run.list_source()
         run.survey.look()
@@ -178,7 +181,7 @@ def pipeline(context: Context, stages: Sequence[StageSpec]) -> Result | State[Re
             elif mine:
                 run.leg(mine)
     finally:
-        told = tell_losses(run.lost, run.told)
+        told = tell_losses(context.out.uri, run.lost, run.told)
     run.gauge.show(last=True)
     result = result_of(context, run.survey.funnel(), began, told)
     tell_end(result)

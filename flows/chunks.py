@@ -7,7 +7,7 @@ Every stage's chunk is worked on under its lease, so that no two runs are at the
 """
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,15 +15,16 @@ from prefect import Task, flow
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State, StateType
-from prefect.exceptions import ObjectNotFound
 from prefect.runtime import flow_run, task_run
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from flows.batches import FINAL, Future, Loss, batched, drive, fail_alone, run_batch
 from flows.chunk import Chunk
+from flows.events import emit_stage_event
 from flows.legs import SPECS
+from flows.limits import require, slot
 from flows.opened import chunk_at, name_of, open_build, under_work
-from flows.progress import Gauge, tell_losses
+from flows.progress import Gauge, tell, tell_losses
 from flows.result import INCOMPLETE
 from flows.settings import BuildSettings, RunSettings
 from flows.survey import Survey
@@ -57,7 +58,8 @@ def _name_of_batch() -> str:
 
 def _run_batch(where: Where, stage: str, number: int, keys: list[str]) -> list[str]:  # noqa: ARG001 number is in the name
     with chunk_at(where.out, where.build, where.chunk, where.place, where.token, where.epoch) as chunk:
-        return run_batch(chunk, stage, keys)
+        with slot(stage, chunk.context.settings.run.limits):
+            return run_batch(chunk, stage, keys)
 
 
 BATCHES: dict[str, BatchTask] = {
@@ -98,7 +100,7 @@ def chunk(settings: BuildSettings, stages: list[str], name: str) -> ChunkEnd | S
     try:
         work_through(Chunk(context, name), stages, gauge, end)
     finally:
-        lines = tell_losses(end.lost, end.told)
+        lines = tell_losses(context.out.uri, end.lost, end.told)
     if any(gauge.survey.look().of_chunk(stage, name).pending for stage in stages):
         message = "; ".join([*lines, "something is left pending: run it again"])[:4000]
         return State(type=StateType.FAILED, name=INCOMPLETE, message=message, data=end)
@@ -150,6 +152,8 @@ def work_through(chunk: Chunk, stages: Sequence[str], gauge: Gauge, end: ChunkEn
             survey = gauge.survey.look()
             for stage in leases:
                 survey.settle(stage, chunk.name)
+                line = survey.of_chunk(stage, chunk.name)
+                tell("an event", lambda line=line: emit_stage_event(context.out.uri, line, chunk.name))  # type: ignore[misc]
     _see_to_damage(chunk, gauge.survey)
     end.told += recut(chunk)
 
@@ -192,21 +196,16 @@ def worth_another_try(_task: Any, _run: Any, state: State[Any]) -> bool:
 
 
 def tasks_of(stages: Sequence[str], run: RunSettings) -> dict[str, BatchTask]:
-    """The tasks of these stages with the build's retries, made once a run: each copy of a task parses its source anew,
-    and a server that dies later takes no work with it.
+    """The tasks of these stages with the build's retries, made once a run: each copy of a task parses its source anew.
 
-    A stage whose name is a tag with a concurrency limit on the server carries that tag, the others carry none: a task
-    with tags asks the server for a slot before each run, limit or not (docs/decisions/0008).
+    UserError where the server lacks a limit that the settings name.
     """
-    tasks = {}
-    with get_client(sync_client=True) as server:
-        for stage in stages:
-            options: dict[str, Any] = {
-                "retries": run.retries,
-                "retry_delay_seconds": run.retry_delay_s,
-                "retry_condition_fn": worth_another_try,
-            }
-            with suppress(ObjectNotFound):
-                options["tags"] = [server.read_concurrency_limit_by_tag(stage).tag]
-            tasks[stage] = BATCHES[stage].with_options(**options)
-    return tasks
+    if limits := {stage: slots for stage, slots in run.limits.items() if stage in stages}:
+        with get_client(sync_client=True) as server:
+            require(server, limits)
+    return {
+        stage: BATCHES[stage].with_options(
+            retries=run.retries, retry_delay_seconds=run.retry_delay_s, retry_condition_fn=worth_another_try
+        )
+        for stage in stages
+    }

@@ -164,8 +164,7 @@ class Context:
 
     def _own_clips(self, how: str) -> UserError:
         return UserError(
-            f"the out folder {self.out.root} {how}, and its clips would be taken for raw videos: "
-            "give an --out elsewhere"
+            f"the out folder {self.out.uri} {how}, and its clips would be taken for raw videos: give an --out elsewhere"
         )
 
     # looking

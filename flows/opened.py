@@ -14,6 +14,7 @@ from typing import Any
 
 from flows.chunk import Chunk
 from flows.context import Context
+from flows.grants import grant_credentials
 from flows.settings import BuildSettings
 from schemas import SCHEMA_VERSION
 from schemas.settings import validate
@@ -41,6 +42,7 @@ def name_of(settings: BuildSettings) -> str:
 
 def open_build(settings: BuildSettings) -> Context:
     """A fresh context, saved so that workers and later commands find it by the folder."""
+    grant_credentials(settings)
     context = Context(settings)
     saved = {
         "schema": SCHEMA_VERSION,
@@ -55,7 +57,7 @@ def open_build(settings: BuildSettings) -> Context:
             if not context.folder.exists(name) or context.folder.read(name) != data:
                 context.folder.write(name, data)
     except OSError as error:
-        raise UserError(f"cannot write to {context.out.root}: {error.strerror or error}; give another --out") from None
+        raise UserError(f"cannot write to {context.out.uri}: {error.strerror or error}; give another --out") from None
     return context
 
 
@@ -101,6 +103,7 @@ def chunk_at(out: str, build: str, chunk: str, place: str, token: str, epoch: in
         yield known
         return
     opened = Chunk(context_of(out, build), chunk)
+    grant_credentials(opened.context.settings)
     with adopt(opened.context.folder, place, token, epoch):
         yield opened
 

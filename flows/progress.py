@@ -12,6 +12,7 @@ from prefect.artifacts import create_table_artifact
 from prefect.logging import get_run_logger
 
 from flows.batches import Loss
+from flows.events import key_of
 from flows.result import Result
 from flows.survey import Survey
 from flows.tally import Tally, as_table
@@ -56,15 +57,17 @@ class Gauge:
         self._watch = counted + max(WATCH_EVERY_S, (counted - now) / COUNT_SHARE)
         if last or now >= self._artifact:
             self._artifact = time.monotonic() + ARTIFACT_EVERY_S
-            about = f"Funnel of {self.survey.context.out.root} {self.survey.only}".rstrip()
-            tell(
-                "the artifact `funnel`",
-                lambda: create_table_artifact(as_table(lines), key="funnel", description=about),
-            )
+            out = self.survey.context.out.uri
+            about = f"Funnel of {out}" + (f", chunk {self.survey.only}" if self.survey.only else "")
+            key = f"funnel-{key_of(out)}"
+            tell("the artifact `funnel`", lambda: create_table_artifact(as_table(lines), key=key, description=about))
 
 
-def tell_losses(lost: Sequence[Loss], told: Sequence[str]) -> list[str]:
-    """What a run left pending and why, and what else is to be known: into its log and an artifact, and returned."""
+def tell_losses(out: str, lost: Sequence[Loss], told: Sequence[str]) -> list[str]:
+    """What a run left pending and why, and what else is to be known: into its log and an artifact, and returned.
+
+    out: the folder of the build, as people know it.
+    """
     lines = [*loss_lines(lost), *told]
     if lines:
         for line in lines:
@@ -74,7 +77,8 @@ def tell_losses(lost: Sequence[Loss], told: Sequence[str]) -> list[str]:
             for loss in lost
         ]
         about = "\n".join(lines)
-        tell("the artifact `lost`", lambda: create_table_artifact(table, key="lost", description=about), True)
+        key = f"lost-{key_of(out)}"
+        tell("the artifact `lost`", lambda: create_table_artifact(table, key=key, description=about), True)
     return lines
 
 

@@ -60,11 +60,7 @@ class Pins:
         if self.folder.local:
             self.folder.write(name, data)
             return
-        try:
-            self.folder.fs.pipe_file(self.folder.path(name), data, mode="create")
-        except OSError:  # stores have names of their own for "it is there already"
-            if name not in self.folder.names():
-                raise
+        self.folder.create_exclusively(name, data)
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
