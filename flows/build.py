@@ -148,15 +148,17 @@ class Run:
                 return
             if decides:
                 self.told += self.context.store(stage).mend()
+            survey.look()
             self.told += WHOLES[stage, part](self.context.settings.out, name_of(self.context.settings), stage, part)
             if mark:
                 for old in self.context.folder.names(MARKS):
                     self.context.folder.remove(f"{MARKS}/{old}") if old.startswith(f"{stage}-") else None
                 self.context.folder.write(mark, b"")
             elif part != "before":
-                survey.look()
-                for name in survey.chunks(stage) if decides else ():
-                    survey.settle(stage, name)
+                if decides:  # of the others what was there before: it has not seen what has come meanwhile
+                    survey.look(stage)
+                    for name in survey.chunks(stage):
+                        survey.settle(stage, name)
                 survey.settle(stage)
 
 

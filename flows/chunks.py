@@ -7,7 +7,7 @@ Every stage's chunk is worked on under its lease, so that no two runs are at the
 """
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,7 @@ from prefect import Task, flow
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State, StateType
+from prefect.futures import PrefectFuture
 from prefect.runtime import flow_run, task_run
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
@@ -28,12 +29,13 @@ from flows.progress import Gauge, tell, tell_losses
 from flows.result import INCOMPLETE
 from flows.settings import BuildSettings, RunSettings
 from flows.survey import Survey
+from tasks.errors import UserError
 from tasks.outcome import of_the_world
 from tasks.stages import STAGES
 from tasks.store.lease import Lease, holder_of
 
-RUNNER: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=64)
-"""`run.workers` bounds what is under way, not the pool."""
+RUNNER: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=1)
+"""Of our flows: batches go to the runner of their chunk, all else runs in the flow's own thread."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,8 @@ gauges: list[Gauge] = []
 
 def _name_of_run() -> str:
     given = flow_run.parameters
-    return f"chunk {given['name']}: {given['stages'][0]} to {given['stages'][-1]}"
+    first, last = given["stages"][0], given["stages"][-1]
+    return f"chunk {given['name']}: {first}" + (f" to {last}" if last != first else "")
 
 
 @flow(name="chunk", flow_run_name=_name_of_run, task_runner=RUNNER, persist_result=False)
@@ -128,10 +131,12 @@ def work_through(chunk: Chunk, stages: Sequence[str], gauge: Gauge, end: ChunkEn
         }
         for place in where.values():
             held.enter_context(under_work(chunk, place.place))
-        tasks = tasks_of(list(leases), run)
+        tasks, runner = tasks_of(list(leases), run), held.enter_context(runner_of(run))
 
         def submit(stage: str, number: int, keys: list[str], done: Callable[[], None]) -> Future:
-            future = tasks[stage].submit(where[stage], stage, number, keys)
+            given = {"where": where[stage], "stage": stage, "number": number, "keys": keys}
+            with holding(run, stage):
+                future: PrefectFuture[list[str]] = runner.submit(tasks[stage], given)
             future.add_done_callback(lambda _: done())
             return future
 
@@ -156,6 +161,31 @@ def work_through(chunk: Chunk, stages: Sequence[str], gauge: Gauge, end: ChunkEn
                 tell("an event", lambda line=line: emit_stage_event(context.out.uri, line, chunk.name))  # type: ignore[misc]
     _see_to_damage(chunk, gauge.survey)
     end.told += recut(chunk)
+
+
+def runner_of(run: RunSettings) -> TaskRunner[Any]:
+    """What runs a chunk's batches. `run.workers` bounds what is under way, not the pool of threads.
+
+    UserError where Ray is asked for and not installed. The cluster is the one of RAY_ADDRESS, else one of this machine.
+    """
+    if run.task_runner == "threads":
+        return ThreadPoolTaskRunner(max_workers=run.workers)
+    try:
+        from prefect_ray import RayTaskRunner
+    except ImportError:
+        raise UserError("run.task_runner=ray needs the extra `ray`: pip install 'matrix-11k[ray]'") from None
+    ray: TaskRunner[Any] = RayTaskRunner()
+    return ray
+
+
+def holding(run: RunSettings, stage: str) -> AbstractContextManager[object]:
+    """A batch that is submitted within holds the GPUs that its stage is given on Ray."""
+    if run.task_runner == "threads" or stage not in run.gpus:
+        return nullcontext()
+    from prefect_ray.context import remote_options
+
+    held: AbstractContextManager[object] = remote_options(num_gpus=run.gpus[stage])
+    return held
 
 
 def _runs(stages: Sequence[str]) -> list[list[str]]:

@@ -5,7 +5,6 @@ import time
 import httpx
 import pytest
 from prefect import flow
-from prefect.client.orchestration import get_client
 from prefect.runtime import flow_run
 from prefect.settings import PREFECT_API_URL, PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
 
@@ -13,8 +12,9 @@ from benchmarks.rows import CHAIN, fill, key_of, payload_of
 from flows.chunk import Chunk
 from flows.chunks import chunk, tasks_of
 from flows.context import Context
+from flows.events import key_of
 from flows.settings import BuildSettings, RunSettings
-from tasks.errors import InfrastructureError, StopRun
+from tasks.errors import InfrastructureError, StopRun, UserError
 from tasks.outcome import settle
 
 CLIPS = 6
@@ -30,21 +30,13 @@ def api(server):
 
 
 @pytest.mark.usefixtures("api")
-def test_a_stage_carries_its_tag_only_where_the_server_limits_it():
-    with get_client(sync_client=True) as server:  # it asks again where the server's database is busy
-        server.create_concurrency_limit("verify", 1)
-        try:
-            tasks = tasks_of(CHAIN, RUN)
-        finally:
-            server.delete_concurrency_limit_by_tag("verify")
-    assert {stage: task.tags for stage, task in tasks.items()} == {
-        "caption": set(),
-        "propose": set(),
-        "verify": {"verify"},
-        "track": set(),
-        "curate": set(),
-    }
-    assert all((task.retries, task.retry_delay_seconds) == (1, 0) for task in tasks.values())
+def test_tasks_carry_the_builds_retries_and_a_limit_that_the_server_lacks_is_refused():
+    tasks = tasks_of(CHAIN, RUN)
+    assert list(tasks) == list(CHAIN)
+    assert all((task.retries, task.retry_delay_seconds, task.tags) == (1, 0, set()) for task in tasks.values())
+    with pytest.raises(UserError, match="no active limit matrix-verify"):
+        tasks_of(CHAIN, RUN.model_copy(update={"limits": {"verify": 1}}))
+    assert tasks_of(["caption"], RUN.model_copy(update={"limits": {"verify": 1}})), "only of the stages that run"
 
 
 @pytest.fixture
@@ -93,7 +85,10 @@ def test_each_batch_is_a_named_run_that_is_tried_again_and_the_funnel_grows_mean
         time.sleep(0.1)
     assert {r["name"] for r in done} == names
     assert {r["run_count"] for r in done} == {2}
-    artifacts = api.post("/artifacts/filter", json={"artifacts": {"key": {"any_": ["funnel"]}}, "limit": 200}).json()
+    artifacts = api.post(
+        "/artifacts/filter",
+        json={"artifacts": {"key": {"any_": [f"funnel-{key_of(build.settings.out)}"]}}, "limit": 200},
+    ).json()
     assert len([a for a in artifacts if a["flow_run_id"] == run["id"]]) >= 3
 
 
