@@ -12,7 +12,6 @@ from benchmarks.rows import CHAIN, fill, key_of, payload_of
 from flows.chunk import Chunk
 from flows.chunks import chunk, tasks_of
 from flows.context import Context
-from flows.events import key_of
 from flows.settings import BuildSettings, RunSettings
 from tasks.errors import InfrastructureError, StopRun, UserError
 from tasks.outcome import settle
