@@ -106,8 +106,8 @@ def verdicts(world: World) -> list[dict[str, Any]]:
     rows = []
     for wrong in CHANCES["wrong"]:
         build = world.go(Dial(wrong=wrong))
-        a, tracks, tally = anchored(build, world), caught(build, world), build.tally("curate")
-        captioned = build.tally("propose").arrived
+        a, tracks, tally = anchored(build, world), caught(build, world), build.survey().tally("curate")
+        captioned = build.survey().tally("propose").arrived
         print(
             f"  wrong {wrong:.2f}   {a.right / a.wanted:.3f} · {a.wrong / a.wanted:.3f} · "
             f"{1 - (a.right + a.wrong) / a.wanted:.3f}   {tracks.bad_dropped} of {tracks.bad}   "

@@ -8,8 +8,7 @@ started again.
 """
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Literal
 
 from prefect import Task, flow
@@ -18,7 +17,7 @@ from prefect.client.schemas.objects import State
 
 from flows.batches import Loss
 from flows.chunks import RUNNER, ChunkEnd, chunk, gauges
-from flows.context import Context
+from flows.context import MARKS, Context
 from flows.legs import LEG_OF, LEGS, RECORDED, SPECS
 from flows.opened import context_of, name_of, open_build
 from flows.pools import on_pools, run_on_pools
@@ -127,9 +126,10 @@ class Run:
             cut_listing(context.list_source(), scan, context.settings.run.chunk)
 
     def whole(self, stage: str, part: Part = "whole") -> None:
-        """Run what sees everything, unless something before it is pending that it would have to see.
+        """Run what sees everything, where there is something new to see.
 
-        A stage with rows decides for good, so it waits. Shards and report go on with what is there.
+        A stage with rows decides for good, so it waits for all that is pending before it. Report goes on with what is
+        there.
         """
         survey, decides = self.survey.look(), part == "whole" and stage in RECORDED
         if decides:
@@ -137,18 +137,24 @@ class Run:
             if waits:
                 self.told.append(f"{stage}: left out, for {waits[0]} has not seen all; it decides when that is done")
                 return
-            spec = SPECS[stage]
-            if survey.settled(stage) and not (spec.stale and spec.stale(self.context.at_work(stage))):
-                return
-        with self.context.lease(stage) if stage in RECORDED else _nobody() as mine:
-            if mine is None and stage in RECORDED:
+        mark = "" if stage in RECORDED else f"{MARKS}/{stage}-{survey.state_of_all()}-{name_of(self.context.settings)}"
+        seen = self.context.folder.exists(mark) if mark else part == "whole" and survey.settled(stage)
+        stale = SPECS[stage].stale
+        if seen and not (stale and stale(self.context.at_work(stage))):
+            return
+        with self.context.lease(stage) as mine:
+            if mine is None:
                 self.told.append(f"{stage}: left to the run that is at it")
                 return
             if decides:
                 self.told += self.context.store(stage).mend()
             survey.look()
             self.told += WHOLES[stage, part](self.context.settings.out, name_of(self.context.settings), stage, part)
-            if stage in RECORDED and part != "before":
+            if mark:
+                for old in self.context.folder.names(MARKS):
+                    self.context.folder.remove(f"{MARKS}/{old}") if old.startswith(f"{stage}-") else None
+                self.context.folder.write(mark, b"")
+            elif part != "before":
                 if decides:  # of the others what was there before: it has not seen what has come meanwhile
                     survey.look(stage)
                     for name in survey.chunks(stage):
@@ -158,11 +164,6 @@ class Run:
 
 def _of(specs: Sequence[StageSpec]) -> list[str]:
     return [spec.name for spec in specs]
-
-
-@contextmanager
-def _nobody() -> Iterator[None]:
-    yield
 
 
 def pipeline(context: Context, stages: Sequence[StageSpec]) -> Result | State[Result]:

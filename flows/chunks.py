@@ -7,8 +7,10 @@ Every stage's chunk is worked on under its lease, so that no two runs are at the
 """
 
 import os
+import time
+from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +18,8 @@ from prefect import Task, flow
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State, StateType
+from prefect.futures import PrefectFuture
+from prefect.logging import get_run_logger
 from prefect.runtime import flow_run, task_run
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
@@ -29,12 +33,13 @@ from flows.progress import Gauge, tell, tell_losses
 from flows.result import INCOMPLETE
 from flows.settings import BuildSettings, RunSettings
 from flows.survey import Survey
+from tasks.errors import UserError
 from tasks.outcome import of_the_world
 from tasks.stages import STAGES
 from tasks.store.lease import Lease, holder_of
 
-RUNNER: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=64)
-"""`run.workers` bounds what is under way, not the pool."""
+RUNNER: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=1)
+"""Of our flows: batches go to the runner of their chunk, all else runs in the flow's own thread."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,13 @@ def _name_of_batch() -> str:
 def _run_batch(where: Where, stage: str, number: int, keys: list[str]) -> list[str]:  # noqa: ARG001 number is in the name
     with chunk_at(where.out, where.build, where.chunk, where.place, where.token, where.epoch) as chunk:
         with slot(stage, chunk.context.settings.run.limits):
-            return run_batch(chunk, stage, keys)
+            began = time.perf_counter()
+            accepted = run_batch(chunk, stage, keys)
+        reasons = chunk.store(stage).rejected()
+        why = Counter(reasons[key] for key in keys if key in reasons)
+        ended = [f"{len(accepted)} of {len(keys)} accepted", *(f"{n} {reason}" for reason, n in sorted(why.items()))]
+        get_run_logger().info("%s in %.1f s", ", ".join(ended), time.perf_counter() - began)
+        return accepted
 
 
 BATCHES: dict[str, BatchTask] = {
@@ -83,7 +94,6 @@ class ChunkEnd:
 
 gauges: list[Gauge] = []
 """That of the build which runs in this process, if one does: a chunk's run shows the whole funnel through it."""
-
 
 CHECKOUT = "MATRIX_DATA_CHECKOUT"
 """Environment variable of workers: the folder that they were started in. Prefect runs their flows in an empty one,
@@ -142,10 +152,12 @@ def work_through(chunk: Chunk, stages: Sequence[str], gauge: Gauge, end: ChunkEn
         }
         for place in where.values():
             held.enter_context(under_work(chunk, place.place))
-        tasks = tasks_of(list(leases), run)
+        tasks, runner = tasks_of(list(leases), run), held.enter_context(runner_of(run))
 
         def submit(stage: str, number: int, keys: list[str], done: Callable[[], None]) -> Future:
-            future = tasks[stage].submit(where[stage], stage, number, keys)
+            given = {"where": where[stage], "stage": stage, "number": number, "keys": keys}
+            with holding(run, stage):
+                future: PrefectFuture[list[str]] = runner.submit(tasks[stage], given)
             future.add_done_callback(lambda _: done())
             return future
 
@@ -170,6 +182,31 @@ def work_through(chunk: Chunk, stages: Sequence[str], gauge: Gauge, end: ChunkEn
                 tell("an event", lambda line=line: emit_stage_event(context.out.uri, line, chunk.name))  # type: ignore[misc]
     _see_to_damage(chunk, gauge.survey)
     end.told += recut(chunk)
+
+
+def runner_of(run: RunSettings) -> TaskRunner[Any]:
+    """What runs a chunk's batches. `run.workers` bounds what is under way, not the pool of threads.
+
+    UserError where Ray is asked for and not installed. The cluster is the one of RAY_ADDRESS, else one of this machine.
+    """
+    if run.task_runner == "threads":
+        return ThreadPoolTaskRunner(max_workers=run.workers)
+    try:
+        from prefect_ray import RayTaskRunner
+    except ImportError:
+        raise UserError("run.task_runner=ray needs the extra `ray`: pip install 'matrix-11k[ray]'") from None
+    ray: TaskRunner[Any] = RayTaskRunner()
+    return ray
+
+
+def holding(run: RunSettings, stage: str) -> AbstractContextManager[object]:
+    """A batch that is submitted within holds the GPUs that its stage is given on Ray."""
+    if run.task_runner == "threads" or stage not in run.gpus:
+        return nullcontext()
+    from prefect_ray.context import remote_options
+
+    held: AbstractContextManager[object] = remote_options(num_gpus=run.gpus[stage])
+    return held
 
 
 def _runs(stages: Sequence[str]) -> list[list[str]]:

@@ -30,8 +30,9 @@ from tasks.store.lease import Lease, lease
 from tasks.store.places import local_path, local_uri
 from tasks.store.rows import StageStore
 
-REPLIES, CLIPS = "replies", "clips"
-"""Folders below `work`: what engines behind a server were answered, and the normalised clips."""
+REPLIES, CLIPS, MARKS = "replies", "clips", "marks"
+"""Folders below `work`: what engines behind a server were answered, the normalised clips, and over which state of the
+store a stage without rows was run last."""
 
 
 class Context:
@@ -46,7 +47,7 @@ class Context:
 
     def place(self, stage: str, chunk: str = "") -> str:
         """The folder of a stage, or of one of its chunks, below the store's root."""
-        return "/".join(filter(None, (stage, self.fingerprints[stage], chunk)))
+        return "/".join(filter(None, (stage, self.fingerprints.get(stage), chunk)))
 
     def open(self, stage: str, chunk: str, at_hand: int = 0) -> StageStore[Any]:
         """The rows of a chunk at a stage, as they are now."""

@@ -59,7 +59,8 @@ class Gauge:
             self._artifact = time.monotonic() + ARTIFACT_EVERY_S
             out = self.survey.context.out.uri
             about = f"Funnel of {out}" + (f", chunk {self.survey.only}" if self.survey.only else "")
-            key = f"funnel-{key_of(out)}"
+            # Without a key it is seen at its run alone, and never in the place of the whole funnel.
+            key = None if self.survey.only else f"funnel-{key_of(out)}"
             tell("the artifact `funnel`", lambda: create_table_artifact(as_table(lines), key=key, description=about))
 
 

@@ -4,7 +4,7 @@ The flow's parameter is this model, so Prefect's run form shows it. Unknown keys
 """
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, create_model, field_validator
 
@@ -51,7 +51,14 @@ class RunSettings(Settings):
         default={}, description="most batches of a stage at once over all builds of a Prefect server, by stage"
     )
 
-    @field_validator("pools", "limits")
+    task_runner: Literal["threads", "ray"] = Field(
+        default="threads", description="what runs the batches of a chunk: threads of this process, or a Ray cluster"
+    )
+    gpus: dict[str, Annotated[float, Field(ge=0)]] = Field(
+        default={}, description="on Ray, GPUs that a batch of a stage holds, by stage; parts of one are shared"
+    )
+
+    @field_validator("pools", "limits", "gpus")
     @classmethod
     def _of_stages_with_batches(cls, by_stage: dict[str, Any]) -> dict[str, Any]:
         batched = [spec.name for spec in STAGES if spec.batch]

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from flows.cli.base import NOTHING, Json, Out, app, emit
-from flows.context import CLIPS, REPLIES
+from flows.context import CLIPS, MARKS, REPLIES
 from flows.legs import RECORDED
 from flows.opened import BUILD_FILE, BUILDS, context_of
 from flows.survey import TALLY
@@ -105,7 +105,7 @@ def collect_garbage(out: str, dry_run: bool) -> list[str]:
     with alone(out):
         if busy := others(work):
             raise UserError(f"{busy[0]} is at work in {out}: wait for it to end")
-        known = {*RECORDED, REPLIES, CLIPS, LEASES, BUILDS, "prefect"}
+        known = {*RECORDED, REPLIES, CLIPS, LEASES, BUILDS, MARKS, "prefect"}
         gone += [n for n in work.names() if n not in known and work.is_folder(n)]
         for stage in RECORDED:
             gone += [f"{stage}/{name}" for name in work.names(stage) if name != context.fingerprints[stage]]

@@ -29,15 +29,18 @@ def use_local_prefect(out: str, verbose: bool) -> None:
 
     Beside an `out` that is remote, or that no URL can name since it is no UTF-8, it lies under `build/`.
     """
-    # Prefect logs a traceback for every exception that leaves a flow; the command line prints its own one line.
-    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO" if verbose else "CRITICAL")
+    configured = bool({"PREFECT_API_URL", "PREFECT_PROFILE", "PREFECT_HOME"} & set(os.environ))
+    configured |= (Path.home() / ".prefect" / "profiles.toml").exists()
+    # Prefect logs a traceback for every exception that leaves a flow; the command line prints its own one line. A
+    # server that outlives the build gets the log all the same.
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO" if verbose or configured else "CRITICAL")
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "INFO" if verbose else "CRITICAL")
     # At exit the in-process server cancels its own writers in the middle of the last events, and logs each as an error.
     os.environ.setdefault("PREFECT_SERVER_LOGGING_LEVEL", "WARNING" if verbose else "CRITICAL")
     os.environ.setdefault("PREFECT_LOGGING_INTERNAL_LEVEL", "ERROR" if verbose else "CRITICAL")
     # A server that has died is told after seconds and not minutes: what is done stands in the store.
     os.environ.setdefault("PREFECT_CLIENT_MAX_RETRIES", "2")
-    configured = {"PREFECT_API_URL", "PREFECT_PROFILE", "PREFECT_HOME"} & set(os.environ)
-    if configured or (Path.home() / ".prefect" / "profiles.toml").exists():
+    if configured:
         return
     local = "://" not in out and out == printable(out)
     home = (Path(out) if local else Path("build")).absolute() / "work" / "prefect"

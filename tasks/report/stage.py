@@ -1,6 +1,6 @@
 """Stage `report`: `report.html` in the out folder, from the funnel and the shards (docs/stages/report.md)."""
 
-from tasks.report.page import ReportData, write_report
+from tasks.report.page import REPORT_FILE, ReportData, write_report
 from tasks.spec import StageSpec, Whole
 
 
@@ -20,4 +20,4 @@ def _whole(work: Whole) -> list[str]:
     return []
 
 
-SPEC = StageSpec(name="report", version=None, whole=_whole)
+SPEC = StageSpec(name="report", version=None, whole=_whole, stale=lambda work: not work.out.exists(REPORT_FILE))

@@ -25,8 +25,8 @@ Made by `matrix_data build`. One entry a clip, keyed by its `clip_id`, in plain 
 The clips keep their sources' licences: see `license` and `uris` in each sample.
 
 ```python
-import webdataset
-samples = webdataset.WebDataset("train-000000.tar", shardshuffle=False)
+import glob, webdataset
+samples = webdataset.WebDataset(sorted(glob.glob("train-*.tar")), shardshuffle=False)
 
 import datasets
 samples = datasets.load_dataset("path/to/this/folder", split="train").cast_column("mp4", datasets.Video(decode=False))

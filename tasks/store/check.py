@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from schemas.text import one_line
 from tasks.errors import InfrastructureError, UserError
-from tasks.store.folder import TEMPORARY, Folder
+from tasks.store.folder import TEMPORARY, Folder, is_name
 from tasks.store.parts import TORN, DamagedPart, open_part, read_through
 
 DAMAGE = (
@@ -46,6 +46,8 @@ def verify_store(work: Folder) -> list[Problem]:
     problems = []
     for name, _ in work.walk():
         base = name.rsplit("/", 1)[-1]
+        if not is_name(name):  # of somebody else's file
+            continue
         if base.startswith(TEMPORARY):
             problems.append(Problem(name, "temporary file of a run that was killed; `matrix_data gc` removes it"))
         elif base.startswith(TORN):

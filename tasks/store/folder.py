@@ -39,8 +39,7 @@ class Folder:
 
     def path(self, name: str) -> str:
         """Full path of `name` on the file system."""
-        parts = name.split("/")
-        if name.startswith("/") or any(p in ("", ".", "..") or "\0" in p or "\\" in p for p in parts):
+        if not is_name(name):
             raise ValueError(f"not a name below the folder: {name!r}")
         return f"{self.root}/{name}"
 
@@ -175,6 +174,11 @@ class Folder:
             temporary.unlink(missing_ok=True)
             raise
         sync_folder(folder)
+
+
+def is_name(name: str) -> bool:
+    """Whether it is a name that `Folder` takes: below the folder, relative, with forward slashes."""
+    return not any(part in ("", ".", "..") or "\0" in part or "\\" in part for part in name.split("/"))
 
 
 def make_folder(folder: Path) -> None:

@@ -220,7 +220,7 @@ def test_an_out_folder_inside_the_source_is_refused(tmp_path, monkeypatch, form)
     source = "raw" if form == "relative" else form.format(raw)
     with pytest.raises(UserError, match="lies inside the source"):
         Context(BuildSettings(source=source, out=str(raw / "out"))).list_source()
-    assert Context(BuildSettings(source=source, out=str(tmp_path / "raw-out"))).list_source() == []
+    assert list(Context(BuildSettings(source=source, out=str(tmp_path / "raw-out"))).list_source()) == []
 
 
 def test_a_link_from_the_source_into_the_store_is_refused(settings, tmp_path):
@@ -229,7 +229,7 @@ def test_a_link_from_the_source_into_the_store_is_refused(settings, tmp_path):
     (clips / "a.mp4").write_bytes(b"x")
     (tmp_path / "raw" / "linked").symlink_to(clips)
     with pytest.raises(UserError, match="is reached from the source"):
-        Context(settings).list_source()
+        list(Context(settings).list_source())
 
 
 def test_a_path_in_a_bucket_is_no_local_one(settings, tmp_path):

@@ -7,6 +7,7 @@ from prefect.settings import PREFECT_API_URL, PREFECT_LOGGING_TO_API_ENABLED, te
 
 from flows.build import build
 from flows.chunk import Chunk
+from flows.events import key_of
 from flows.opened import context_of
 from flows.settings import load_settings
 from tasks.errors import InfrastructureError
@@ -59,7 +60,9 @@ def test_a_barrier_waits_the_run_is_not_green_and_the_next_one_decides(settings,
     assert any(line.startswith("select: left out") for line in result.told)
     assert len(context_of(settings.out).store("select")) == 0, "a barrier decides for good, so it must see all"
     with httpx.Client(base_url=server["PREFECT_API_URL"], timeout=30) as api:
-        found = api.post("/artifacts/filter", json={"artifacts": {"key": {"any_": ["lost"]}}}).json()
+        found = api.post(
+            "/artifacts/filter", json={"artifacts": {"key": {"any_": [f"lost-{key_of(settings.out)}"]}}}
+        ).json()
         runs = api.post("/flow_runs/filter", json={"flow_runs": {"state": {"name": {"any_": ["Incomplete"]}}}}).json()
     assert any("503" in artifact["description"] for artifact in found) and runs
 

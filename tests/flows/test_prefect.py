@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from flows.events import key_of
 from tasks.stages import STAGES
 from tests.flows.building import QUICK, sidecar
 
@@ -100,10 +101,15 @@ def test_the_deployment_builds_a_dataset_and_shows_it(api, world, tmp_path):
     assert ended(api, second)["type"] == "CANCELLED", "one build of a dataset at a time"
     state = ended(api, run_id)
     assert state["type"] == "COMPLETED", (state, log_of(api, run_id)[-20:])
-    tasks = api.post("/task_runs/filter", json={"flow_runs": {"id": {"any_": [run_id]}}, "limit": 200}).json()
+    chunks = api.post("/flow_runs/filter", json={"flow_runs": {"parent_flow_run_id": {"any_": [run_id]}}}).json()
+    assert {run["name"]: run["state_type"] for run in chunks} == dict.fromkeys(
+        ["chunk 00000: scan", "chunk 00000: ingest", "chunk 00000: caption to shard"], "COMPLETED"
+    )
+    runs = [run_id, *(run["id"] for run in chunks)]
+    tasks = api.post("/task_runs/filter", json={"flow_runs": {"id": {"any_": runs}}, "limit": 200}).json()
     names = {t["name"]: t["state"]["type"] for t in tasks}
     assert set(names.values()) == {"COMPLETED"}
-    assert {"select", "dedupe", "shard", "report"} <= set(names)
+    assert {"select", "dedupe", "shard, after its batches", "report"} <= set(names)
     for stage, unit in {"scan": "files", "ingest": "videos", "caption": "clips", "curate": "clips"}.items():
         assert any(n.startswith(f"{stage}[0000] ") and n.endswith(f" {unit}") for n in names), (
             stage,
@@ -111,9 +117,10 @@ def test_the_deployment_builds_a_dataset_and_shows_it(api, world, tmp_path):
         )
 
     found = api.post(
-        "/artifacts/filter", json={"artifacts": {"key": {"any_": ["funnel"]}}, "sort": "CREATED_DESC"}
+        "/artifacts/filter",
+        json={"artifacts": {"key": {"any_": [f"funnel-{key_of(str(out))}"]}}, "sort": "CREATED_DESC"},
     ).json()
-    mine = [a for a in found if a["flow_run_id"] == run_id]
+    mine = [a for a in found if a["flow_run_id"] in runs]
     assert len(mine) >= 2, "the funnel must grow while the flow runs"
     assert '"stage": "curate"' in mine[0]["data"]
     (dataset,) = (out / "dataset").glob("*/dataset.json")

@@ -23,7 +23,7 @@ def test_a_server_that_dies_takes_no_work_with_it(world, tmp_path):
         build = subprocess.Popen(
             [*map(str, command), *QUICK, "--json"], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
-        while build.poll() is None and not list(out.glob("work/scan/*/part-*.parquet")):
+        while build.poll() is None and not list(out.glob("work/scan/*/*/part-*.parquet")):
             time.sleep(0.05)
         for process in (*server.children(recursive=True), server):
             process.kill()

@@ -1,6 +1,6 @@
 """The funnel is a sum of tallies: each counted once a state, and nothing is opened where one stands."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -48,14 +48,18 @@ def lines(survey: Survey) -> dict[str, tuple[int, int, int, int]]:
 
 @pytest.fixture
 def opened(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """Names of the files that are opened, below the store's root."""
-    names, real = list[str](), Folder.open
+    """Names of the files that are opened or read, below the store's root."""
+    names = list[str]()
 
-    def tell(folder: Folder, name: str) -> Any:
-        names.append(f"{folder.root.rpartition('/work')[2]}/{name}")
-        return real(folder, name)
+    def telling(real: Callable[[Folder, str], Any]) -> Callable[[Folder, str], Any]:
+        def tell(folder: Folder, name: str) -> Any:
+            names.append(f"{folder.root.rpartition('/work')[2]}/{name}")
+            return real(folder, name)
 
-    monkeypatch.setattr(Folder, "open", tell)
+        return tell
+
+    for how in ("open", "read"):
+        monkeypatch.setattr(Folder, how, telling(getattr(Folder, how)))
     yield names
 
 

@@ -5,16 +5,15 @@ import time
 import httpx
 import pytest
 from prefect import flow
-from prefect.client.orchestration import get_client
 from prefect.runtime import flow_run
 from prefect.settings import PREFECT_API_URL, PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
 
 from benchmarks.rows import CHAIN, fill, key_of, payload_of
 from flows.chunk import Chunk
 from flows.chunks import chunk, tasks_of
-from flows.context import Context
+from flows.opened import open_build
 from flows.settings import BuildSettings, RunSettings
-from tasks.errors import InfrastructureError, StopRun
+from tasks.errors import InfrastructureError, StopRun, UserError
 from tasks.outcome import settle
 
 CLIPS = 6
@@ -30,26 +29,18 @@ def api(server):
 
 
 @pytest.mark.usefixtures("api")
-def test_a_stage_carries_its_tag_only_where_the_server_limits_it():
-    with get_client(sync_client=True) as server:  # it asks again where the server's database is busy
-        server.create_concurrency_limit("verify", 1)
-        try:
-            tasks = tasks_of(CHAIN, RUN)
-        finally:
-            server.delete_concurrency_limit_by_tag("verify")
-    assert {stage: task.tags for stage, task in tasks.items()} == {
-        "caption": set(),
-        "propose": set(),
-        "verify": {"verify"},
-        "track": set(),
-        "curate": set(),
-    }
-    assert all((task.retries, task.retry_delay_seconds) == (1, 0) for task in tasks.values())
+def test_tasks_carry_the_builds_retries_and_a_limit_that_the_server_lacks_is_refused():
+    tasks = tasks_of(CHAIN, RUN)
+    assert list(tasks) == list(CHAIN)
+    assert all((task.retries, task.retry_delay_seconds, task.tags) == (1, 0, set()) for task in tasks.values())
+    with pytest.raises(UserError, match="no active limit matrix-verify"):
+        tasks_of(CHAIN, RUN.model_copy(update={"limits": {"verify": 1}}))
+    assert tasks_of(["caption"], RUN.model_copy(update={"limits": {"verify": 1}})), "only of the stages that run"
 
 
 @pytest.fixture
 def build(tmp_path):
-    context = Context(BuildSettings(source=str(tmp_path), out=str(tmp_path / "out"), run=RUN))
+    context = open_build(BuildSettings(source=str(tmp_path), out=str(tmp_path / "out"), run=RUN))
     fill(context, CLIPS, stages=())
     return context
 
@@ -93,8 +84,9 @@ def test_each_batch_is_a_named_run_that_is_tried_again_and_the_funnel_grows_mean
         time.sleep(0.1)
     assert {r["name"] for r in done} == names
     assert {r["run_count"] for r in done} == {2}
-    artifacts = api.post("/artifacts/filter", json={"artifacts": {"key": {"any_": ["funnel"]}}, "limit": 200}).json()
-    assert len([a for a in artifacts if a["flow_run_id"] == run["id"]]) >= 3
+    of_run = {"artifacts": {"flow_run_id": {"any_": [run["id"]]}}, "limit": 200}
+    artifacts = api.post("/artifacts/filter", json=of_run).json()
+    assert len(artifacts) >= 3 and {a["key"] for a in artifacts} == {None}, "the whole funnel stands under its own key"
 
 
 @pytest.mark.usefixtures("api")

@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks import processes, production
+from tasks.world import render_bucket
+from tests.production.pooling import Place, ended
 
 
 @pytest.hookimpl(wrapper=True)
@@ -58,3 +60,22 @@ def bucket(home):
 def cluster(home):
     """The address of a Ray head with a second node."""
     yield from up(production.ray_cluster(home))
+
+
+@pytest.fixture(scope="session")
+def world(home) -> Path:
+    """Four rendered videos with their captions."""
+    return render_bucket(home / "world", videos=4, seed=4, level="plain", broken=False)
+
+
+@pytest.fixture(scope="session")
+def on_disk(world, home, split) -> Place:
+    return Place(str(world / "raw"), str(world / "captions.csv"), str(home), split)
+
+
+@pytest.fixture(scope="session")
+def calm(on_disk, split) -> dict[str, bytes]:
+    """The dataset's files of a build in one process that nobody disturbs, by name."""
+    done = ended(split, *on_disk.build("calm"))
+    assert done.returncode == 0, done.stderr
+    return on_disk.dataset("calm")

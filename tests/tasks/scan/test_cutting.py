@@ -48,13 +48,15 @@ def test_another_version_of_a_file_is_another_file_and_one_that_is_gone_stays_in
     assert list(listing_of(scan)) == [file(1, "2")]
 
 
-def test_nothing_new_writes_nothing(scan, monkeypatch):
+def test_nothing_new_cuts_nothing(scan):
     found = [file(n) for n in range(5)]
     cut_listing(found, scan, 2)
-    written = list[str]()
-    monkeypatch.setattr(Folder, "write", lambda folder, name, data: written.append(name))
-    assert cut_listing(found, scan, 2) == 0 and written == []
-    assert cut_listing(found[:4], scan, 2) == 0 and written == [LISTING]
+    before = {name: scan.read(name) for name, _ in scan.walk()}
+    assert cut_listing(found, scan, 2) == 0
+    assert {name: scan.read(name) for name, _ in scan.walk()} == before
+    assert cut_listing(found[:4], scan, 2) == 0
+    changed = {name for name, data in before.items() if scan.read(name) != data}
+    assert changed == {LISTING} and len(list(scan.walk())) == len(before)
 
 
 def test_any_growth_has_every_file_in_one_chunk(scan):

@@ -64,6 +64,7 @@ def test_a_name_that_is_none_of_ours_is_passed_over(tmp_path: Path) -> None:
     with held(work):
         open_store(work).write([accepted(KEYS[0])])
     (tmp_path / "dedupe" / "back\\slash").mkdir()
-    (tmp_path / "dedupe" / "back\\slash" / "torn-part.parquet").write_bytes(b"")
+    for name in ("torn-part.parquet", "part-0.parquet"):
+        (tmp_path / "dedupe" / "back\\slash" / name).write_bytes(b"")
     work.write("track/abc/torn-part-1.parquet", b"")
     assert [problem.file for problem in verify_store(work)] == ["track/abc/torn-part-1.parquet"]

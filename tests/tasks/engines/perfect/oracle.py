@@ -22,7 +22,7 @@ from schemas.truth import TrueInstance, VideoTruth
 from tasks.engines.base import Frames
 from tasks.ingest.decode import Shown
 from tasks.ingest.normalise import Fitter
-from tasks.media.clips import decode_mask, encode_mask
+from tasks.media.clips import decode_mask, encode_mask, read_frames
 from tasks.outcome import Case
 from tasks.world.score.pairing import pair
 from tasks.world.score.truth_masks import bounding_box, box_iou
@@ -121,7 +121,9 @@ class Oracle:
         """Take in every clip that passed dedupe; its caption must be through by then."""
         for case in reached(build):
             scene = self.scenes[case.clip.clip_id] = self._scene(case)
-            for t, frame in enumerate(build.frames(case)):
+            with build.folder.open(case.clip.path) as stream:
+                frames = read_frames(stream)
+            for t, frame in enumerate(frames):
                 self._places.setdefault(_digest(frame), (scene, t))
 
     def _scene(self, case: Case) -> Scene:

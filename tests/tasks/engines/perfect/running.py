@@ -102,7 +102,8 @@ class World:
         for name in build.survey().chunks(stage):
             chunk = Chunk(build, name)
             keys = chunk.arrived(stage)
-            batches = [keys[i : i + BATCH] for i in range(0, len(keys), BATCH)]
+            size = max(len(keys), 1) if SPECS[stage].together else BATCH
+            batches = [keys[i : i + size] for i in range(0, len(keys), size)]
             with build.lease(stage, name), ThreadPoolExecutor(self.workers) as pool:
                 for _ in pool.map(partial(run_batch, chunk, stage), batches):
                     pass
@@ -110,6 +111,8 @@ class World:
             assert tally.pending == 0 and "poison" not in tally.rejected, tally
 
     def score(self, build: Context) -> Score:
+        """Of a run whose clips have gone through `curate`; they go into shards first, which is where a clip ends."""
+        self.run(build, "shard")
         return score(reached(build), self.truths, outcomes(build))
 
 

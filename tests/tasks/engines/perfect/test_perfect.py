@@ -78,11 +78,11 @@ def test_a_change_of_verifier_asks_no_detector_again(world, monkeypatch):
     monkeypatch.setattr(PerfectDetector, "propose", counted)
     dial = Dial(missed=0.05, seed=5)
     first = world.go(dial, stages=("propose", "verify"))
-    clips = first.tally("propose").arrived
+    clips = first.survey().tally("propose").arrived
     assert len(asked) == clips > 0
     other = world.go(dial, BlindVerifier(), stages=("propose", "verify"))
     assert len(asked) == clips, "its boxes are on record"
-    assert other.tally("verify").arrived == first.tally("verify").arrived
+    assert other.survey().tally("verify").arrived == first.survey().tally("verify").arrived
     assert other.fingerprints["verify"] != first.fingerprints["verify"]
 
 
@@ -94,7 +94,7 @@ def test_every_box_swapped_leaves_no_wrong_anchor(world):
 
 def test_missed_boxes_are_made_up_for_by_other_frames(world, say):
     found = anchored(world.go(Dial(missed=0.3), stages=("propose", "verify")), world)
-    none = world.go(Dial(missed=1.0), stages=("propose",)).tally("propose")
+    none = world.go(Dial(missed=1.0), stages=("propose",)).survey().tally("propose")
     say(f"30 % missed: {found.recovered:.3f} of {found.wanted} anchors")
     assert found.recovered >= 0.95 and found.wrong == 0
     assert none.accepted == 0 and set(none.rejected) == {"ungrounded"}
@@ -103,7 +103,7 @@ def test_missed_boxes_are_made_up_for_by_other_frames(world, say):
 def test_wrong_verdicts_cost_anchors_and_nothing_breaks(world, say):
     build = world.go(Dial(wrong=0.2))
     found = anchored(build, world)
-    tally = build.tally("curate")
+    tally = build.survey().tally("curate")
     say(f"20 % wrong verdicts: {found.right} of {found.wanted} anchors right, {found.wrong} wrong")
     assert 0.5 < found.recovered < 1.0
     assert tally.arrived == tally.accepted + sum(tally.rejected.values())
@@ -123,9 +123,9 @@ def test_curate_catches_drift(world, say, kind):
 
 def test_errors_are_drawn_from_names_not_from_order(world):
     clip = next(iter(world.oracle.scenes))
-    build = world.go(stages=())
-    (case,) = build.cases([clip], ())
-    frames = build.frames(case)
+    chunk = world.go(stages=()).find(clip)
+    (case,) = chunk.cases([clip], ())
+    frames = chunk.frames(case)
     nouns = sorted({i.cls for i in world.oracle.scenes[clip].truth.instances})
     detector = PerfectDetector(world.oracle, Dial(missed=0.3, swapped=0.3))
     together = detector.propose(frames, nouns, 5)

@@ -1,0 +1,87 @@
+"""What the production tests of builds share: a small world, the command line, objects of a bucket."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import fsspec
+
+from benchmarks.processes import Server, started
+from tests.buckets import ENVIRONMENT
+from tests.flows.building import QUICK
+
+ROOT = Path(__file__).parents[2]
+
+SETTINGS = (*QUICK, "--set", "run.chunk=3", "--set", "run.batch=1")
+"""Two chunks of clips out of four videos, and a moment between any two clips."""
+
+
+def command(*arguments: object) -> list[str]:
+    """`matrix_data` with these arguments."""
+    return [sys.executable, "-m", "flows.cli", *map(str, arguments)]
+
+
+def ended(env: Mapping[str, str], *arguments: object) -> subprocess.CompletedProcess[str]:
+    """`matrix_data`, run to its end."""
+    return subprocess.run(
+        command(*arguments), env=dict(env), cwd=ROOT, capture_output=True, text=True, timeout=280, check=False
+    )
+
+
+@dataclass(frozen=True)
+class Place:
+    """Raw videos, their captions, and room for out folders: on disk, or in a bucket."""
+
+    raw: str
+    captions: str
+    room: str
+    env: Mapping[str, str]
+
+    def build(self, out: str, *more: str) -> list[str]:
+        """Arguments of a build into the folder `out`."""
+        return ["build", self.raw, "--captions", self.captions, "--out", f"{self.room}/{out}", *SETTINGS, *more]
+
+    def files(self, out: str) -> dict[str, bytes]:
+        """What lies below an out folder, by name."""
+        fs, root = self._at(out)
+        return {name.removeprefix(f"{root}/"): fs.cat_file(name) for name in sorted(fs.find(root))}
+
+    def dataset(self, out: str) -> dict[str, bytes]:
+        """The files of its dataset, by name."""
+        return {name: data for name, data in self.files(out).items() if name.startswith("dataset/")}
+
+    def _at(self, out: str) -> tuple[Any, str]:
+        at = {"endpoint_url": self.env["AWS_ENDPOINT_URL"], "use_listings_cache": False} if "://" in self.room else {}
+        if at:
+            os.environ.update(ENVIRONMENT)
+        fs, root = fsspec.core.url_to_fs(f"{self.room}/{out}", **at)
+        return fs, str(root)
+
+
+def into_bucket(world: Path, endpoint: str, name: str) -> Place:
+    """A new bucket with the world in it."""
+    os.environ.update(ENVIRONMENT)
+    fs = fsspec.filesystem("s3", endpoint_url=endpoint, use_listings_cache=False)
+    fs.mkdir(name)
+    for path in (world / "raw").iterdir():
+        fs.put_file(str(path), f"{name}/raw/{path.name}")
+    fs.put_file(str(world / "captions.csv"), f"{name}/captions.csv")
+    env = {**ENVIRONMENT, "AWS_ENDPOINT_URL": endpoint}
+    return Place(f"s3://{name}/raw", f"s3://{name}/captions.csv", f"s3://{name}", env)
+
+
+@contextmanager
+def crew(env: Mapping[str, str], home: Path, pool: str, count: int) -> Iterator[Server]:
+    """`matrix_data workers`, up when all of them are."""
+    log = home / f"crew-{pool}.log"
+    fast = {**env, "PREFECT_WORKER_QUERY_SECONDS": "2"}
+    arguments = command("workers", "--pool", pool, "--count", count)
+    with started(
+        f"workers of {pool}", arguments, log, lambda: log.read_text().count("started!") == count, env=fast, cwd=ROOT
+    ) as server:
+        yield server

@@ -1,0 +1,91 @@
+"""A build over work pools: workers of three pools, a server on PostgreSQL and Redis, a disk and a bucket."""
+
+import subprocess
+import sys
+import uuid
+
+import pytest
+from prefect import get_client
+from prefect.client.schemas.filters import (
+    ArtifactFilter,
+    ArtifactFilterKey,
+    FlowRunFilter,
+    FlowRunFilterParentFlowRunId,
+    LogFilter,
+    LogFilterFlowRunId,
+)
+from prefect.deployments import run_deployment
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from flows.events import key_of
+from tests.production.pooling import ROOT, SETTINGS, crew, ended, into_bucket
+
+pytestmark = [pytest.mark.production, pytest.mark.timeout(900)]
+
+POOLS = "run.pools={caption: cpu, propose: gpu, verify: cpu, track: gpu}"
+LEGS = ("caption", "propose", "verify", "track to shard")
+
+
+@pytest.fixture
+def client(split):
+    with temporary_settings({PREFECT_API_URL: split["PREFECT_API_URL"]}), get_client(sync_client=True) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def in_bucket(world, bucket):
+    return into_bucket(world, bucket, f"pools-{uuid.uuid4().hex[:8]}")
+
+
+@pytest.fixture(scope="module")
+def at_work(split, in_bucket, home):
+    env = {**split, **in_bucket.env}
+    with crew(env, home, "cpu", 2), crew(env, home, "gpu", 1), crew(env, home, "matrix", 1):
+        yield env
+
+
+def looked_at(client, parent, out):
+    """The chunks' runs of a build are done, its funnel and their logs are there."""
+    below = client.read_flow_runs(
+        flow_run_filter=FlowRunFilter(parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[parent]))
+    )
+    assert {run.name for run in below} == {f"chunk {name}: {leg}" for name in ("00000", "00001") for leg in LEGS}
+    assert {run.state.name for run in below} == {"Completed"}
+    assert {run.work_pool_name for run in below} == {"cpu", "gpu"}
+    funnels = client.read_artifacts(
+        artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=[f"funnel-{key_of(out)}"]))
+    )
+    assert funnels and {found.flow_run_id for found in funnels} == {parent}
+    for run in below:
+        told = client.read_logs(log_filter=LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run.id])))
+        assert any("1 of 1 accepted in " in line.message for line in told), run.name
+
+
+def test_workers_of_two_pools_make_the_same_bytes(client, split, at_work, on_disk, calm):
+    del at_work
+    done = ended(split, *on_disk.build("pools", "--set", POOLS))
+    assert done.returncode == 0, done.stderr
+    assert on_disk.dataset("pools") == calm
+    out = f"{on_disk.room}/pools"
+    (parent,) = [run for run in client.read_flow_runs() if run.name == f"build {on_disk.raw} into {out}"]
+    looked_at(client, parent.id, out)
+    assert ended(split, "verify", out).returncode == 0
+
+
+def test_a_deployment_builds_from_a_bucket_into_a_bucket_over_pools(client, at_work, in_bucket, calm):
+    deploy = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--name", "build"]
+    subprocess.run(deploy, env=at_work, cwd=ROOT, check=True, capture_output=True, timeout=120)
+    out = f"{in_bucket.room}/out"
+    changes = [word for word in (*SETTINGS, "--set", POOLS) if word != "--set"]
+    given = {"source": in_bucket.raw, "captions": in_bucket.captions, "out": out, "changes": changes}
+    run = run_deployment("build/build", parameters=given, timeout=600, poll_interval=2)
+    assert run.state.is_completed(), run.state.message
+    assert in_bucket.dataset("out") == calm
+    looked_at(client, run.id, out)
+    assert ended(at_work, "verify", out).returncode == 0
+
+
+def test_pools_that_cannot_be_reached_are_refused_before_a_chunk(split, on_disk):
+    done = ended(split, *on_disk.build("nowhere", "--set", "run.pools={caption: cpux}"))
+    assert done.returncode == 2
+    assert "no deployment chunk/cpux: `matrix_data workers --pool cpux` makes it" in done.stderr
