@@ -2,7 +2,7 @@
 
 Each attempt runs in a process group of its own; some time after it has begun work the whole group gets SIGKILL, and the
 next attempt resumes. A build that ends before its kill is compared, and a fresh one is begun until there were enough
-kills.
+kills. `--what` kills parts of a production set-up instead (benchmarks/kill_parts.py).
 """
 
 import argparse
@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.prefect_server import prefect_server
@@ -29,10 +30,18 @@ SMALL = [
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kills", type=int, default=40)
+    parser.add_argument("--kills", type=int, default=40, help="of builds, or of each part")
+    parser.add_argument("--what", nargs="+", help="worker server services postgres redis")
     parser.add_argument("--videos", type=int, default=8)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
+    if given.what:
+        from benchmarks.kill_parts import kill_parts_and_compare
+
+        with tempfile.TemporaryDirectory() as folder:
+            for line in kill_parts_and_compare(Path(folder), given.what, given.kills, given.videos, given.seed):
+                print(json.dumps(line))
+        return
     with tempfile.TemporaryDirectory() as folder, prefect_server(Path(folder) / "prefect") as env:
         found = kill_and_compare(Path(folder), given.kills, given.videos, given.seed, env)
     print(f"kill -9: {found['kills']} kills over {found['builds']} builds, identical: {found['identical']}")
@@ -53,15 +62,15 @@ def kill_and_compare(folder: Path, kills: int, videos: int, seed: int, env: dict
     done = builds = 0
     # Moments are drawn over half of an undisturbed build on this machine, as busy as it is: an attempt gets somewhere,
     # and few get to the end.
-    span = _seconds_of_work(_start(raw, captions, folder / "calm", env), folder / "calm")
+    span = seconds_of_work(start(raw, captions, folder / "calm", env), folder / "calm")
     calm = shard_bytes(folder / "calm")
     identical = True
     while done < kills:
         builds += 1
         out = folder / f"killed-{builds}"
-        while done < kills and _killed(_start(raw, captions, out, env), out, rng.uniform(0.0, span / 2)):
+        while done < kills and _killed(start(raw, captions, out, env), out, rng.uniform(0.0, span / 2)):
             done += 1
-        _finish(_start(raw, captions, out, env))
+        _finish(start(raw, captions, out, env))
         identical &= shard_bytes(out) == calm
     return {
         "kills": done, "builds": builds, "identical": identical, "files": len(calm), "videos": videos,
@@ -75,10 +84,13 @@ def shard_bytes(out: Path) -> dict[str, str]:
     return {str(p.relative_to(out)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
 
 
-def _start(raw: Path, captions: Path, out: Path, env: dict[str, str]) -> subprocess.Popen[bytes]:
+def start(
+    raw: Path, captions: Path, out: Path, env: dict[str, str], more: Sequence[str] = ()
+) -> subprocess.Popen[bytes]:
+    """A build with small batches, in a process group of its own."""
     command = [sys.executable, "-m", "flows.cli", "build", str(raw), "--captions", str(captions), "--out", str(out)]
     return subprocess.Popen(
-        [*command, *SMALL],
+        [*command, *SMALL, *more],
         env=env,
         start_new_session=True,
         stdout=subprocess.DEVNULL,
@@ -94,7 +106,7 @@ def _finish(build: subprocess.Popen[bytes]) -> None:
 
 def _killed(build: subprocess.Popen[bytes], out: Path, delay: float) -> bool:
     """Kill the group `delay` seconds after it began work; False when the build ended before that."""
-    _await_work(build, out)
+    wait_for_work(build, out)
     ends = time.monotonic() + delay
     while build.poll() is None and time.monotonic() < ends:
         time.sleep(0.005)
@@ -106,7 +118,7 @@ def _killed(build: subprocess.Popen[bytes], out: Path, delay: float) -> bool:
     return True
 
 
-def _await_work(build: subprocess.Popen[bytes], out: Path) -> None:
+def wait_for_work(build: subprocess.Popen[bytes], out: Path) -> None:
     """Until the build has saved its plan, or ended."""
     began = time.time()
     saved = out / "work" / "build.json"
@@ -114,9 +126,9 @@ def _await_work(build: subprocess.Popen[bytes], out: Path) -> None:
         time.sleep(0.01)
 
 
-def _seconds_of_work(build: subprocess.Popen[bytes], out: Path) -> float:
+def seconds_of_work(build: subprocess.Popen[bytes], out: Path) -> float:
     """From the saved plan to the end of an undisturbed build."""
-    _await_work(build, out)
+    wait_for_work(build, out)
     began = time.monotonic()
     _finish(build)
     return time.monotonic() - began

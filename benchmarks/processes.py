@@ -7,7 +7,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,17 +17,42 @@ running: list["Server"] = []
 """The servers that this process has up, the newest last: whoever reports a failure shows their logs."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Server:
     """A process under way, with the file that its output goes to."""
 
     name: str
     process: subprocess.Popen[bytes]
     log: Path
+    launch: Callable[[], subprocess.Popen[bytes]]
+    ready: Callable[[], bool]
 
     def tail(self, characters: int = 3000) -> str:
         """The end of what it wrote."""
         return self.log.read_text(errors="replace")[-characters:]
+
+    def wait(self, timeout_s: float = 120.0) -> None:
+        """Until it is ready. RuntimeError with the end of its log when it does not come up."""
+        deadline = time.monotonic() + timeout_s
+        while not self.ready():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"{self.name} did not start:\n{self.tail()}")
+            time.sleep(0.1)
+
+    def kill(self) -> None:
+        """kill -9, for it and for all that it has started, as when a machine goes."""
+        family = [psutil.Process(self.process.pid)]
+        family += family[0].children(recursive=True)
+        for process in family:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        self.process.wait()
+        psutil.wait_procs(family, 20)
+
+    def again(self) -> None:
+        """Start it once more, after it was killed."""
+        self.process = self.launch()
+        self.wait()
 
 
 def free_port() -> int:
@@ -61,29 +86,28 @@ def started(
 
     RuntimeError with the end of its log when it does not come up. user: who runs it, for one that refuses root.
     """
-    with log.open("ab") as out:
-        process = subprocess.Popen(
-            list(map(str, command)),
-            env=dict(env) if env is not None else None,
-            stdout=out,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            user=user,
-            group=pwd.getpwnam(user).pw_gid if user else None,
-            extra_groups=[] if user else None,
-            cwd=cwd,
-        )
-    server = Server(name, process, log)
+
+    def launch() -> subprocess.Popen[bytes]:
+        with log.open("ab") as out:
+            return subprocess.Popen(
+                list(map(str, command)),
+                env=dict(env) if env is not None else None,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                user=user,
+                group=pwd.getpwnam(user).pw_gid if user else None,
+                extra_groups=[] if user else None,
+                cwd=cwd,
+            )
+
+    server = Server(name, launch(), log, launch, ready)
     running.append(server)
     try:
-        deadline = time.monotonic() + timeout_s
-        while not ready():
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"{name} did not start:\n{server.tail()}")
-            time.sleep(0.1)
+        server.wait(timeout_s)
         yield server
     finally:
-        end(process, stop)
+        end(server.process, stop)
         running.remove(server)
 
 

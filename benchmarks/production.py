@@ -153,6 +153,20 @@ def process_worker(env: Mapping[str, str], home: Path, pool: str, name: str = "w
 
 
 @contextmanager
+def crew(env: Mapping[str, str], home: Path, pool: str, count: int) -> Iterator[Server]:
+    """`matrix_data workers`, up when all of them are. They ask for work every two seconds, not every ten."""
+    log = home / f"crew-{pool}.log"
+    command = [sys.executable, "-m", "flows.cli", "workers", "--pool", pool, "--count", str(count)]
+
+    def up() -> bool:
+        return log.read_text().count("started!") >= count
+
+    quick = {**env, "PREFECT_WORKER_QUERY_SECONDS": "2"}
+    with started(f"workers of {pool}", command, log, up, env=quick, cwd=Path(__file__).parents[1]) as server:
+        yield server
+
+
+@contextmanager
 def bucket(home: Path) -> Iterator[str]:
     """moto's S3; yields its endpoint."""
     try:

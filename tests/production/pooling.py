@@ -3,15 +3,13 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import fsspec
 
-from benchmarks.processes import Server, started
 from tests.buckets import ENVIRONMENT
 from tests.flows.building import QUICK
 
@@ -73,15 +71,3 @@ def into_bucket(world: Path, endpoint: str, name: str) -> Place:
     fs.put_file(str(world / "captions.csv"), f"{name}/captions.csv")
     env = {**ENVIRONMENT, "AWS_ENDPOINT_URL": endpoint}
     return Place(f"s3://{name}/raw", f"s3://{name}/captions.csv", f"s3://{name}", env)
-
-
-@contextmanager
-def crew(env: Mapping[str, str], home: Path, pool: str, count: int) -> Iterator[Server]:
-    """`matrix_data workers`, up when all of them are."""
-    log = home / f"crew-{pool}.log"
-    fast = {**env, "PREFECT_WORKER_QUERY_SECONDS": "2"}
-    arguments = command("workers", "--pool", pool, "--count", count)
-    with started(
-        f"workers of {pool}", arguments, log, lambda: log.read_text().count("started!") == count, env=fast, cwd=ROOT
-    ) as server:
-        yield server
