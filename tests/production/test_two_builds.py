@@ -1,4 +1,4 @@
-"""Two builds at one out folder, on a disk and in a bucket: one goes on, one is refused, and a frozen one has lost it."""
+"""Two builds at one out folder, on disk and in a bucket: one goes on, one is refused; a frozen one has lost it."""
 
 import os
 import signal
@@ -45,8 +45,8 @@ import sys
 from tasks.store import lease
 lease.BEAT_S, lease.SILENT_S = 0.5, 4.0
 sys.argv = ["matrix_data", *sys.argv[1:]]
-from flows.cli import app
-app()
+from flows.cli import main
+main()
 """
 
 
