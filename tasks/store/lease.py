@@ -14,6 +14,7 @@ import socket
 import threading
 import time
 import uuid
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -68,6 +69,11 @@ class Lease:
 _held: dict[tuple[str, str], Lease] = {}
 """By root of the store and name, what this process holds."""
 
+_adopted = Counter[tuple[str, str]]()
+"""How many pieces of work of this process go on under a lease of another."""
+
+_adopting = threading.Lock()
+
 HOLDER = "holder.json"
 """On disk: who holds the lock beside it."""
 
@@ -83,8 +89,13 @@ def lease(work: Folder, name: str) -> Iterator[Lease | None]:
         taken = _on_disk(folder, name, ends) if folder.local else _in_bucket(work, folder, name, ends)
         if taken:
             _held[work.root, name] = taken
-            ends.callback(_held.pop, (work.root, name))
+            ends.callback(_let_go, (work.root, name), taken)
         yield taken
+
+
+def _let_go(key: tuple[str, str], taken: Lease) -> None:
+    if _held.get(key) is taken:  # another thread of this process may have taken it over
+        del _held[key]
 
 
 @contextmanager
@@ -107,11 +118,17 @@ def alone(out: str) -> Iterator[None]:
 @contextmanager
 def adopt(work: Folder, name: str, token: str, epoch: int) -> Iterator[None]:
     """Work under a lease that another process holds and has sent this one its token."""
-    _held[work.root, name] = Lease(work.below(f"{LEASES}/{name}"), name, token, epoch)
+    key = (work.root, name)
+    with _adopting:
+        _adopted[key] += 1
+        _held[key] = Lease(work.below(f"{LEASES}/{name}"), name, token, epoch)
     try:
         yield
     finally:
-        del _held[work.root, name]
+        with _adopting:
+            _adopted[key] -= 1
+            if not _adopted[key]:
+                del _held[key]
 
 
 def require_lease(work: Folder, name: str) -> None:
