@@ -84,6 +84,11 @@ class Run:
         self.survey.look()
         pending = {name: None for stage in stages for name in self.survey.pending(stage)}
         chunks = sorted(pending, key=lambda name: (len(name), name))
+        for stage in stages:
+            for name in self.survey.unsettled(stage):
+                with context.lease(stage, name) as mine:
+                    if mine and name not in pending:
+                        self.survey.settle(stage, name)
         if chunks:
             self.make_ready(stages)
             if on_pools(context.settings, stages):

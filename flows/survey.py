@@ -79,6 +79,10 @@ class Survey:
         """The chunks in which something is pending at a stage that goes in batches."""
         return [chunk for chunk in self.chunks(stage) if self.of_chunk(stage, chunk).pending]
 
+    def unsettled(self, stage: str) -> list[str]:
+        """The chunks that have to be counted at each look, for no tally stands there: their run was killed."""
+        return [chunk for chunk in self.chunks(stage) if not self._on_record(stage, chunk, self.state(stage, chunk))]
+
     def ahead(self, stages: Sequence[str]) -> list[str]:
         """Of these stages, from the first one on that has something to do: those after may get it."""
         return list(itertools.dropwhile(lambda stage: not self.tally(stage).pending, stages))

@@ -249,6 +249,15 @@ def test_what_comes_while_a_whole_stage_decides_is_not_taken_for_seen(
     assert numbers(survey.tally("dedupe")) == ((9, 7, 0, 2) if meanwhile else (7, 7, 0, 0))
 
 
+def test_what_a_killed_run_left_uncounted_is_told(context: Context) -> None:
+    survey = context.survey()
+    assert survey.unsettled("scan") == survey.unsettled("dedupe") == []
+    put(context, "caption", accepted("caption", 0, 1), "00000")
+    assert survey.look().unsettled("caption") == CHUNKS
+    survey.settle("caption", "00000")
+    assert survey.look().unsettled("caption") == CHUNKS[1:]
+
+
 def test_a_whole_stage_may_have_rows_that_nothing_led_to(context: Context) -> None:
     row = Row[Any](key="f" * 16, status=Status.REJECTED, reason=Reason.NO_VIDEO)
     put(context, "select", [row], CHUNKS[2])
