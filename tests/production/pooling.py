@@ -44,10 +44,15 @@ class Place:
         """Arguments of a build into the folder `out`."""
         return ["build", self.raw, "--captions", self.captions, "--out", f"{self.room}/{out}", *SETTINGS, *more]
 
-    def files(self, out: str) -> dict[str, bytes]:
-        """What lies below an out folder, by name."""
+    def names(self, out: str) -> set[str]:
+        """What lies below an out folder now."""
         fs, root = self._at(out)
-        return {name.removeprefix(f"{root}/"): fs.cat_file(name) for name in sorted(fs.find(root))}
+        return {name.removeprefix(f"{root}/") for name in fs.find(root)}
+
+    def files(self, out: str) -> dict[str, bytes]:
+        """The same, with what is in it. Nobody may be at work there."""
+        fs, root = self._at(out)
+        return {name: fs.cat_file(f"{root}/{name}") for name in sorted(self.names(out))}
 
     def dataset(self, out: str) -> dict[str, bytes]:
         """The files of its dataset, by name."""
@@ -61,13 +66,13 @@ class Place:
         return fs, str(root)
 
 
-def into_bucket(world: Path, endpoint: str, name: str) -> Place:
-    """A new bucket with the world in it."""
+def into_bucket(world: Path, endpoint: str, name: str, env: Mapping[str, str]) -> Place:
+    """A new bucket with the world in it. env: of clients of a Prefect server."""
     os.environ.update(ENVIRONMENT)
     fs = fsspec.filesystem("s3", endpoint_url=endpoint, use_listings_cache=False)
     fs.mkdir(name)
     for path in (world / "raw").iterdir():
         fs.put_file(str(path), f"{name}/raw/{path.name}")
     fs.put_file(str(world / "captions.csv"), f"{name}/captions.csv")
-    env = {**ENVIRONMENT, "AWS_ENDPOINT_URL": endpoint}
+    env = {**env, **ENVIRONMENT, "AWS_ENDPOINT_URL": endpoint}
     return Place(f"s3://{name}/raw", f"s3://{name}/captions.csv", f"s3://{name}", env)
