@@ -26,7 +26,7 @@ def test_of_two_builds_at_once_one_goes_on_and_one_is_refused(where, undisturbed
     both = [begin(env, command(*place.build("shared"))) for _ in range(2)]
     told = {build.returncode: errors for build in both for _, errors in [build.communicate(timeout=600)]}
     assert sorted(told) == [0, 2], told
-    assert "another build is at work in" in told[2] and ", process " in told[2]
+    assert "another build is at work in" in told[2]
     assert place.dataset("shared") == calm
     assert ended(env, "verify", f"{place.room}/shared").returncode == 0
 
@@ -47,7 +47,7 @@ def test_a_build_that_was_frozen_has_lost_its_chunk_and_writes_nothing_more(in_b
     frozen = begin(env, build)
     try:
         deadline = time.monotonic() + 300
-        while not any("/track/" in f"/{name}" and "part-" in name for name in in_bucket.names("frozen")):
+        while not in_bucket.files("frozen", "work/track/"):
             assert frozen.poll() is None and time.monotonic() < deadline
             time.sleep(0.2)
         frozen.send_signal(signal.SIGSTOP)
