@@ -22,7 +22,8 @@ PARTS = {
 }  # fmt: skip
 """Their names in `benchmarks.processes.running`."""
 
-POOL = ["--set", "run.pools={caption: kill}", "--set", "run.limits={track: 3}", "--set", "run.chunk=2"]
+CHUNKS = ["--set", "run.chunk=2"]
+POOL = [*CHUNKS, "--set", "run.pools={caption: kill}", "--set", "run.limits={track: 3}"]
 
 AGAIN, SLOT_S = 4, 330.0
 """Builds after a kill until one ends well, and how long the slot of a batch that was killed may be taken."""
@@ -62,7 +63,7 @@ class Rig:
     def undisturbed(self) -> None:
         """The bytes that every other build has to come to, from one process, and how long one over the pool takes."""
         alone, pooled = self.folder / "alone", self.folder / "pooled"
-        seconds_of_work(self.build(alone, []), alone)
+        seconds_of_work(self.build(alone, CHUNKS), alone)
         self.span = seconds_of_work(self.build(pooled, POOL), pooled)
         self.calm = shard_bytes(alone)
         if shard_bytes(pooled) != self.calm:

@@ -1,8 +1,8 @@
 """The automation that ends flow runs whose worker died, so that nobody waits for them for ever.
 
 A run of a deployment sends a heartbeat every `PREFECT_FLOWS_HEARTBEAT_FREQUENCY` seconds (180 where nothing is set).
-One that has sent heartbeats and then nothing, no state either, for a while is marked Crashed. Needs the server's
-services.
+One that has sent heartbeats and then nothing, no state either, for a while is marked Crashed; so is one that a worker
+has taken and that has not begun. Needs the server's services.
 """
 
 from datetime import timedelta
@@ -24,12 +24,12 @@ UNHEARD_S = 540
 
 def end_unheard(seconds: float) -> AutomationCore:
     """The automation as it should be on the server. seconds: for how long nothing was heard of a run."""
-    heartbeat = "prefect.flow-run.heartbeat"
     return AutomationCore(
         name=NAME,
         description="Made by `matrix_data automations --apply`.",
         trigger=EventTrigger(
-            after={heartbeat},
+            # A worker that dies before the run's process is up leaves it Pending, without a heartbeat.
+            after={"prefect.flow-run.heartbeat", "prefect.flow-run.Pending"},
             # Any event of the run is a sign of life, also an end in a state of our own (`Incomplete`).
             expect={"prefect.flow-run.*"},
             match=ResourceSpecification({"prefect.resource.id": "prefect.flow-run.*"}),
@@ -45,7 +45,7 @@ def end_unheard(seconds: float) -> AutomationCore:
             ChangeFlowRunState(
                 name="Crashed",
                 state=StateType.CRASHED,
-                message=f"no heartbeat for {seconds:g} s: its worker or machine is gone",
+                message=f"nothing was heard of it for {seconds:g} s: its worker or machine is gone",
                 force=False,
             )
         ],

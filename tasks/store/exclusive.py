@@ -60,8 +60,10 @@ def _put(remote: Remote, path: str, data: bytes, mark: Any) -> bool:
     try:
         tried(remote.shown(path), lambda: _PUTS[remote.kind](remote.fs, path, data, mark), remote.renew)
     except FileExistsError:
-        # Of a write that had to be tried again, the first try may have got through.
-        return remote.read(path) == data
+        try:  # of a write that had to be tried again, the first try may have got through
+            return remote.read(path) == data
+        except FileNotFoundError:  # whose file it was has taken it away meanwhile, as a lease that is given back
+            return False
     return True
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks import processes, production
 from tasks.world import render_bucket
-from tests.production.pooling import Place, ended
+from tests.production.pooling import Place, ended, into_bucket
 
 
 @pytest.hookimpl(wrapper=True)
@@ -74,8 +74,23 @@ def on_disk(world, home, split) -> Place:
 
 
 @pytest.fixture(scope="session")
-def calm(on_disk, split) -> dict[str, bytes]:
+def in_bucket(world, bucket, split) -> Place:
+    return into_bucket(world, bucket, "matrix", split)
+
+
+@pytest.fixture(scope="session")
+def calm(on_disk) -> dict[str, bytes]:
     """The dataset's files of a build in one process that nobody disturbs, by name."""
-    done = ended(split, *on_disk.build("calm"))
+    return undisturbed(on_disk)
+
+
+@pytest.fixture(scope="session")
+def calm_in_bucket(in_bucket) -> dict[str, bytes]:
+    """The same of the videos in the bucket: a dataset knows where they came from."""
+    return undisturbed(in_bucket)
+
+
+def undisturbed(place: Place) -> dict[str, bytes]:
+    done = ended(place.env, *place.build("calm"))
     assert done.returncode == 0, done.stderr
-    return on_disk.dataset("calm")
+    return place.dataset("calm")

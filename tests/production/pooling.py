@@ -1,14 +1,14 @@
 """What the production tests of builds share: a small world, the command line, objects of a bucket."""
 
-import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import fsspec
+import boto3
 
 from tests.buckets import ENVIRONMENT
 from tests.flows.building import QUICK
@@ -44,30 +44,39 @@ class Place:
         """Arguments of a build into the folder `out`."""
         return ["build", self.raw, "--captions", self.captions, "--out", f"{self.room}/{out}", *SETTINGS, *more]
 
-    def files(self, out: str) -> dict[str, bytes]:
-        """What lies below an out folder, by name."""
-        fs, root = self._at(out)
-        return {name.removeprefix(f"{root}/"): fs.cat_file(name) for name in sorted(fs.find(root))}
+    def files(self, out: str, below: str = "") -> dict[str, bytes]:
+        """What lies below an out folder, or below one in it, by name. Nobody may take it away meanwhile."""
+        root = f"{self.room}/{out}/"
+        if "://" not in root:
+            paths = [path for path in (Path(root) / below).rglob("*") if path.is_file()]
+            return {str(path.relative_to(root)): path.read_bytes() for path in paths}
+        name, _, prefix = root.removeprefix("s3://").partition("/")
+        with objects_of(self.env["AWS_ENDPOINT_URL"], name) as there:
+            found = there.objects.filter(Prefix=prefix + below)
+            return {item.key.removeprefix(prefix): item.get()["Body"].read() for item in found}
 
     def dataset(self, out: str) -> dict[str, bytes]:
         """The files of its dataset, by name."""
-        return {name: data for name, data in self.files(out).items() if name.startswith("dataset/")}
-
-    def _at(self, out: str) -> tuple[Any, str]:
-        at = {"endpoint_url": self.env["AWS_ENDPOINT_URL"], "use_listings_cache": False} if "://" in self.room else {}
-        if at:
-            os.environ.update(ENVIRONMENT)
-        fs, root = fsspec.core.url_to_fs(f"{self.room}/{out}", **at)
-        return fs, str(root)
+        return self.files(out, "dataset/")
 
 
-def into_bucket(world: Path, endpoint: str, name: str) -> Place:
-    """A new bucket with the world in it."""
-    os.environ.update(ENVIRONMENT)
-    fs = fsspec.filesystem("s3", endpoint_url=endpoint, use_listings_cache=False)
-    fs.mkdir(name)
-    for path in (world / "raw").iterdir():
-        fs.put_file(str(path), f"{name}/raw/{path.name}")
-    fs.put_file(str(world / "captions.csv"), f"{name}/captions.csv")
-    env = {**ENVIRONMENT, "AWS_ENDPOINT_URL": endpoint}
+@contextmanager
+def objects_of(endpoint: str, name: str) -> Iterator[Any]:
+    """A bucket, by a client that leaves no connection behind as fsspec's do."""
+    secret = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": "us-east-1"}
+    s3 = boto3.resource("s3", endpoint_url=endpoint, **secret)
+    try:
+        yield s3.Bucket(name)
+    finally:
+        s3.meta.client.close()
+
+
+def into_bucket(world: Path, endpoint: str, name: str, env: Mapping[str, str]) -> Place:
+    """A new bucket with the world in it. env: of clients of a Prefect server."""
+    with objects_of(endpoint, name) as there:
+        there.create()
+        for path in (world / "raw").iterdir():
+            there.upload_file(str(path), f"raw/{path.name}")
+        there.upload_file(str(world / "captions.csv"), "captions.csv")
+    env = {**env, **ENVIRONMENT, "AWS_ENDPOINT_URL": endpoint}
     return Place(f"s3://{name}/raw", f"s3://{name}/captions.csv", f"s3://{name}", env)

@@ -11,6 +11,7 @@ import pytest
 from prefect import flow, get_client
 from prefect.deployments import run_deployment
 from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.states import Pending
 from prefect.types._datetime import now
 
 from benchmarks.production import process_worker
@@ -87,6 +88,8 @@ def test_a_run_whose_worker_died_is_ended_and_no_other(client, split, tmp_path):
             ):
                 given = {"folder": str(tmp_path), "seconds": seconds}
                 runs[name] = run_deployment(f"stays/{deployment}", parameters=given, timeout=0)
+            ours = client.read_deployment_by_name("stays/ours").id
+            taken = client.create_flow_run_from_deployment(ours, state=Pending())  # by a worker that died right then
             assert until(lambda: (tmp_path / "600").exists() and (tmp_path / "601").exists())
             assert until(lambda: client.read_flow_run(runs["short"].id).state.is_completed())
             time.sleep(2)  # the heartbeat goes out as the run begins
@@ -99,6 +102,7 @@ def test_a_run_whose_worker_died_is_ended_and_no_other(client, split, tmp_path):
             crashed = until(lambda: client.read_flow_run(runs["dies"].id).state.is_crashed())
             print(f"ended after {time.monotonic() - began:.1f} s")
             assert crashed, client.read_flow_run(runs["dies"].id).state
+            assert until(lambda: client.read_flow_run(taken.id).state.is_crashed())
         assert "its worker or machine is gone" in client.read_flow_run(runs["dies"].id).state.message
         time.sleep(8)
         assert client.read_flow_run(runs["short"].id).state.is_completed()

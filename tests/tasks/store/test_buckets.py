@@ -118,6 +118,9 @@ def test_a_write_whose_answer_was_lost_counts_as_done(bucket, folder):
     bucket.proxy.faults = [Fault("other", "PUT", do=lambda: late(b"theirs"))]
     folder.remove("lease")
     assert not folder.create_exclusively("lease", b"ours") and folder.read("lease") == b"theirs"
+    back = Fault("other", "GET", "out/lease", do=lambda: bucket.fs.rm_file(f"{bucket.url}/out/lease"))
+    bucket.proxy.faults = [back]
+    assert not folder.create_exclusively("lease", b"ours") and not back.times, "given back as it was looked at"
 
 
 PASSING = ["slow_down", "error_500", "reset", "cut", "silence"]
