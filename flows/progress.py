@@ -45,6 +45,7 @@ class Gauge:
     def __init__(self, survey: Survey) -> None:
         self.survey = survey
         self._watch = self._artifact = 0.0
+        self._last: list[Tally] = []
 
     def show(self, last: bool = False) -> None:
         now = time.monotonic()
@@ -55,7 +56,8 @@ class Gauge:
             watcher(lines)
         counted = time.monotonic()
         self._watch = counted + max(WATCH_EVERY_S, (counted - now) / COUNT_SHARE)
-        if last or now >= self._artifact:
+        if lines != self._last and (last or now >= self._artifact):
+            self._last = lines
             self._artifact = time.monotonic() + ARTIFACT_EVERY_S
             out = self.survey.context.out.uri
             about = f"Funnel of {out}" + (f", chunk {self.survey.only}" if self.survey.only else "")
