@@ -74,6 +74,8 @@ class Run:
         self.gauge = Gauge(self.survey)
         self.lost: list[Loss] = []
         self.told: list[str] = []
+        self.ready = set[str]()
+        """Stages whose engines were made ready: a served one is asked a question for it."""
 
     def leg(self, specs: Sequence[StageSpec]) -> None:
         """Take every chunk that has something pending through these stages."""
@@ -105,7 +107,9 @@ class Run:
     def make_ready(self, stages: Sequence[str]) -> None:
         """Load the engines of what is to be done here, before a clip is touched. UserError says what is wrong."""
         here = [s for s in self.survey.ahead(stages) if not on_pools(self.context.settings, _of(LEG_OF[s]))]
-        self.context.make_ready([stage for stage in here if SPECS[stage].engines], self.survey.begun)
+        fresh = [stage for stage in here if SPECS[stage].engines and stage not in self.ready]
+        self.context.make_ready(fresh, self.survey.begun)
+        self.ready.update(fresh)
 
     def chunk(self, stages: list[str], name: str) -> None:
         """One chunk, in this process."""

@@ -95,7 +95,7 @@ def test_a_build_with_tiny_real_engines_accounts_for_every_clip(matrix_data, few
     assert funnel["track"]["in"] == funnel["verify"]["accepted"] >= 1
 
     build = context_of(str(out))
-    assert {stage: build.tally(stage).usage is not None for stage in ("caption", "verify", "track")} == {
+    assert {stage: build.survey().tally(stage).usage is not None for stage in ("caption", "verify", "track")} == {
         "caption": True, "verify": True, "track": False,
     }  # fmt: skip
     for store in map(build.store, ("propose", "verify", "track", "curate")):

@@ -18,7 +18,7 @@ WORDS = {"woman": "woman", "dog": "dog", "girl": "girl", "boy": "boy", "blue mug
 
 def overlaps(build, clip_id):
     """Best-known boxes of a clip: for each boxed class with an accepted track, the IoU at every boxed frame shown."""
-    case = build.reached(clip_id)
+    case = build.find(clip_id).reached(clip_id)
     clip, tracked = case.clip, case.of(Tracked)
     boxes = json.loads((VIDEOS / "boxes.json").read_text())[Path(clip.source.uris[0]).name]["frames"]
     alive = {i.cls: i.id for i in case.of(Captioned).instances if i.id in case.of(Curated).ids}

@@ -33,9 +33,9 @@ def test_tasks_carry_the_builds_retries_and_a_limit_that_the_server_lacks_is_ref
     tasks = tasks_of(CHAIN, RUN)
     assert list(tasks) == list(CHAIN)
     assert all((task.retries, task.retry_delay_seconds, task.tags) == (1, 0, set()) for task in tasks.values())
-    with pytest.raises(UserError, match="no active limit matrix-verify"):
-        tasks_of(CHAIN, RUN.model_copy(update={"limits": {"verify": 1}}))
-    assert tasks_of(["caption"], RUN.model_copy(update={"limits": {"verify": 1}})), "only of the stages that run"
+    with pytest.raises(UserError, match="no active limit matrix-curate"):
+        tasks_of(CHAIN, RUN.model_copy(update={"limits": {"curate": 1}}))
+    assert tasks_of(["caption"], RUN.model_copy(update={"limits": {"curate": 1}})), "only of the stages that run"
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ from tests.flows.conftest import Ended
 
 
 def test_limits_say_what_they_would_do_and_then_do_it_once(matrix_data):
-    wanted = ("limits", "--set", "run.limits={shard: 1, scan: 4}")
+    wanted = ("limits", "--set", "run.limits={select: 1, scan: 4}")
     refused: Ended = matrix_data(*wanted)
-    assert refused.code == 2 and "no stage 'shard' with batches" in refused.errors
+    assert refused.code == 2 and "no stage 'select' with batches" in refused.errors
 
     wanted = ("limits", "--set", "run.limits={ingest: 1, scan: 4}")
     first = matrix_data(*wanted)

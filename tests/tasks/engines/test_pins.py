@@ -115,37 +115,30 @@ except UserError as error:
     }
 
 
-class Refusing:
-    """A store that makes a file once and refuses, in words of its own, to make it again."""
+def test_an_object_store_where_another_was_a_moment_faster_is_asked_what_that_one_found(monkeypatch):
+    real = Folder.create_exclusively
 
-    def __init__(self, fs, told):
-        self.fs, self.told = fs, told
+    def beaten_by(theirs):
+        def create(folder, name, data):
+            folder.write(name, theirs)
+            return real(folder, name, data)
 
-    def __getattr__(self, name):
-        return getattr(self.fs, name)
+        monkeypatch.setattr(Folder, "create_exclusively", create)
 
-    def pipe_file(self, path, data, mode="overwrite"):
-        assert mode == "create"
-        if self.told is not None:
-            self.fs.pipe_file(path, self.told)
-        raise OSError("PreconditionFailed")
-
-
-def test_an_object_store_where_another_was_a_moment_faster_is_asked_what_that_one_found():
-    folder = Folder(f"memory://{uuid.uuid4().hex}").below("track/0")
-    folder.fs = Refusing(folder.fs, b"theirs\n")
+    beaten_by(b"theirs\n")
     with pytest.raises(UserError, match="theirs is on record, ours is found"):
-        Pins(folder).check("tracker", "ours")
-    other = folder.below("other")
-    other.fs = Refusing(folder.fs.fs, b"ours\n")
-    Pins(other).check("tracker", "ours")
+        Pins(Folder(f"memory://{uuid.uuid4().hex}").below("track/0")).check("tracker", "ours")
+    beaten_by(b"ours\n")
+    Pins(Folder(f"memory://{uuid.uuid4().hex}").below("track/0")).check("tracker", "ours")
 
 
-def test_an_object_store_that_fails_is_not_taken_for_one_that_holds_a_pin():
-    folder = Folder(f"memory://{uuid.uuid4().hex}").below("track/0")
-    folder.fs = Refusing(folder.fs, None)
-    with pytest.raises(OSError, match="PreconditionFailed"):
-        Pins(folder).check("tracker", "ours")
+def test_an_object_store_that_fails_is_not_taken_for_one_that_holds_a_pin(monkeypatch):
+    def fail(*_):
+        raise OSError("the store fails")
+
+    monkeypatch.setattr(Folder, "create_exclusively", fail)
+    with pytest.raises(OSError, match="the store fails"):
+        Pins(Folder(f"memory://{uuid.uuid4().hex}").below("track/0")).check("tracker", "ours")
 
 
 def test_a_pin_is_whole_or_absent(tmp_path, monkeypatch):
