@@ -28,8 +28,9 @@ def end_unheard(seconds: float) -> AutomationCore:
         name=NAME,
         description="Made by `matrix_data automations --apply`.",
         trigger=EventTrigger(
-            # A worker that dies before the run's process is up leaves it Pending, without a heartbeat.
-            after={"prefect.flow-run.heartbeat", "prefect.flow-run.Pending"},
+            # A worker that dies, or hears nothing of the server, before the run's process is up leaves it in one of the
+            # last two, without a heartbeat.
+            after={"prefect.flow-run.heartbeat", "prefect.flow-run.Submitting", "prefect.flow-run.Pending"},
             # Any event of the run is a sign of life, also an end in a state of our own (`Incomplete`).
             expect={"prefect.flow-run.*"},
             match=ResourceSpecification({"prefect.resource.id": "prefect.flow-run.*"}),

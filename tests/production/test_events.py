@@ -40,8 +40,10 @@ def test_a_stage_tells_its_end_with_its_numbers(client, split):
 
     @flow
     def tells() -> None:
-        emit_stage_event(out, Tally("track", 5, 3, {"no_anchor": 1}, 1, 2.5), chunk="00001")
-        emit_stage_event(out, Tally("curate", 3, 3, {}, 0, 0.5))
+        rejected = {"no_anchor": 1}
+        track = Tally(stage="track", arrived=5, accepted=3, rejected=rejected, pending=1, seconds=2.5)
+        emit_stage_event(out, track, chunk="00001")
+        emit_stage_event(out, Tally(stage="curate", arrived=3, accepted=3, rejected={}, pending=0, seconds=0.5))
 
     run = tells(return_state=True).state_details.flow_run_id
     resource = f"matrix.dataset.{key_of(out)}"
@@ -89,7 +91,8 @@ def test_a_run_whose_worker_died_is_ended_and_no_other(client, split, tmp_path):
                 given = {"folder": str(tmp_path), "seconds": seconds}
                 runs[name] = run_deployment(f"stays/{deployment}", parameters=given, timeout=0)
             ours = client.read_deployment_by_name("stays/ours").id
-            taken = client.create_flow_run_from_deployment(ours, state=Pending())  # by a worker that died right then
+            given = {"folder": str(tmp_path), "seconds": 602}  # of a run that a worker took, and died right then
+            taken = client.create_flow_run_from_deployment(ours, parameters=given, state=Pending())
             assert until(lambda: (tmp_path / "600").exists() and (tmp_path / "601").exists())
             assert until(lambda: client.read_flow_run(runs["short"].id).state.is_completed())
             time.sleep(2)  # the heartbeat goes out as the run begins
