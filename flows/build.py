@@ -94,7 +94,7 @@ class Run:
         if chunks:
             self.make_ready(stages)
             if on_pools(context.settings, stages):
-                self.told += run_on_pools(context.settings, stages, chunks, self.gauge.show)
+                self.told += run_on_pools(context.settings, stages, chunks, self.gauge)
             else:
                 for name in chunks:
                     self.chunk(stages, name)

@@ -8,10 +8,10 @@ nothing is handed back but the name of the state that its run ended in.
 import itertools
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import httpx
@@ -21,14 +21,14 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound
 from prefect.runtime import flow_run
-from prefect.states import Cancelled, Cancelling
+from prefect.states import Cancelled, Cancelling, Completed, Crashed
 from prefect.types.entrypoint import EntrypointType
 
 from flows.automations import TAG
 from flows.batches import GaveUpError
 from flows.chunks import chunk, name_of_run
 from flows.opened import open_build
-from flows.progress import tell
+from flows.progress import Gauge, tell
 from flows.result import INCOMPLETE
 from flows.settings import BuildSettings
 from tasks.errors import UserError
@@ -39,6 +39,11 @@ AT_ONCE = 64
 
 POLL_S, PATIENCE_S = 2.0, 25.0
 """How often the runs' states are asked for, and how long the server may give no answer: it may be restarted."""
+
+BEGIN_S, DONE_S = 300.0, 60.0
+"""After which a run that a worker has taken and not begun is given up, and one that has done all is taken for ended.
+
+A server that loses its database or Redis for a moment refuses the states that workers hand in just then, for good."""
 
 
 def deploy_chunks(pool: str) -> None:
@@ -64,11 +69,22 @@ class _Way:
     name: str
     leg: int = 0
     run: UUID | None = None
+    _seen: object = None
+    _since: float = 0.0
+
+    def overdue(self, state: State[Any], done: bool) -> State[Any] | None:
+        """The state that ends a run which stays in this one; None while it may go on. done: nothing is pending."""
+        now, seen = time.monotonic(), (self.run, state.type, done)
+        if seen != self._seen:
+            self._seen, self._since = seen, now
+        if done and now > self._since + DONE_S:
+            return Completed(message="all that it had to do is on record")
+        if state.is_pending() and now > self._since + BEGIN_S:
+            return Crashed(message=f"a worker took it and had not begun after {BEGIN_S:g} s")
+        return None
 
 
-def run_on_pools(
-    settings: BuildSettings, stages: Sequence[str], chunks: Sequence[str], progress: Callable[[], None]
-) -> list[str]:
+def run_on_pools(settings: BuildSettings, stages: Sequence[str], chunks: Sequence[str], gauge: Gauge) -> list[str]:
     """Run the chunks through the stages on their pools; returns what is to be told, a line each.
 
     Runs that leave something pending or crash are told; the others go on. What ends this run, ends those too.
@@ -91,14 +107,21 @@ def run_on_pools(
                 try:
                     for way in under_way:
                         way.run = way.run or _begin(given, *legs[way.leg], way.name, parent)
-                    ended = _ended(server, [way.run for way in under_way if way.run])
+                    states = _states(server, [way.run for way in under_way if way.run])
                     heard = time.monotonic()
                 except httpx.HTTPError:
                     if time.monotonic() > heard + PATIENCE_S:
                         raise
-                    ended = {}
-                for way in [way for way in under_way if way.run in ended]:
-                    (pool, some), state = legs[way.leg], ended[way.run]
+                    states = {}
+                for way in [way for way in under_way if way.run in states]:
+                    (pool, some), run = legs[way.leg], cast(UUID, way.run)
+                    state = states[run]
+                    if not state.is_final():
+                        left = any(gauge.survey.of_chunk(stage, way.name).pending for stage in some)
+                        if (end := way.overdue(state, not left)) is None:
+                            continue
+                        tell("the end of a chunk's run", partial(server.set_flow_run_state, run, end, force=True))
+                        state = end
                     if not state.is_completed():
                         told.append(f"{some[0]}: chunk {way.name} on {pool}: {state.name}: {state.message or ''}")
                     failed[pool] = failed[pool] + 1 if state.is_failed() and state.name != INCOMPLETE else 0
@@ -107,7 +130,7 @@ def run_on_pools(
                     way.leg, way.run = way.leg + 1, None
                     if way.leg == len(legs):
                         under_way.remove(way)
-                progress()
+                gauge.show()
                 time.sleep(POLL_S if under_way else 0)
         finally:
             for run in [way.run for way in under_way if way.run]:
@@ -127,12 +150,11 @@ def _begin(settings: dict[str, object], pool: str, stages: list[str], name: str,
     return run.id
 
 
-def _ended(server: SyncPrefectClient, runs: Sequence[UUID]) -> dict[UUID | None, State[Any]]:
-    """The last states of those runs that have ended. Somebody may have deleted one."""
+def _states(server: SyncPrefectClient, runs: Sequence[UUID]) -> dict[UUID, State[Any]]:
+    """What the server says of these runs. Somebody may have deleted one."""
     found = server.read_flow_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=list(runs))))
-    states = {run.id: run.state for run in found if run.state}
     gone: State[Any] = Cancelled(message="its flow run was deleted")
-    return {run: states.get(run, gone) for run in runs if run not in states or states[run].is_final()}
+    return dict.fromkeys(runs, gone) | {run.id: run.state for run in found if run.state}
 
 
 def _parent_of(legs: Sequence[tuple[str, list[str]]]) -> str:
