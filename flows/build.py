@@ -16,7 +16,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 
 from flows.batches import Loss
-from flows.chunks import RUNNER, ChunkEnd, chunk, gauges
+from flows.chunk_flow import RUNNER, ChunkEnd, chunk, gauges
 from flows.context import MARKS, Context
 from flows.legs import LEG_OF, LEGS, RECORDED, SPECS
 from flows.opened import context_of, name_of, open_build

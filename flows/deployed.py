@@ -12,7 +12,7 @@ from pydantic import Field
 
 import flows.build
 import flows.stages
-from flows.chunks import RUNNER
+from flows.chunk_flow import RUNNER
 from flows.cli.keep import verify_any
 from flows.fitting import run_fit
 from flows.opened import context_of

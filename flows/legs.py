@@ -10,9 +10,6 @@ SPECS: dict[str, StageSpec] = {spec.name: spec for spec in STAGES}
 RECORDED = tuple(spec.name for spec in STAGES if spec.record)
 """The stages that leave rows, in order: the lines of the funnel."""
 
-BATCHED = tuple(spec.name for spec in STAGES if spec.batch)
-"""The stages that go batch by batch, in order."""
-
 LEGS: tuple[tuple[StageSpec, ...], ...] = tuple(
     tuple(spec for _, spec in leg)
     for _, leg in itertools.groupby(

@@ -26,7 +26,7 @@ from prefect.types.entrypoint import EntrypointType
 
 from flows.automations import TAG
 from flows.batches import GaveUpError
-from flows.chunks import chunk, name_of_run
+from flows.chunk_flow import chunk, name_of_run
 from flows.opened import open_build
 from flows.progress import Gauge, tell
 from flows.result import INCOMPLETE

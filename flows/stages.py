@@ -9,7 +9,7 @@ from prefect import Flow, flow
 from prefect.client.schemas.objects import State
 
 from flows.build import pipeline
-from flows.chunks import RUNNER
+from flows.chunk_flow import RUNNER
 from flows.opened import open_build
 from flows.result import Result
 from flows.settings import BuildSettings

@@ -12,7 +12,6 @@ from tasks.engines.metering import metered
 from tasks.errors import InfrastructureError, Reject, UserError
 
 R = TypeVar("R", bound=Record)
-C = TypeVar("C")
 
 OWN_ERRNOS = frozenset({errno.ENOENT, errno.ENAMETOOLONG, errno.ELOOP, errno.EILSEQ, errno.EOVERFLOW})
 """System errors that speak of one file. All others (full disk, lost mount, no connection) are the world's."""

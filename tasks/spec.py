@@ -158,8 +158,6 @@ class StageSpec:
     """How an accepted row names the keys of the next stage, where those are not its own key."""
     unit: Literal["files", "videos", "clips"] = "clips"
     """What its keys are."""
-    own_keys: bool = False
-    """Whether it has rows under keys that the stage before did not let through (files since gone, captions)."""
     rejects: Mapping[Reason, str] = field(default_factory=dict)
     """What each reason code means here. `docs/reasons.md` says in a row each what a user can do."""
     remarks: Callable[[StageView[Any]], list[str]] = field(default=lambda _: [])

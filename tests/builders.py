@@ -12,6 +12,7 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from schemas import (
@@ -39,7 +40,8 @@ from schemas import (
     Verified,
     Window,
 )
-from schemas.dataset import Sharded
+from schemas.arrow import to_table
+from schemas.dataset import IndexRow, Sharded
 from tasks.media.clips import encode_mask
 from tasks.outcome import Case
 from tasks.shard.stage import SPEC, ShardSettings
@@ -294,3 +296,11 @@ def make_dataset(
     folder = Folder(str(root / dest))
     Sharding(Folder(str(root / "work")), folder, settings or ShardSettings(max_samples=3, val_share=0.25)).run(cases)
     return folder
+
+
+def encode_index(rows: list[IndexRow]) -> bytes:
+    """`index.parquet` of the rows, sorted by key. Same rows, same bytes for one pyarrow."""
+    buffer = io.BytesIO()
+    table = to_table(sorted(rows, key=lambda r: r.key), IndexRow)
+    pq.write_table(table, buffer, compression="zstd", row_group_size=4096)
+    return buffer.getvalue()

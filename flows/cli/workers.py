@@ -42,7 +42,7 @@ def workers(
     """Start this machine's workers and stay with them: one a GPU, or --count of them without one."""
     crew = plan(pool, per_gpu, count)
     make_pool(pool)
-    from flows.chunks import CHECKOUT
+    from flows.chunk_flow import CHECKOUT
     from flows.pools import deploy_chunks
 
     deploy_chunks(pool)

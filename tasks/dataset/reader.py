@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from schemas import Sample, TrackFile
-from schemas.arrow import arrow_schema, from_table, to_table
+from schemas.arrow import arrow_schema, from_table
 from schemas.dataset import DATASET_FILE, INDEX_FILE, SUFFIXES, DatasetFile, IndexRow
 from schemas.text import one_line as visible_line
 from tasks.dataset.tar import BLOCK, TarError, padded, parse_header, read_entries
@@ -50,14 +50,6 @@ def read_dataset(folder: Folder) -> DatasetFile | None:
         return DatasetFile.model_validate_json(folder.read(DATASET_FILE))
     except ValidationError as error:
         raise DatasetError(f"{DATASET_FILE} is damaged or of another version: {first_problem(error)}") from None
-
-
-def encode_index(rows: list[IndexRow]) -> bytes:
-    """`index.parquet` of the rows, sorted by key. Same rows, same bytes for one pyarrow."""
-    buffer = io.BytesIO()
-    table = to_table(sorted(rows, key=lambda r: r.key), IndexRow)
-    pq.write_table(table, buffer, compression="zstd", row_group_size=4096)
-    return buffer.getvalue()
 
 
 def decode_index(data: bytes) -> list[IndexRow]:

@@ -60,13 +60,6 @@ class Verdict(NamedTuple):
     kin: Kin
 
 
-def look_of(clip: Clip) -> Look:
-    window = clip.window
-    return Look(
-        clip.clip_id, clip.source.source_id, as_bits(clip.phash), (clip.source.uris[0], window.scene, window.index)
-    )
-
-
 def decide(
     new: Sequence[Look], known: Sequence[Look], groups: dict[str, str], settings: DedupeSettings
 ) -> list[Verdict]:
@@ -237,7 +230,6 @@ SPEC = StageSpec(
     settings=DedupeSettings,
     record=Deduped,
     whole=_whole,
-    own_keys=True,
     rejects={
         Reason.NEAR_DUPLICATE: "it looks like an earlier clip, which the detail names",
         Reason.CLIP_LOST: "its video is gone or cannot be read any more; it comes back with its video",

@@ -108,7 +108,6 @@ SPEC = StageSpec(
     record=SourceFile,
     batch=lambda work, keys: hash_files([work.listing[key] for key in keys], work.settings),
     unit="files",
-    own_keys=True,
     rejects={
         Reason.EMPTY_FILE: "the file holds no bytes",
         Reason.UNREADABLE: "no permission, or it changed or vanished since it was listed",

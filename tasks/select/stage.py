@@ -266,7 +266,6 @@ SPEC = StageSpec(
     stale=_stale,
     link=Link("payload.source_id", lambda payload: [payload["source_id"]]),
     unit="files",
-    own_keys=True,
     rejects={
         Reason.DUPLICATE: "the same bytes as another file, which is kept",
         Reason.NO_CAPTION: "no row of the caption table names this video",

@@ -128,20 +128,10 @@ class StageReader(Generic[R]):
             except KeyError as error:
                 raise self._without_row(error.args[0]) from None
 
-    def linked(self, links: Iterable[str]) -> list[str]:
-        """Those of these keys of the next stage that an accepted row leads to, in their order."""
-        with self._lock:
-            owners = self._index.owners
-            return [link for link in links if link in owners]
-
     def rejected(self) -> dict[str, str]:
         """Reason code by key."""
         with self._lock:
             return dict(sorted(self._index.reasons.items()))
-
-    def reason_of(self, key: str) -> str | None:
-        """Why `key` was rejected; None when it was not, or has no row."""
-        return self._index.reasons.get(key)
 
     def pending(self, upstream: Iterable[str]) -> list[str]:
         """Keys of `upstream` that have no row yet, in its order."""

@@ -1,9 +1,12 @@
 """The whole build over a rendered bucket, through the command line: accounts, determinism, growth, faults."""
 
 import json
+import os
+import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -72,6 +75,19 @@ def test_show_tells_everything_and_draws_a_sheet(matrix_data, copy):
         assert f"{anchor.id}: anchor at frame {anchor.frame}" in text
     assert all(v.rationale in text for v in case.of(Verified).verdicts) and case.of(Verified).verdicts
     assert text.count("likeness") == len(case.of(Curated).numbers) >= 2
+
+
+def test_one_stage_on_one_clip_runs_as_contributing_says(copy):
+    text = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text()
+    (recipe,) = [code for code in re.findall(r'python -c "\n(.*?)"', text, flags=re.DOTALL) if "context_of" in code]
+    before = parts(copy)
+    done = subprocess.run(
+        [sys.executable, "-c", recipe], cwd=copy.parent, capture_output=True, text=True, timeout=120,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "accepted" in done.stdout and "candidates" in done.stdout
+    assert parts(copy) == before
 
 
 def test_a_second_build_does_nothing(matrix_data, copy, world):

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from benchmarks.rows import clip_of, fill, key_of, payload_of, put, source_of
 from flows.chunk import Chunk
-from flows.chunks import recut
+from flows.chunk_flow import recut
 from flows.context import Context
 from flows.legs import CUTTER, LEGS, SPECS
 from flows.opened import BUILD_FILE, context_of, name_of, open_build

@@ -10,7 +10,7 @@ from prefect.settings import PREFECT_API_URL, PREFECT_LOGGING_TO_API_ENABLED, te
 
 from benchmarks.rows import CHAIN, fill, key_of, payload_of
 from flows.chunk import Chunk
-from flows.chunks import chunk, tasks_of
+from flows.chunk_flow import chunk, tasks_of
 from flows.opened import open_build
 from flows.settings import BuildSettings, RunSettings
 from tasks.errors import InfrastructureError, StopRun, UserError

@@ -12,9 +12,10 @@ from matrix_train.backbones.base import Grid
 from matrix_train.data import DataConfig
 from schemas.arrow import from_table
 from schemas.dataset import DATASET_FILE, INDEX_FILE, DatasetFile, IndexRow
-from tasks.dataset.reader import encode_index, read_raw
+from tasks.dataset.reader import read_raw
 from tasks.dataset.tar import TarWriter
 from tasks.store.folder import Folder
+from tests.builders import encode_index
 
 FRAMES, HEIGHT, WIDTH = 9, 96, 144
 GRID = Grid(3, HEIGHT // 16, WIDTH // 16, latent_frames=3, time_factor=4)

@@ -18,11 +18,11 @@ from PIL import Image
 from schemas.dataset import DatasetFile, IndexRow
 from tasks.dataset.check import verify
 from tasks.dataset.idmap import decode_id_map, encode_id_map
-from tasks.dataset.reader import decode_index, encode_index, read_dataset, read_raw
+from tasks.dataset.reader import decode_index, read_dataset, read_raw
 from tasks.dataset.tar import TarWriter
 from tasks.shard.stage import ShardSettings
 from tasks.store.folder import Folder
-from tests.builders import encode_mp4, make_case, make_dataset
+from tests.builders import encode_index, encode_mp4, make_case, make_dataset
 
 UNLISTED = f"train-00000-{'0' * 16}.tar"
 """A name as shards have, before all others."""

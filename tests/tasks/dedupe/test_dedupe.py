@@ -6,11 +6,18 @@ import pytest
 
 from schemas import Reason, Status
 from tasks.dedupe.groups import Kin
-from tasks.dedupe.stage import BLOCK, DedupeSettings, decide, look_of, row_of
+from tasks.dedupe.stage import BLOCK, DedupeSettings, Look, decide, row_of
 from tasks.media.phash import as_bits, evenly, hashes, picture_hash
 from tests.builders import bare_clip as clip
 
 DEFAULT = DedupeSettings()
+
+
+def look_of(made):
+    window = made.window
+    return Look(
+        made.clip_id, made.source.source_id, as_bits(made.phash), (made.source.uris[0], window.scene, window.index)
+    )
 
 
 def dedupe(new, known, settings):

@@ -10,7 +10,7 @@ import pytest
 
 from flows.batches import Lost, run_batch
 from flows.chunk import Chunk
-from flows.chunks import recut
+from flows.chunk_flow import recut
 from flows.context import Context
 from flows.settings import BuildSettings
 from schemas import Captioned, Curated, Deduped, Ingested, Proposed, Record, Row, Status, Tracked, Verified
