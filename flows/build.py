@@ -20,9 +20,9 @@ from flows.chunk_flow import RUNNER, ChunkEnd, chunk, gauges
 from flows.context import MARKS, Context
 from flows.legs import LEG_OF, LEGS, RECORDED, SPECS
 from flows.opened import context_of, name_of, open_build
-from flows.pools import on_pools, run_on_pools
 from flows.progress import Gauge, tell_end, tell_losses
 from flows.result import Result, end_of, result_of
+from flows.server.pools import on_pools, run_on_pools
 from flows.settings import BuildSettings
 from tasks.scan.cutting import cut_listing
 from tasks.spec import StageSpec

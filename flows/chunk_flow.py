@@ -1,7 +1,7 @@
 """The flow that takes one chunk through some stages, batch by batch; a build runs one a chunk.
 
     build                in this process, chunk after chunk
-    run.pools            each by a worker of the pool that its stages are given to (flows/pools.py)
+    run.pools            each by a worker of the pool that its stages are given to (flows/server/pools.py)
 
 Every stage's chunk is worked on under its lease, so that no two runs are at the same rows.
 """
@@ -25,12 +25,12 @@ from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from flows.batches import FINAL, Future, Loss, batched, drive, fail_alone, run_batch
 from flows.chunk import Chunk
-from flows.events import emit_stage_event
 from flows.legs import SPECS
-from flows.limits import require, slot
 from flows.opened import chunk_at, join_build, name_of, under_work
 from flows.progress import Gauge, tell, tell_losses
 from flows.result import INCOMPLETE
+from flows.server.events import emit_stage_event
+from flows.server.limits import require, slot
 from flows.settings import BuildSettings, RunSettings
 from flows.survey import Survey
 from tasks.errors import UserError

@@ -15,7 +15,7 @@ from typing import Any
 
 from flows.chunk import Chunk
 from flows.context import Context
-from flows.grants import grant_credentials
+from flows.server.grants import grant_credentials
 from flows.settings import BuildSettings
 from schemas import SCHEMA_VERSION
 from schemas.settings import validate

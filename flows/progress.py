@@ -12,8 +12,8 @@ from prefect.artifacts import create_table_artifact
 from prefect.logging import get_run_logger
 
 from flows.batches import Loss
-from flows.events import key_of
 from flows.result import Result
+from flows.server.events import key_of
 from flows.survey import Survey
 from flows.tally import Tally, as_table
 from schemas.text import one_line

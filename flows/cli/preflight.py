@@ -3,8 +3,8 @@
 import itertools
 
 from flows.context import Context
-from flows.grants import grant_credentials
 from flows.legs import RECORDED, SPECS
+from flows.server.grants import grant_credentials
 from flows.settings import BuildSettings
 from tasks.errors import UserError
 from tasks.select.names import Names

@@ -21,7 +21,7 @@ Apply = Annotated[bool, typer.Option("--apply", help="Make it so; without this, 
 @app.command()
 def limits(profile: Profile = "local", set_: Sets = [], apply: Apply = False, as_json: Json = False) -> None:  # noqa: B006
     """Put the limits of `run.limits` on Prefect's server: how many batches of a stage run at once, over all builds."""
-    from flows import limits as on_server
+    from flows.server import limits as on_server
 
     wanted = load_settings(profile, set_, source="none", out="none").run.limits
     if not wanted:
@@ -47,7 +47,7 @@ def automations(
     as_json: Json = False,
 ) -> None:
     """Put the automation on Prefect's server that ends flow runs whose worker died."""
-    from flows import automations as on_server
+    from flows.server import automations as on_server
 
     wanted = on_server.end_unheard(unheard or on_server.UNHEARD_S)
     with prefect_client() as server:

@@ -43,7 +43,7 @@ def workers(
     crew = plan(pool, per_gpu, count)
     make_pool(pool)
     from flows.chunk_flow import CHECKOUT
-    from flows.pools import deploy_chunks
+    from flows.server.pools import deploy_chunks
 
     deploy_chunks(pool)
     os.environ[CHECKOUT] = str(Path.cwd())

@@ -7,8 +7,8 @@ from prefect.settings import PREFECT_API_URL, PREFECT_LOGGING_TO_API_ENABLED, te
 
 from flows.build import build
 from flows.chunk import Chunk
-from flows.events import key_of
 from flows.opened import context_of
+from flows.server.events import key_of
 from flows.settings import load_settings
 from tasks.errors import InfrastructureError
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from flows.events import key_of
+from flows.server.events import key_of
 from tasks.stages import STAGES
 from tests.flows.building import QUICK, sidecar
 

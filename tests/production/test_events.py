@@ -15,8 +15,8 @@ from prefect.states import Pending
 from prefect.types._datetime import now
 
 from benchmarks.production import process_worker
-from flows import automations
-from flows.events import DONE, PENDING, emit_stage_event, key_of
+from flows.server import automations
+from flows.server.events import DONE, PENDING, emit_stage_event, key_of
 from flows.tally import Tally
 
 pytestmark = pytest.mark.production

@@ -16,7 +16,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from redis import Redis
 
 from benchmarks.production import process_worker
-from flows import limits
+from flows.server import limits
 
 pytestmark = pytest.mark.production
 

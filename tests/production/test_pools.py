@@ -17,7 +17,7 @@ from prefect.deployments import run_deployment
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from benchmarks.production import crew
-from flows.events import key_of
+from flows.server.events import key_of
 from tests.production.pooling import ROOT, SETTINGS, ended
 
 pytestmark = [pytest.mark.production, pytest.mark.timeout(900)]

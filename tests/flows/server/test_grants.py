@@ -12,7 +12,7 @@ SECRET = "hunter2hunter2"
 LOADED = """
 import json, sys
 from prefect.blocks.system import Secret
-from flows.grants import grant_credentials
+from flows.server.grants import grant_credentials
 from flows.settings import load_settings
 from tasks.errors import UserError
 from tasks.scan.stage import hash_files, list_files

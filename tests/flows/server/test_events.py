@@ -2,7 +2,7 @@
 
 import re
 
-from flows.events import key_of
+from flows.server.events import key_of
 
 
 def test_every_dataset_has_a_key_of_its_own_that_prefect_takes():

@@ -24,12 +24,12 @@ from prefect.runtime import flow_run
 from prefect.states import Cancelled, Cancelling, Completed, Crashed
 from prefect.types.entrypoint import EntrypointType
 
-from flows.automations import TAG
 from flows.batches import GaveUpError
 from flows.chunk_flow import chunk, name_of_run
 from flows.opened import open_build
 from flows.progress import Gauge, tell
 from flows.result import INCOMPLETE
+from flows.server.automations import TAG
 from flows.settings import BuildSettings
 from tasks.errors import UserError
 from tasks.store.places import local_uri
