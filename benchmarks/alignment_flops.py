@@ -15,7 +15,7 @@ import torch
 
 from matrix_train.backbones import CogVideoX
 from matrix_train.bench.workload import COGVIDEOX_5B_I2V
-from matrix_train.flops import costly_roles, count_flops, training_step
+from matrix_train.plan.flops import costly_roles, count_flops, training_step
 
 CLIP = (49, 480, 720)
 VARIANTS = (("logits", "auto"), ("centred", "auto"), ("softmax", "lse"), ("softmax", "columns"))

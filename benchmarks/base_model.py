@@ -20,14 +20,14 @@ import torch
 from diffusers import CogVideoXTransformer3DModel
 
 from matrix_train.backbones import CogVideoX
-from matrix_train.backbones.input_projection import LATENT_CHANNELS
-from matrix_train.cache import LatentCache
+from matrix_train.backbones.cogvideox.input_projection import LATENT_CHANNELS
 from matrix_train.config import Config, load_config
 from matrix_train.data import open_stream
-from matrix_train.inputs import Draw, Inputs, prepare
-from matrix_train.precompute import cache_key
-from matrix_train.schedule import cosine_with_warmup
-from matrix_train.step import AlignedModel
+from matrix_train.fit.cache import LatentCache
+from matrix_train.fit.inputs import Draw, Inputs, prepare
+from matrix_train.fit.precompute import cache_key
+from matrix_train.fit.schedule import cosine_with_warmup
+from matrix_train.fit.step import AlignedModel
 
 CPU = torch.device("cpu")
 LR, WARMUP = 1e-3, 50

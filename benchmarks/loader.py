@@ -27,7 +27,7 @@ from pycocotools import mask as coco
 from torch.utils.data import DataLoader
 from transformers import T5TokenizerFast
 
-from matrix_train.backbones.base import Grid
+from matrix_train.attention.grid import Grid
 from matrix_train.data import DataConfig, open_stream
 from schemas import Captioned
 from tasks.shard.stage import ShardSettings

@@ -7,8 +7,8 @@ One line per dtype, mode and direction: output, map, and the gradients of q, k a
 
 import torch
 
-from matrix_train.attention import Taps, attend
-from matrix_train.roles import RoleWeights
+from matrix_train.attention.maps import Taps, attend
+from matrix_train.attention.roles import RoleWeights
 from tests.matrix_train.reference import VARIANTS, dense_attend, relative_error, two_samples
 
 HEADS, LENGTH, CELLS, DIM = 3, 11, 120, 16

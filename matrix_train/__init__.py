@@ -13,6 +13,6 @@ def __getattr__(name: str) -> Any:
     """Imported when asked for: it loads diffusers, which data workers have no use for."""
     if name != "load_into":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from matrix_train.export import load_into
+    from matrix_train.export.export import load_into
 
     return load_into

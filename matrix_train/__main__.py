@@ -1,5 +1,5 @@
 """`python -m matrix_train`, for `accelerate launch -m matrix_train`."""
 
-from matrix_train.cli import main
+from matrix_train.cli.app import main
 
 main()

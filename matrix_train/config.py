@@ -10,15 +10,17 @@ import textwrap
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args, get_origin
 
+import torch
 import yaml
 from pydantic import Field, TypeAdapter, model_validator
 
-from matrix_train.attention import Kernel, Mode
+from matrix_train.attention.maps import Kernel, Mode
 from matrix_train.data.config import DataConfig
 from matrix_train.errors import UserError
 from schemas.settings import Settings, override, parse_mapping, validate
 
 Precision = Literal["fp32", "bf16"]
+DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
 Decay = Annotated[float, Field(ge=0, lt=1)]
 
 

@@ -1,11 +1,11 @@
-"""Video diffusion transformers that can be trained here, one file each: a new one is added to `BACKBONES`."""
+"""Video diffusion transformers that can be trained here, a folder each: a new one is added to `BACKBONES`."""
 
-from matrix_train.backbones.base import Backbone, Grid, MapCollector, trainable_parameters
-from matrix_train.backbones.cogvideox import CogVideoX
+from matrix_train.backbones.base import Backbone, MapCollector, trainable_parameters
+from matrix_train.backbones.cogvideox.model import CogVideoX
+from matrix_train.backbones.pretrained import read_class_name
 from matrix_train.errors import UserError
-from matrix_train.pretrained import read_class_name
 
-__all__ = ["BACKBONES", "Backbone", "CogVideoX", "Grid", "MapCollector", "backbone_class", "trainable_parameters"]
+__all__ = ["BACKBONES", "Backbone", "CogVideoX", "MapCollector", "backbone_class", "trainable_parameters"]
 
 BACKBONES: dict[str, type[Backbone]] = {"CogVideoXTransformer3DModel": CogVideoX}
 """By the name of the transformer's class in diffusers."""

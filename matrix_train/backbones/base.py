@@ -14,10 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
 
-from matrix_train.attention import Direction, Kernel, Mode, Taps, attend
+from matrix_train.attention.grid import Grid
+from matrix_train.attention.maps import Direction, Kernel, Mode, Taps, attend
+from matrix_train.attention.roles import RoleWeights
+from matrix_train.backbones.encoders import Encoders
 from matrix_train.backbones.objective import Objective
-from matrix_train.encoders import Encoders
-from matrix_train.roles import RoleWeights
 
 T = TypeVar("T")
 
@@ -31,33 +32,10 @@ ATTENTION_KERNELS = (
     _aten._scaled_dot_product_efficient_attention.default,
     _aten._scaled_dot_product_cudnn_attention.default,
 )
-"""The fused kernels behind `scaled_dot_product_attention`; `matrix_train.lse` calls the flash ones itself."""
+"""The fused kernels behind `scaled_dot_product_attention`; `matrix_train.attention.lse` calls the flash ones itself."""
 
 MapKey = tuple[int, Direction]
 """(block, direction)."""
-
-
-@dataclass(frozen=True)
-class Grid:
-    """The lattice of video tokens: `frames` × `height` × `width` cells.
-
-    `latent_frames` is what the transformer must be given, padding for the temporal patch included. A token frame after
-    the first stands for `time_factor` frames of the clip.
-    """
-
-    frames: int
-    height: int
-    width: int
-    latent_frames: int
-    time_factor: int
-
-    @property
-    def cells(self) -> int:
-        return self.frames * self.height * self.width
-
-    def fold(self, maps: Tensor) -> Tensor:
-        """[B, R, cells] → [B, R, frames, height, width]."""
-        return maps.view(*maps.shape[:2], self.frames, self.height, self.width)
 
 
 class Backbone(Protocol):
@@ -227,3 +205,8 @@ def trainable_parameters(backbone: Backbone, decoders: Mapping[str, nn.Module]) 
                 raise RuntimeError(f"frozen by mistake: the {family} decoder's {name}")
             parameters[f"decoders.{family}.{name}"] = parameter
     return parameters
+
+
+def kind_of(name: str) -> str:
+    """What a trainable parameter is, in words."""
+    return "decoders" if name.startswith("decoders.") else "LoRA" if ".lora_" in name else "input projection"

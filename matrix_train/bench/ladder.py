@@ -15,7 +15,7 @@ import torch
 from matrix_train.bench.run import one_thread, timed_step
 from matrix_train.bench.workload import BenchOptions, Workload, host_clock, step_flops
 from matrix_train.errors import UserError
-from matrix_train.flops import matmul_rate
+from matrix_train.plan.flops import matmul_rate
 
 RUNGS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("every block formed again", {"checkpointing": "full"}),

@@ -17,12 +17,12 @@ from typing import Any
 
 import torch
 
+from matrix_train.align.decoder import STRIDES
+from matrix_train.align.losses import Family, LossWeights, alignment_loss
 from matrix_train.bench.tensors import largest_of_attention, largest_of_block
 from matrix_train.bench.workload import Arm, BenchOptions, Workload, host_clock, step_flops
-from matrix_train.decoder import STRIDES
 from matrix_train.errors import UserError
-from matrix_train.flops import matmul_rate
-from matrix_train.losses import Family, LossWeights, alignment_loss
+from matrix_train.plan.flops import matmul_rate
 
 DENSE_ROUNDS = 2
 

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from matrix_train.attention import Taps
+from matrix_train.attention.maps import Taps
 from matrix_train.bench.workload import Workload
 
 

@@ -4,7 +4,7 @@
     work.step("on")
 
 One backbone and one optimiser serve all arms: `off` is plain LoRA training, `on` adds SGA and SPA as the trainer does
-them, `dense` reads the same maps from attention matrices that are really formed (`matrix_train.dense`).
+them, `dense` reads the same maps from attention matrices that are really formed (`matrix_train.attention.dense`).
 """
 
 import time
@@ -18,20 +18,21 @@ from diffusers import CogVideoXDPMScheduler
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from matrix_train.assembly import allow_tf32, install_training_taps
-from matrix_train.attention import Mode, attend
+from matrix_train.align.losses import role_masks
+from matrix_train.align.metrics import latent_masks
+from matrix_train.attention.dense import dense_attend
+from matrix_train.attention.maps import Mode, attend
+from matrix_train.attention.roles import RoleWeights
 from matrix_train.backbones import CogVideoX, trainable_parameters
-from matrix_train.backbones.cogvideox import VAE_SPACE
-from matrix_train.backbones.input_projection import LATENT_CHANNELS
+from matrix_train.backbones.cogvideox.input_projection import LATENT_CHANNELS
+from matrix_train.backbones.cogvideox.model import VAE_SPACE
+from matrix_train.backbones.configured import install_training_taps
 from matrix_train.config import AlignConfig
-from matrix_train.dense import dense_attend
 from matrix_train.errors import UserError
-from matrix_train.flops import costly_roles, count_flops, training_step
-from matrix_train.inputs import Inputs
-from matrix_train.losses import role_masks
-from matrix_train.metrics import latent_masks
-from matrix_train.roles import RoleWeights
-from matrix_train.step import AlignedModel
+from matrix_train.fit.assembly import allow_tf32
+from matrix_train.fit.inputs import Inputs
+from matrix_train.fit.step import AlignedModel
+from matrix_train.plan.flops import costly_roles, count_flops, training_step
 
 Arm = Literal["off", "on", "dense"]
 

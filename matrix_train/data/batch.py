@@ -8,9 +8,9 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from matrix_train.attention.roles import ROLES, RoleWeights, Rows, query_weights
 from matrix_train.data.dataset import GaveUp, TrainSample
 from matrix_train.data.entry import BadEntry
-from matrix_train.roles import ROLES, RoleWeights, Rows, query_weights
 from schemas import Interaction
 
 _VERB = ROLES.index("verb")

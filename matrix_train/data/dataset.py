@@ -13,6 +13,8 @@ from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
 from transformers import PreTrainedTokenizerFast
 
+from matrix_train.attention.prompts import RoleTokens, encode
+from matrix_train.attention.roles import ROLES, token_weights
 from matrix_train.data.config import DataConfig, Split
 from matrix_train.data.entry import Bad, BadEntry, Entry, read_entry
 from matrix_train.data.geometry import Geometry, Label, drawn_to_flip, names_side
@@ -20,8 +22,6 @@ from matrix_train.data.index import read_index
 from matrix_train.data.plan import Plan, Ref, interaction_index
 from matrix_train.data.video import BrokenVideo, decode
 from matrix_train.errors import UserError
-from matrix_train.prompts import RoleTokens, encode
-from matrix_train.roles import ROLES, token_weights
 from schemas import Interaction
 from schemas.dataset import IndexRow
 from schemas.palette import PALETTE

@@ -5,11 +5,12 @@ with open_stream(config.data, "train", tokenizer, grid, batch_size=1, seed=0, po
 """
 
 import multiprocessing
+import signal
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
 import torch
@@ -18,16 +19,13 @@ from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerFast
 from typing_extensions import TypedDict  # pydantic does not take typing's before Python 3.12
 
+from matrix_train.attention.grid import Grid
 from matrix_train.data.batch import Batch, Collate
 from matrix_train.data.config import DataConfig, Split
 from matrix_train.data.dataset import GaveUp, MatrixDataset
 from matrix_train.data.entry import BadEntry, BadReason
 from matrix_train.data.plan import Plan, Ref
 from matrix_train.errors import UserError
-from matrix_train.stop import let_one_pass
-
-if TYPE_CHECKING:  # importing it loads every backbone's libraries, in every worker
-    from matrix_train.backbones.base import Grid
 
 NAMED = 5
 """Bad entries named in the error that ends a run."""
@@ -70,7 +68,7 @@ class BatchStream(Iterator[Batch]):
     entry is within the share, at the latest at the end of an epoch.
     """
 
-    def __init__(self, dataset: MatrixDataset, grid: "Grid", position: int = 0, pin: bool = False) -> None:
+    def __init__(self, dataset: MatrixDataset, grid: Grid, position: int = 0, pin: bool = False) -> None:
         """pin: page-locked batches, for a GPU."""
         self.dataset, self.plan, self.position = dataset, dataset.plan, position
         self.bad: dict[str, BadEntry] = {}
@@ -170,7 +168,7 @@ def open_stream(
     config: DataConfig,
     split: Split,
     tokenizer: PreTrainedTokenizerFast,
-    grid: "Grid",
+    grid: Grid,
     batch_size: int = 1,
     seed: int = 0,
     rank: int = 0,
@@ -189,3 +187,10 @@ def _fork_server() -> Any:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["matrix_train.data.loader"])
     return context
+
+
+def let_one_pass(worker: int = 0) -> None:  # noqa: ARG001
+    """In a data worker: Ctrl-C and a scheduler's signal go to every process of a group, but the training process asks
+    its workers to end by itself. Without them its step could not be finished."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda number, _: signal.signal(number, signal.SIG_DFL))

@@ -7,7 +7,7 @@ import pytest
 import sentencepiece
 from transformers import PreTrainedTokenizerFast, T5TokenizerFast
 
-from matrix_train.allocator import keep_freed_memory
+from matrix_train.fit.allocator import keep_freed_memory
 from tasks.dataset.split import split_of
 from tasks.outcome import Case
 from tasks.shard.stage import ShardSettings

@@ -9,10 +9,10 @@ from typing import Any
 
 from rich.console import Console
 
-from matrix_train.assembly import make_random_model
 from matrix_train.config import Config, load_config
-from matrix_train.distributed import make_accelerator
-from matrix_train.fit import Run
+from matrix_train.fit.assembly import make_random_model
+from matrix_train.fit.distributed import make_accelerator
+from matrix_train.fit.run import Run
 
 TINY = Path(__file__).parents[2] / "configs/tiny.yaml"
 SMALL = (

@@ -5,8 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from matrix_train.attention.roles import RoleWeights
 from matrix_train.bench.tensors import LargestTensor
-from matrix_train.roles import RoleWeights
 
 __all__ = [
     "FLAVOURS",

@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from matrix_train.backbones.base import Grid
+from matrix_train.attention.grid import Grid
 from matrix_train.data import DataConfig
 from schemas.arrow import from_table
 from schemas.dataset import DATASET_FILE, INDEX_FILE, DatasetFile, IndexRow

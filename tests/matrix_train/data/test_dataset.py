@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from matrix_train.attention.prompts import encode
 from matrix_train.data import GaveUp, MatrixDataset, TrainSample
 from matrix_train.data.dataset import UNFLIPPED
 from matrix_train.data.plan import Ref
-from matrix_train.prompts import encode
 from schemas import Sample, TrackFile
 from schemas.dataset import IndexRow
 from schemas.palette import PALETTE, colour

@@ -5,9 +5,9 @@ import json
 import pytest
 import torch
 
+from matrix_train.attention.roles import query_weights
 from matrix_train.data import Batch, open_stream
 from matrix_train.errors import UserError
-from matrix_train.roles import query_weights
 from tests.matrix_train.data.shards import FRAMES, GRID, HEIGHT, WIDTH, config, tamper
 
 

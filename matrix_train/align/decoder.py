@@ -1,0 +1,124 @@
+"""D_φ: from a role map on the latent grid to mask logits on the pixel grid (paper §5). Used in training only.
+
+    logits = MapDecoder(mode="centred")(maps, stride=4)      # [B, R, F, h, w] → [B, R, 4 F − 3, 16 h / 4, 16 w / 4]
+
+The head starts as plain upsampling of the normalised map, with a gain that stays positive and a convolution branch
+that starts at zero. A free start often settles on a *negative* map and pushes attention off the instance: the loss sees
+attention only through the head; nothing else says that more attention must mean inside (`docs/training/decoder.md`).
+
+Normalised means in nats: how far the logarithm of attention lies above a reference. The size of the contrast is kept,
+for a loss that is blind to it asks only where attention goes and never how much (decision 9).
+
+Causal in time, like the VAE's decoder: latent frame 0 makes frame 0, latent frame i ≥ 1 makes frames
+`factor (i − 1) + 1 … factor i`, and no output frame depends on a later latent frame. That includes the normalisation.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from matrix_train.attention.maps import Mode
+
+STRIDES = (1, 2, 4, 8)
+"""Where the logits may be evaluated, in pixels."""
+
+LATTICE = 8
+"""Pixels between the points on which the head computes; in between it is bilinear. Half a latent cell."""
+
+CELL = 16
+"""Pixels across a latent cell: 8 by the VAE, 2 by the patch."""
+
+
+class MapDecoder(nn.Module):
+    """One head. Grounding and propagation have one each, shared by roles and blocks.
+
+    time_factor: frames made by a latent frame after the first (4, or 8 where a token spans two latent frames). mode:
+    of the maps. prior: a map at its reference is inside with this probability at the start, and a nat of attention more
+    adds 1 to the log-odds. With one in the number of tokens, a small attention weight is its own probability.
+    """
+
+    def __init__(self, channels: int = 8, time_factor: int = 4, mode: Mode = "logits", prior: float = 0.05) -> None:
+        super().__init__()
+        self.time_factor, self.mode = time_factor, mode
+        self.raw_gain = nn.Parameter(torch.tensor(math.log(math.expm1(1.0))))
+        self.bias = nn.Parameter(torch.tensor(math.log(prior / (1.0 - prior))))
+        self.conv_in = nn.Conv3d(1, channels, 3, padding=(0, 1, 1))
+        self.conv_mid = nn.Conv3d(channels, channels, 3, padding=(0, 1, 1))
+        self.conv_out = nn.Conv3d(channels, time_factor * 4, 1)
+        nn.init.zeros_(self.conv_out.weight)
+        nn.init.zeros_(self.conv_out.bias)  # type: ignore[arg-type]
+
+    @property
+    def gain(self) -> Tensor:
+        """Slope of the upsampling path: softplus, so positive whatever the optimiser does. Starts at 1."""
+        return F.softplus(self.raw_gain)
+
+    def forward(self, maps: Tensor, stride: int) -> Tensor:
+        """Mask logits at the centres of the stride × stride pixel blocks.
+
+        maps: [B, R, F, h, w]. Returns [B, R, 1 + time_factor (F − 1), 16 h / stride, 16 w / stride]. The head is one
+        function of continuous image coordinates, the bilinear interpolant of its values on the 8-pixel lattice; the
+        stride only says where it is evaluated. ValueError for a stride outside 1, 2, 4, 8.
+        """
+        return at_stride(self.lattice(maps), stride)
+
+    def lattice(self, maps: Tensor) -> Tensor:
+        """The head's values on its lattice: [B, R, F, h, w] → [B, R, 1 + time_factor (F − 1), 2 h, 2 w]."""
+        batch, roles, frames, height, width = maps.shape
+        x = in_nats(maps, self.mode).flatten(0, 1)[:, None].to(self.raw_gain.dtype)
+        plain = _in_space(self.gain * x[:, 0] + self.bias, CELL // LATTICE)
+        plain = plain.repeat_interleave(self.time_factor, dim=1)
+        branch: Tensor = F.silu(self.conv_in(_held(x)))
+        branch = self.conv_out(F.silu(self.conv_mid(_held(branch))))
+        branch = branch.view(-1, self.time_factor, 2, 2, frames, height, width).permute(0, 4, 1, 5, 2, 6, 3)
+        # Latent frame 0 stands for one frame, not for time_factor of them.
+        values: Tensor = (plain + branch.reshape(plain.shape))[:, self.time_factor - 1 :]
+        return values.reshape(batch, roles, *values.shape[1:])
+
+
+def at_stride(lattice: Tensor, stride: int) -> Tensor:
+    """The interpolant of lattice values [B, R, T, 2 h, 2 w] at a stride: [B, R, T, 16 h / stride, 16 w / stride].
+
+    Frame by frame, so frames can be taken a few at a time. ValueError for a stride outside 1, 2, 4, 8.
+    """
+    if stride not in STRIDES:
+        raise ValueError(f"supervise_stride must be one of {STRIDES}, not {stride}")
+    logits = _in_space(lattice.flatten(0, 1), LATTICE // stride)
+    return logits.view(*lattice.shape[:2], *logits.shape[1:])
+
+
+def in_nats(maps: Tensor, mode: Mode) -> Tensor:
+    """How far the logarithm of attention lies above a reference. maps: [B, R, F, h, w], and the same shape back.
+
+    | mode    | reference                                                                               |
+    |---------|-----------------------------------------------------------------------------------------|
+    | logits  | the mean over all cells of this and the earlier latent frames: the products have no zero |
+    | centred | the map's own, its row's mean over all keys                                             |
+    | softmax | even attention, one part in F · h · w                                                   |
+    """
+    if mode == "logits":
+        return maps - _causal_mean(maps)
+    if mode == "centred":
+        return maps
+    # A thousandth of even attention is as good as none; it keeps an absent role's zero map finite.
+    return (maps * maps[0, 0].numel() + 1e-3).log()
+
+
+def _causal_mean(maps: Tensor) -> Tensor:
+    """Over all cells of this and the earlier latent frames: over the whole clip, the future would reach the past."""
+    count = torch.arange(1, maps.shape[-3] + 1, device=maps.device, dtype=maps.dtype).view(-1, 1, 1)
+    return maps.mean(dim=(-2, -1), keepdim=True).cumsum(dim=-3) / count
+
+
+def _held(x: Tensor) -> Tensor:
+    """Two copies of the first frame in front: makes a kernel of three frames causal. x: [n, C, F, h, w]."""
+    return torch.cat([x[:, :, :1], x[:, :, :1], x], dim=2)
+
+
+def _in_space(x: Tensor, factor: int) -> Tensor:
+    """Bilinear on half-pixel centres: [n, T, h, w] → [n, T, factor h, factor w]."""
+    if factor == 1:
+        return x
+    return F.interpolate(x, scale_factor=float(factor), mode="bilinear", align_corners=False)

@@ -1,0 +1,207 @@
+"""What a run leaves for others: a LoRA that diffusers and ComfyUI load, the input projection, or a merged transformer.
+
+    export(Path("runs/a"), Path("exports/a"))        # pytorch_lora_weights.safetensors, input_projection.safetensors
+    pipe = load_into(CogVideoXImageToVideoPipeline.from_pretrained(base), Path("exports/a"))     # or runs/a itself
+    merge(Path("runs/a"), Path("merged/a"))          # merged/a/transformer: one model, nothing to load into it
+
+A LoRA file without alpha is loaded at strength 1, so α/r is folded into lora_B and every loader's alpha is the rank.
+The decoders stay behind: they only served training. Formats and loaders: `docs/training/export.md`.
+"""
+
+import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from diffusers import CogVideoXTransformer3DModel
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from matrix_train.backbones.cogvideox.input_projection import INPUT_CHANNELS, grow_input
+from matrix_train.backbones.cogvideox.model import CogVideoX
+from matrix_train.backbones.cogvideox.pipeline import MatrixPipeline
+from matrix_train.config import DTYPES
+from matrix_train.errors import UserError
+from matrix_train.export.trained import Trained, find_checkpoint, open_safetensors, read_trained
+
+LORA_FILE = "pytorch_lora_weights.safetensors"
+"""The name that diffusers looks for in a folder."""
+
+PROJECTION_FILE = "input_projection.safetensors"
+EXPORT_FILE = "export.json"
+SCHEMA_VERSION = 1
+
+# diffusers is typed in part only.
+_transformer_class: Any = CogVideoXTransformer3DModel
+
+
+def export(run: Path, out: Path, checkpoint: Path | None = None) -> Path:
+    """Writes a run's LoRA, input projection and `export.json` to the folder `out`, which appears whole or not at all.
+
+    checkpoint: one of the run's `checkpoints/step-*`, by default the last. Returns `out`. UserError without a run, a
+    readable checkpoint, or an empty place for the result.
+    """
+    model = _model_settings(run)
+    trained = read_trained(find_checkpoint(run, checkpoint))
+    lora = trained.lora()
+    adapter = {
+        "transformer.r": trained.rank,
+        "transformer.lora_alpha": trained.rank,
+        "transformer.target_modules": sorted({name.split(".lora_")[0] for name in lora}),
+    }
+    # diffusers builds its LoRA from this entry; the plain ones are for people. Alpha is in the metadata alone:
+    # diffusers refuses a file in which any tensor's name lacks "lora", as ComfyUI's `<module>.alpha` does.
+    metadata = {
+        "format": "pt",
+        "lora_adapter_metadata": json.dumps(adapter, sort_keys=True),
+        "rank": str(trained.rank),
+        "alpha": str(trained.rank),
+        "base_model": model["path"],
+    }
+    with _new_folder(out) as folder:
+        save_file({f"transformer.{name}": tensor for name, tensor in lora.items()}, folder / LORA_FILE, metadata)
+        save_file(trained.projection(), folder / PROJECTION_FILE, {"format": "pt", "base_model": model["path"]})
+        _write_record(folder, "lora", model, trained)
+    return out
+
+
+def load_into(
+    pipe: Any, run_or_export: Path, checkpoint: Path | None = None, adapter: str = "matrix"
+) -> MatrixPipeline:
+    """The pipeline's components as a `MatrixPipeline`, the trained LoRA and input projection in its transformer.
+
+    pipe: a `CogVideoXImageToVideoPipeline` of the base model; its transformer is changed in place. run_or_export: a run
+    folder (its last checkpoint, or the one given) or a folder that `export` wrote. Offloading is to be switched on
+    afterwards. UserError where the weights were trained on another base model.
+    """
+    lora, projection = _exported(run_or_export, checkpoint)
+    _install(pipe.transformer, lora, projection)
+    loaded = MatrixPipeline(**pipe.components)
+    loaded.load_lora_weights({f"transformer.{name}": tensor for name, tensor in lora.items()}, adapter_name=adapter)
+    return loaded
+
+
+def merge(run: Path, out: Path, checkpoint: Path | None = None, base: str | None = None) -> Path:
+    """Writes `out/transformer`: the base model with the LoRA added to its weights and the trained input projection.
+
+    Stock diffusers loads it (`in_channels` is 48), and `CogVideoX.load(out)` does. base: where the base model is now,
+    by default the run's `model.path`. Weights are kept in the run's precision. Returns `out`. UserError as in `export`,
+    and where the weights were trained on another base model.
+    """
+    model = _model_settings(run)
+    trained = read_trained(find_checkpoint(run, checkpoint))
+    with _new_folder(out) as folder:
+        backbone = CogVideoX.load(base or model["path"], model["dtype"], model["revision"])
+        lora = trained.lora()
+        _install(backbone.model, lora, trained.projection())
+        with torch.no_grad():
+            for name in sorted({name.split(".lora_")[0] for name in lora}):
+                weight = backbone.model.get_submodule(name).weight
+                update = lora[f"{name}.lora_B.weight"] @ lora[f"{name}.lora_A.weight"]
+                weight.copy_(weight.float() + update)
+        backbone.model.save_pretrained(folder / "transformer")
+        _write_record(folder, "merged", model, trained)
+    return out
+
+
+def check_comfy_keys(file: Path) -> list[str]:
+    """Names in a LoRA file that a loader of diffusers names would leave out; empty when all is well.
+
+    ComfyUI's way: for each module of the model, `<module>.lora_A.weight` with `<module>.lora_B.weight`, and
+    `<module>.alpha` where there is one. Modules are those of the largest CogVideoX, under `transformer.`.
+    """
+    with open_safetensors(file) as opened:
+        names = set(opened.keys())
+    with torch.device("meta"):
+        model = _transformer_class(num_attention_heads=1, attention_head_dim=32, num_layers=42)
+    loaded: set[str] = set()
+    for module, kind in model.named_modules():
+        pair = {f"transformer.{module}.lora_{side}.weight" for side in "AB"}
+        if isinstance(kind, nn.Linear | nn.Conv2d) and pair <= names:
+            loaded |= pair | {f"transformer.{module}.alpha"}
+    return sorted(names - loaded)
+
+
+def _exported(folder: Path, checkpoint: Path | None) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """LoRA with α/r folded in and input projection, from an export or straight from a run."""
+    if not (folder / LORA_FILE).exists():
+        trained = read_trained(find_checkpoint(folder, checkpoint))
+        return trained.lora(), trained.projection()
+    found = []
+    for file in (folder / LORA_FILE, folder / PROJECTION_FILE):
+        with open_safetensors(file) as opened:
+            found.append({name.removeprefix("transformer."): opened.get_tensor(name) for name in opened.keys()})  # noqa: SIM118
+    return found[0], found[1]
+
+
+def _install(model: Any, lora: dict[str, Tensor], projection: dict[str, Tensor]) -> None:
+    """Grows the model's input projection and fills it. A shape that does not fit: UserError, nothing changed."""
+    want: dict[str, tuple[int, ...]] = {}
+    modules = dict(model.named_modules())
+    for name, tensor in lora.items():
+        module, side = name.split(".lora_")
+        if module not in modules:
+            raise UserError(f"trained on another base model: this one has no {module}")
+        rows, columns = modules[module].weight.shape
+        want[name] = (tensor.shape[0], columns) if side.startswith("A") else (rows, tensor.shape[1])
+    proj, known = model.patch_embed.proj, model.config.in_channels
+    for part, parameter in proj.named_parameters():
+        out, *rest = parameter.shape
+        want[f"patch_embed.proj.{part}"] = (out, *(rest and (rest[0] // known * INPUT_CHANNELS, *rest[1:])))
+    got = {name: tuple(tensor.shape) for name, tensor in {**lora, **projection}.items()}
+    for name in sorted(want.keys() | got.keys()):
+        if want.get(name) != got.get(name):
+            here, there = (shapes.get(name, "absent") for shapes in (want, got))
+            raise UserError(f"trained on another base model: {name} should be {here}, is {there}")
+    grow_input(model)
+    model.patch_embed.proj.load_state_dict({name.rpartition(".")[2]: tensor for name, tensor in projection.items()})
+    model.patch_embed.proj.requires_grad_(False)
+
+
+def _model_settings(run: Path) -> dict[str, Any]:
+    """`model` of the run's effective config: path, revision and precision."""
+    file = run / "config.yaml"
+    try:
+        model = yaml.safe_load(file.read_text(encoding="utf-8"))["model"]
+        return {"path": str(model["path"]), "revision": model.get("revision"), "dtype": DTYPES[model["precision"]]}
+    except FileNotFoundError:
+        raise UserError(f"{run} is not a run folder: it has no config.yaml") from None
+    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError):
+        raise UserError(f"{file}: not the config of a run: model.path and model.precision are needed") from None
+
+
+def _write_record(folder: Path, kind: str, model: dict[str, Any], trained: Trained) -> None:
+    """Where the weights beside it come from. `alpha` is training's; in the weights it is folded in already."""
+    record = {
+        "schema_version": SCHEMA_VERSION,
+        "kind": kind,
+        "base_model": model["path"],
+        "base_revision": model["revision"],
+        "rank": trained.rank,
+        "alpha": trained.alpha,
+        "blocks": trained.blocks,
+        "checkpoint": trained.path.parent.name,
+        "checkpoint_sha256": trained.sha256,
+    }
+    (folder / EXPORT_FILE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+@contextmanager
+def _new_folder(out: Path) -> Iterator[Path]:
+    """A folder to fill, which takes the place of `out` at the end; after an error nothing is left."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"{out} is not empty: give another folder for the result")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as scratch:
+        folder = Path(scratch) / "folder"
+        folder.mkdir()
+        yield folder
+        readable = folder.stat().st_mode & 0o666
+        for file in folder.rglob("*.safetensors"):
+            file.chmod(readable)  # safetensors writes them for their owner alone
+        # Replaces an empty folder; fails where another process has filled it meanwhile.
+        folder.rename(out)

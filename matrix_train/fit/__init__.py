@@ -1,0 +1,1 @@
+"""The training run (`docs/training/fit.md`)."""

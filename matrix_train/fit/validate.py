@@ -1,0 +1,83 @@
+"""What training has done so far, on held-out clips with fixed timesteps and noise (paper §4's AAS among it).
+
+The same clips, noise and timesteps at every step, so that two validations differ by the weights alone.
+"""
+
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from matrix_train.attention.roles import RoleWeights
+from matrix_train.backbones.configured import install_measuring_taps, install_training_taps
+from matrix_train.config import Config
+from matrix_train.data import Batch
+from matrix_train.fit.assembly import Assembly
+from matrix_train.fit.inputs import Draw, Inputs, prepare
+from matrix_train.fit.means import ALIGNED, Means
+from matrix_train.fit.step import Purpose
+
+PURPOSE = "validation"
+
+PURPOSES: tuple[Purpose, ...] = ("decode", "attend")
+
+ATTENTION_ONLY = (".aas", ".inside_over_outside", f".{ALIGNED}")
+"""Numbers that only softmax maps have, or that do not depend on maps: their names need not say so."""
+
+
+class Validator:
+    """Holds the encoded clips on the CPU between validations."""
+
+    def __init__(self, config: Config, parts: Assembly, accelerator: Accelerator, batches: Sequence[Batch]) -> None:
+        """batches: one clip each, the same on every process."""
+        self.config, self.parts, self.accelerator = config, parts, accelerator
+        world, rank = accelerator.num_processes, accelerator.process_index
+        # Every process takes as many forward passes, or FSDP would wait for ever; the doubles do not count.
+        rounds = -(-len(batches) // world)
+        mine = [(i, batches[i % len(batches)]) for i in range(rank, rounds * world, world)]
+        self.clips = [(self._encode(batch), i < len(batches)) for i, batch in mine]
+
+    @torch.no_grad()
+    def measure(self, model: Any) -> dict[str, float]:
+        """Means over clips and timesteps, by name: diffusion; per family aas, its split, correlation, loss, iou.
+
+        Those of a family are over the clips that have a role of it, `aligned` of all.
+        """
+        found: dict[str, float] = {}
+        for purpose in PURPOSES:
+            means = Means()
+            if purpose == "attend":
+                install_measuring_taps(self.parts.backbone, self.config.align)
+            for inputs, counts in self.clips:
+                for timestep in self.config.validation.timesteps:
+                    moved = to_device(inputs, self.accelerator.device)
+                    fixed = replace(moved, timesteps=torch.full_like(moved.timesteps, timestep))
+                    _, logs = model(fixed, purpose)
+                    means.add(logs, float(counts))
+            found |= {_shown(purpose, name): value for name, value in means.read(self.accelerator).items()}
+        install_training_taps(self.parts.backbone, self.config.align)
+        return found
+
+    def _encode(self, batch: Batch) -> Inputs:
+        draw = Draw(self.config.train.seed, PURPOSE, image_noise=False, timestep=0)
+        stride, device = self.config.align.supervise_stride, self.accelerator.device
+        return to_device(prepare(batch, self.parts.encoders, self.parts.grid, stride, draw, device), "cpu")
+
+
+def _shown(purpose: Purpose, name: str) -> str:
+    """Of what both passes measure, softmax maps' is marked."""
+    return name if purpose == "decode" or name.endswith(ATTENTION_ONLY) else f"softmax.{name}"
+
+
+def to_device(inputs: Inputs, device: torch.device | str) -> Inputs:
+    """Every tensor of it."""
+
+    def move(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: tensor.to(device) for name, tensor in value.items()}
+        return value.to(device) if isinstance(value, Tensor | RoleWeights) else value
+
+    return replace(inputs, **{field.name: move(getattr(inputs, field.name)) for field in fields(inputs)})

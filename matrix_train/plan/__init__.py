@@ -1,0 +1,1 @@
+"""What a step costs before any is made: parameters, FLOPs, memory, on the meta device."""

@@ -1,0 +1,64 @@
+"""The commands as people type them: what they print, and mistakes in one line."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from matrix_train.cli import app as cli
+from matrix_train.cli.commands import told_when_full
+from matrix_train.errors import UserError
+from tests.matrix_train.fitting import TINY, sets, settings, small_config
+
+
+def run(*words: str) -> dict[str, object]:
+    result = CliRunner().invoke(cli.app, [*words, "--json"], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    found: dict[str, object] = json.loads(result.stdout.splitlines()[-1])
+    return found
+
+
+def test_from_shards_to_an_exported_lora(dataset: Path, tmp_path: Path) -> None:
+    words = sets(settings(dataset, tmp_path / "run", "train.steps=2"))
+    small_config(dataset, tmp_path / "run")
+    looked = run("inspect", str(TINY), *words, "--out", str(tmp_path / "look"), "--batches", "1")
+    assert len(looked["sheets"]) == 2  # type: ignore[arg-type]
+    planned = run("fit", str(TINY), *words, "--dry-run")
+    assert planned["step_flops"]
+    assert not (tmp_path / "run").exists()
+    fitted = run("fit", str(TINY), *words)
+    assert fitted["step"] == 2
+    exported = run("export", str(tmp_path / "run"), str(tmp_path / "lora"))
+    assert exported["unmatched_keys"] == []
+    merged = run("export", str(tmp_path / "run"), str(tmp_path / "merged"), "--merged")
+    assert (tmp_path / "merged/transformer/config.json").exists(), merged
+
+
+def test_a_full_gpu_is_one_line() -> None:
+    with pytest.raises(UserError, match=r"^CUDA out of memory: give less$"), told_when_full("give less"):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["fit", "nowhere.yaml"], "config nowhere.yaml: cannot be read"),
+        (["fit", str(TINY), "--resume", "yes"], "--resume yes: give auto or never"),
+        (["inspect", str(TINY), "--split", "test"], "--split test: give train or val"),
+        (["bench", "--device", "tpu"], "bench: device"),
+        (["bench", "--device", "cpu", "--rung", "9"], "there is no rung 9: give 1 to 6"),
+        (["export", "nowhere", "out"], "nowhere"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(
+    words: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["matrix_train", *words])
+    with pytest.raises(SystemExit) as exit_:
+        cli.main()
+    assert exit_.value.code == 2
+    text = " ".join(capsys.readouterr().err.split())
+    assert said in text
+    assert "Traceback" not in text

@@ -1,0 +1,86 @@
+"""A run that is killed at a random place and resumed gives what the undisturbed one gives, bit for bit."""
+
+import shutil
+import socket
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from matrix_train.fit.checkpoint import checkpoints
+from tests.matrix_train.fitting import launch, metrics, sets, settings, small_config
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+
+def finish(processes: int, words: list[str]) -> None:
+    process = launch(processes, free_port(), *words)
+    said, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, said
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@pytest.mark.parametrize(("processes", "mode"), [(1, "softmax"), (2, "centred")])
+def test_killed_and_resumed_is_undisturbed(dataset: Path, tmp_path: Path, processes: int, mode: str) -> None:
+    common = (
+        "train.steps=10", "checkpoint.every=3", "train.accumulate=2", "data.workers=1", f"align.attention_map={mode}",
+    )  # fmt: skip
+    small_config(dataset, tmp_path / "none", *common)  # makes the model once, for all
+    calm, hurt = tmp_path / "calm", tmp_path / "hurt"
+    finish(processes, sets(settings(dataset, calm, *common)))
+    words = [*sets(settings(dataset, hurt, *common)), "--resume", "auto"]
+    victim = launch(processes, free_port(), *words)
+    try:
+        # Beyond a checkpoint, and beyond numbers that must be cut off again.
+        while len(_lines(hurt)) < 5:
+            assert victim.poll() is None, victim.communicate()[0]
+            time.sleep(0.01)
+    finally:
+        # torchrun gives its workers sessions of their own, so the group is not enough.
+        for process in [*psutil.Process(victim.pid).children(recursive=True), victim]:
+            process.kill()
+        victim.communicate()
+    assert checkpoints(hurt)[-1].name == "step-00000003"
+    finish(processes, words)
+    assert metrics(hurt) == metrics(calm)
+    assert [line["step"] for line in metrics(hurt)] == list(range(1, 11))
+    for name in ("trainable.safetensors", "optimizer.safetensors"):
+        last = "checkpoints/step-00000010"
+        one, other = load_file(hurt / last / name), load_file(calm / last / name)
+        assert one.keys() == other.keys()
+        assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def _lines(run: Path) -> list[str]:
+    path = run / "metrics.jsonl"
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def test_shards_of_weights_train_as_copies_do(dataset: Path, tmp_path: Path) -> None:
+    """FSDP over two processes, frozen bf16 beside trained float32, validated and resumed; against DDP."""
+    common = (
+        "train.steps=4", "checkpoint.every=2", "validation.every=2", "validation.videos=0", "validation.clips=3",
+        "model.precision=bf16", "model.checkpointing=full",
+    )  # fmt: skip
+    small_config(dataset, tmp_path / "none", *common)
+    runs = {}
+    for parallel in ("ddp", "fsdp"):
+        run = tmp_path / parallel
+        words = sets(settings(dataset, run, *common, f"train.parallel={parallel}"))
+        finish(2, words)
+        runs[parallel] = metrics(run)
+    for one, other in zip(runs["ddp"], runs["fsdp"], strict=True):
+        for name in set(one) & {"loss", "diffusion", "val.diffusion", "val.sga.aas"}:
+            assert one[name] == pytest.approx(other[name], rel=2e-3), (one["step"], name)
+    shutil.rmtree(checkpoints(tmp_path / "fsdp")[-1])  # as if killed before step 4 was whole
+    finish(2, [*sets(settings(dataset, tmp_path / "fsdp", *common, "train.parallel=fsdp")), "--resume", "auto"])
+    assert metrics(tmp_path / "fsdp") == runs["fsdp"]

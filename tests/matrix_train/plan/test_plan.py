@@ -1,0 +1,81 @@
+"""`fit --dry-run`: what it says is what the run does."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from matrix_train.backbones.configured import plan_backbone
+from matrix_train.errors import UserError
+from matrix_train.plan.plan import lines, plan_run, planned_step_flops
+from tests.matrix_train.fitting import small_config, start
+
+CPU = torch.device("cpu")
+
+
+def test_the_plan_is_the_run(dataset: Path, tmp_path: Path) -> None:
+    config = small_config(dataset, tmp_path / "run", "train.accumulate=2")
+    plan = plan_run(config, CPU)
+    run = start(config)
+    assert sum(plan.trainable.values()) == sum(p.numel() for p in run.parts.trainable().values())
+    assert plan.frozen == sum(p.numel() for p in run.parts.model.parameters() if not p.requires_grad)
+    one = planned_step_flops(config, run.parts.backbone)
+    assert plan.step_flops == one * config.train.batch_size * 2
+    assert 0 < plan.alignment_flops < plan.step_flops / 5
+    batch = next(run.stream)
+    assert plan.batch["video"] == list(batch.video.shape)
+    assert plan.batch["latents"] == [2, 3, 16, 8, 12]
+    assert plan.state_bytes == 16 * sum(plan.trainable.values())
+    said = "\n".join(lines(plan))
+    for word in ("trainable", "TFLOP", "memory", "at least", "first batch"):
+        assert word in said
+
+
+def test_checkpointing_costs_work_and_saves_memory(dataset: Path, tmp_path: Path) -> None:
+    plans = {
+        kind: plan_run(small_config(dataset, tmp_path / kind, f"model.checkpointing={kind}"), CPU)
+        for kind in ("none", "selective", "full")
+    }
+    assert plans["none"].step_flops < plans["selective"].step_flops < plans["full"].step_flops
+    assert plans["none"].activation_bytes > plans["selective"].activation_bytes >= plans["full"].activation_bytes
+
+
+def test_without_alignment_nothing_is_planned_for_it(dataset: Path, tmp_path: Path) -> None:
+    plan = plan_run(small_config(dataset, tmp_path, "align.sga=0", "align.spa=0"), CPU)
+    assert plan.alignment_flops == 0
+    assert "decoders" not in plan.trainable
+
+
+def test_no_weights_are_read_and_a_cache_leaves_the_text_encoder_out(dataset: Path, tmp_path: Path) -> None:
+    whole = small_config(dataset, tmp_path)
+    model = Path(shutil.copytree(whole.model.path, tmp_path / "model"))
+    parts = start(small_config(dataset, tmp_path / "run")).parts
+    for file in model.glob("*/*.safetensors"):
+        file.unlink()
+    plan = plan_run(small_config(dataset, tmp_path, f"model.path={model}"), CPU)
+    vae, text = (
+        sum(p.numel() for p in module.parameters()) for module in (parts.encoders.vae, parts.encoders.text_encoder)
+    )
+    assert plan.weight_bytes == 4 * (plan.frozen + vae + text)
+    cached = plan_run(small_config(dataset, tmp_path, f"model.path={model}", "train.cache=somewhere"), CPU)
+    assert plan.weight_bytes - cached.weight_bytes == 4 * text
+
+
+def test_clips_that_masks_cannot_be_compared_with_are_refused(dataset: Path, tmp_path: Path) -> None:
+    """A token of CogVideoX 1.5 spans eight frames after the first."""
+    config = small_config(dataset, tmp_path)
+    model = Path(shutil.copytree(config.model.path, tmp_path / "model"))
+    file = model / "transformer/config.json"
+    held = json.loads(file.read_text()) | {"patch_size_t": 2, "sample_height": 8, "sample_width": 12}
+    file.write_text(json.dumps(held))
+    assert plan_backbone(small_config(dataset, tmp_path, f"model.path={model}")).version == "1.5"
+    with pytest.raises(UserError, match=r"data\.frames is 5, but .* spans 8 frames after the first: give 1 more than"):
+        plan_backbone(small_config(dataset, tmp_path, f"model.path={model}", "data.frames=5"))
+
+
+def test_a_prompt_length_that_does_not_fit_is_said(dataset: Path, tmp_path: Path) -> None:
+    small_config(dataset, tmp_path)
+    with pytest.raises(UserError, match="takes prompts of 48 tokens"):
+        plan_run(small_config(dataset, tmp_path, "data.max_tokens=40"), CPU)

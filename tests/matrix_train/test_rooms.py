@@ -1,0 +1,39 @@
+"""The rooms of the trainer: an import between two of them points downwards."""
+
+import ast
+from pathlib import Path
+
+import matrix_train
+
+ROOT = Path(matrix_train.__file__).parent
+ORDER = (
+    "errors", "attention", "data", "config", "backbones", "align", "plan", "fit", "export", "bench", "cli",
+)  # fmt: skip
+"""From the lowest up. What only a package's `__init__` or `__main__` at the top imports may come from anywhere."""
+
+
+def test_imports_between_rooms_point_downwards() -> None:
+    rooms = {path.stem for path in ROOT.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    assert rooms - {"__init__", "__main__"} == set(ORDER)
+    upwards = []
+    for file in sorted(ROOT.rglob("*.py")):
+        room = file.relative_to(ROOT).parts[0].removesuffix(".py")
+        if room in ORDER:
+            upwards += [
+                f"{file.relative_to(ROOT)} imports {name}"
+                for name in _imported(file)
+                if ORDER.index(name.split(".")[1]) > ORDER.index(room)
+            ]
+    assert upwards == []
+
+
+def _imported(file: Path) -> list[str]:
+    """Modules of the trainer that a file imports, wherever in it."""
+    names = []
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file} imports by a relative name"
+            names.append(node.module or "")
+        elif isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+    return [name for name in names if name.startswith("matrix_train.")]
