@@ -31,7 +31,7 @@ SMALL = [
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=40, help="of builds, or of each part")
-    parser.add_argument("--what", nargs="+", help="worker server services postgres redis")
+    parser.add_argument("--what", nargs="+", help="worker server services postgres redis ray")
     parser.add_argument("--videos", type=int, default=8)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
@@ -40,7 +40,7 @@ def main() -> None:
 
         with tempfile.TemporaryDirectory() as folder:
             for line in kill_parts_and_compare(Path(folder), given.what, given.kills, given.videos, given.seed):
-                print(json.dumps(line))
+                print(json.dumps(line), flush=True)
         return
     with tempfile.TemporaryDirectory() as folder, prefect_server(Path(folder) / "prefect") as env:
         found = kill_and_compare(Path(folder), given.kills, given.videos, given.seed, env)

@@ -101,7 +101,7 @@ class Run:
         for spec in specs:
             if spec.after:
                 self.survey.look()
-                if not self.survey.settled(spec.name) or not context.dataset.exists("dataset.json"):
+                if not self.survey.settled(spec.name) or (spec.stale and spec.stale(context.at_work(spec.name))):
                     self.whole(spec.name, "after")
 
     def make_ready(self, stages: Sequence[str]) -> None:

@@ -118,11 +118,10 @@ def chunk(settings: BuildSettings, stages: list[str], name: str) -> ChunkEnd | S
     else:
         os.chdir(os.environ.get(CHECKOUT, "."))
         gauge = Gauge(Survey(join_build(settings), name))
-        gauge.survey.context.make_ready(stages, gauge.survey.begun)
     context = gauge.survey.context
     end = ChunkEnd()
     try:
-        work_through(Chunk(context, name), stages, gauge, end)
+        work_through(Chunk(context, name), stages, gauge, end, ready=bool(gauges))
     finally:
         lines = tell_losses(context.out.uri, end.lost, end.told)
     if any(gauge.survey.look().of_chunk(stage, name).pending for stage in stages):
@@ -131,8 +130,11 @@ def chunk(settings: BuildSettings, stages: list[str], name: str) -> ChunkEnd | S
     return end
 
 
-def work_through(chunk: Chunk, stages: Sequence[str], gauge: Gauge, end: ChunkEnd) -> None:
-    """Drive the chunk's pending keys through the stages in batches, each batch and stage a Prefect task."""
+def work_through(chunk: Chunk, stages: Sequence[str], gauge: Gauge, end: ChunkEnd, ready: bool) -> None:
+    """Drive the chunk's pending keys through the stages in batches, each batch and stage a Prefect task.
+
+    ready: whether the engines have been loaded. The leases come first, for a run without one is taken for dead.
+    """
     context, run = chunk.context, chunk.context.settings.run
     with ExitStack() as held:
         leases: dict[str, Lease] = {}
@@ -143,6 +145,8 @@ def work_through(chunk: Chunk, stages: Sequence[str], gauge: Gauge, end: ChunkEn
                 end.told.append(f"{stage}: chunk {chunk.name} is left to who works on it ({who})")
                 break
             leases[stage] = mine
+        if not ready:
+            context.make_ready(list(leases), gauge.survey.begun)
         for stage in leases:
             end.told += chunk.store(stage).mend()
         build = name_of(context.settings)

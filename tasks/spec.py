@@ -147,7 +147,8 @@ class StageSpec:
     whole: Callable[[Whole], Sequence[str]] | None = None
     """Does all that is pending, writes it in chunks of its own, and returns what is to be told of it, one line each."""
     stale: Callable[[Whole], bool] | None = None
-    """Of a stage that sees everything: whether something other than rows asks it to decide anew."""
+    """Of a stage that sees everything: whether something other than rows asks it to decide anew. Of one with `after`:
+    whether what that made is gone, or is not what it was."""
     needs: tuple[type[Record], ...] = ()
     """Records of earlier stages that its cases carry."""
     engines: tuple[str, ...] = ()

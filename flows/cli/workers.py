@@ -14,7 +14,7 @@ import threading
 import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Annotated
 
@@ -38,9 +38,14 @@ def workers(
     pool: Annotated[str, typer.Option(help="Work pool, of type process; made where there is none.")],
     per_gpu: Annotated[int, typer.Option(min=1, help="Workers a GPU.")] = 1,
     count: Annotated[int | None, typer.Option(min=1, help="So many workers that see no GPU, instead.")] = None,
+    with_healthcheck: Annotated[
+        bool, typer.Option("--with-healthcheck", help="The first of them answers at port 8080, /health.")
+    ] = False,
 ) -> None:
     """Start this machine's workers and stay with them: one a GPU, or --count of them without one."""
     crew = plan(pool, per_gpu, count)
+    if with_healthcheck:
+        crew[0] = replace(crew[0], more=("--with-healthcheck",))
     make_pool(pool)
     from flows.chunk_flow import CHECKOUT
     from flows.server.pools import deploy_chunks
@@ -57,13 +62,15 @@ class Member:
     name: str
     pool: str
     env: Mapping[str, str]
+    more: Sequence[str] = ()
+    """Further options of `prefect worker start`."""
     mark: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     @property
     def command(self) -> list[str]:
         """One flow run at a time: a second would load its models beside the first one's."""
         of_pool = ["--pool", self.pool, "--type", "process", "--name", self.name, "--limit", "1"]
-        return [sys.executable, "-m", "prefect", "worker", "start", *of_pool]
+        return [sys.executable, "-m", "prefect", "worker", "start", *of_pool, *self.more]
 
 
 def plan(pool: str, per_gpu: int, count: int | None) -> list[Member]:

@@ -8,7 +8,7 @@ nothing is handed back but the name of the state that its run ended in.
 import itertools
 import time
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
@@ -32,6 +32,7 @@ from flows.result import INCOMPLETE
 from flows.server.automations import TAG
 from flows.settings import BuildSettings
 from tasks.errors import UserError
+from tasks.store.lease import Watch
 from tasks.store.places import local_uri
 
 AT_ONCE = 64
@@ -44,6 +45,13 @@ BEGIN_S, DONE_S = 300.0, 60.0
 """After which a run that a worker has taken and not begun is given up, and one that has done all is taken for ended.
 
 A server that loses its database or Redis for a moment refuses the states that workers hand in just then, for good."""
+
+DEAD_S, LOOK_S = 120.0, 20.0
+"""After which a run that is under way is taken for dead because nobody holds its chunk's lease, and how often that is
+looked at. A run takes its leases first of all and keeps them until its rows are on record."""
+
+TRIES = 2
+"""Runs over a chunk at a pool where the first one's worker dies."""
 
 
 def deploy_chunks(pool: str) -> None:
@@ -68,34 +76,49 @@ class _Way:
 
     name: str
     leg: int = 0
+    tried: int = 0
     run: UUID | None = None
     _seen: object = None
     _since: float = 0.0
+    _looked: float = 0.0
+    _lease: Watch | None = None
 
-    def overdue(self, state: State[Any], done: bool) -> State[Any] | None:
+    def overdue(self, state: State[Any], done: bool, lease: Callable[[], Watch]) -> State[Any] | None:
         """The state that ends a run which stays in this one; None while it may go on. done: nothing is pending."""
         now, seen = time.monotonic(), (self.run, state.type, done)
-        if seen != self._seen:
-            self._seen, self._since = seen, now
+        if seen != self._seen or self._lease is None:
+            self._seen, self._since, self._looked, self._lease = seen, now, now, lease()
         if done and now > self._since + DONE_S:
             return Completed(message="all that it had to do is on record")
         if state.is_pending() and now > self._since + BEGIN_S:
             return Crashed(message=f"a worker took it and had not begun after {BEGIN_S:g} s")
+        if (state.is_running() or state.is_cancelling()) and now > self._looked + LOOK_S:
+            self._looked = now
+            if self._lease.silent_s() > DEAD_S:
+                return (Crashed if state.is_running() else Cancelled)(message="nobody holds its chunk: its worker died")
         return None
+
+    def ended(self, crashed: bool) -> None:
+        """The next leg follows, or the same one again where the run's worker died."""
+        self.tried += 1
+        if not crashed or self.tried == TRIES:
+            self.leg, self.tried = self.leg + 1, 0
+        self.run = None
 
 
 def run_on_pools(settings: BuildSettings, stages: Sequence[str], chunks: Sequence[str], gauge: Gauge) -> list[str]:
     """Run the chunks through the stages on their pools; returns what is to be told, a line each.
 
-    Runs that leave something pending or crash are told; the others go on. What ends this run, ends those too.
-    GaveUpError after `run.give_up_after` runs in a row that failed on one pool. UserError where a pool has no
-    deployment, or is that of the worker that runs this build: it takes one run at a time, and would wait for itself.
+    Runs that leave something pending or crash are told; the others go on, and one that crashed is begun once more. What
+    ends this run, ends those too. GaveUpError after `run.give_up_after` runs in a row that failed on one pool.
+    UserError where a pool has no deployment, or is that of the worker that runs this build: it takes one run at a time,
+    and would wait for itself.
     """
     legs = list(_by_pool(settings, stages))
     parent = _parent_of(legs)
     settings = _seen_from_anywhere(settings)
     open_build(settings)
-    given = settings.model_dump(mode="json")
+    given, context = settings.model_dump(mode="json"), gauge.survey.context
     told, failed = list[str](), Counter[str]()
     ahead, under_way = deque(map(_Way, chunks)), list[_Way]()
     with get_client(sync_client=True) as server:
@@ -106,7 +129,7 @@ def run_on_pools(settings: BuildSettings, stages: Sequence[str], chunks: Sequenc
                     under_way.append(ahead.popleft())
                 try:
                     for way in under_way:
-                        way.run = way.run or _begin(given, *legs[way.leg], way.name, parent)
+                        way.run = way.run or _begin(given, *legs[way.leg], way, parent)
                     states = _states(server, [way.run for way in under_way if way.run])
                     heard = time.monotonic()
                 except httpx.HTTPError:
@@ -118,7 +141,8 @@ def run_on_pools(settings: BuildSettings, stages: Sequence[str], chunks: Sequenc
                     state = states[run]
                     if not state.is_final():
                         left = any(gauge.survey.of_chunk(stage, way.name).pending for stage in some)
-                        if (end := way.overdue(state, not left)) is None:
+                        lease = partial(Watch, context.folder, context.place(some[0], way.name))
+                        if (end := way.overdue(state, not left, lease)) is None:
                             continue
                         tell("the end of a chunk's run", partial(server.set_flow_run_state, run, end, force=True))
                         state = end
@@ -127,7 +151,7 @@ def run_on_pools(settings: BuildSettings, stages: Sequence[str], chunks: Sequenc
                     failed[pool] = failed[pool] + 1 if state.is_failed() and state.name != INCOMPLETE else 0
                     if failed[pool] >= settings.run.give_up_after:
                         raise GaveUpError(told[-1])
-                    way.leg, way.run = way.leg + 1, None
+                    way.ended(state.is_crashed())
                     if way.leg == len(legs):
                         under_way.remove(way)
                 gauge.show()
@@ -138,13 +162,13 @@ def run_on_pools(settings: BuildSettings, stages: Sequence[str], chunks: Sequenc
     return told
 
 
-def _begin(settings: dict[str, object], pool: str, stages: list[str], name: str, parent: str) -> UUID:
+def _begin(settings: dict[str, object], pool: str, stages: list[str], way: _Way, parent: str) -> UUID:
     """A run of a chunk, or the one that was begun already when no answer came."""
     run: FlowRun = run_deployment(  # type: ignore[assignment] # where no event loop runs it is no coroutine
         name=_deployment(pool),
-        flow_run_name=name_of_run(name, stages),
-        parameters={"settings": settings, "stages": stages, "name": name},
-        idempotency_key=f"{parent}-{stages[0]}-{name}",
+        flow_run_name=name_of_run(way.name, stages),
+        parameters={"settings": settings, "stages": stages, "name": way.name},
+        idempotency_key=f"{parent}-{stages[0]}-{way.name}-{way.tried}",
         timeout=0,
     )
     return run.id

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from schemas import SCHEMA_VERSION
 from schemas.arrow import arrow_schema
 from schemas.dataset import CARD_FILE, DATASET_FILE, INDEX_FILE, Counts, DatasetFile, IndexRow, Sharded, ShardInfo
+from tasks.dataset.reader import DatasetError, read_dataset
 from tasks.shard.card import card
 from tasks.spec import Whole
 from tasks.store.chunks import StageView
@@ -71,6 +72,18 @@ def publish(work: Whole) -> list[str]:
     dest.write(CARD_FILE, card(account))
     dest.write(DATASET_FILE, (account.model_dump_json(indent=2) + "\n").encode())
     return []
+
+
+def spoilt(work: Whole) -> bool:
+    """Whether what `publish` writes is gone, cut short or another's."""
+    try:
+        account = read_dataset(work.dataset)
+        if account is None or account.fingerprints != dict(work.fingerprints):
+            return True
+        index, shown = work.dataset.read(INDEX_FILE), work.dataset.read(CARD_FILE)
+    except (DatasetError, FileNotFoundError):
+        return True
+    return hashlib.sha256(index).hexdigest() != account.index_sha256 or shown != card(account)
 
 
 def _by_chunk(store: StageView[Sharded]) -> Iterator[pa.StructArray]:

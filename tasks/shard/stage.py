@@ -21,7 +21,7 @@ from tasks.dataset.split import split_of
 from tasks.dataset.tar import TarWriter, padded
 from tasks.errors import InfrastructureError
 from tasks.outcome import Case
-from tasks.shard.account import forget_lost, publish
+from tasks.shard.account import forget_lost, publish, spoilt
 from tasks.shard.entry import RESULTS, Entry, build_entry
 from tasks.spec import Batch, StageSpec
 from tasks.store.folder import TEMPORARY, Folder
@@ -162,5 +162,6 @@ SPEC = StageSpec(
     needs=RESULTS,
     before=forget_lost,
     after=publish,
+    stale=spoilt,
     rejects={Reason.NEAR_HELD_OUT: "it is near to a held-out video and to one trained on"},
 )

@@ -161,6 +161,38 @@ def holder_of(work: Folder, name: str) -> str:
     return f"{found['host']}, process {found['process']}" if found else ""
 
 
+class Watch:
+    """A lease seen from outside, by somebody who waits for its holder and does not want the lease."""
+
+    def __init__(self, work: Folder, name: str) -> None:
+        self._folder = work.below(f"{LEASES}/{name}")
+        self._seen, self._since = dict[str, str](), time.monotonic()
+
+    def silent_s(self) -> float:
+        """For how many seconds nobody has held it who lives, as far as this watch has seen; 0 where somebody does.
+
+        On disk a look takes the lock for a moment, so that a look at the wrong one keeps a run from its chunk: look
+        seldom, and at a lease that should be held.
+        """
+        beat = _read(self._folder, HOLDER) if self._folder.local else self._beat()
+        if beat and (_locked(self._folder) if self._folder.local else beat != self._seen):
+            self._seen, self._since = beat, time.monotonic()
+            return 0.0
+        return time.monotonic() - self._since
+
+    def _beat(self) -> dict[str, str]:
+        epochs = _epochs(self._folder)
+        return _read(self._folder, _object(epochs[-1])) if epochs else {}
+
+
+def _locked(folder: Folder) -> bool:
+    try:
+        with FileLock(Path(folder.root) / ".lock", timeout=0):
+            return False
+    except Timeout:
+        return True
+
+
 def _on_disk(folder: Folder, name: str, ends: ExitStack) -> Lease | None:
     Path(folder.root).mkdir(parents=True, exist_ok=True)
     lock = FileLock(Path(folder.root) / ".lock", timeout=0)

@@ -8,7 +8,7 @@ Three things can be wrong with a part, and each has another remedy:
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, NamedTuple, NoReturn
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -83,10 +83,8 @@ def open_part(folder: Folder, name: str, row_type: type[Row[Any]] | None) -> Ite
     """
     try:
         opened = folder.open(name)
-    except OSError:
-        raise
-    except Exception as error:  # of a library behind fsspec, which has types of its own
-        raise InfrastructureError(f"{folder.path(name)}: {_told(error)}") from error
+    except Exception as error:
+        _pass_on(folder, name, error)
     stream = _Stream(opened)
     try:
         with opened:
@@ -102,13 +100,18 @@ def open_part(folder: Folder, name: str, row_type: type[Row[Any]] | None) -> Ite
                 f"{folder.path(name)} is damaged ({_told(error)}): its clips are pending, and the next build sets it "
                 "aside and does them again"
             ) from error
-        if isinstance(stream.failure, OSError):
-            raise stream.failure from None
-        raise InfrastructureError(f"{folder.path(name)}: {_told(stream.failure)}") from stream.failure
+        _pass_on(folder, name, stream.failure)
     except Exception as error:
         if error is not stream.failure:
             raise
-        raise InfrastructureError(f"{folder.path(name)}: {_told(error)}") from error
+        _pass_on(folder, name, error)
+
+
+def _pass_on(folder: Folder, name: str, failure: Exception) -> NoReturn:
+    """Raise a failure of the file system: in its own words where they are ours, which name the file."""
+    if isinstance(failure, OSError | InfrastructureError | UserError):
+        raise failure
+    raise InfrastructureError(f"{folder.path(name)}: {_told(failure)}") from failure  # a library has types of its own
 
 
 def _told(error: Exception) -> str:

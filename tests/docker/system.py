@@ -24,6 +24,9 @@ PASSWORDS = {"POSTGRES_PASSWORD": "pgsecret", "REDIS_PASSWORD": "rdsecret", "PRE
     "S3_SECRET_KEY": "secretsecret",
 }
 
+HEALTH = {"builder": "8080", "cpu-worker": "8081"}
+"""Where workers answer after their health: containers have a loopback each, here all have one."""
+
 
 class System:
     """The network, and who runs in it."""
@@ -42,7 +45,12 @@ class System:
 
     def environment(self, name: str) -> dict[str, str]:
         found: dict[str, str] = self.services[name]["environment"]
-        return found
+        return {**found, "PREFECT_WORKER_WEBSERVER_PORT": HEALTH[name]} if name in HEALTH else found
+
+    def check(self, name: str) -> list[str]:
+        """What asks after a service's health."""
+        port = HEALTH.get(name, "8080")
+        return [word.replace(":8080/", f":{port}/") for word in self.services[name]["healthcheck"]["test"][1:]]
 
     @contextmanager
     def up(self, name: str) -> Iterator[None]:
@@ -52,7 +60,7 @@ class System:
             *service["command"], data=self.data, network=self.network, name=name, **self.environment(name)
         )
         try:
-            wait(lambda: self.run(name, *service["healthcheck"]["test"][1:]), process)
+            wait(lambda: self.run(name, *self.check(name)), process)
             yield
         finally:
             stop(process)
@@ -129,7 +137,7 @@ def wait(check: Any, process: subprocess.Popen[str]) -> None:
 
 @contextmanager
 def system(image: Image, data: Path, folder: Path) -> Iterator[System]:
-    """Database, messages, server, services and the CPU worker, all well."""
+    """Database, messages, server, services and the workers of builds and of chunks, all well."""
     network = f"matrix-{secrets.token_hex(4)}"
     hosts = Path("/etc/netns") / network
     with ExitStack() as stack:
@@ -142,6 +150,6 @@ def system(image: Image, data: Path, folder: Path) -> Iterator[System]:
         subprocess.run(made.inside("ip", "link", "set", "lo", "up"), check=True)
         stack.enter_context(made.postgres(folder / "postgres"))
         stack.enter_context(made.redis(folder / "redis"))
-        for name in ("server", "services", "cpu-worker"):
+        for name in ("server", "services", "builder", "cpu-worker"):
             stack.enter_context(made.up(name))
         yield made

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from benchmarks.production import on_postgres_and_redis
 from tests.docker.compose import FILE, FOLDER, VARIABLE, load, settings
 
 SERVICES = load()
@@ -48,7 +49,7 @@ def test_nothing_starts_without_its_password(missing):
 
 def test_the_issue_s_services_are_all_there():
     assert {"postgres", "redis", "server", "services", "minio", "language", "vision"} < set(SERVICES)
-    assert {"cpu-worker", "gpu-workers"} < set(SERVICES)
+    assert {"builder", "cpu-worker", "gpu-workers"} < set(SERVICES)
     profiles = {profile for service in SERVICES.values() for profile in service.get("profiles", [])}
     assert profiles == {"minio", "gpu", "one-server", "train"}
     assert [name for name, service in SERVICES.items() if "one-server" in service.get("profiles", [])] == [
@@ -115,7 +116,7 @@ def test_the_server_asks_who_is_there_and_workers_say_so():
     services = load(**PASSWORDS)
     for name in ("server", "services"):
         assert services[name]["environment"]["PREFECT_SERVER_API_AUTH_STRING"] == PASSWORDS["PREFECT_AUTH"]
-    for name in ("cpu-worker", "gpu-workers", "trainer"):
+    for name in ("builder", "cpu-worker", "gpu-workers", "trainer"):
         assert services[name]["environment"]["PREFECT_API_AUTH_STRING"] == PASSWORDS["PREFECT_AUTH"]
 
 
@@ -125,7 +126,33 @@ def test_prefect_knows_every_setting():
     known = set(re.findall(r"^(PREFECT_\w+)=", shown.stdout, re.MULTILINE))
     named = {name for service in OURS for name in SERVICES[service].get("environment", {}) if name[:7] == "PREFECT"}
     assert len(known) > 100
-    assert named - known == {"PREFECT_REDIS_MESSAGING_URL"}  # of prefect_redis
+    of_prefect_redis = {"PREFECT_REDIS_MESSAGING_URL", "PREFECT_REDIS_WORKER_CLEANUP_QUEUE_URL"}
+    assert named - known == of_prefect_redis
+
+
+def test_what_tests_run_a_server_with_is_what_compose_runs_it_with():
+    """Storage and addresses of Redis: one that is not told is localhost's, or lost with the process."""
+    tried = on_postgres_and_redis("", 6379)
+    old = {f"PREFECT_MESSAGING_{what}": f"PREFECT_SERVER_EVENTS_MESSAGING_{what}" for what in ("BROKER", "CACHE")}
+    for name in ("server", "services"):
+        assert {old.get(key, key) for key in tried} <= set(SERVICES[name]["environment"])
+        there = {key: SERVICES[name]["environment"][old.get(key, key)] for key in tried}
+        assert {k: v for k, v in there.items() if "URL" not in k} == {k: v for k, v in tried.items() if "URL" not in k}
+        redis = [there[key].rpartition("/")[2] for key in tried if tried[key].startswith("redis:")]
+        assert redis == ["0", "1", "2"]
+
+
+def test_every_pool_of_a_deployment_has_a_service_with_workers():
+    asked = yaml.safe_load((FOLDER.parent / "prefect.yaml").read_text())["deployments"]
+    pools = {found["work_pool"]["name"] for found in asked}
+    served = {words[words.index("--pool") + 1] for words in ALL_COMMANDS.values() if "--pool" in words}
+    assert pools == {"matrix", "train"} and served == {*pools, "cpu", "gpu"}
+
+
+def test_workers_answer_the_health_check_that_they_have():
+    for name, words in ALL_COMMANDS.items():
+        if "--pool" in words:
+            assert "--with-healthcheck" in words and "8080/health" in SERVICES[name]["healthcheck"]["test"][-1]
 
 
 ALL_COMMANDS = {name: tuple(SERVICES[name]["command"]) for name in OURS - ONCE}
@@ -133,8 +160,6 @@ ALL_COMMANDS = {name: tuple(SERVICES[name]["command"]) for name in OURS - ONCE}
 
 @pytest.mark.parametrize("command", sorted(set(ALL_COMMANDS.values())))
 def test_the_product_knows_the_command_and_its_options(command):
-    if command[:2] == ("matrix_data", "workers"):
-        pytest.xfail("`matrix_data workers` comes with the work pools")
     words = list(command)
     options = [word for word in words if word.startswith("--")]
     names = words[: words.index(options[0])] if options else words

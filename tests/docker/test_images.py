@@ -110,16 +110,17 @@ def test_a_dataset_is_built_in_the_image(cpu, data, dataset):
 
 
 def test_the_whole_system_runs_a_deployment(cpu, data, dataset, builder):
-    """Database, messages, server, services and worker by their very commands; then a run as the UI would start it."""
+    """Database, messages, server, services, workers by their very commands; then a run as the UI would start it."""
     with system(cpu, data, builder.folder) as up:
-        assert up.run("cpu-worker", "python", "-c", ASK).strip() == "401"
-        assert up.run("cpu-worker", "python", "-c", ASK, PASSWORDS["PREFECT_AUTH"]).strip() == "200"
-        up.run("cpu-worker", "prefect", "--no-prompt", "deploy", "--name", "build", "--pool", "cpu")
-        settings = {"source": "/data/world/raw", "captions": "/data/world/captions.csv", "out": "/data/by_worker"}
-        parameter = f"settings={json.dumps(settings)}"
-        run = up.run("cpu-worker", "prefect", "deployment", "run", "build/build", "--param", parameter, "--watch")
+        assert up.run("builder", "python", "-c", ASK).strip() == "401"
+        assert up.run("builder", "python", "-c", ASK, PASSWORDS["PREFECT_AUTH"]).strip() == "200"
+        up.run("builder", "prefect", "--no-prompt", "deploy", "--name", "build")
+        given = {"source": "/data/world/raw", "captions": "/data/world/captions.csv", "out": "/data/by_worker"}
+        given |= {"changes": ["run.pools={caption: cpu}"]}
+        parameters = ["--params", json.dumps(given)]
+        run = up.run("builder", "prefect", "deployment", "run", "build/build", *parameters, "--watch")
         assert "Completed" in run
-        assert "funnel" in up.run("cpu-worker", "prefect", "artifact", "ls")
+        assert "funnel" in up.run("builder", "prefect", "artifact", "ls")
     (made,) = (data / "by_worker/dataset").iterdir()
     shards = {path.name: path.read_bytes() for path in dataset.glob("*.tar")}
     assert shards and {path.name: path.read_bytes() for path in made.glob("*.tar")} == shards

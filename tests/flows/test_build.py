@@ -191,6 +191,17 @@ def test_a_lost_clip_is_left_out_and_made_again_by_the_next_build(matrix_data, c
     assert json.loads(account.read_text())["counts"]["samples"] == len(accepted)
 
 
+@pytest.mark.parametrize("name", ["dataset.json", "index.parquet"])
+def test_what_stands_over_the_shards_is_written_again_where_it_is_spoilt(matrix_data, copy, world, name):
+    (path,) = copy.glob(f"dataset/*/{name}")
+    before = dataset_files(copy)
+    path.write_bytes(path.read_bytes()[:-100]) if name == "dataset.json" else path.unlink()
+    assert matrix_data("verify", copy).code == 4
+    ended = matrix_data(*arguments(world, copy))
+    assert ended.code == 0, ended.errors
+    assert dataset_files(copy) == before
+
+
 def test_two_builds_on_one_folder(matrix_data, copy, world):
     holder = subprocess.Popen(
         [

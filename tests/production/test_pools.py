@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 
 import pytest
 from prefect import get_client
@@ -18,6 +19,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from benchmarks.production import crew
 from flows.server.events import key_of
+from tasks.store.folder import Folder
 from tests.production.pooling import ROOT, SETTINGS, ended
 
 pytestmark = [pytest.mark.production, pytest.mark.timeout(900)]
@@ -86,3 +88,41 @@ def test_pools_that_cannot_be_reached_are_refused_before_a_chunk(split, on_disk)
     done = ended(split, *on_disk.build("nowhere", "--set", "run.pools={caption: cpux}"))
     assert done.returncode == 2
     assert "no deployment chunk/cpux: `matrix_data workers --pool cpux` makes it" in done.stderr
+
+
+SOON = """
+import sys
+from flows.server import pools
+pools.DEAD_S, pools.LOOK_S = 10.0, 1.0
+sys.argv = ["matrix_data", *sys.argv[1:]]
+from flows.cli import main
+main()
+"""
+
+
+def test_a_build_whose_worker_dies_goes_on_with_the_next_one_though_nobody_tells_it(split, home, on_disk, calm, client):
+    """No automation and no heartbeat: the parent looks at the lease of the chunk itself."""
+    pools = "run.pools={caption: fragile}"
+    build = [sys.executable, "-c", SOON, *on_disk.build("fragile", "--set", pools)]
+    folder = home / "crews"
+    folder.mkdir()
+    with crew(split, folder, "fragile", 1) as first:
+        at_work = subprocess.Popen(
+            build, env=split, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        try:
+            leases = Folder(f"{on_disk.room}/fragile").below("work/leases")
+            deadline = time.monotonic() + 200
+            while not [name for name, _ in leases.walk("caption") if name.endswith("/holder.json")]:
+                assert at_work.poll() is None and time.monotonic() < deadline
+                time.sleep(0.05)
+            first.kill()
+            first.again()
+            _, errors = at_work.communicate(timeout=400)
+        finally:
+            at_work.kill()
+    assert at_work.returncode == 0, errors
+    assert on_disk.dataset("fragile") == calm
+    runs = [run for run in client.read_flow_runs() if run.work_pool_name == "fragile"]
+    assert sorted(run.state.name for run in runs) == ["Completed", "Completed", "Crashed"]
+    assert any("nobody holds its chunk" in (run.state.message or "") for run in runs)

@@ -13,6 +13,8 @@ from prefect.client.orchestration import get_client
 from prefect.deployments import run_deployment
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
+from benchmarks.prefect_server import answers
+from benchmarks.processes import free_port
 from flows.cli.workers import plan
 from tasks.errors import UserError
 
@@ -52,14 +54,16 @@ def test_workers_share_runs_see_a_gpu_each_and_end_together(server, tmp_path):
     (tmp_path / "stay.py").write_text(FLOW)
     seen = tmp_path / "seen"
     seen.mkdir()
-    log = (tmp_path / "workers.log").open("w+")
+    log, health = (tmp_path / "workers.log").open("w+"), free_port()
     crew = subprocess.Popen(
-        [sys.executable, "-m", "flows.cli", "workers", "--pool", "crew"],
-        env=server | {"CUDA_VISIBLE_DEVICES": "3,GPU-5f"}, stdout=log, stderr=subprocess.STDOUT,
+        [sys.executable, "-m", "flows.cli", "workers", "--pool", "crew", "--with-healthcheck"],
+        env=server | {"CUDA_VISIBLE_DEVICES": "3,GPU-5f", "PREFECT_WORKER_WEBSERVER_PORT": str(health)},
+        stdout=log, stderr=subprocess.STDOUT,
     )  # fmt: skip
     told = Path(log.name)
     try:
         wait_for(lambda: told.read_text().count("started!") == 2)
+        assert wait_for(lambda: answers(f"http://127.0.0.1:{health}/health"))
         with temporary_settings({PREFECT_API_URL: server["PREFECT_API_URL"]}):
             stay = flow.from_source(source=str(tmp_path), entrypoint="stay.py:stay")
             stay.deploy("stay", work_pool_name="crew", print_next_steps=False)

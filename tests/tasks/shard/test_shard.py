@@ -27,6 +27,7 @@ from tasks.dataset.reader import decode_index, read_dataset, read_raw, stream
 from tasks.dataset.split import split_of
 from tasks.media.clips import decode_mask
 from tasks.outcome import Case
+from tasks.shard.account import spoilt
 from tasks.shard.entry import build_entry
 from tasks.shard.stage import ShardSettings
 from tasks.store.folder import TEMPORARY, Folder
@@ -327,7 +328,10 @@ def test_what_is_gone_or_damaged_beside_the_record_is_made_again_to_the_same_byt
         dest.remove(name)
     else:
         dest.write(name, damage)
+    sharding = Sharding(Folder(str(work / "work")), dest, SETTINGS)
+    assert spoilt(sharding) is not name.endswith(".tar")
     assert build(work, dest, cases[:4]) == rows_of(wanted, name)
+    assert not spoilt(sharding)
     assert contents(dest) == wanted
 
 

@@ -14,7 +14,7 @@ from fsspec.exceptions import FSTimeoutError
 from fsspec.implementations.memory import MemoryFileSystem
 
 from schemas import Captioned
-from tasks.errors import InfrastructureError, UserError
+from tasks.errors import InfrastructureError, StopRun, UserError
 from tasks.store.folder import Folder
 from tasks.store.lease import LEASES
 from tasks.store.parts import TORN, DamagedPart
@@ -213,6 +213,20 @@ PASSING = [
     UnicodeDecodeError("utf-8", b"\xff", 0, 1, "a header of the server"),
     pa.ArrowInvalid("from a file system of Arrow"),
 ]
+
+
+@pytest.mark.parametrize("where", ["on_open", "on_read"])
+def test_what_the_way_raises_in_our_words_is_passed_on_as_it_is(
+    remote: Folder, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """A part that cannot be read for want of credentials stops the run, as anything else does, and is named once."""
+    store = open_store(remote)
+    name = store.folder.names()[0]
+    monkeypatch.setattr(Flaky, where, StopRun(f"{name}: the store refuses the credentials"))
+    monkeypatch.setattr("tasks.store.trying.FIRST_WAIT_S", 0)
+    with pytest.raises(StopRun) as told:
+        store.read(KEYS[:1])
+    assert str(told.value).count(name) == 1
 
 
 @pytest.mark.parametrize("error", PASSING, ids=lambda e: type(e).__name__)

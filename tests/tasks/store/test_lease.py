@@ -15,7 +15,7 @@ import pytest
 from tasks.errors import StopRun, UserError
 from tasks.store import lease as leases
 from tasks.store.folder import Folder
-from tasks.store.lease import BUILD, LEASES, LeaseLost, adopt, alone, holder_of, lease, others, require_lease
+from tasks.store.lease import BUILD, LEASES, LeaseLost, Watch, adopt, alone, holder_of, lease, others, require_lease
 from tests.buckets import Bucket
 from tests.tasks.store.made import CHUNK, KEYS, STAGE, accepted, open_store
 
@@ -163,7 +163,32 @@ def test_a_build_is_alone_in_its_folder(work: Folder) -> None:
         pass
 
 
+def test_who_watches_hears_the_holder_as_long_as_it_lives(work: Folder) -> None:
+    watch = Watch(work, CHUNK)
+    time.sleep(0.05)
+    assert watch.silent_s() >= 0.05, "nobody holds it yet"
+    with lease(work, CHUNK) as mine:
+        assert mine and watch.silent_s() == 0
+        time.sleep(leases.BEAT_S * 6)
+        assert watch.silent_s() < leases.BEAT_S * 6, "it has beaten since, or keeps its lock"
+        require_lease(work, CHUNK)
+    time.sleep(0.05)
+    assert watch.silent_s() >= 0.05
+    assert taken(work)
+
+
 # on disk
+
+
+def test_who_watches_misses_a_holder_that_was_killed(disk: Folder) -> None:
+    with another(disk, CHUNK) as process:
+        watch = Watch(disk, CHUNK)
+        assert watch.silent_s() == 0
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        time.sleep(0.05)
+        assert watch.silent_s() >= 0.05
+    assert holder_of(disk, CHUNK).endswith(f", process {process.pid}"), "what it left stays for the next"
 
 
 def test_another_process_keeps_it_until_its_end_and_not_after_a_kill(disk: Folder) -> None:
@@ -251,6 +276,10 @@ def test_while_the_heart_beats_it_is_refused_and_when_it_stops_it_is_anothers(me
             assert not taken(memory)
         assert time.monotonic() - began < leases.SILENT_S, "the next beat says enough"
         silence(mine)
+        watch = Watch(memory, CHUNK)
+        assert watch.silent_s() == 0, "what a watch sees first may be of now"
+        time.sleep(0.05)
+        assert watch.silent_s() >= 0.05
         began = time.monotonic()
         with elsewhere(memory):
             theirs = second.enter_context(lease(memory, CHUNK))
