@@ -16,6 +16,7 @@ from flows.chunk import Chunk
 from flows.legs import SPECS
 from schemas import Reason, Row, Status
 from schemas.text import one_line
+from tasks.engines.served.cache import keeping
 from tasks.errors import InfrastructureError, StopRun, UserError
 from tasks.outcome import of_the_world
 
@@ -52,11 +53,12 @@ def run_batch(chunk: Chunk, stage: str, keys: Sequence[str]) -> list[str]:
     while todo := [key for key in store.pending(keys) if key not in (*tried, *untried)]:
         rows: list[Row[Any]] = []
         try:
-            for row in chunk.process(stage, todo):
-                if row.reason is not None and row.reason not in SPECS[stage].rejects:
-                    raise AssertionError(f"{stage} rejects with {row.reason}, which its StageSpec does not declare")
-                last = row.status is Status.FAILED and store.failures(row.key) + 1 >= limit
-                rows.append(_poison(row, limit) if last else row)
+            with keeping(chunk.replies(stage)):
+                for row in chunk.process(stage, todo):
+                    if row.reason is not None and row.reason not in SPECS[stage].rejects:
+                        raise AssertionError(f"{stage} rejects with {row.reason}, which its StageSpec does not declare")
+                    last = row.status is Status.FAILED and store.failures(row.key) + 1 >= limit
+                    rows.append(_poison(row, limit) if last else row)
         except Exception as error:
             done = {row.key for row in rows}
             left = [key for key in todo if key not in done]

@@ -20,10 +20,15 @@ from tasks.scan.cutting import files_of
 from tasks.scan.listing import Found
 from tasks.spec import StageSpec
 from tasks.stages import STAGES
+from tasks.store.database import Database
 from tasks.store.rows import StageStore
 
 if TYPE_CHECKING:
     from flows.context import Context
+
+REPLIES = "replies"
+"""Folder below `work`: what engines behind a server were answered, a database a stage and chunk. Other settings of the
+stage find there what they have in common with these."""
 
 
 class Chunk:
@@ -34,6 +39,7 @@ class Chunk:
         self.gone = dict[str, Clip]()
         """Clips whose file was missed."""
         self._stores: dict[str, StageStore[Any]] = {}
+        self._replies: dict[str, Database] = {}
         self._lock = threading.Lock()
 
     def store(self, stage: str) -> StageStore[Any]:
@@ -43,6 +49,22 @@ class Chunk:
                 run = self.context.settings.run
                 self._stores[stage] = self.context.open(stage, self.name, at_hand=run.workers * run.batch)
             return self._stores[stage]
+
+    def replies(self, stage: str) -> Database:
+        """What models behind a server have answered for the chunk at a stage; opened by the first question."""
+        with self._lock:
+            if stage not in self._replies:
+                self._replies[stage] = Database(self.context.folder.below(f"{REPLIES}/{stage}/{self.name}"))
+            return self._replies[stage]
+
+    def close_replies(self, gather: bool = True) -> list[str]:
+        """Leave whole files behind (`Database.close`); a line for each that was damaged."""
+        told = []
+        for stage, database in self._replies.items():
+            database.close(gather)
+            told += [f"{stage}: {line}" for line in database.told]
+            database.told = []
+        return told
 
     def opened(self, stage: str) -> bool:
         """Whether the chunk's rows at a stage have been looked at."""

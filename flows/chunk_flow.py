@@ -176,6 +176,9 @@ def work_through(chunk: Chunk, stages: Sequence[str], gauge: Gauge, end: ChunkEn
                 finally:
                     end.lost += lost
         finally:
+            if run.task_runner == "ray":
+                _gather_replies(chunk, list(leases))
+            end.told += chunk.close_replies()
             for stage in leases:
                 end.told += chunk.store(stage).mend()  # damage within a part shows when it is read
                 chunk.store(stage).compact()
@@ -186,6 +189,13 @@ def work_through(chunk: Chunk, stages: Sequence[str], gauge: Gauge, end: ChunkEn
                 tell("an event", lambda line=line: emit_stage_event(context.out.uri, line, chunk.name))  # type: ignore[misc]
     _see_to_damage(chunk, gauge.survey)
     end.told += recut(chunk)
+
+
+def _gather_replies(chunk: Chunk, stages: Sequence[str]) -> None:
+    """Other processes have asked: in a bucket each has left what it was answered in a file of its own."""
+    for stage in stages:
+        if not chunk.context.folder.local and SPECS[stage].engines:
+            chunk.replies(stage).gather()
 
 
 def runner_of(run: RunSettings) -> TaskRunner[Any]:

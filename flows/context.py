@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from flows.chunk import Chunk
+from flows.chunk import REPLIES, Chunk
 from flows.legs import CUTTER, RECORDED, SPECS
 from flows.resume import resume_command
 from flows.settings import BuildSettings
@@ -30,9 +30,8 @@ from tasks.store.lease import Lease, lease
 from tasks.store.places import local_path, local_uri
 from tasks.store.rows import StageStore
 
-REPLIES, CLIPS, MARKS = "replies", "clips", "marks"
-"""Folders below `work`: what engines behind a server were answered, the normalised clips, and over which state of the
-store a stage without rows was run last."""
+CLIPS, MARKS = "clips", "marks"
+"""Folders below `work`: the normalised clips, and over which state of the store a stage without rows was run last."""
 
 
 class Context:

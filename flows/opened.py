@@ -6,6 +6,7 @@ name does not change.
 
 import hashlib
 import json
+import logging
 import re
 import socket
 import threading
@@ -28,6 +29,8 @@ BUILD_FILE = "build.json"
 """The last build. Beside it, in BUILDS, each by its name."""
 
 BUILDS = "builds"
+
+log = logging.getLogger(__name__)
 
 _builds: dict[tuple[str, str], Context] = {}
 """By out and name."""
@@ -127,7 +130,11 @@ def chunk_at(out: str, build: str, chunk: str, place: str, token: str, epoch: in
     opened = Chunk(context_of(out, build), chunk)
     grant_credentials(opened.context.settings)
     with adopt(opened.context.folder, place, token, epoch):
-        yield opened
+        try:
+            yield opened
+        finally:
+            for line in opened.close_replies(gather=False):
+                log.warning(line)
 
 
 def _read_build(work: Folder, out: str, name: str) -> dict[str, Any]:

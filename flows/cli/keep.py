@@ -4,8 +4,9 @@ from typing import Annotated
 
 import typer
 
+from flows.chunk import REPLIES
 from flows.cli.base import NOTHING, Json, Out, app, emit
-from flows.context import CLIPS, MARKS, REPLIES
+from flows.context import CLIPS, MARKS
 from flows.legs import RECORDED
 from flows.opened import BUILD_FILE, BUILDS, context_of
 from flows.survey import TALLY
@@ -112,7 +113,8 @@ def collect_garbage(out: str, dry_run: bool) -> list[str]:
             gone += _left_behind(work, context.place(stage))
         gone += [f"{CLIPS}/{name}" for name in work.names(CLIPS) if name != context.fingerprints["ingest"]]
         gone += _left_behind(work, context.media)
-        gone += _left_behind(work, REPLIES)
+        gone += [f"{REPLIES}/{name}" for name in work.names(REPLIES) if name not in RECORDED]
+        gone += [name for name in _left_behind(work, REPLIES) if name.split("/")[1] in RECORDED]
         if not dry_run:
             for name in gone:
                 work.remove(name)

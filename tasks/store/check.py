@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from schemas.text import one_line
 from tasks.errors import InfrastructureError, UserError
+from tasks.store.database import ENDING, damage_of
 from tasks.store.folder import TEMPORARY, Folder, is_name
 from tasks.store.parts import TORN, DamagedPart, open_part, read_through
 
@@ -42,7 +43,7 @@ class Problem:
 
 def verify_store(work: Folder) -> list[Problem]:
     """Problems of a stage store (`work/<stage>/<fingerprint>/<chunk>/*.parquet`): torn parts, stray and set-aside ones,
-    and normalised clips that are gone."""
+    normalised clips that are gone, and kept replies that cannot be read."""
     problems = []
     for name, _ in work.walk():
         base = name.rsplit("/", 1)[-1]
@@ -50,13 +51,27 @@ def verify_store(work: Folder) -> list[Problem]:
             continue
         if base.startswith(TEMPORARY):
             problems.append(Problem(name, "temporary file of a run that was killed; `matrix_data gc` removes it"))
+        elif base.startswith(TORN) and ENDING in base:
+            problems.append(Problem(name, "replies that were set aside as damaged; `matrix_data gc` removes them"))
         elif base.startswith(TORN):
             problems.append(
                 Problem(name, "part that was set aside as torn; its clips are done again by the next build")
             )
         elif base.endswith(".parquet"):
             problems += _part(work, name)
+        elif base.endswith(ENDING):
+            problems += _replies(work, name)
     return problems
+
+
+def _replies(work: Folder, name: str) -> Iterator[Problem]:
+    try:
+        if damage := damage_of(work, name):
+            yield Problem(name, f"replies that are damaged ({damage}): the next build sets them aside and asks again")
+    except FileNotFoundError:  # gathered meanwhile
+        return
+    except (InfrastructureError, OSError) as error:
+        yield Problem(name, f"could not be read now, which says nothing of the replies: {one_line(error, 200)}")
 
 
 def _part(work: Folder, name: str) -> Iterator[Problem]:

@@ -95,6 +95,8 @@ def test_a_build_with_tiny_real_engines_accounts_for_every_clip(matrix_data, few
     assert funnel["track"]["in"] == funnel["verify"]["accepted"] >= 1
 
     build = context_of(str(out))
+    kept = [name for name, _ in build.folder.walk("replies")]
+    assert kept == ["caption/00000/live.sqlite", "verify/00000/live.sqlite"]
     assert {stage: build.survey().tally(stage).usage is not None for stage in ("caption", "verify", "track")} == {
         "caption": True, "verify": True, "track": False,
     }  # fmt: skip

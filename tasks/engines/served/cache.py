@@ -1,26 +1,22 @@
-"""Replies kept on disk, so that asking the same again costs no tokens.
+"""Replies that are kept, so that asking the same again costs no tokens.
 
-One small JSON file a reply, in folders by the first digits of its key, which is a digest over the whole request. Files
-are whole or absent: renamed into place, and carrying a digest of their own, so that one damaged all the same counts as
-missing. They are not flushed to disk one by one: what a power cut takes is asked again, and a flush would cost more
-than the rest of the client. Files are touched in threads: a slow disk must not hold up the requests of other clips.
+One database a stage and chunk (tasks/store/database.py), keyed by a digest over the whole request. Each reply carries a
+digest of its own, so that one damaged all the same counts as missing. The database is touched in threads: a slow disk
+must not hold up the requests of other clips. Which one it is travels in a context variable, since an engine serves all
+chunks of a process.
 """
 
 import asyncio
 import hashlib
-import itertools
-import os
-import uuid
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 from pydantic import ValidationError
 
 from schemas.base import Count, Record, Sha256
-from tasks.store.folder import TEMPORARY, Folder
-
-_PROCESS = uuid.uuid4().hex[:12]
-_count = itertools.count()
-"""With the process they name a temporary file that no one else writes, on whatever machine shares the folder."""
+from tasks.store.database import Database
+from tasks.store.folder import Folder
 
 
 class Kept(Record):
@@ -54,39 +50,40 @@ def key_of(identity: str, body: bytes) -> str:
 
 
 class ReplyCache:
-    """Replies below a folder, local or in an object store. Any number of processes may share it."""
+    """The replies of an engine: those of the chunk and stage under work (`keeping`), else its own below its home."""
 
     def __init__(self, home: Folder) -> None:
-        self.home = home
+        self._own = Database(home)
 
     async def get(self, key: str) -> Kept | None:
         """The reply kept under `key`; None where there is none that is whole."""
+        data = await asyncio.to_thread(_under_work.get(self._own).get, key)
         try:
-            kept = Kept.model_validate_json(await asyncio.to_thread(self.home.read, _name(key)))
-        except (FileNotFoundError, ValidationError):
+            kept = None if data is None else Kept.model_validate_json(data)
+        except ValidationError:
             return None
-        return kept if kept.whole(key) else None
+        return kept if kept and kept.whole(key) else None
 
     async def put(self, kept: Kept) -> None:
         data = kept.model_dump_json().encode()
-        await asyncio.to_thread(self._write, _name(kept.key), data)
+        await asyncio.to_thread(_under_work.get(self._own).put, kept.key, data)
 
     async def forget(self, key: str) -> None:
-        await asyncio.to_thread(self.home.remove, _name(key))
+        await asyncio.to_thread(_under_work.get(self._own).forget, key)
 
-    def _write(self, name: str, data: bytes) -> None:
-        if not self.home.local:
-            self.home.write(name, data)
-            return
-        target = Path(self.home.path(name))
-        temporary = target.with_name(f"{TEMPORARY}{_PROCESS}-{os.getpid()}-{next(_count)}")
-        try:
-            temporary.write_bytes(data)
-        except FileNotFoundError:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_bytes(data)
-        temporary.replace(target)
+    def close(self) -> None:
+        """Close the engine's own; the one under work is for whoever opened it to close."""
+        self._own.close()
 
 
-def _name(key: str) -> str:
-    return f"{key[0]}/{key[1]}/{key}.json"
+_under_work: ContextVar[Database] = ContextVar("replies")
+
+
+@contextmanager
+def keeping(database: Database) -> Iterator[None]:
+    """Engines that are asked within keep their replies there."""
+    token = _under_work.set(database)
+    try:
+        yield
+    finally:
+        _under_work.reset(token)

@@ -31,7 +31,8 @@ class Served(ABC):
     """A model behind an OpenAI-compatible server. Shared by threads; one connection pool and one cache an engine."""
 
     def __init__(self, options: ServedOptions, home: Folder, instructions: str = "") -> None:
-        """home: where replies are kept. instructions: the engine's own prompt, part of its identity.
+        """home: where replies are kept that are asked for outside of a chunk. instructions: the engine's own prompt,
+        part of its identity.
 
         UserError where the key's environment variable is not set. No request is made yet.
         """
@@ -133,5 +134,6 @@ class Served(ABC):
         """A small question of the engine's kind."""
 
     def close(self) -> None:
-        """Close the connections; the next request opens others."""
+        """Close the connections and the replies of its own; the next request opens others."""
         wait_for(self.client.close())
+        self.cache.close()

@@ -28,9 +28,11 @@ def test_garbage_and_only_garbage(context):
         f"caption/{caption}/00000/torn-part-1.parquet",
         f"caption/{caption}/00000/.tmp-1-part.parquet",
         f"clips/{ingest}/ab/.tmp-1-clip.mp4",
-        "replies/a/b/.tmp-0123",
+        "replies/caption/00000/.tmp-0123",
+        "replies/caption/00000/torn-0123-live.sqlite",
+        "replies/a/b/abcd.json",
     ]
-    kept = [f"clips/{ingest}/ab/clip.mp4", "replies/a/b/abcd.json"]
+    kept = [f"clips/{ingest}/ab/clip.mp4", "replies/caption/00000/live.sqlite", "replies/verify/00000/live.sqlite-wal"]
     for name in [*garbage, *kept]:
         path = Path(context.folder.path(name))
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -39,7 +41,7 @@ def test_garbage_and_only_garbage(context):
     told = collect_garbage(context.settings.out, dry_run=True)
     assert set(_files(context)) == before
     assert told == collect_garbage(context.settings.out, dry_run=False)
-    assert {f"work/{n}" for n in garbage[1:]} | {"work/caption/0123456789ab"} == set(told)
+    assert {f"work/{n}" for n in garbage[1:-1]} | {"work/caption/0123456789ab", "work/replies/a"} == set(told)
     assert before - set(_files(context)) == set(garbage)
     assert collect_garbage(context.settings.out, dry_run=False) == []
 

@@ -4,9 +4,11 @@ import io
 from pathlib import Path
 
 import pyarrow.parquet as pq
+import pytest
 
 from schemas import Ingested, Reason, Row, Status
 from tasks.store.check import verify_store
+from tasks.store.database import Database
 from tasks.store.folder import Folder
 from tasks.store.rows import StageStore
 from tests.builders import make_case
@@ -53,6 +55,23 @@ def test_normalised_clips_that_are_gone(tmp_path: Path) -> None:
     work.remove(clips[1].path)
     (line,) = [str(p) for p in verify_store(work)]
     assert clips[1].path in line and line.endswith("is gone: the next build makes it again when it is needed")
+
+
+@pytest.mark.parametrize("of", ["disk", "bucket"])
+def test_kept_replies_that_cannot_be_read(of: str, tmp_path: Path) -> None:
+    work = Folder(str(tmp_path) if of == "disk" else f"memory://{tmp_path.name}")
+    kept = Database(work.below("replies/caption/00000"))
+    kept.put("key", b"value")
+    if of == "disk":
+        assert verify_store(work) == []  # while they are written
+    kept.close()
+    assert verify_store(work) == []
+    (name,) = work.names("replies/caption/00000")
+    work.write(f"replies/caption/00000/{name}", b"noise" * 1000)
+    work.write("replies/verify/00000/torn-live.sqlite", b"noise")
+    damaged, aside = (str(p) for p in verify_store(work))
+    assert f"replies/caption/00000/{name}: replies that are damaged (file is not a database)" in damaged
+    assert "`matrix_data gc` removes" in aside
 
 
 def test_a_folder_that_is_none(tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import sqlite3
 import uuid
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -12,9 +14,10 @@ from tasks.caption.stage import CaptionSettings, caption
 from tasks.engines.base import BadReply, Message, VerifyRequest
 from tasks.engines.metering import metered
 from tasks.engines.replies import CountReply
-from tasks.engines.served.cache import Kept, ReplyCache
+from tasks.engines.served.cache import keeping
 from tasks.engines.served.language import ServedLanguage
 from tasks.engines.served.verifier import ServedVerifier
+from tasks.store.database import LIVE, Database
 from tasks.store.folder import Folder
 from tests.tasks.caption.captioning import CAPTION, make_case
 from tests.tasks.engines.served.asking import ask
@@ -23,7 +26,16 @@ from tests.tasks.engines.served.fault_server import failed, good, said
 
 
 def stored(home):
-    return sorted(p for p in home.fs.find(home.root) if not p.endswith("/"))
+    """What is kept, by key."""
+    if not home.exists(LIVE):
+        return {}
+    with closing(sqlite3.connect(home.path(LIVE))) as db:
+        return dict(db.execute("SELECT key, value FROM kept"))
+
+
+def put(home, key, value):
+    with closing(sqlite3.connect(home.path(LIVE), isolation_level=None)) as db:
+        db.execute("INSERT OR REPLACE INTO kept VALUES (?, ?)", (key, value))
 
 
 def test_a_second_build_costs_no_token_and_says_the_same(serve, engine):
@@ -125,7 +137,7 @@ def test_a_bad_reply_is_not_kept(serve, engine, home):
     for _ in range(2):
         with pytest.raises(BadReply):
             ask(llm)
-    assert stored(home) == []
+    assert stored(home) == {}
     assert ask(llm).count == 2
     assert ask(llm).count == 2
     assert len(server.asked) == 3 and len(stored(home)) == 1
@@ -172,13 +184,12 @@ def test_a_damaged_entry_is_a_miss_and_is_mended(damage, serve, engine, home):
     server = serve()
     llm = engine(server)
     ask(llm)
-    (path,) = stored(home)
-    whole = home.fs.cat_file(path)
+    ((key, whole),) = stored(home).items()
     assert damage(whole) != whole
-    home.fs.pipe_file(path, damage(whole))
+    put(home, key, damage(whole))
     assert ask(llm).count == 2
     assert len(server.asked) == 2
-    assert home.fs.cat_file(path) == whole
+    assert stored(home) == {key: whole}
 
 
 def test_an_entry_under_another_name_is_a_miss(serve, engine, home):
@@ -186,28 +197,27 @@ def test_an_entry_under_another_name_is_a_miss(serve, engine, home):
     server = serve()
     llm = engine(server)
     ask(llm, "a")
-    (path,) = stored(home)
+    ((key, reply),) = stored(home).items()
     ask(llm, "b")
-    (other,) = [p for p in stored(home) if p != path]
-    home.fs.pipe_file(other, home.fs.cat_file(path))
+    (other,) = stored(home).keys() - {key}
+    put(home, other, reply)
     assert ask(llm, "b").nonce == "b"
     assert len(server.asked) == 3
 
 
-def test_writers_of_one_reply_do_not_meet_and_leave_nothing_behind(tmp_path):
-    from concurrent.futures import ThreadPoolExecutor
-
-    home = Folder(str(tmp_path / "replies"))
-    kept = Kept.of("ab" * 32, "x" * 100_000, 1, 2)
-
-    def both(_):
-        cache = ReplyCache(home)
-        asyncio.run(cache.put(kept))
-        return asyncio.run(cache.get(kept.key))
-
-    with ThreadPoolExecutor(8) as pool:
-        assert set(pool.map(both, range(64))) == {kept}
-    assert len(stored(home)) == 1 and stored(home)[0].endswith(f"/a/b/{kept.key}.json")
+def test_replies_go_where_the_work_under_way_keeps_them(serve, engine, home, tmp_path):
+    """An engine serves all chunks of a process; what is asked in threads and loops below is kept with its chunk."""
+    server = serve()
+    llm = engine(server)
+    case = [make_case(1, CAPTION)]
+    chunks = [Database(Folder(str(tmp_path / name))) for name in ("00000", "00001", "00000")]
+    for chunk in chunks:
+        with keeping(chunk):
+            list(caption(case, llm, None, CaptionSettings()))
+        chunk.close()
+    assert len(server.asked) == 2 * 5  # and the third found all
+    assert [len(stored(Folder(str(tmp_path / name)))) for name in ("00000", "00001")] == [5, 5]
+    assert stored(home) == {}
 
 
 def test_object_stores_hold_replies_too(serve):
