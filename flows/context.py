@@ -153,13 +153,16 @@ class Context:
         return self._none_of_our_own(found) if self.out.local and local else found
 
     def _none_of_our_own(self, found: Iterator[Found]) -> Iterator[Found]:
-        work, checked = Path(self.folder.root).resolve(), set[Path]()
+        work, checked = Path(self.folder.root).resolve(), set[str]()
         for file in found:
-            folder = path.parent if (path := local_path(file.uri)) else None
-            if folder and folder not in checked and folder.resolve().is_relative_to(work):
-                raise self._own_clips(f"is reached from the source {self.settings.source}, by its name or by a link")
-            if folder:
+            folder = file.uri.rpartition("/")[0]
+            if folder not in checked:
                 checked.add(folder)
+                path = local_path(file.uri)
+                if path and path.parent.resolve().is_relative_to(work):
+                    raise self._own_clips(
+                        f"is reached from the source {self.settings.source}, by its name or by a link"
+                    )
             yield file
 
     def _own_clips(self, how: str) -> UserError:

@@ -99,7 +99,7 @@ class Survey:
     def _count(self, stage: str, chunk: str) -> Tally:
         earlier = before(stage)
         if SPECS[stage].whole:
-            rows = self._opened(stage, chunk).store(stage).totals()
+            rows = Chunk(self.context, chunk).store(stage).totals()  # not kept: nobody adds to it
             return Tally.of(stage, rows, rows.accepted + rows.rejected.total())
         if earlier and not self._parts(stage, chunk):
             return Tally.waiting(stage, _leads_on(self.of_chunk(earlier, chunk)))

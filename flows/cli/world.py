@@ -14,7 +14,8 @@ from flows.opened import context_of
 from schemas import Reason
 from tasks.errors import UserError
 from tasks.outcome import Case
-from tasks.select.stage import caption_key, captions_of
+from tasks.select.deciding import caption_key
+from tasks.select.stage import captions_of
 from tasks.world import load_truth, render_bucket
 from tasks.world.score.score import Score
 from tasks.world.score.score import score as score_cases

@@ -54,11 +54,17 @@ def read_dataset(folder: Folder) -> DatasetFile | None:
 
 def decode_index(data: bytes) -> list[IndexRow]:
     """The rows of an `index.parquet`. DatasetError for a torn or foreign one."""
+    return list(index_rows(io.BytesIO(data)))
+
+
+def index_rows(stream: IO[bytes]) -> Iterator[IndexRow]:
+    """The rows of an `index.parquet`, some at a time in memory. DatasetError for a torn or foreign one."""
     try:
-        table = pq.read_table(io.BytesIO(data))
-        if not table.schema.equals(arrow_schema(IndexRow)):
+        index = pq.ParquetFile(stream)
+        if not index.schema_arrow.equals(arrow_schema(IndexRow)):
             raise DatasetError(f"{INDEX_FILE} has other columns than this version writes")
-        return from_table(table, IndexRow)
+        for some in index.iter_batches(1024, use_threads=False):
+            yield from from_table(pa.Table.from_batches([some]), IndexRow)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise DatasetError(f"{INDEX_FILE} is damaged: {one_line(error)}") from None
 

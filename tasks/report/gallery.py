@@ -1,8 +1,9 @@
 """The gallery: a few samples with their masks, boxes and words drawn in, as small looping clips inside the page."""
 
 import base64
+import bisect
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -53,26 +54,42 @@ class Exhibit:
     height: int
 
 
-def choose(rows: Sequence[IndexRow], count: int) -> list[IndexRow]:
-    """Samples with as many different verbs as there are, then any; the same for the same dataset.
+class Picks:
+    """Chooses samples with as many different verbs as there are, then any; the same for the same dataset.
 
-    Keys are hashes, so going by key is a fair draw.
+    Keys are hashes, so going by key is a fair draw: the first with each verb, and of all the first. Besides these no
+    row is kept.
     """
-    chosen: list[IndexRow] = []
-    seen: set[str] = set()
-    ordered = sorted(rows, key=lambda r: r.key)
-    for fresh in (True, False):
-        for row in ordered:
-            verbs = {bare(v) for v in row.verbs}
-            if len(chosen) < count and row not in chosen and (verbs - seen or not fresh):
-                chosen.append(row)
-                seen |= verbs
-    return sorted(chosen, key=lambda r: (r.shard, r.offset))
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self._with_verb: dict[str, IndexRow] = {}
+        self._first: list[IndexRow] = []
+        """By key; twice as many as are wanted, for some may be among the others."""
+
+    def watch(self, rows: Iterable[IndexRow]) -> Iterator[IndexRow]:
+        """Hand rows on, in any order, and choose among them."""
+        for row in rows:
+            for verb in map(bare, row.verbs):
+                if verb not in self._with_verb or row.key < self._with_verb[verb].key:
+                    self._with_verb[verb] = row
+            if len(self._first) < 2 * self.count or row.key < self._first[-1].key:
+                bisect.insort(self._first, row, key=lambda r: r.key)
+                del self._first[2 * self.count :]
+            yield row
+
+    def chosen(self) -> list[IndexRow]:
+        """In the order in which they lie in the shards."""
+        fresh = {row.key: row for row in self._with_verb.values()}
+        some = dict(sorted(fresh.items())[: self.count])
+        for row in self._first:
+            if len(some) < self.count:
+                some.setdefault(row.key, row)
+        return sorted(some.values(), key=lambda r: (r.shard, r.offset))
 
 
-def exhibits(dataset: Folder, rows: Sequence[IndexRow], count: int) -> list[Exhibit]:
+def exhibits(dataset: Folder, chosen: Sequence[IndexRow]) -> list[Exhibit]:
     """The chosen samples, drawn."""
-    chosen = choose(rows, count)
     made = []
     for parts in read_parts(dataset, chosen, ("mp4", "json", "tracks.json")):
         sample = Sample.model_validate_json(parts["json"])

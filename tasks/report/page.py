@@ -4,7 +4,7 @@ The page loads nothing and runs no script. Captions, file names and model names 
 through Jinja's autoescape only.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Any, Protocol
@@ -14,8 +14,8 @@ from markupsafe import Markup
 
 from schemas import Usage
 from schemas.dataset import INDEX_FILE, DatasetFile, IndexRow
-from tasks.dataset.reader import DatasetError, decode_index, read_dataset
-from tasks.report.gallery import exhibits
+from tasks.dataset.reader import DatasetError, index_rows, read_dataset
+from tasks.report.gallery import Picks, exhibits
 from tasks.report.stats import SIDE_EDGES, Stats, collect, top
 from tasks.store.folder import Folder
 
@@ -117,10 +117,10 @@ def render(data: ReportData) -> str:
     account = read_dataset(data.dataset) if data.dataset else None
     context: dict[str, Any] = {"data": data, "funnel": funnel_rows(data.funnel), "account": account, "exhibits": []}
     if data.dataset and account and account.counts.samples:
-        rows = _rows(data.dataset, account)
-        context["stats"] = _plots(collect(rows))
-        context["exhibits"] = exhibits(data.dataset, rows, data.gallery)
-        context["seconds"] = sum(r.frames / r.fps for r in rows)
+        picks = Picks(data.gallery)
+        stats = collect(picks.watch(_rows(data.dataset, account)))
+        context |= {"stats": _plots(stats), "seconds": stats.seconds}
+        context["exhibits"] = exhibits(data.dataset, picks.chosen())
     environment = Environment(
         loader=PackageLoader("tasks.report", ""), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
@@ -131,11 +131,12 @@ def render(data: ReportData) -> str:
     return environment.get_template("template.html.j2").render(style=Markup(style), **context)
 
 
-def _rows(dataset: Folder, account: DatasetFile) -> list[IndexRow]:
+def _rows(dataset: Folder, account: DatasetFile) -> Iterator[IndexRow]:
     if not dataset.exists(INDEX_FILE):
         raise DatasetError(f"{INDEX_FILE} is gone from {dataset.uri}; see `matrix_data verify`")
     listed = {s.name for s in account.shards}
-    return [r for r in decode_index(dataset.read(INDEX_FILE)) if r.shard in listed]
+    with dataset.open(INDEX_FILE) as stream:
+        yield from (row for row in index_rows(stream) if row.shard in listed)
 
 
 @dataclass(frozen=True)

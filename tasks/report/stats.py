@@ -1,4 +1,4 @@
-"""The statistics of paper §3, over a dataset of any size: one pass, memory bounded by the index."""
+"""The statistics of paper §3, over a dataset of any size: one pass, a row at a time."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -27,6 +27,8 @@ class Stats:
     licences: Counter[str] = field(default_factory=Counter)
     sides: list[int] = field(default_factory=lambda: [0] * len(SIDE_EDGES))
     """Tracks by size, in the bins that begin at SIDE_EDGES; the last bin is open."""
+    seconds: float = 0.0
+    """Of video."""
 
 
 def collect(rows: Iterable[IndexRow]) -> Stats:
@@ -37,6 +39,7 @@ def collect(rows: Iterable[IndexRow]) -> Stats:
             stats.joint[contact - 1][dynamism - 1] += 1
         stats.interactions[row.interactions] += 1
         stats.instances[row.instances] += 1
+        stats.seconds += row.frames / row.fps
         stats.verbs.update(map(bare, row.verbs))
         stats.nouns.update(row.nouns)
         stats.sources[row.dataset] += 1

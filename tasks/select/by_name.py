@@ -4,16 +4,18 @@ What fits what is said in tasks/select/names.py. Equal names come first, then na
 each round the pair that shares the most folders wins.
 """
 
+import zlib
+from array import array
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
-from tasks.select.names import plain, stem, tails
+from tasks.select.names import family, plain, stem, tails
 from tasks.select.sidecar import CaptionRow
 
 
-@dataclass(frozen=True)
-class Video:
+class Video(NamedTuple):
     """A file: its name below the root, and its content where that is known (equal content is one video)."""
 
     uri: str
@@ -30,8 +32,27 @@ class Matches:
     orphans: list[int] = field(default_factory=list)
 
 
+AT_ONCE = 20_000
+"""Videos and rows, about, that are matched at a time: only names of one family can fit, so families go one by one."""
+
+
 def match(videos: Sequence[Video], rows: Sequence[CaptionRow]) -> Matches:
     """Give each row to the video it means, whatever the order of the videos; among equal rows the first counts."""
+    result, parts = Matches(), 1 + (len(videos) + len(rows)) // AT_ONCE
+    videos_of, rows_of = [array("L") for _ in range(parts)], [array("L") for _ in range(parts)]
+    for some, names in ((videos_of, (v.name for v in videos)), (rows_of, (r.name for r in rows))):
+        for at, name in enumerate(names):
+            some[zlib.crc32(family(plain(name)).encode("utf-8", "surrogatepass")) % parts].append(at)
+    for mine, theirs in zip(videos_of, rows_of, strict=True):
+        found = _match([videos[v] for v in mine], [rows[r] for r in theirs])
+        result.row |= found.row
+        result.problem |= found.problem
+        result.orphans += (theirs[r] for r in found.orphans)
+    result.orphans.sort()
+    return result
+
+
+def _match(videos: Sequence[Video], rows: Sequence[CaptionRow]) -> Matches:
     result = Matches()
     video_names = [plain(v.name) for v in videos]
     called: dict[str, list[int]] = defaultdict(list)

@@ -20,10 +20,18 @@ def stem(name: str) -> str:
     return folder + slash + (base.rpartition(".")[0] or base)
 
 
+def family(name: str) -> str:
+    """The last part up to its first dot: the same for all names that fit each other, with endings or without."""
+    return name.rpartition("/")[2].partition(".")[0]
+
+
 def tails(name: str) -> list[str]:
     """`a/b/c`, `b/c`, `c`: the name without its outer folders."""
-    parts = name.split("/")
-    return ["/".join(parts[i:]) for i in range(len(parts))]
+    found = [name]
+    while "/" in name:
+        name = name.partition("/")[2]
+        found.append(name)
+    return found
 
 
 class Names:
@@ -32,18 +40,15 @@ class Names:
     def __init__(self, names: Iterable[str]) -> None:
         self._whole: set[str] = set()
         self._tails: set[str] = set()
-        self._last: set[str] = set()
-        """Of all these the part after the last slash, which settles most rows at once."""
         for name in map(plain, names):
             for form in {name, stem(name)}:
                 self._whole.add(form)
                 self._tails.update(tails(form))
-                self._last.add(form.rpartition("/")[2])
 
     def may_mean(self, name: str) -> bool:
         """Whether some video fits `name`; a file that fits better may take it from that video still."""
         name = plain(name)
         last = name.rpartition("/")[2]
-        if last not in self._last and stem(last) not in self._last:
+        if last not in self._tails and stem(last) not in self._tails:  # which settles most rows at once
             return False
         return any(f in self._tails or not self._whole.isdisjoint(tails(f)) for f in (name, stem(name)))

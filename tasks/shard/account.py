@@ -52,7 +52,7 @@ def publish(work: Whole) -> list[str]:
                 shards[info.name] = info
     if not shards:
         return []
-    index = buffer.getvalue()
+    index = buffer.getbuffer()
     listed = sorted(shards.values(), key=lambda shard: (shard.split, len(shard.name), shard.name))
     train, val = (sum(s.samples for s in listed if s.split == side) for side in ("train", "val"))
     account = DatasetFile(
@@ -68,7 +68,8 @@ def publish(work: Whole) -> list[str]:
     for name in dest.names():  # of a run that was killed here
         if name.startswith(TEMPORARY) and name.endswith((INDEX_FILE, CARD_FILE, DATASET_FILE)):
             dest.remove(name)
-    dest.write(INDEX_FILE, index)
+    with dest.create(INDEX_FILE) as stream:
+        stream.write(index)
     dest.write(CARD_FILE, card(account))
     dest.write(DATASET_FILE, (account.model_dump_json(indent=2) + "\n").encode())
     return []

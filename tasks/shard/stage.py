@@ -25,9 +25,7 @@ from tasks.shard.account import forget_lost, publish, spoilt
 from tasks.shard.entry import RESULTS, Entry, build_entry
 from tasks.spec import Batch, StageSpec
 from tasks.store.folder import TEMPORARY, Folder
-
-AT_ONCE = 16
-"""Clips whose records are read together."""
+from tasks.store.parts import ROW_GROUP
 
 
 class ShardSettings(Settings):
@@ -136,8 +134,8 @@ def shard(
 
 def _batch(work: Batch, keys: Sequence[str]) -> Iterator[Row[Sharded]]:
     def cases() -> Iterator[Case]:
-        for i in range(0, len(keys), AT_ONCE):
-            yield from work.cases(keys[i : i + AT_ONCE])
+        for i in range(0, len(keys), ROW_GROUP):  # which are read together in any case
+            yield from work.cases(keys[i : i + ROW_GROUP])
 
     listed = {row["payload"]["shard"]["name"] for row in work.store().columns(["payload.shard.name"]) if row["payload"]}
     _clean(work.dataset, work.chunk, listed)

@@ -6,9 +6,12 @@ have a chunk of the same number each.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from schemas import Record, Row
 from tasks.errors import UserError
@@ -35,23 +38,66 @@ def next_chunks(known: Sequence[str]) -> Iterator[str]:
         number += 1
 
 
+def as_numbers(keys: Collection[str]) -> NDArray[np.uint64]:
+    """Keys, which are 16 hex digits each, in 8 bytes each."""
+    return np.fromiter((int(key, 16) for key in keys), np.uint64, len(keys))
+
+
+class _Opened(Mapping[str, StageStore[R]]):
+    """The chunks by name; each is opened anew when it is asked for, and nobody keeps it."""
+
+    def __init__(self, names: list[str], opened: Callable[[str], StageStore[R]]) -> None:
+        self.names, self._opened = names, opened
+
+    def __getitem__(self, name: str) -> StageStore[R]:
+        if name not in self.names:
+            raise KeyError(name)
+        return self._opened(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
 class StageView(Generic[R]):
-    """The rows of a stage in all its chunks, as they were when it was opened and as written through it."""
+    """The rows of a stage in the chunks that there were when it was opened and those that it has made.
+
+    What is kept of a row are 12 bytes, and those only once rows are looked for by their keys: a chunk is opened to be
+    looked through, one after the other.
+    """
 
     def __init__(self, work: Folder, place: str, payload: type[R], link: Link | None = None) -> None:
         """place: `<stage>/<fingerprint>`, below `work`."""
         self.work, self.place, self.payload, self.link = work, place, payload, link
         self.stage = place.partition("/")[0]
         self.folder = work.below(place)
-        self.chunks = {name: self._open(name) for name in chunk_names(self.folder.names())}
+        self.chunks: Mapping[str, StageStore[R]] = _Opened(chunk_names(self.folder.names()), self._open)
+        self._where: tuple[NDArray[np.uint64], NDArray[np.int32]] | None = None
 
     def _open(self, name: str) -> StageStore[R]:
         return StageStore(self.work, f"{self.place}/{name}", self.payload, self.link)
 
+    def _chunks_of(self, keys: Sequence[str]) -> list[str | None]:
+        """For each key the chunk that has its row, if one has."""
+        if self._where is None:
+            found = [as_numbers(chunk.keys()) for chunk in self.chunks.values()]
+            known = np.concatenate([np.empty(0, np.uint64), *found])
+            chunk_of = np.repeat(np.arange(len(found), dtype=np.int32), [len(some) for some in found])
+            order = np.argsort(known, kind="stable")
+            self._where = known[order], chunk_of[order]
+        known, chunk_of = self._where
+        asked, names = as_numbers(keys), list(self.chunks)
+        at = np.searchsorted(known, asked)
+        there = at < len(known)
+        there[there] = known[at[there]] == asked[there]
+        return [names[chunk_of[i]] if found else None for i, found in zip(at, there, strict=True)]
+
     # looking
 
     def __contains__(self, key: str) -> bool:
-        return any(key in chunk for chunk in self.chunks.values())
+        return self._chunks_of([key]) != [None]
 
     def __len__(self) -> int:
         return sum(map(len, self.chunks.values()))
@@ -92,17 +138,19 @@ class StageView(Generic[R]):
 
     def chunk_of(self, key: str) -> str:
         """The chunk that has the row of `key`. KeyError where none has."""
-        for name, chunk in self.chunks.items():
-            if key in chunk:
-                return name
-        raise KeyError(key)
+        (name,) = self._chunks_of([key])
+        if name is None:
+            raise KeyError(key)
+        return name
 
     def read(self, keys: Sequence[str]) -> list[Row[R]]:
         """The rows of `keys`, in their order. KeyError for one without."""
-        found: dict[str, Row[R]] = {}
-        for chunk in self.chunks.values():
-            mine = [key for key in keys if key in chunk]
-            found |= dict(zip(mine, chunk.read(mine), strict=True))
+        by_chunk: dict[str, list[str]] = {}
+        for key, name in zip(keys, self._chunks_of(keys), strict=True):
+            if name is None:
+                raise KeyError(key)
+            by_chunk.setdefault(name, []).append(key)
+        found = {row.key: row for name, mine in by_chunk.items() for row in self.chunks[name].read(mine)}
         return [found[key] for key in keys]
 
     def payloads(self, keys: Sequence[str]) -> list[R]:
@@ -131,8 +179,10 @@ class StageView(Generic[R]):
         Under the stage's lease: who holds it is alone in making chunks.
         """
         require_lease(self.work, self.place)
-        for first, name in zip(range(0, len(rows), size), next_chunks(list(self.chunks)), strict=False):
-            self.chunks[name] = self._open(name)
+        names, self._where = list(self.chunks), None
+        for first, name in zip(range(0, len(rows), size), next_chunks(names), strict=False):
+            names.append(name)
+            self.chunks = _Opened(names, self._open)
             with self.held(name) as chunk:
                 chunk.write(rows[first : first + size])
 
@@ -141,9 +191,9 @@ class StageView(Generic[R]):
 
         UserError where a chunk that has some is at work.
         """
-        gone, count = set(keys), 0
-        for name, chunk in self.chunks.items():
-            if gone and any(key in chunk or chunk.failures(key) for key in gone):
+        gone, count, self._where = set(keys), 0, None
+        for name, chunk in self.chunks.items() if gone else ():
+            if any(key in chunk or chunk.failures(key) for key in gone):
                 with self.held(name):
                     count += chunk.forget(gone)
         return count

@@ -138,11 +138,12 @@ def glance(part: pq.ParquetFile, link_column: str | None) -> Glance:
 def rows_of(
     part: pq.ParquetFile, wanted: Mapping[int, set[int]], columns: Sequence[str] | None = None
 ) -> Iterator[pa.Table]:
-    """Rows by row group and place in it, AT_ONCE or fewer at a time and in the part's order; all leaves or these."""
+    """Rows by row group and place in it, in the part's order: AT_ONCE or fewer at a time, of some leaves a group."""
+    at_once = AT_ONCE if columns is None else ROW_GROUP
     for group, places in wanted.items():
         first = 0
         # Batches run side by side: more threads for one cost processor time and bring nothing.
-        for piece in part.iter_batches(AT_ONCE, row_groups=[group], columns=columns, use_threads=False):
+        for piece in part.iter_batches(at_once, row_groups=[group], columns=columns, use_threads=False):
             piece.validate(full=True)  # a footer has no checksum: what it leads to may be no text
             chosen = [i for i in range(len(piece)) if first + i in places]
             first += len(piece)

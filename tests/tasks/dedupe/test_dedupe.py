@@ -6,7 +6,9 @@ import pytest
 
 from schemas import Reason, Status
 from tasks.dedupe.groups import Kin
-from tasks.dedupe.stage import BLOCK, DedupeSettings, Look, decide, row_of
+from tasks.dedupe.near import BLOCK
+from tasks.dedupe.nearest import Look, Looks
+from tasks.dedupe.stage import DedupeSettings, decide, row_of
 from tasks.media.phash import as_bits, evenly, hashes, picture_hash
 from tests.builders import bare_clip as clip
 
@@ -24,7 +26,7 @@ def dedupe(new, known, settings):
     """The rows of new clips beside clips on record."""
     groups = {c.source.source_id: c.source.source_id for c in known}
     clips = {c.clip_id: c for c in new}
-    verdicts = decide([look_of(c) for c in new], [look_of(c) for c in known], groups, settings)
+    verdicts = decide(Looks.of(map(look_of, new)), Looks.of(map(look_of, known)), groups, settings)
     return [row_of(verdict, clips[verdict.clip_id], 0.0) for verdict in verdicts]
 
 
@@ -137,7 +139,7 @@ def test_nothing_new_is_no_work_and_other_hash_counts_are_an_error():
 
 
 def verdicts_on(new, known=(), groups=()):
-    found = decide([look_of(c) for c in new], [look_of(c) for c in known], dict(groups), DEFAULT)
+    found = decide(Looks.of(map(look_of, new)), Looks.of(map(look_of, known)), dict(groups), DEFAULT)
     return {int(verdict.clip_id, 16): verdict for verdict in found}
 
 

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from schemas import Repairs, Sample, Usage
+from schemas.dataset import IndexRow
 from tasks.dataset.reader import DatasetError, decode_index, read_dataset, read_parts, stream
-from tasks.report.gallery import caption_pieces, choose
+from tasks.report.gallery import Picks, caption_pieces
 from tasks.report.page import ReportData, amount, duration, funnel_rows, render, write_report
 from tasks.report.stats import bare, collect
 from tasks.shard.stage import ShardSettings
@@ -134,6 +135,12 @@ def test_the_gallery_plays(page: str) -> None:
             frames = [f.to_ndarray(format="rgb24") for f in container.decode(video=0)]
         assert len(frames) == 6 and frames[0].shape[1] == 360 and frames[0].shape[0] > 240
         assert any(not np.array_equal(frames[0], f) for f in frames[1:])
+
+
+def choose(rows: list[IndexRow], count: int) -> list[IndexRow]:
+    picks = Picks(count)
+    assert list(picks.watch(rows)) == rows
+    return picks.chosen()
 
 
 def test_the_gallery_shows_different_verbs(dataset: Folder) -> None:

@@ -3,9 +3,9 @@ import random
 
 from schemas import Reason, SourceFile, SourceVideo
 from tasks.scan.listing import Found
+from tasks.select.deciding import SelectSettings, select
 from tasks.select.names import Names
 from tasks.select.sidecar import NAMED_ORPHANS, CaptionRow, Captions
-from tasks.select.stage import SelectSettings, select
 
 DEFAULT = SelectSettings()
 ROOT = "/bucket"
@@ -25,6 +25,12 @@ def row(name: str, caption: str | None = "A man pushes a box.", problem: str | N
     return CaptionRow(name, f"line of {name}", caption, "set", "MIT", problem)
 
 
+def rows_of(new, known, captions, settings=DEFAULT, all_files=(), hashed=()):
+    """All rows that are decided."""
+    decided = select(dict(new), known, captions, settings, all_files, hashed)
+    return [*decided.files, *decided.captions]
+
+
 def run(new, captions, known=(), settings=DEFAULT, others=(), earlier=()):
     """Outcome by file name: the source, or the reason; orphaned rows under their detail.
 
@@ -32,7 +38,7 @@ def run(new, captions, known=(), settings=DEFAULT, others=(), earlier=()):
     """
     all_files = [listed(f.name, f.version) for _, f in (*new, *earlier)] + [listed(n) for n in others]
     hashed = [f for _, f in (*new, *earlier)]
-    rows = select(new, known, Captions(tuple(captions)), settings, all_files, hashed)
+    rows = rows_of(new, known, Captions(tuple(captions)), settings, all_files, hashed)
     names = {key: f.name for key, f in new}
     return {names.get(r.key, r.detail): r.payload or r.reason for r in rows}
 
@@ -52,7 +58,7 @@ def test_equal_contents_are_one_source_with_every_name_and_the_first_caption():
 
 
 def test_duplicate_says_whose_and_that_its_own_caption_is_not_used():
-    rows = select(
+    rows = rows_of(
         [file("a.mp4", "x"), file("b.mp4", "x")], [], Captions((row("a.mp4", "A."), row("b.mp4", "B."))), DEFAULT
     )
     (duplicate,) = [r for r in rows if r.reason]
@@ -82,9 +88,9 @@ def test_a_good_caption_of_one_name_serves_all_names_of_that_content():
 
 def test_rows_without_a_video_are_rejected_under_a_key_of_their_own():
     captions = Captions((row("gone.mp4"), row("line 7", None, "not a JSON object")))
-    first = select([], [], captions, DEFAULT)
+    first = rows_of([], [], captions, DEFAULT)
     assert {r.reason for r in first} == {Reason.NO_VIDEO, Reason.BAD_CAPTION}
-    assert select([], [], captions, DEFAULT) == first
+    assert rows_of([], [], captions, DEFAULT) == first
 
 
 def test_rows_of_files_dealt_with_earlier_are_no_orphans():
@@ -142,7 +148,7 @@ def test_the_exact_name_wins_and_leaves_the_rest_without():
 
 
 def test_a_row_that_fits_two_videos_is_marked_for_both():
-    rows = select([file("a/x.mp4"), file("b/x.mp4")], [], Captions((row("x.mp4"),)), DEFAULT)
+    rows = rows_of([file("a/x.mp4"), file("b/x.mp4")], [], Captions((row("x.mp4"),)), DEFAULT)
     assert [r.reason for r in rows] == [Reason.BAD_CAPTION] * 2 and "a/x.mp4, b/x.mp4" in rows[0].detail
 
 
@@ -197,7 +203,7 @@ def test_a_caption_that_many_contents_share_describes_none_of_them():
     assert set(run(files[:3], captions[:3], settings=SelectSettings(max_videos_per_caption=2)).values()) == {
         Reason.SHARED_CAPTION
     }
-    (rejected, *_) = select(files, [], Captions(tuple(captions)), DEFAULT)
+    (rejected, *_) = rows_of(files, [], Captions(tuple(captions)), DEFAULT)
     assert "6 different videos" in rejected.detail and "select.max_videos_per_caption" in rejected.detail
 
 
@@ -241,13 +247,13 @@ def test_videos_without_a_caption_share_none():
 
 def test_orphans_are_named_up_to_a_number_and_counted_beyond():
     orphans = [row(f"gone_{n}.mp4") for n in range(NAMED_ORPHANS + 3)]
-    rows = select([], [], Captions(tuple(orphans), beyond=7), DEFAULT)
+    rows = rows_of([], [], Captions(tuple(orphans), beyond=7), DEFAULT)
     assert len(rows) == NAMED_ORPHANS + 1 and {r.reason for r in rows} == {Reason.NO_VIDEO}
     (rest,) = [r for r in rows if "further" in r.detail]
     assert rest.detail.startswith("10 further caption rows")
-    assert select([], [], Captions(tuple(orphans), beyond=7), DEFAULT) == rows
-    assert rest.key not in {r.key for r in select([], [], Captions(tuple(orphans), beyond=8), DEFAULT)}
-    assert len(select([], [], Captions(tuple(orphans[:NAMED_ORPHANS])), DEFAULT)) == NAMED_ORPHANS
+    assert rows_of([], [], Captions(tuple(orphans), beyond=7), DEFAULT) == rows
+    assert rest.key not in {r.key for r in rows_of([], [], Captions(tuple(orphans), beyond=8), DEFAULT)}
+    assert len(rows_of([], [], Captions(tuple(orphans[:NAMED_ORPHANS])), DEFAULT)) == NAMED_ORPHANS
 
 
 def test_thousands_of_rows_and_files_of_one_name_are_no_more_work_than_others():
