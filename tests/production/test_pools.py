@@ -71,6 +71,7 @@ def test_workers_of_two_pools_make_the_same_bytes(client, split, at_work, on_dis
     assert ended(split, "verify", out).returncode == 0
 
 
+@pytest.mark.long
 def test_a_deployment_builds_from_a_bucket_into_a_bucket_over_pools(client, at_work, in_bucket, calm_in_bucket):
     deploy = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--name", "build"]
     subprocess.run(deploy, env=at_work, cwd=ROOT, check=True, capture_output=True, timeout=120)
@@ -100,6 +101,7 @@ main()
 """
 
 
+@pytest.mark.long
 def test_a_build_whose_worker_dies_goes_on_with_the_next_one_though_nobody_tells_it(split, home, on_disk, calm, client):
     """No automation and no heartbeat: the parent looks at the lease of the chunk itself."""
     pools = "run.pools={caption: fragile}"
