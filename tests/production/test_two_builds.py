@@ -10,7 +10,7 @@ import pytest
 
 from tests.production.pooling import ROOT, command, ended
 
-pytestmark = [pytest.mark.production, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.production, pytest.mark.long, pytest.mark.timeout(900)]
 
 
 def begin(env, arguments):
@@ -19,10 +19,7 @@ def begin(env, arguments):
     )
 
 
-@pytest.mark.parametrize(
-    ("where", "undisturbed"),
-    [("on_disk", "calm"), pytest.param("in_bucket", "calm_in_bucket", marks=pytest.mark.long)],
-)
+@pytest.mark.parametrize(("where", "undisturbed"), [("on_disk", "calm"), ("in_bucket", "calm_in_bucket")])
 def test_of_two_builds_at_once_one_goes_on_and_one_is_refused(where, undisturbed, request):
     place, calm = request.getfixturevalue(where), request.getfixturevalue(undisturbed)
     env = place.env
@@ -44,7 +41,6 @@ main()
 """
 
 
-@pytest.mark.long
 def test_a_build_that_was_frozen_has_lost_its_chunk_and_writes_nothing_more(in_bucket, calm_in_bucket):
     env = in_bucket.env
     build = [sys.executable, "-c", QUICK_HEART, *in_bucket.build("frozen")]
