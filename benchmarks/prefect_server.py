@@ -16,7 +16,7 @@ PREFECT = (sys.executable, "-m", "prefect")
 
 
 @contextmanager
-def prefect_server(home: Path, timeout_s: float = 120.0) -> Iterator[dict[str, str]]:
+def prefect_server(home: Path, timeout_s: float = 240.0) -> Iterator[dict[str, str]]:
     """Start a server; yields the environment that points at it. RuntimeError with its log when it does not come up."""
     env = server_env(home, free_port())
     with serving(env, home, timeout_s=timeout_s):
@@ -46,7 +46,7 @@ def client_env(env: Mapping[str, str]) -> dict[str, str]:
 
 @contextmanager
 def serving(
-    env: Mapping[str, str], home: Path, *options: str, timeout_s: float = 120.0, name: str = "Prefect's server"
+    env: Mapping[str, str], home: Path, *options: str, timeout_s: float = 240.0, name: str = "Prefect's server"
 ) -> Iterator[Server]:
     """`prefect server start` with these options, up when its health says so."""
     url = f"{env['PREFECT_UI_API_URL']}/health"

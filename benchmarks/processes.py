@@ -31,7 +31,7 @@ class Server:
         """The end of what it wrote."""
         return self.log.read_text(errors="replace")[-characters:]
 
-    def wait(self, timeout_s: float = 120.0) -> None:
+    def wait(self, timeout_s: float = 240.0) -> None:
         """Until it is ready. RuntimeError with the end of its log when it does not come up."""
         deadline = time.monotonic() + timeout_s
         while not self.ready():
@@ -79,7 +79,7 @@ def started(
     env: Mapping[str, str] | None = None,
     user: str | None = None,
     stop: signal.Signals = signal.SIGTERM,
-    timeout_s: float = 120.0,
+    timeout_s: float = 240.0,
     cwd: Path | None = None,
 ) -> Iterator[Server]:
     """Start a server and yield it when `ready()`; at the end `stop` is sent, and what is left after 20 s is killed.

@@ -113,6 +113,10 @@ def _name_of_run() -> str:
 @flow(name="chunk", flow_run_name=_name_of_run, task_runner=RUNNER, persist_result=False)
 def chunk(settings: BuildSettings, stages: list[str], name: str) -> ChunkEnd | State[ChunkEnd]:
     """Take what is pending in a chunk through these stages."""
+    return _chunk(settings, stages, name)  # Ray pickles the flow with all that its own code names, so that is little
+
+
+def _chunk(settings: BuildSettings, stages: list[str], name: str) -> ChunkEnd | State[ChunkEnd]:
     if gauges:
         gauge = gauges[-1]
     else:

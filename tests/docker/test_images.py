@@ -13,7 +13,7 @@ import pytest
 from tests.docker.images import USER, Builder, Image, pip_settings
 from tests.docker.system import PASSWORDS, system
 
-pytestmark = [pytest.mark.production, pytest.mark.slow, pytest.mark.timeout(3600)]
+pytestmark = [pytest.mark.production, pytest.mark.long, pytest.mark.slow, pytest.mark.timeout(3600)]
 
 ASK = """
 import os, sys, httpx

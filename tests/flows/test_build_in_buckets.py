@@ -15,6 +15,7 @@ FAULTS = [
 
 
 @pytest.mark.production
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_a_bad_connection_costs_no_clip_and_no_object_is_fetched_twice(matrix_data, bucket, tmp_path):
     world, spool = tmp_path / "world", tmp_path / "spool"

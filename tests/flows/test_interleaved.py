@@ -158,7 +158,8 @@ def test_any_order_of_two_processes_gives_the_same_rows_and_bytes(source, alone,
 
 
 @pytest.mark.production
-@pytest.mark.timeout(900)
+@pytest.mark.long
+@pytest.mark.timeout(3600)
 def test_two_hundred_more_orders(source, alone):
     for seed in LONG:
         check(source, alone, seed)

@@ -28,9 +28,10 @@ def api(server, tmp_path_factory):
             while log.read_text().count("started!") < 2:
                 assert workers.poll() is None and time.monotonic() < deadline, log.read_text()
                 time.sleep(0.2)
-            deploy = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]
-            done = subprocess.run(deploy, env=server, cwd=ROOT, capture_output=True, text=True, timeout=250)
-            assert done.returncode == 0, done.stdout + done.stderr
+            for words in ("work-pool create train --type process", "--no-prompt deploy --all"):
+                command = [sys.executable, "-m", "prefect", *words.split()]
+                done = subprocess.run(command, env=server, cwd=ROOT, capture_output=True, text=True, timeout=250)
+                assert done.returncode == 0, done.stdout + done.stderr
             yield api
         finally:
             workers.send_signal(signal.SIGTERM)

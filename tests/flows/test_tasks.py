@@ -1,7 +1,9 @@
 """Batches as task runs on a real server: their names, their retries, and the tags that a limit needs."""
 
+import threading
 import time
 
+import cloudpickle
 import httpx
 import pytest
 from prefect import flow
@@ -9,6 +11,7 @@ from prefect.runtime import flow_run
 from prefect.settings import PREFECT_API_URL, PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
 
 from benchmarks.rows import CHAIN, fill, key_of, payload_of
+from flows import chunk_flow
 from flows.chunk import Chunk
 from flows.chunk_flow import chunk, tasks_of
 from flows.opened import open_build
@@ -26,6 +29,13 @@ def api(server):
         # Logs would still be on their way when the server ends.
         with temporary_settings({PREFECT_API_URL: server["PREFECT_API_URL"], PREFECT_LOGGING_TO_API_ENABLED: False}):
             yield client
+
+
+def test_a_flow_goes_to_another_machine_without_what_its_process_holds(monkeypatch):
+    """Ray pickles the flow with every task, by value; a lock of this process would end that."""
+    monkeypatch.setattr(chunk_flow, "gauges", [threading.RLock()])
+    assert cloudpickle.loads(cloudpickle.dumps(chunk)).name == "chunk"
+    assert cloudpickle.loads(cloudpickle.dumps(tasks_of(CHAIN, RUN)))
 
 
 @pytest.mark.usefixtures("api")

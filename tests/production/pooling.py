@@ -27,7 +27,7 @@ def command(*arguments: object) -> list[str]:
 def ended(env: Mapping[str, str], *arguments: object) -> subprocess.CompletedProcess[str]:
     """`matrix_data`, run to its end."""
     return subprocess.run(
-        command(*arguments), env=dict(env), cwd=ROOT, capture_output=True, text=True, timeout=280, check=False
+        command(*arguments), env=dict(env), cwd=ROOT, capture_output=True, text=True, timeout=800, check=False
     )
 
 

@@ -93,8 +93,11 @@ RETRIES = """
 import time
 from pathlib import Path
 from prefect import flow
+from prefect.concurrency import _leases
 
-@flow(retries=1, retry_delay_seconds=6)
+_leases._RENEWAL_FRACTION = 0.003  # of 300 s
+
+@flow(retries=1, retry_delay_seconds=8)
 def retries(folder: str):
     tried = Path(folder, "tried")
     if not tried.exists():
@@ -103,7 +106,8 @@ def retries(folder: str):
 """
 
 
-def test_a_retry_under_a_deployments_limit_keeps_its_slot_and_runs(client, split, home, tmp_path):
+def test_a_retry_under_a_deployments_limit_keeps_its_slot_and_its_lease_and_runs(client, split, leases, tmp_path):
+    """However long it waits: a lease that is not renewed meanwhile would be over after five minutes."""
     (tmp_path / "retries.py").write_text(RETRIES)
     pool = f"retries-{uuid.uuid4().hex[:6]}"
     with process_worker(split, tmp_path, pool):
@@ -112,16 +116,18 @@ def test_a_retry_under_a_deployments_limit_keeps_its_slot_and_runs(client, split
         deployment = given.deploy("r", work_pool_name=pool, concurrency_limit=limit, print_next_steps=False)
         name = f"deployment:{deployment}"
         run = run_deployment("retries/r", parameters={"folder": str(tmp_path)}, timeout=0)
-        states, slots, deadline = [], set(), time.monotonic() + 120
+        states, slots, ends, deadline = [], set(), [], time.monotonic() + 120
         while not states or (not states[-1][1] and time.monotonic() < deadline):
             state = client.read_flow_run(run.id).state
             if not states or states[-1][0] != state.name:
                 states.append((state.name, state.is_final()))
             if state.name == "AwaitingRetry":
                 slots.add(active(client, name))
+                ends += [until for _, until in leases.zrange(LEASES, 0, -1, withscores=True)]
             time.sleep(0.3)
         assert [name for name, _ in states][-1] == "Completed", states
         assert "AwaitingRetry" in [name for name, _ in states] and slots == {1}, "the slot is kept meanwhile"
+        assert max(ends) > min(ends) + 2, "and renewed"
         deadline = time.monotonic() + 10
         while active(client, name) and time.monotonic() < deadline:
             time.sleep(0.2)

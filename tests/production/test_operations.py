@@ -23,8 +23,6 @@ import pytest
 
 from benchmarks.processes import end
 
-pytestmark = [pytest.mark.production, pytest.mark.timeout(3600)]
-
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "operations.md"
 ADDRESSES = {"first": "10.0.0.1", "second": "10.0.0.2", "third": "10.0.0.3"}
@@ -161,6 +159,9 @@ def test_every_block_of_the_page_is_run_or_marked_and_few_are_marked():
     assert sum(block.where == "elsewhere" for block in page) <= 5
 
 
+@pytest.mark.production
+@pytest.mark.long
+@pytest.mark.timeout(3600)
 def test_a_nightly_build_from_nothing_on_one_machine_and_on_three(machines):
     first, printed = machines["first"], ""
     for block in blocks():

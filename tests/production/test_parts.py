@@ -32,6 +32,7 @@ def test_an_object_goes_through_the_bucket(bucket):
         assert answer.status == 200
 
 
+@pytest.mark.long
 def test_ray_runs_tasks_on_both_nodes(cluster):
     asked = """
 import sys, ray

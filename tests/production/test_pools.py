@@ -16,6 +16,7 @@ from prefect.client.schemas.filters import (
 )
 from prefect.deployments import run_deployment
 from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.states import Cancelling
 
 from benchmarks.production import crew
 from flows.server.events import key_of
@@ -71,13 +72,57 @@ def test_workers_of_two_pools_make_the_same_bytes(client, split, at_work, on_dis
     assert ended(split, "verify", out).returncode == 0
 
 
-def test_a_deployment_builds_from_a_bucket_into_a_bucket_over_pools(client, at_work, in_bucket, calm_in_bucket):
+@pytest.fixture(scope="module")
+def deployed(at_work):
+    """Begins a run of the deployment `build` into a folder of a place, over pools."""
     deploy = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--name", "build"]
-    subprocess.run(deploy, env=at_work, cwd=ROOT, check=True, capture_output=True, timeout=120)
-    out = f"{in_bucket.room}/out"
+    subprocess.run(deploy, env=at_work, cwd=ROOT, check=True, capture_output=True, timeout=250)
     changes = [word for word in (*SETTINGS, "--set", POOLS) if word != "--set"]
-    given = {"source": in_bucket.raw, "captions": in_bucket.captions, "out": out, "changes": changes}
-    run = run_deployment("build/build", parameters=given, timeout=600, poll_interval=2)
+
+    def begin(place, out, seconds):
+        given = {"source": place.raw, "captions": place.captions, "out": f"{place.room}/{out}", "changes": changes}
+        return run_deployment("build/build", parameters=given, timeout=seconds, poll_interval=2)
+
+    return begin
+
+
+@pytest.mark.long
+def test_a_build_that_is_cancelled_ends_with_its_chunks_and_the_next_one_goes_on(client, deployed, on_disk, calm):
+    run = deployed(on_disk, "cancelled", 0)
+
+    def under_way():
+        parent = FlowRunFilterParentFlowRunId(any_=[run.id])
+        return [
+            chunk
+            for chunk in client.read_flow_runs(flow_run_filter=FlowRunFilter(parent_flow_run_id=parent))
+            if chunk.work_pool_name and chunk.state.is_running()
+        ]
+
+    wait(under_way)
+    asked = time.monotonic()
+    client.set_flow_run_state(run.id, Cancelling())  # as the UI's button does
+    wait(lambda: client.read_flow_run(run.id).state.is_final() and not under_way())
+    print(f"ended after {time.monotonic() - asked:.1f} s")
+    assert client.read_flow_run(run.id).state.is_cancelled()
+    done = ended(on_disk.env, *on_disk.build("cancelled"))
+    assert done.returncode == 0, done.stderr
+    assert on_disk.dataset("cancelled") == calm
+
+
+def wait(what, seconds=300):
+    deadline = time.monotonic() + seconds
+    while not (found := what()):
+        assert time.monotonic() < deadline, "it does not come"
+        time.sleep(0.3)
+    return found
+
+
+@pytest.mark.long
+def test_a_deployment_builds_from_a_bucket_into_a_bucket_over_pools(
+    client, at_work, deployed, in_bucket, calm_in_bucket
+):
+    out = f"{in_bucket.room}/out"
+    run = deployed(in_bucket, "out", 600)
     assert run.state.is_completed(), run.state.message
     assert in_bucket.dataset("out") == calm_in_bucket
     looked_at(client, run.id, out)
@@ -100,6 +145,7 @@ main()
 """
 
 
+@pytest.mark.long
 def test_a_build_whose_worker_dies_goes_on_with_the_next_one_though_nobody_tells_it(split, home, on_disk, calm, client):
     """No automation and no heartbeat: the parent looks at the lease of the chunk itself."""
     pools = "run.pools={caption: fragile}"

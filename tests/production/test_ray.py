@@ -4,7 +4,7 @@ import pytest
 
 from tests.production.pooling import ended
 
-pytestmark = pytest.mark.production
+pytestmark = [pytest.mark.production, pytest.mark.long]
 
 
 @pytest.mark.timeout(900)

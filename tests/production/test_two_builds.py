@@ -10,7 +10,7 @@ import pytest
 
 from tests.production.pooling import ROOT, command, ended
 
-pytestmark = [pytest.mark.production, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.production, pytest.mark.long, pytest.mark.timeout(900)]
 
 
 def begin(env, arguments):
