@@ -7,6 +7,8 @@ futures.
 
 import itertools
 import queue
+import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,11 +16,13 @@ from typing import Any, Protocol
 
 from flows.chunk import Chunk
 from flows.legs import SPECS
-from schemas import Reason, Row, Status
+from schemas import Reason, Row, Status, Usage
 from schemas.text import one_line
 from tasks.engines.served.cache import keeping
 from tasks.errors import InfrastructureError, StopRun, UserError
 from tasks.outcome import of_the_world
+from tasks.store.legs import Leg
+from tasks.store.spool import newly_counted
 
 FINAL = (StopRun, UserError)
 """What would meet every other batch too: the first one ends the run."""
@@ -36,7 +40,25 @@ class Lost(InfrastructureError):
         return (Lost, (self.keys, self.tried, self.accepted, str(self)))
 
 
-def run_batch(chunk: Chunk, stage: str, keys: Sequence[str]) -> list[str]:
+@dataclass
+class Account:
+    """What a batch takes in of its work."""
+
+    leg: str = ""
+    """The leg that it is of."""
+    usage: Usage | None = None
+    """What models behind a server cost."""
+
+    def of(self, rows: Sequence[Row[Any]], began: float, slots: int) -> Leg:
+        """What work took that has ended now with these rows."""
+        leg = Leg.of(
+            rows, began, time.time(), leg=self.leg, slots=slots, gpu_bytes=gpu_peak(), spool=newly_counted()
+        )  # fmt: skip
+        self.usage = leg.usage if self.usage is None else self.usage + (leg.usage or Usage())
+        return leg
+
+
+def run_batch(chunk: Chunk, stage: str, keys: Sequence[str], account: Account | None = None) -> list[str]:
     """Run `keys` through `stage` and write their rows; returns the accepted keys, in order.
 
     Clips already on record are not done again. Own failures are tried up to `run.max_attempts` times over all runs,
@@ -46,12 +68,14 @@ def run_batch(chunk: Chunk, stage: str, keys: Sequence[str]) -> list[str]:
     an error of our own code.
     """
     store = chunk.store(stage)
-    limit = chunk.context.settings.run.max_attempts
+    account, run = account or Account(), chunk.context.settings.run
+    limit = run.max_attempts
     tried: list[str] = []
     untried: list[str] = []
     first: BaseException | None = None
     while todo := [key for key in store.pending(keys) if key not in (*tried, *untried)]:
         rows: list[Row[Any]] = []
+        began = time.time()
         try:
             with keeping(chunk.replies(stage)):
                 for row in chunk.process(stage, todo):
@@ -70,12 +94,21 @@ def run_batch(chunk: Chunk, stage: str, keys: Sequence[str]) -> list[str]:
             first = first or error
             continue
         finally:
-            store.write(rows)
+            if rows:
+                store.write(rows, account.of(rows, began, run.workers))
         if len(rows) != len(todo):
             raise AssertionError(f"{stage}: {len(todo)} clips in, {len(rows)} rows out")
     if first is not None:
         raise Lost([*tried, *untried], tried, store.accepted_of(keys), f"{type(first).__name__}: {first}") from first
     return store.accepted_of(keys)
+
+
+def gpu_peak() -> int:
+    """The most bytes that this process has had on one GPU; 0 where it has used none. Never imports torch for it."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_initialized():
+        return 0
+    return int(max(torch.cuda.max_memory_allocated(device) for device in range(torch.cuda.device_count())))
 
 
 def _poison(row: Row[Any], attempts: int) -> Row[Any]:
@@ -178,7 +211,7 @@ def drive(
     if final:
         raise final
     if gave_up():
-        raise GaveUpError(str(last)) from last
+        raise GaveUpError(f"stopped after {give_up_after} batches in a row were lost: {last}") from last
 
 
 def batched(keys: Sequence[str], size: int, stages: Sequence[str], first: int = 0) -> Iterator[Batch]:

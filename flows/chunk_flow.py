@@ -23,16 +23,18 @@ from prefect.logging import get_run_logger
 from prefect.runtime import flow_run, task_run
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
-from flows.batches import FINAL, Future, Loss, batched, drive, fail_alone, run_batch
+from flows.batches import FINAL, Account, Future, Loss, batched, drive, fail_alone, run_batch
 from flows.chunk import Chunk
 from flows.legs import SPECS
 from flows.opened import chunk_at, join_build, name_of, under_work
 from flows.progress import Gauge, tell, tell_losses
-from flows.result import INCOMPLETE
+from flows.result import GAVE_UP, INCOMPLETE
+from flows.server.breaker import trips
 from flows.server.events import emit_stage_event
 from flows.server.limits import require, slot
 from flows.settings import BuildSettings, RunSettings
 from flows.survey import Survey
+from schemas.text import one_line
 from tasks.errors import UserError
 from tasks.outcome import of_the_world
 from tasks.stages import STAGES
@@ -65,12 +67,13 @@ def _name_of_batch() -> str:
 def _run_batch(where: Where, stage: str, number: int, keys: list[str]) -> list[str]:  # noqa: ARG001 number is in the name
     with chunk_at(where.out, where.build, where.chunk, where.place, where.token, where.epoch) as chunk:
         with slot(stage, chunk.context.settings.run.limits):
-            began = time.perf_counter()
-            accepted = run_batch(chunk, stage, keys)
+            began, account = time.perf_counter(), Account(leg=where.token[:8])
+            accepted = run_batch(chunk, stage, keys, account)
         reasons = chunk.store(stage).rejected()
         why = Counter(reasons[key] for key in keys if key in reasons)
         ended = [f"{len(accepted)} of {len(keys)} accepted", *(f"{n} {reason}" for reason, n in sorted(why.items()))]
-        get_run_logger().info("%s in %.1f s", ", ".join(ended), time.perf_counter() - began)
+        cost = f"; {account.usage.line()}" if account.usage else ""
+        get_run_logger().info("%s in %.1f s%s", ", ".join(ended), time.perf_counter() - began, cost)
         return accepted
 
 
@@ -126,6 +129,10 @@ def _chunk(settings: BuildSettings, stages: list[str], name: str) -> ChunkEnd | 
     end = ChunkEnd()
     try:
         work_through(Chunk(context, name), stages, gauge, end, ready=bool(gauges))
+    except Exception as error:
+        if gauges or not trips(error):
+            raise
+        return State(type=StateType.FAILED, name=GAVE_UP, message=one_line(error, 4000), data=end)
     finally:
         lines = tell_losses(context.out.uri, end.lost, end.told)
     if any(gauge.survey.look().of_chunk(stage, name).pending for stage in stages):

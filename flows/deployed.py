@@ -16,8 +16,12 @@ from flows.chunk_flow import RUNNER
 from flows.cli.keep import verify_any
 from flows.fitting import run_fit
 from flows.opened import context_of
+from flows.progress import tell_pause
 from flows.result import Result
+from flows.resume import resume_command
+from flows.server.breaker import suspend, trips
 from flows.settings import PROFILES, BuildSettings, load_settings
+from schemas.text import one_line
 from tasks.errors import UserError
 from tasks.stages import STAGES
 
@@ -51,7 +55,14 @@ def deployed(inner: Flow[[BuildSettings], Built]) -> Flow[[str, str, str | None,
             profile: the settings to begin with, a file in profiles/
             changes: settings that differ from the profile's, each as a.b=c
         """
-        return inner.fn(load_settings(profile, changes, source=source, captions=captions, out=out))
+        settings = load_settings(profile, changes, source=source, captions=captions, out=out)
+        try:
+            return inner.fn(settings)
+        except Exception as error:
+            if trips(error):
+                tell_pause(out, one_line(error, 1000), resume_command(settings))
+                suspend(one_line(error, 1000))
+            raise
 
     return run
 

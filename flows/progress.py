@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from prefect.artifacts import create_table_artifact
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.logging import get_run_logger
 
 from flows.batches import Loss
@@ -83,6 +83,16 @@ def tell_losses(out: str, lost: Sequence[Loss], told: Sequence[str]) -> list[str
         key = f"lost-{key_of(out)}"
         tell("the artifact `lost`", lambda: create_table_artifact(table, key=key, description=about), True)
     return lines
+
+
+def tell_pause(out: str, why: str, again: str) -> None:
+    """Why a run is given up, and how it goes on: into its log and an artifact of the dataset."""
+    text = (
+        f"**Stopped:** {why}\n\nNothing done is lost. Mend it, then press **Resume** at this run: it goes on from what "
+        f"is on record, on any worker. On the command line:\n\n```\n{again}\n```\n"
+    )
+    tell("the run's log", lambda: get_run_logger().error("stopped: %s", why), True)
+    tell("the artifact `paused`", lambda: create_markdown_artifact(text, key=f"paused-{key_of(out)}"), True)
 
 
 def tell(what: str, telling: Callable[[], object], always: bool = False) -> None:

@@ -13,6 +13,9 @@ from schemas import Record
 INCOMPLETE = "Incomplete"
 """Name of the state of a run that left something pending. Its type is FAILED, so that automations see it."""
 
+GAVE_UP = "GaveUp"
+"""Name of the state of a chunk's run on a work pool that the breaker ended: the build that began it gives up too."""
+
 
 class StageResult(Record):
     """One stage's numbers: `arrived = accepted + rejected + pending`."""

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from schemas import Record, Usage
 from schemas.base import Count
 from tasks.store.index import Totals
+from tasks.store.legs import Machine, summed
 
 
 class Tally(Record):
@@ -22,6 +23,7 @@ class Tally(Record):
     seconds: float
     usage: Usage | None = None
     links: Count = Field(default=0, description="keys of the next stage that accepted rows lead to, of one with a link")
+    machines: tuple[Machine, ...] = Field(default=(), description="who has done it, with what")
 
     @model_validator(mode="after")
     def _adds_up(self) -> Self:
@@ -36,7 +38,7 @@ class Tally(Record):
         rejected = dict(sorted(totals.rejected.items()))
         return cls(
             stage=stage, arrived=arrived, accepted=totals.accepted, rejected=rejected, pending=totals.pending,
-            seconds=totals.seconds, usage=totals.usage, links=totals.links,
+            seconds=totals.seconds, usage=totals.usage, links=totals.links, machines=totals.machines,
         )  # fmt: skip
 
     @classmethod
@@ -60,6 +62,7 @@ def total(stage: str, lines: Sequence[Tally]) -> Tally:
         seconds=sum(line.seconds for line in lines),
         usage=sum(spent[1:], start=spent[0]) if spent else None,
         links=sum(line.links for line in lines),
+        machines=summed(machine for line in lines for machine in line.machines),
     )
 
 
@@ -77,4 +80,26 @@ def as_table(lines: Sequence[Tally]) -> list[dict[str, Any]]:
             "usage": line.usage.model_dump() if line.usage else None,
         }
         for line in lines
+    ]
+
+
+def by_machine(lines: Sequence[Tally]) -> list[dict[str, Any]]:
+    """Rows for a table: one a stage and machine, with what it has done there and what that took."""
+    return [
+        {
+            "stage": line.stage,
+            "machine": one.machine,
+            "done": one.keys,
+            "per_second": one.per_second,
+            "busy": one.busy,
+            "pending": line.pending,
+            "tokens": one.usage.prompt_tokens + one.usage.completion_tokens if one.usage else 0,
+            "cached_tokens": one.usage.cached_tokens if one.usage else 0,
+            "repaired": one.usage.repaired.model_dump(exclude_defaults=True) if one.usage else {},
+            "failed": one.failed,
+            "gpu_mib": one.gpu_bytes >> 20,
+            "spool": one.spool,
+        }
+        for line in lines
+        for one in line.machines
     ]

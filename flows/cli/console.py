@@ -53,7 +53,7 @@ def run_build(settings: BuildSettings, console: Console) -> Result:
         elif full := full_disk(error, settings.out):
             raise UserError(f"{full}; {AGAIN}") from error
         else:
-            raise InfrastructureError(f"{explain(error, settings.run.give_up_after)}; {AGAIN}") from error
+            raise InfrastructureError(f"{explain(error)}; {AGAIN}") from error
     finally:
         ended.remove(results.append)
     return results[0]
@@ -78,12 +78,10 @@ def full_disk(error: BaseException, out: str) -> str | None:
     return None
 
 
-def explain(error: Exception, give_up_after: int) -> str:
+def explain(error: Exception) -> str:
     """One line on what failed first."""
     for failed in causes(error):
-        if isinstance(failed, GaveUpError):
-            return f"stopped after {give_up_after} batches in a row were lost: {text_of(failed)}"
-        if isinstance(failed, InfrastructureError):
+        if isinstance(failed, GaveUpError | InfrastructureError):
             return text_of(failed)
     return f"Prefect's server failed: {text_of(error)}" if isinstance(error, httpx.HTTPError) else text_of(error)
 

@@ -9,7 +9,7 @@ from flows.cli.base import Json, Out, app, emit
 from flows.context import Context
 from flows.legs import RECORDED, SPECS
 from flows.opened import context_of
-from flows.tally import Tally, as_table
+from flows.tally import Tally, as_table, by_machine
 from schemas import Row
 from tasks.errors import UserError
 from tasks.media.overlay import contact_sheet
@@ -23,12 +23,13 @@ def status(out: Out, as_json: Json = False) -> None:
     lines, remarks = context.funnel(), context.remarks()
     found = {
         "funnel": as_table(lines),
+        "machines": by_machine(lines),
         "poison": {t.stage: t.rejected["poison"] for t in lines if "poison" in t.rejected},
         "remarks": remarks,
         "fingerprints": context.fingerprints,
         "models": context.models,
     }
-    emit(found, as_json, [*funnel_lines(lines), *remarks])
+    emit(found, as_json, [*funnel_lines(lines), *machine_lines(lines), *remarks])
 
 
 @app.command()
@@ -52,6 +53,24 @@ def funnel_lines(lines: list[Tally]) -> list[str]:
             f"{t.seconds:>10.1f}{rate}  {reasons}".rstrip()
         )
     return text + [f"{t.stage:<8} {t.usage.line()}" for t in lines if t.usage]
+
+
+def machine_lines(lines: list[Tally]) -> list[str]:
+    """Who has done it, as text: a line a stage and machine."""
+    text = []
+    for row in by_machine(lines):
+        failed, spool = (", ".join(f"{what} {n}" for what, n in row[name].items()) for name in ("failed", "spool"))
+        facts = [
+            f"{row['done']} done",
+            f"{row['per_second'] or 0:g}/s",
+            f"busy {row['busy'] or 0:.0%}",
+            *([f"{row['tokens']:,} tokens"] if row["tokens"] else []),
+            *([f"GPU {row['gpu_mib']:,} MiB"] if row["gpu_mib"] else []),
+            *([f"failed: {failed}"] if failed else []),
+            *([f"spool: {spool}"] if spool else []),
+        ]
+        text.append(f"{row['stage']:<8} on {row['machine']}: {', '.join(facts)}")
+    return text
 
 
 def describe(context: Context, prefix: str) -> tuple[dict[str, Any], list[str]]:

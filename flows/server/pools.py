@@ -28,7 +28,7 @@ from flows.batches import GaveUpError
 from flows.chunk_flow import chunk, name_of_run
 from flows.opened import open_build
 from flows.progress import Gauge, tell
-from flows.result import INCOMPLETE
+from flows.result import GAVE_UP, INCOMPLETE
 from flows.server.automations import TAG
 from flows.settings import BuildSettings
 from tasks.errors import UserError
@@ -110,9 +110,9 @@ def run_on_pools(settings: BuildSettings, stages: Sequence[str], chunks: Sequenc
     """Run the chunks through the stages on their pools; returns what is to be told, a line each.
 
     Runs that leave something pending or crash are told; the others go on, and one that crashed is begun once more. What
-    ends this run, ends those too. GaveUpError after `run.give_up_after` runs in a row that failed on one pool.
-    UserError where a pool has no deployment, or is that of the worker that runs this build: it takes one run at a time,
-    and would wait for itself.
+    ends this run, ends those too. GaveUpError after a run that its breaker ended, or `run.give_up_after` in a row that
+    failed on one pool. UserError where a pool has no deployment, or is that of the worker that runs this build: it
+    takes one run at a time, and would wait for itself.
     """
     legs = list(_by_pool(settings, stages))
     parent = _parent_of(legs)
@@ -149,7 +149,7 @@ def run_on_pools(settings: BuildSettings, stages: Sequence[str], chunks: Sequenc
                     if not state.is_completed():
                         told.append(f"{some[0]}: chunk {way.name} on {pool}: {state.name}: {state.message or ''}")
                     failed[pool] = failed[pool] + 1 if state.is_failed() and state.name != INCOMPLETE else 0
-                    if failed[pool] >= settings.run.give_up_after:
+                    if state.name == GAVE_UP or failed[pool] >= settings.run.give_up_after:
                         raise GaveUpError(told[-1])
                     way.ended(state.is_crashed())
                     if way.leg == len(legs):

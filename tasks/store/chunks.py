@@ -6,6 +6,7 @@ have a chunk of the same number each.
 """
 
 import re
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
@@ -18,6 +19,7 @@ from tasks.errors import UserError
 from tasks.store.folder import Folder
 from tasks.store.index import Link, Totals
 from tasks.store.lease import holder_of, lease, require_lease
+from tasks.store.legs import Leg, summed
 from tasks.store.rows import StageStore
 
 R = TypeVar("R", bound=Record)
@@ -132,6 +134,7 @@ class StageView(Generic[R]):
             found.rejected += one.rejected
             found.seconds += one.seconds
             found.links += one.links
+            found.machines = summed((*found.machines, *one.machines))
             found.usage = (found.usage + one.usage if found.usage else one.usage) if one.usage else found.usage
         found.pending = len(asked) - found.accepted - found.rejected.total()
         return found
@@ -184,7 +187,8 @@ class StageView(Generic[R]):
             names.append(name)
             self.chunks = _Opened(names, self._open)
             with self.held(name) as chunk:
-                chunk.write(rows[first : first + size])
+                some, now = rows[first : first + size], time.time()
+                chunk.write(some, Leg.of(some, now - sum(row.seconds for row in some), now, leg=name))
 
     def forget(self, keys: Iterable[str]) -> int:
         """Take rows off the record, each where it is; returns how many keys had some.

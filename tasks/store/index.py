@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from schemas import Status, Usage
+from tasks.store.legs import Leg, Machine, merged, summed
 from tasks.store.parts import ROW_GROUP, Glance
 
 
@@ -34,6 +35,8 @@ class Totals:
     """What models behind a server cost, over all rows."""
     links: int = 0
     """Keys of the next stage that accepted rows lead to, where the stage has a link."""
+    machines: tuple[Machine, ...] = ()
+    """Who has done it."""
 
 
 class Index:
@@ -51,6 +54,8 @@ class Index:
         self.owners: dict[str, str] = {}
         """Keys of the next stage and the row that leads to each, where the stage has a link."""
         self.failures: Counter[str] = Counter()
+        self.legs: dict[str, tuple[Leg, ...]] = {}
+        """What the work took, by part."""
         self.seconds = 0.0
         self.usage: Usage | None = None
         self._end = 0
@@ -61,6 +66,7 @@ class Index:
         self.parts[name] = self._end
         places = [self._end + g * ROW_GROUP + r for g, size in enumerate(part.groups) for r in range(size)]
         self._end += len(part.groups) * ROW_GROUP
+        self.legs[name] = part.legs
         columns = part.columns
         self.seconds += sum(columns["seconds"])
         spent = [Usage(**usage) for usage in columns["usage"] if usage is not None]
@@ -109,6 +115,7 @@ class Index:
             seconds=self.seconds,
             usage=self.usage,
             links=len(self.owners),
+            machines=summed(map(Machine.of, merged(leg for legs in self.legs.values() for leg in legs))),
         )
 
     def by_part(self, keys: Iterable[str]) -> dict[str, dict[int, set[int]]]:

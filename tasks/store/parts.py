@@ -12,12 +12,14 @@ from typing import IO, Any, NamedTuple, NoReturn
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import TypeAdapter, ValidationError
 
 from schemas import Row
 from schemas.arrow import arrow_schema
 from schemas.text import one_line
 from tasks.errors import InfrastructureError, UserError
 from tasks.store.folder import Folder
+from tasks.store.legs import Leg, merged
 
 PART, FAIL, TORN = "part-", "fail-", "torn-"
 """Begins of names: rows that are ends, attempts that broke in their own way, damaged parts that were set aside."""
@@ -27,6 +29,9 @@ ROW_GROUP = 64
 
 AT_ONCE = 16
 """Rows converted to or from Arrow at once: one with masks is large, and what memory a thread once took it keeps."""
+
+_LEGS, _LEGS_FORM = b"matrix.legs", TypeAdapter(tuple[Leg, ...])
+"""Key in the footer, and how its value reads."""
 
 LIGHT = ("key", "status", "reason", "seconds", "usage")
 """Columns that an index reads."""
@@ -43,6 +48,8 @@ class Glance(NamedTuple):
     """The light columns, and `payload` cut down to the link's leaf where the stage has a link."""
     groups: list[int]
     """Rows per row group."""
+    legs: tuple[Leg, ...]
+    """What the work on them took."""
 
 
 class _Stream:
@@ -132,7 +139,15 @@ def glance(part: pq.ParquetFile, link_column: str | None) -> Glance:
     """The light columns of all rows, without the payload but for the leaf of `link_column`."""
     columns = [*LIGHT, *([link_column] if link_column else [])]
     groups = [part.metadata.row_group(g).num_rows for g in range(part.num_row_groups)]
-    return Glance(part.read(columns=columns, use_threads=False).to_pydict(), groups)
+    return Glance(part.read(columns=columns, use_threads=False).to_pydict(), groups, _legs_of(part))
+
+
+def _legs_of(part: pq.ParquetFile) -> tuple[Leg, ...]:
+    noted = (part.metadata.metadata or {}).get(_LEGS, b"[]")
+    try:
+        return _LEGS_FORM.validate_json(noted)
+    except ValidationError as error:
+        raise pa.ArrowInvalid(f"its footer: {error.error_count()} faults") from None
 
 
 def rows_of(
@@ -158,8 +173,11 @@ def read_through(part: pq.ParquetFile) -> None:
         piece.validate(full=True)
 
 
-def write_part(stream: IO[bytes], tables: Iterable[pa.Table], schema: pa.Schema) -> None:
-    """Write tables as one part, a row group in memory at a time: groups of ROW_GROUP rows and a smaller last one."""
+def write_part(stream: IO[bytes], tables: Iterable[pa.Table], schema: pa.Schema, legs: Iterable[Leg]) -> None:
+    """Write tables as one part, a row group in memory at a time: groups of ROW_GROUP rows and a smaller last one.
+
+    legs: what the work on the rows took.
+    """
     with pq.ParquetWriter(stream, schema, compression="zstd", write_page_checksum=True) as writer:
         held: list[pa.Table] = []
         for table in tables:
@@ -171,3 +189,5 @@ def write_part(stream: IO[bytes], tables: Iterable[pa.Table], schema: pa.Schema)
             held = [rows[whole:]] if whole < len(rows) else []
         if held:
             writer.write_table(pa.concat_tables(held))
+        if noted := merged(legs):
+            writer.add_key_value_metadata({_LEGS: _LEGS_FORM.dump_json(noted)})

@@ -17,6 +17,7 @@ from typing import TypeVar
 from schemas import Record, Row, Status
 from schemas.arrow import arrow_schema, to_table
 from tasks.store.lease import require_lease
+from tasks.store.legs import Leg
 from tasks.store.parts import AT_ONCE, FAIL, PART, TORN, DamagedPart, open_part, read_through, write_part
 from tasks.store.reading import StageReader
 
@@ -29,22 +30,26 @@ COMPACT_ABOVE = 8
 class StageStore(StageReader[R]):
     """The rows of one chunk at one stage, for reading and writing. Safe for threads."""
 
-    def write(self, rows: Sequence[Row[R]]) -> None:
-        """Put the rows of a batch on record. Ends go to one part named after its keys; failed attempts go beside it."""
+    def write(self, rows: Sequence[Row[R]], leg: Leg | None = None) -> None:
+        """Put the rows of a batch on record. Ends go to one part named after its keys; failed attempts go beside it.
+
+        leg: what the work on them took.
+        """
         if not rows:
             return
         require_lease(self.work, self.place)
         ends = sorted((r for r in rows if r.status is not Status.FAILED), key=lambda r: r.key)
         fails = [r for r in rows if r.status is Status.FAILED]
+        legs = [leg] if leg else []
         if ends:
-            self._write_part(_name(r.key for r in ends), ends)
+            self._write_part(_name(r.key for r in ends), ends, legs)
         if fails:
-            self._write_part(f"{FAIL}{uuid.uuid4().hex[:16]}.parquet", fails)
+            self._write_part(f"{FAIL}{uuid.uuid4().hex[:16]}.parquet", fails, [] if ends else legs)
 
-    def _write_part(self, name: str, rows: Sequence[Row[R]]) -> None:
+    def _write_part(self, name: str, rows: Sequence[Row[R]], legs: Iterable[Leg]) -> None:
         pieces = (to_table(list(rows[i : i + AT_ONCE]), self.row_type) for i in range(0, len(rows), AT_ONCE))
         with self.folder.create(name) as stream:
-            write_part(stream, pieces, arrow_schema(self.row_type))
+            write_part(stream, pieces, arrow_schema(self.row_type), legs)
         with self._lock:
             fresh = [row for row in rows if row.key not in self]
             self.damaged.pop(name, None)
@@ -73,7 +78,7 @@ class StageStore(StageReader[R]):
                 if keep:
                     # A new name: other readers notice a vanished part, not one that changed under its name.
                     with self.folder.create(f"{name[:5]}{uuid.uuid4().hex[:16]}.parquet") as stream:
-                        write_part(stream, [table.take(keep)], arrow_schema(self.row_type))
+                        write_part(stream, [table.take(keep)], arrow_schema(self.row_type), self._index.legs[name])
                 self.folder.remove(name)
             self.refresh()
             return len(gone)
@@ -92,7 +97,8 @@ class StageStore(StageReader[R]):
             self._recent = {}  # no batch is under way
             try:
                 with self.folder.create(_name(old)) as stream:
-                    write_part(stream, self._tables(self._index.places), arrow_schema(self.row_type))
+                    legs = (leg for name in old for leg in self._index.legs[name])
+                    write_part(stream, self._tables(self._index.places), arrow_schema(self.row_type), legs)
             except DamagedPart:
                 return  # `mend` sees to it, and the next build merges
             # A kill here leaves doubles of equal rows, which readers drop.

@@ -9,6 +9,7 @@ import fcntl
 import hashlib
 import os
 import tempfile
+import threading
 import time
 import uuid
 from collections import Counter
@@ -30,6 +31,16 @@ PASSED_OVER_S = 600.0
 
 counted = Counter[str]()
 """Of this process: files `kept`, `taken` from the spool, and `fetched_again` for they were not there (any more)."""
+
+_told, _telling = Counter[str](), threading.Lock()
+
+
+def newly_counted() -> dict[str, int]:
+    """What was counted since the last call. Of each count one caller hears."""
+    with _telling:
+        fresh = counted - _told
+        _told.update(fresh)
+    return dict(fresh)
 
 
 class Place:

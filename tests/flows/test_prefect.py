@@ -4,14 +4,21 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import httpx
 import pytest
 
+from flows.opened import context_of
 from flows.server.events import key_of
+from tasks.engines.base import Message
+from tasks.engines.embedded.language import EmbeddedLanguage
+from tasks.engines.replies import CountReply, DescribeReply, ScoreReply, TripletsReply
 from tasks.stages import STAGES
+from tasks.store.lease import others
 from tests.flows.building import QUICK, sidecar
+from tests.tasks.engines.served.fault_server import FaultServer, failed, said
 
 ROOT = Path(__file__).parents[2]
 
@@ -20,22 +27,29 @@ ROOT = Path(__file__).parents[2]
 def api(server, tmp_path_factory):
     """The server's API with two workers on it and every deployment of prefect.yaml."""
     log = tmp_path_factory.mktemp("workers") / "log"
-    with log.open("w") as out, httpx.Client(base_url=server["PREFECT_API_URL"], timeout=30) as api:
-        command = [sys.executable, "-m", "flows.cli", "workers", "--pool", "matrix", "--count", "2"]
-        workers = subprocess.Popen(command, env=server, cwd=ROOT, stdout=out, stderr=subprocess.STDOUT)
+    with httpx.Client(base_url=server["PREFECT_API_URL"], timeout=30) as api, workers(server, log, "matrix", 2):
+        for words in ("work-pool create train --type process", "--no-prompt deploy --all"):
+            command = [sys.executable, "-m", "prefect", *words.split()]
+            done = subprocess.run(command, env=server, cwd=ROOT, capture_output=True, text=True, timeout=250)
+            assert done.returncode == 0, done.stdout + done.stderr
+        yield api
+
+
+@contextmanager
+def workers(server, log, pool, count):
+    """Workers of a pool, up."""
+    with log.open("w") as out:
+        command = [sys.executable, "-m", "flows.cli", "workers", "--pool", pool, "--count", str(count)]
+        started = subprocess.Popen(command, env=server, cwd=ROOT, stdout=out, stderr=subprocess.STDOUT)
         try:
             deadline = time.monotonic() + 120
-            while log.read_text().count("started!") < 2:
-                assert workers.poll() is None and time.monotonic() < deadline, log.read_text()
+            while log.read_text().count("started!") < count:
+                assert started.poll() is None and time.monotonic() < deadline, log.read_text()
                 time.sleep(0.2)
-            for words in ("work-pool create train --type process", "--no-prompt deploy --all"):
-                command = [sys.executable, "-m", "prefect", *words.split()]
-                done = subprocess.run(command, env=server, cwd=ROOT, capture_output=True, text=True, timeout=250)
-                assert done.returncode == 0, done.stdout + done.stderr
-            yield api
+            yield
         finally:
-            workers.send_signal(signal.SIGTERM)
-            workers.wait(60)
+            started.send_signal(signal.SIGTERM)
+            started.wait(60)
             print(log.read_text()[-5000:])
 
 
@@ -51,12 +65,16 @@ def state_of(api, run_id):
     return api.get(f"/flow_runs/{run_id}").raise_for_status().json()["state"] or {"type": "NONE"}
 
 
-def ended(api, run_id):
+def until(api, run_id, *types):
     deadline = time.monotonic() + 240
-    while (state := state_of(api, run_id))["type"] not in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED"):
+    while (state := state_of(api, run_id))["type"] not in types:
         assert time.monotonic() < deadline, state
         time.sleep(0.5)
     return state
+
+
+def ended(api, run_id):
+    return until(api, run_id, "COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 
 
 def log_of(api, run_id):
@@ -138,3 +156,51 @@ def test_the_deployment_builds_a_dataset_and_shows_it(api, world, tmp_path):
     damaged = start(api, "check", dataset=str(out))
     assert ended(api, damaged)["type"] == "FAILED"
     assert any(shard.name in line for line in log_of(api, damaged))
+
+
+FORMS = {form.__name__: form for form in (CountReply, DescribeReply, ScoreReply, TripletsReply)}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("pool", [None, "captions"])
+def test_a_build_that_meets_a_dead_server_is_suspended_with_the_reason_and_resumed(api, server, world, tmp_path, pool):
+    """In its own process, and where the chunk's run on a pool is the one that meets it."""
+    out, mended = str(tmp_path / "out"), False
+
+    async def answer(asked):
+        if asked.number and not mended:  # the first question is the engine's own check
+            return failed(503, "no GPU is left")
+        messages = [Message(m["role"], m["content"]) for m in asked.body["messages"]]
+        form = FORMS[asked.body["response_format"]["json_schema"]["name"]]
+        return said((await EmbeddedLanguage().ask(messages, form)).model_dump_json())
+
+    crew = workers(server, tmp_path / "log", pool, 1) if pool else nullcontext()
+    with FaultServer(answer) as llm, crew:
+        options = f"{{base_url: '{llm.url}', retries: 0, breaker_after: 1}}"
+        changes = [*QUICK[1::2], f"engines.language={{name: openai, options: {options}}}"]
+        changes += [f"run.pools={{caption: {pool}}}"] if pool else []
+        given = {"source": str(world / "raw"), "captions": str(sidecar(world)), "out": out, "changes": changes}
+        run_id = start(api, "build", **given)
+        state = until(api, run_id, "PAUSED", "FAILED", "CRASHED")
+        assert (state["type"], state["name"]) == ("PAUSED", "Suspended"), log_of(api, run_id)[-10:]
+        assert "1 requests in a row failed" in state["message"] and "no GPU is left" in state["message"]
+        assert "press Resume" in state["message"]
+        build = context_of(out)
+        assert others(build.folder) == [], "leases are given back"
+        funnel = {line.stage: line for line in build.funnel()}
+        assert funnel["dedupe"].accepted and funnel["caption"].pending == funnel["caption"].arrived > 0
+        found = api.post("/artifacts/filter", json={"artifacts": {"key": {"any_": [f"paused-{key_of(out)}"]}}}).json()
+        assert "no GPU is left" in found[0]["data"] and f"--out {out}" in found[0]["data"]
+        assert any("stopped: " in line and "no GPU is left" in line for line in log_of(api, run_id))
+
+        below = api.post("/flow_runs/filter", json={"flow_runs": {"parent_flow_run_id": {"any_": [run_id]}}}).json()
+        (caption,) = [run for run in below if "caption" in run["name"]]
+        assert (caption["state_type"], caption["state_name"]) == ("FAILED", "GaveUp" if pool else "Failed")
+
+        mended = True
+        api.post(f"/flow_runs/{run_id}/resume").raise_for_status()
+        state = ended(api, run_id)
+        assert state["type"] == "COMPLETED", (state, log_of(api, run_id)[-20:])
+    assert list((tmp_path / "out" / "dataset").glob("*/dataset.json"))
+    assert others(build.folder) == []
