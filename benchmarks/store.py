@@ -1,15 +1,14 @@
 """The store alone, without Prefect and without stages: `python -m benchmarks.store --clips 100000 1000000`.
 
-Clips are put on record as dedupe does it, chunk by chunk, and taken through one stage as a worker does it: a chunk's
-lease, its pending clips, their records read a batch at a time, a part written a batch, parts merged, the tally left.
-Then what is done over all: the funnel by one listing a stage, a column of all rows, rows by their keys. Each size runs
-in a process of its own. Told: processor microseconds a clip, or seconds, of each, and the most memory.
+Files are cut into chunks and taken through a stage as a worker does it: a chunk's lease, what is pending there, a part
+written a batch, its rows read again a batch at a time, parts merged, the tally left. Then what is done over all: the
+funnel by one listing, a column of all rows, rows by their keys. Rows are those of scan, the smallest; what larger ones
+cost more is the same in any chunk. Each size runs in a process of its own. Told: processor microseconds a clip, or
+seconds, of each, and the most memory of a worker, and of all.
 """
 
 import argparse
 import json
-import random
-import resource
 import subprocess
 import sys
 import tempfile
@@ -18,6 +17,8 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from benchmarks.scale import peak_of
 
 CHUNK, BATCH = 2000, 64
 
@@ -44,12 +45,12 @@ def main() -> None:
 
 
 def measure(folder: str, clips: int) -> dict[str, float]:
-    from benchmarks.rows import deduped, key_of, payload_of
     from flows.chunk import Chunk
     from flows.context import Context
-    from flows.legs import SPECS
     from flows.settings import BuildSettings, RunSettings
-    from schemas import Row, Status
+    from schemas import Row, SourceFile, Status
+    from tasks.scan.cutting import cut_listing
+    from tasks.scan.listing import Found
 
     spent: dict[str, float] = defaultdict(float)
 
@@ -59,46 +60,44 @@ def measure(folder: str, clips: int) -> dict[str, float]:
         yield
         spent[name] += time.process_time() - began
 
-    run = RunSettings(batch=BATCH, workers=2, chunk=CHUNK)
+    run = RunSettings(files_batch=BATCH, workers=2, chunk=CHUNK)
     context = Context(BuildSettings(source=f"{folder}/raw", out=f"{folder}/out", run=run))
-    survey = context.survey()
-    one, answer = deduped(0), payload_of("caption")
-    for first in range(0, clips, CHUNK):
-        keys = [key_of("clip", n) for n in range(first, min(first + CHUNK, clips))]
-        made = [one.model_copy(update={"clip": one.clip.model_copy(update={"clip_id": key})}) for key in keys]
-        cut = [Row(key=key, status=Status.ACCEPTED, payload=payload) for key, payload in zip(keys, made, strict=True)]
-        with timed("cut"), context.lease("dedupe"):
-            context.store("dedupe").append(cut, CHUNK)
-        name = f"{first // CHUNK:05d}"
-        with timed("work"), context.lease("caption", name):
+    files = (Found(f"raw/{n:07d}.mp4", f"{n:07d}.mp4", 9, "1") for n in range(clips))
+    with timed("cut"):
+        cut_listing(files, context.folder.below(context.place("scan")), CHUNK)
+    survey, digest = context.survey(), "0" * 64
+    for name in survey.chunks("scan"):
+        with timed("work"), context.lease("scan", name):
             chunk = Chunk(context, name)
-            pending = chunk.pending("caption")
+            pending, store = chunk.pending("scan"), chunk.store("scan")
             for at in range(0, len(pending), BATCH):
-                cases = chunk.cases(pending[at : at + BATCH], SPECS["caption"].needs)
-                chunk.store("caption").write(
-                    [Row(key=c.clip.clip_id, status=Status.ACCEPTED, payload=answer) for c in cases]
-                )
-            chunk.store("caption").compact()
-        worker = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+                some = [(key, chunk.listing[key]) for key in pending[at : at + BATCH]]
+                made = {
+                    k: SourceFile(uri=f.uri, name=f.name, size_bytes=9, version="1", digest=digest) for k, f in some
+                }
+                store.write([Row(key=k, status=Status.ACCEPTED, payload=payload) for k, payload in made.items()])
+            store.compact()
+            again = Chunk(context, name).store("scan")
+            for at in range(0, len(pending), BATCH):
+                again.read(pending[at : at + BATCH])
+    worker = peak_of()
     with timed("settle"):
         survey.look()
-        for stage in ("dedupe", "caption"):
-            for name in survey.chunks(stage):
-                with context.lease(stage, name):
-                    survey.settle(stage, name)
+        for name in survey.chunks("scan"):
+            with context.lease("scan", name):
+                survey.settle("scan", name)
     with timed("funnel_s"):
-        line = context.survey().tally("caption")
+        line = context.survey().tally("scan")
     assert line.accepted == clips, line
     with timed("column"):
-        assert sum(1 for _ in context.store("caption").columns(["payload.caption"])) == clips
-    view, rng = context.store("caption"), random.Random(0)
-    with timed("find_s"):
-        view.read([key_of("clip", rng.randrange(clips))])
-    with timed("read_100_s"):
-        view.read([key_of("clip", rng.randrange(clips)) for _ in range(100)])
-    cost = {n: s if n.endswith("_s") else 1e6 * s / clips for n, s in spent.items()}
-    whole = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {n: round(v, 3) for n, v in cost.items()} | {"worker_mb": round(worker), "peak_mb": round(whole)}
+        assert sum(1 for _ in context.store("scan").columns(["payload.digest"])) == clips
+    view = context.store("scan")
+    with timed("find"):
+        assert pending[0] in view
+    with timed("read_64_s"):
+        view.read(pending[:BATCH])
+    cost = {name: s if name.endswith("_s") else 1e6 * s / clips for name, s in spent.items()}
+    return {name: round(v, 3) for name, v in cost.items()} | {"worker_mb": round(worker), "peak_mb": round(peak_of())}
 
 
 if __name__ == "__main__":

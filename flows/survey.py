@@ -25,6 +25,10 @@ TALLY = "tally-"
 """Begin of a tally's name, in the folder of its chunk or, of a stage that sees everything, of its stage."""
 
 
+KEPT = 8
+"""Chunks that stay open from one look to the next: those under work are counted again at each."""
+
+
 class Survey:
     """One look at a build after another. Not for several threads at once."""
 
@@ -108,8 +112,11 @@ class Survey:
     def _opened(self, stage: str, chunk: str) -> Chunk:
         place = _unit(stage), chunk
         if place not in self._open:
-            self._open[place] = self._before.get(place) or Chunk(self.context, chunk)
-            self._open[place].refresh()
+            opened = self._before.get(place) or Chunk(self.context, chunk)
+            opened.refresh()
+            self._open[place] = opened
+            for oldest in list(self._open)[:-KEPT]:
+                del self._open[oldest]
         return self._open[place]
 
     def state(self, stage: str, chunk: str = "") -> str:

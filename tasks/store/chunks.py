@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from schemas import Record, Row
 from tasks.errors import UserError
 from tasks.store.folder import Folder
-from tasks.store.index import Link, Totals
+from tasks.store.index import Link
 from tasks.store.lease import holder_of, lease, require_lease
-from tasks.store.legs import Leg, summed
+from tasks.store.legs import Leg
 from tasks.store.rows import StageStore
 
 R = TypeVar("R", bound=Record)
@@ -124,20 +124,6 @@ class StageView(Generic[R]):
         """Keys of `upstream` that have no row, in its order."""
         known = self.keys()
         return [key for key in upstream if key not in known]
-
-    def totals(self, upstream: Iterable[str]) -> Totals:
-        """Counts over the rows of `upstream`, and of its keys that have none."""
-        found, asked = Totals(), list(upstream)
-        for chunk in self.chunks.values():
-            one = chunk.totals(asked)
-            found.accepted += one.accepted
-            found.rejected += one.rejected
-            found.seconds += one.seconds
-            found.links += one.links
-            found.machines = summed((*found.machines, *one.machines))
-            found.usage = (found.usage + one.usage if found.usage else one.usage) if one.usage else found.usage
-        found.pending = len(asked) - found.accepted - found.rejected.total()
-        return found
 
     def chunk_of(self, key: str) -> str:
         """The chunk that has the row of `key`. KeyError where none has."""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from schemas import Deduped, Row, Usage
+from schemas import Deduped, Row
 from tasks.errors import UserError
 from tasks.store.chunks import StageView, chunk_names, next_chunks
 from tasks.store.folder import Folder
@@ -100,20 +100,11 @@ def test_all_chunks_are_looked_at_as_one(work: Folder, grown: StageView[Deduped]
         grown.payloads(KEYS[2:4])
 
 
-def test_totals_are_the_sums_over_chunks(work: Folder) -> None:
-    spent = [accepted(KEYS[n]).model_copy(update={"usage": Usage(requests=n)}) for n in (1, 2, 3)]
-    append(work, [*spent, rejected(KEYS[4]), accepted(KEYS[5])])
-    totals = view(work).totals([*KEYS[1:5], KEYS[9]])
-    assert (totals.accepted, dict(totals.rejected), totals.pending) == (3, {"near_duplicate": 1}, 1)
-    assert totals.usage == Usage(requests=6) and totals.seconds == 2.0
-
-
 def test_links_are_those_of_all_chunks(work: Folder) -> None:
     link = Link("payload.nearest", lambda payload: [payload["nearest"]])
     append(work, [accepted(KEYS[n], nearest=KEYS[20 - n]) for n in range(4)])
     store = view(work, link)
     assert store.links() == {KEYS[20 - n]: KEYS[n] for n in range(4)} and list(store.links()) == sorted(store.links())
-    assert store.totals(KEYS[:9]).links == 4
 
 
 def test_rows_are_forgotten_where_they_are(work: Folder, grown: StageView[Deduped]) -> None:

@@ -33,7 +33,8 @@ def test_every_kind_of_clip_passes_where_the_content_is_right(serve, engine, tmp
         assert row.usage.requests == 5  # one more than the turns: the description that was the prompt's example
     store = StageView(Folder(str(tmp_path / "work")), "caption/abc123", Captioned)
     put(store, list(rows.values()))
-    told = store.totals(store.keys()).usage.line()
+    (chunk,) = store.chunks.values()
+    told = chunk.totals().usage.line()
     assert told.endswith("; repaired: 5 unused entities, 1 double, 1 wording, 1 nearest sentence")
     assert remarks(store) == []  # six ratings are too few
     more = {f"{n}": replace(CLIPS["a triplet twice"], caption=f"{clip_text(n)}") for n in range(3)}
