@@ -20,10 +20,11 @@ from flows.chunk_flow import RUNNER, ChunkEnd, chunk, gauges
 from flows.context import MARKS, Context
 from flows.legs import LEG_OF, LEGS, RECORDED, SPECS
 from flows.opened import context_of, name_of, open_build
-from flows.progress import Gauge, tell_end, tell_losses
+from flows.progress import Gauge, tell, tell_end, tell_losses, tell_summary
 from flows.result import Result, end_of, result_of
 from flows.server.pools import on_pools, run_on_pools
 from flows.settings import BuildSettings
+from flows.summary import summary
 from tasks.scan.cutting import cut_listing
 from tasks.spec import StageSpec
 from tasks.stages import STAGES
@@ -71,6 +72,8 @@ class Run:
     def __init__(self, context: Context) -> None:
         self.context = context
         self.survey = context.survey()
+        self.began_with = self.survey.state_of_all()
+        """Over which rows: a run that adds none has nothing new to show."""
         self.gauge = Gauge(self.survey)
         self.lost: list[Loss] = []
         self.told: list[str] = []
@@ -193,6 +196,11 @@ def pipeline(context: Context, stages: Sequence[StageSpec]) -> Result | State[Re
     finally:
         told = tell_losses(context.out.uri, run.lost, run.told)
     run.gauge.show(last=True)
-    result = result_of(context, run.survey.funnel(), began, told)
+    lines = run.survey.funnel()
+    result = result_of(context, lines, began, told)
     tell_end(result)
+    if run.survey.state_of_all() != run.began_with:
+        tell(
+            "the artifact `summary`", lambda: tell_summary(context.out.uri, summary(context, run.survey, lines, result))
+        )
     return end_of(result)

@@ -7,15 +7,21 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from uuid import UUID
 
-from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.artifacts import (
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
 from prefect.logging import get_run_logger
 
 from flows.batches import Loss
 from flows.result import Result
 from flows.server.events import key_of
 from flows.survey import Survey
-from flows.tally import Tally, as_table
+from flows.tally import Tally, as_table, by_machine
 from schemas.text import one_line
 
 Watcher = Callable[[list[Tally]], None]
@@ -27,6 +33,9 @@ ended: list[Callable[[Result], None]] = []
 
 WATCH_EVERY_S, ARTIFACT_EVERY_S = 1.0, 5.0
 """How often the funnel is counted for watchers, and how often its artifact grows, while the flow runs."""
+
+MACHINES_EVERY_S = 60.0
+"""How often the table of machines is shown: it changes slowly, and each time is a version on the server."""
 
 COUNT_SHARE = 0.05
 """Counting the funnel lists every chunk: from some size on it is done less often, not longer."""
@@ -44,8 +53,11 @@ class Gauge:
 
     def __init__(self, survey: Survey) -> None:
         self.survey = survey
-        self._watch = self._artifact = 0.0
+        self._watch = self._artifact = self._machines = 0.0
         self._last: list[Tally] = []
+        self._bars: dict[str, UUID] = {}
+        self._shares: dict[str, float] = {}
+        """By stage, the artifact that shows how far it is, and what it shows."""
 
     def show(self, last: bool = False) -> None:
         now = time.monotonic()
@@ -64,6 +76,29 @@ class Gauge:
             # Without a key it is seen at its run alone, and never in the place of the whole funnel.
             key = None if self.survey.only else f"funnel-{key_of(out)}"
             tell("the artifact `funnel`", lambda: create_table_artifact(as_table(lines), key=key, description=about))
+            if key:
+                self._show_progress(lines, key_of(out))
+            if key and (last or now >= self._machines):
+                self._machines = now + MACHINES_EVERY_S
+                table, about = by_machine(lines), f"Who has done it, {out}"
+                of_all = f"machines-{key_of(out)}"
+                tell("the artifact `machines`", lambda: create_table_artifact(table, key=of_all, description=about))
+
+    def _show_progress(self, lines: Sequence[Tally], dataset: str) -> None:
+        """A bar a stage, moved where there is something new."""
+        for line in lines:
+            share = round(100 * (line.arrived - line.pending) / line.arrived, 1) if line.arrived else 0.0
+            if line.arrived and self._shares.get(line.stage) != share:
+                self._shares[line.stage] = share
+                tell("the artifact `progress`", lambda line=line, share=share: self._move(line, share, dataset))  # type: ignore[misc]
+
+    def _move(self, line: Tally, share: float, dataset: str) -> None:
+        if line.stage in self._bars:
+            update_progress_artifact(self._bars[line.stage], progress=share)
+            return
+        key, about = f"progress-{line.stage}-{dataset}", f"{line.stage}: done of {line.arrived} and more"
+        # where no event loop runs it is no coroutine
+        self._bars[line.stage] = create_progress_artifact(share, key=key, description=about)  # type: ignore[assignment]
 
 
 def tell_losses(out: str, lost: Sequence[Loss], told: Sequence[str]) -> list[str]:
@@ -93,6 +128,11 @@ def tell_pause(out: str, why: str, again: str) -> None:
     )
     tell("the run's log", lambda: get_run_logger().error("stopped: %s", why), True)
     tell("the artifact `paused`", lambda: create_markdown_artifact(text, key=f"paused-{key_of(out)}"), True)
+
+
+def tell_summary(out: str, text: str) -> None:
+    """What a run has made, as an artifact."""
+    create_markdown_artifact(text, key=f"summary-{key_of(out)}", description=f"Summary of {out}")
 
 
 def tell(what: str, telling: Callable[[], object], always: bool = False) -> None:

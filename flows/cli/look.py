@@ -17,19 +17,25 @@ from tasks.outcome import Case
 
 
 @app.command()
-def status(out: Out, as_json: Json = False) -> None:
+def status(
+    out: Out,
+    remarks: Annotated[
+        bool, typer.Option(help="Also what all rows together say, and which cannot be read: opens every chunk.")
+    ] = True,
+    as_json: Json = False,
+) -> None:
     """The funnel on record: per stage in, accepted, rejected by reason, pending, poison, seconds and clips/s."""
     context = context_of(out)
-    lines, remarks = context.funnel(), context.remarks()
+    lines, remarked = context.funnel(), context.remarks() if remarks else []
     found = {
         "funnel": as_table(lines),
         "machines": by_machine(lines),
         "poison": {t.stage: t.rejected["poison"] for t in lines if "poison" in t.rejected},
-        "remarks": remarks,
+        "remarks": remarked,
         "fingerprints": context.fingerprints,
         "models": context.models,
     }
-    emit(found, as_json, [*funnel_lines(lines), *machine_lines(lines), *remarks])
+    emit(found, as_json, [*funnel_lines(lines), *machine_lines(lines), *remarked])
 
 
 @app.command()

@@ -86,9 +86,13 @@ def test_calls_to_the_server_that_fail_end_no_run(settings, monkeypatch):
     def refused(*_, **__):
         raise httpx.ConnectError("nobody there")
 
-    monkeypatch.setattr("flows.progress.create_table_artifact", refused)
+    asked = set()
+    for name in ("create_table_artifact", "create_progress_artifact", "create_markdown_artifact"):
+        monkeypatch.setattr(f"flows.progress.{name}", lambda *_, name=name, **__: asked.add(name) or refused())
+        monkeypatch.setattr("flows.progress.QUIET_S", 0.0)  # each is tried
     state, result = ran(settings)
     assert state.is_completed() and result.pending == 0
+    assert len(asked) == 3
 
 
 def test_a_bug_in_a_stage_is_no_failure_of_the_world(settings, monkeypatch):

@@ -1,15 +1,22 @@
 """One batch: rows on record, own failures counted to poison, infrastructure failures leave the rest pending."""
 
+import asyncio
+import sys
+
 import pytest
 
 from benchmarks.rows import fill, key_of, payload_of
-from flows.batches import Loss, Lost, fail_alone, run_batch
+from flows.batches import Account, Loss, Lost, fail_alone, gpu_peak, run_batch
 from flows.chunk import Chunk
 from flows.context import Context
 from flows.settings import BuildSettings
-from schemas import Row, Status
+from flows.tally import by_machine
+from schemas import Row, Status, Usage
+from tasks.engines.metering import spend
 from tasks.errors import InfrastructureError, StopRun, UserError
-from tasks.outcome import settle
+from tasks.outcome import settle, settle_async
+from tasks.store.legs import machine
+from tasks.store.spool import counted, newly_counted
 
 CLIPS = 4
 
@@ -177,3 +184,36 @@ def test_a_stage_that_loses_a_clip_is_caught(build, keys):
     build.process = lambda stage, todo: iter([Row(key=todo[0], status=Status.ACCEPTED, payload=payload_of("caption"))])
     with pytest.raises(AssertionError, match="4 clips in, 1 rows out"):
         run_batch(build, "caption", keys)
+
+
+def test_what_a_batch_took_is_on_record_with_its_machine(build, keys):
+    def act(key):
+        spend(Usage(requests=1, prompt_tokens=7, completion_tokens=3))
+        if key == keys[1]:
+            raise ZeroDivisionError("my own fault")
+        return payload_of("caption")
+
+    async def metered_act(key):
+        return act(key)
+
+    def process(stage, some):
+        counted["taken"] += 1
+        yield from (asyncio.run(settle_async(key, lambda key=key: metered_act(key))) for key in some)
+
+    build.process = process
+    newly_counted()
+    account = Account(leg="one")
+    run_batch(build, "caption", keys, account)
+    attempts = build.context.settings.run.max_attempts
+    (host,) = build.store("caption").totals().machines
+    assert (host.machine, host.keys, host.failed) == (machine(), CLIPS, {"ZeroDivisionError": attempts - 1})
+    assert host.usage == account.usage and host.usage.requests == CLIPS + attempts - 1
+    assert host.spool == {"taken": attempts} and newly_counted() == {}
+    assert 0 < host.batch_s <= host.wall_s and host.room_s == host.wall_s * build.context.settings.run.workers
+    (line,) = by_machine([build.tally("caption")])
+    assert (line["tokens"], line["gpu_mib"], line["pending"]) == (10 * (CLIPS + attempts - 1), 0, 0)
+
+
+def test_gpu_memory_is_asked_of_a_torch_that_runs_on_one_alone(monkeypatch):
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+    assert gpu_peak() == 0 and "torch" not in sys.modules

@@ -38,3 +38,7 @@ def test_status_and_retry_need_nothing_of_the_engines(tmp_path):
     plain = run("status", out)
     assert plain.returncode == 0 and "verify       200" in plain.stdout
     assert run("retry", out, "--rejected", "poison").returncode == 2, "nothing was rejected, and that is told"
+    for part in (out / "work").rglob("part-*.parquet"):
+        part.write_bytes(bytes(part.stat().st_size))
+    quick = run("status", out, "--no-remarks", "--json")
+    assert json.loads(quick.stdout) == found | {"remarks": []}, "tallies say it all: no part is opened"
