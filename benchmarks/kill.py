@@ -48,15 +48,17 @@ def main() -> None:
     print(json.dumps(found))
 
 
-def kill_and_compare(folder: Path, kills: int, videos: int, seed: int, env: dict[str, str]) -> dict[str, object]:
+def kill_and_compare(
+    folder: Path, kills: int, videos: int, seed: int, env: dict[str, str], broken: bool = True
+) -> dict[str, object]:
     """Render a bucket, build it once in peace, then build it under kills until there were `kills` of them.
 
-    `env` points at a Prefect server outside the killed group, so that an attempt starts in seconds.
+    broken: with a file of every broken kind. `env` points at a Prefect server outside the killed group, so that an attempt starts in seconds.
     """
     from tasks.world import render_bucket
 
     world = folder / "world"
-    raw = render_bucket(world, videos=videos, seed=seed, level="plain", broken=True, workers=2) / "raw"
+    raw = render_bucket(world, videos=videos, seed=seed, level="plain", broken=broken, workers=2) / "raw"
     captions = next(world.glob("captions.*"))
     rng = random.Random(seed)
     done = builds = 0

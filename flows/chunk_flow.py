@@ -114,12 +114,12 @@ def _name_of_run() -> str:
 
 
 @flow(name="chunk", flow_run_name=_name_of_run, task_runner=RUNNER, persist_result=False)
-def chunk(settings: BuildSettings, stages: list[str], name: str) -> ChunkEnd | State[ChunkEnd]:
+def chunk(settings: BuildSettings, stages: list[str], name: str) -> ChunkEnd | State[Any]:
     """Take what is pending in a chunk through these stages."""
     return _chunk(settings, stages, name)  # Ray pickles the flow with all that its own code names, so that is little
 
 
-def _chunk(settings: BuildSettings, stages: list[str], name: str) -> ChunkEnd | State[ChunkEnd]:
+def _chunk(settings: BuildSettings, stages: list[str], name: str) -> ChunkEnd | State[Any]:
     if gauges:
         gauge = gauges[-1]
     else:
@@ -132,7 +132,7 @@ def _chunk(settings: BuildSettings, stages: list[str], name: str) -> ChunkEnd | 
     except Exception as error:
         if gauges or not trips(error):
             raise
-        return State(type=StateType.FAILED, name=GAVE_UP, message=one_line(error, 4000), data=end)
+        return State(type=StateType.FAILED, name=GAVE_UP, message=one_line(error, 4000), data=error)
     finally:
         lines = tell_losses(context.out.uri, end.lost, end.told)
     if any(gauge.survey.look().of_chunk(stage, name).pending for stage in stages):

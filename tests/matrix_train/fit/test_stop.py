@@ -112,7 +112,7 @@ def test_the_command_says_it_and_returns_what_shells_expect(
 @pytest.mark.parametrize("processes", [1, 2])
 def test_a_scheduler_takes_the_machine(dataset: Path, tmp_path: Path, processes: int) -> None:
     """SIGTERM to every process there is, data workers and fork server too, as schedulers send it."""
-    common = ("train.steps=40", "checkpoint.every=0", "data.workers=1")
+    common = ("train.steps=20", "checkpoint.every=0", "data.workers=1")
     small_config(dataset, tmp_path / "none", *common)
     words = sets(settings(dataset, tmp_path / "run", *common))
     process = launch(processes, free_port(), *words)
@@ -130,9 +130,9 @@ def test_a_scheduler_takes_the_machine(dataset: Path, tmp_path: Path, processes:
     assert "stopped after step" in said
     assert process.returncode == 143 if processes == 1 else process.returncode != 0
     [saved] = checkpoints(tmp_path / "run")
-    assert int(saved.name.removeprefix("step-")) == metrics(tmp_path / "run")[-1]["step"] < 40
-    finish(processes, [*words, "--set", "train.steps=40", "--resume", "auto"])
-    assert [line["step"] for line in metrics(tmp_path / "run")] == list(range(1, 41))
+    assert int(saved.name.removeprefix("step-")) == metrics(tmp_path / "run")[-1]["step"] < 20
+    finish(processes, [*words, "--set", "train.steps=20", "--resume", "auto"])
+    assert [line["step"] for line in metrics(tmp_path / "run")] == list(range(1, 21))
 
 
 @pytest.mark.slow
