@@ -53,7 +53,8 @@ def kill_and_compare(
 ) -> dict[str, object]:
     """Render a bucket, build it once in peace, then build it under kills until there were `kills` of them.
 
-    broken: with a file of every broken kind. `env` points at a Prefect server outside the killed group, so that an attempt starts in seconds.
+    broken: with a file of every broken kind. `env` points at a Prefect server outside the killed group, so that an
+    attempt starts in seconds.
     """
     from tasks.world import render_bucket
 
