@@ -14,7 +14,9 @@ import torch
 import yaml
 from pydantic import Field, TypeAdapter, model_validator
 
-from matrix_train.attention.maps import Kernel, Mode
+from matrix_train.attention.kernels import AttentionKernel
+from matrix_train.attention.maps import Kernel, MapScale, Mode
+from matrix_train.attention.roles import Family
 from matrix_train.data.config import DataConfig
 from matrix_train.errors import UserError
 from schemas.settings import Settings, override, parse_mapping, validate
@@ -27,14 +29,18 @@ Decay = Annotated[float, Field(ge=0, lt=1)]
 class ModelConfig(Settings):
     path: str = Field(description="diffusers pipeline: a folder, or a name on the hub")
     revision: str | None = Field(default=None, description="commit or tag on the hub")
-    make_random: bool = Field(
-        default=False,
-        description="where the folder `path` does not exist, make a tiny pipeline of random weights there first: for "
-        "machines without weights, never for results",
+    make_random: str | None = Field(
+        default=None,
+        description="where the folder `path` does not exist, make a tiny pipeline of this backbone (cogvideox) there "
+        "first, of random weights: for machines without any, never for results",
     )
     precision: Precision = Field(default="bf16", description="of the frozen weights and of the forward pass")
     checkpointing: Literal["none", "full", "selective"] = Field(
         default="full", description="activations formed again in the backward pass; selective keeps attention outputs"
+    )
+    attention: AttentionKernel = Field(
+        default="auto",
+        description="fused kernel of attention, auto is PyTorch's choice; `matrix_train bench --ladder` times them",
     )
     compile: bool = Field(
         default=False,
@@ -62,6 +68,11 @@ class AlignConfig(Settings):
         description="logits as the released code, centred: these less their row's mean over all keys, softmax as the "
         "paper's §4; see docs/decisions/0009-maps-in-nats.md",
     )
+    map_scale: MapScale = Field(
+        default="heads",
+        description="of logits and centred: heads is q·k/√d, mean over heads; joint is q·k/√(H·d) over the joint "
+        "width, √H times as much, as in the released code",
+    )
     kernel: Kernel = Field(
         default="auto", description="how softmax v2t gets its normaliser; see docs/training/attention_maps.md"
     )
@@ -74,18 +85,48 @@ class AlignConfig(Settings):
         description="the decoders start by giving a map at its reference this probability of being inside; null: one "
         "in the number of video tokens, and then they start by taking attention itself as the probability",
     )
+    calibrate: bool = Field(
+        default=True,
+        description="at step 0, take for a map's reference, block by block, the level that it is found at on training "
+        "clips; the decoders start right then, wherever a model's maps lie",
+    )
     bce: float = Field(default=1.0, ge=0, description="β of binary cross-entropy")
     dice: float = Field(default=1.0, ge=0, description="β of 1 − Dice")
     l2: float = Field(default=1.0, ge=0, description="β of the squared difference")
     max_pos_weight: float = Field(default=10.0, ge=1, description="cap of BCE's weight of positive pixels")
-    timestep_weight: bool = Field(
-        default=False, description="weigh each sample's alignment by ᾱ_t, so that near-pure noise counts less"
+    timestep_weight: Literal["none", "signal", "diffusion"] = Field(
+        default="none",
+        description="of each sample's alignment: signal is ᾱ_t, so that near-pure noise counts less; diffusion is "
+        "w(t), the weight of its diffusion loss, as in the released code",
     )
+    warmup: int = Field(default=0, ge=0, description="steps over which λ grows from 0")
+    decay: float = Field(
+        default=1.0, ge=0, le=1, description="share of λ left at the last step, along a cosine from the warm-up on"
+    )
+    stop_at: float | None = Field(
+        default=None,
+        gt=0,
+        le=1,
+        description="a family's λ becomes 0 once its maps' correlation with the masks reaches this at a validation",
+    )
+
+    @property
+    def tapped(self) -> dict[Family, tuple[int, ...]]:
+        """Blocks of the families that have a λ, ascending."""
+        families: dict[Family, tuple[float, tuple[int, ...]]] = {
+            "sga": (self.sga, self.sga_blocks), "spa": (self.spa, self.spa_blocks),
+        }  # fmt: skip
+        return {family: tuple(sorted(set(blocks))) for family, (scale, blocks) in families.items() if scale > 0}
 
 
 class OptimConfig(Settings):
     lr: float = Field(default=1e-5, gt=0, le=1, description="peak learning rate of LoRA and input projection")
-    decoder_lr: float | None = Field(default=None, gt=0, le=1, description="peak learning rate of decoders; null: lr")
+    decoder_lr: float = Field(
+        default=1e-4,
+        gt=0,
+        le=1,
+        description="peak learning rate of decoders, few numbers that must follow their maps: LoRA's holds them still",
+    )
     betas: tuple[Decay, Decay] = Field(
         default=(0.9, 0.95), description="how much of the means of gradient and squared gradient AdamW keeps a step"
     )
@@ -101,13 +142,28 @@ class TrainConfig(Settings):
     batch_size: int = Field(default=1, ge=1, description="samples per process and forward pass")
     accumulate: int = Field(default=1, ge=1, description="forward passes per optimiser step")
     caption_dropout: float = Field(
-        default=0.1, ge=0, le=1, description="share of samples trained without caption, and then without alignment"
+        default=0.1,
+        ge=0,
+        le=1,
+        description="share of samples trained without caption, and then without SGA",
     )
     image_noise: bool = Field(
         default=True, description="the first frame gets noise σ = exp(N(−3, 0.5)) before the VAE, as CogVideoX-I2V was"
     )
     seed: int = Field(default=0, ge=0, lt=2**63, description="of plan, timesteps, noise, dropout and new weights")
-    cache: str | None = Field(default=None, description="folder of `fit --precompute`; null encodes at every step")
+    cache: str | None = Field(
+        default=None,
+        description="folder of latents and text embeddings, 6 MB a clip at 49 × 480 × 720; null encodes at every step",
+    )
+    precompute: bool = Field(
+        default=True,
+        description="fill train.cache first with what it lacks; where it cannot be written or the disk lacks room, say "
+        "so and encode at every step",
+    )
+    deterministic: bool = Field(
+        default=False,
+        description="operators that give the same bits each time, slower; without it only a CPU does",
+    )
     parallel: Literal["ddp", "fsdp"] = Field(default="ddp", description="with several processes (accelerate launch)")
 
 
@@ -157,6 +213,8 @@ class Config(Settings):
         ):
             if scale and not blocks:
                 raise ValueError(f"align.{family} is {scale}, but align.{family}_blocks is empty")
+        if self.align.stop_at is not None and not self.validation.every:
+            raise ValueError("align.stop_at looks at validations: set validation.every, or align.stop_at=null")
         if not all(0 <= t < 1000 for t in self.validation.timesteps):
             raise ValueError("validation.timesteps must lie between 0 and 999")
         validation = self.validation

@@ -14,6 +14,7 @@ Causal in time, like the VAE's decoder: latent frame 0 makes frame 0, latent fra
 """
 
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -32,18 +33,21 @@ CELL = 16
 
 
 class MapDecoder(nn.Module):
-    """One head. Grounding and propagation have one each, shared by roles and blocks.
+    """One head. Grounding and propagation have one each, shared by roles and, but for the level, by blocks.
 
     time_factor: frames made by a latent frame after the first (4, or 8 where a token spans two latent frames). mode:
     of the maps. prior: a map at its reference is inside with this probability at the start, and a nat of attention more
-    adds 1 to the log-odds. With one in the number of tokens, a small attention weight is its own probability.
+    adds 1 to the log-odds. With one in the number of tokens, a small attention weight is its own probability. blocks:
+    how many are tapped; each has a bias of its own, for maps of one block lie nats away from another's.
     """
 
-    def __init__(self, channels: int = 8, time_factor: int = 4, mode: Mode = "logits", prior: float = 0.05) -> None:
+    def __init__(
+        self, channels: int = 8, time_factor: int = 4, mode: Mode = "logits", prior: float = 0.05, blocks: int = 1
+    ) -> None:
         super().__init__()
-        self.time_factor, self.mode = time_factor, mode
+        self.time_factor, self.mode, self.prior = time_factor, mode, prior
         self.raw_gain = nn.Parameter(torch.tensor(math.log(math.expm1(1.0))))
-        self.bias = nn.Parameter(torch.tensor(math.log(prior / (1.0 - prior))))
+        self.bias = nn.Parameter(torch.full((blocks,), math.log(prior / (1.0 - prior))))
         self.conv_in = nn.Conv3d(1, channels, 3, padding=(0, 1, 1))
         self.conv_mid = nn.Conv3d(channels, channels, 3, padding=(0, 1, 1))
         self.conv_out = nn.Conv3d(channels, time_factor * 4, 1)
@@ -55,20 +59,21 @@ class MapDecoder(nn.Module):
         """Slope of the upsampling path: softplus, so positive whatever the optimiser does. Starts at 1."""
         return F.softplus(self.raw_gain)
 
-    def forward(self, maps: Tensor, stride: int) -> Tensor:
+    def forward(self, maps: Tensor, stride: int, place: int = 0) -> Tensor:
         """Mask logits at the centres of the stride × stride pixel blocks.
 
-        maps: [B, R, F, h, w]. Returns [B, R, 1 + time_factor (F − 1), 16 h / stride, 16 w / stride]. The head is one
-        function of continuous image coordinates, the bilinear interpolant of its values on the 8-pixel lattice; the
-        stride only says where it is evaluated. ValueError for a stride outside 1, 2, 4, 8.
+        maps: [B, R, F, h, w] of the block at this place among the tapped ones. Returns
+        [B, R, 1 + time_factor (F − 1), 16 h / stride, 16 w / stride]. The head is one function of
+        continuous image coordinates, the bilinear interpolant of its values on the 8-pixel lattice; the stride only
+        says where it is evaluated. ValueError for a stride outside 1, 2, 4, 8.
         """
-        return at_stride(self.lattice(maps), stride)
+        return at_stride(self.lattice(maps, place), stride)
 
-    def lattice(self, maps: Tensor) -> Tensor:
+    def lattice(self, maps: Tensor, place: int = 0) -> Tensor:
         """The head's values on its lattice: [B, R, F, h, w] → [B, R, 1 + time_factor (F − 1), 2 h, 2 w]."""
         batch, roles, frames, height, width = maps.shape
         x = in_nats(maps, self.mode).flatten(0, 1)[:, None].to(self.raw_gain.dtype)
-        plain = _in_space(self.gain * x[:, 0] + self.bias, CELL // LATTICE)
+        plain = _in_space(self.gain * x[:, 0] + self.bias[place], CELL // LATTICE)
         plain = plain.repeat_interleave(self.time_factor, dim=1)
         branch: Tensor = F.silu(self.conv_in(_held(x)))
         branch = self.conv_out(F.silu(self.conv_mid(_held(branch))))
@@ -76,6 +81,16 @@ class MapDecoder(nn.Module):
         # Latent frame 0 stands for one frame, not for time_factor of them.
         values: Tensor = (plain + branch.reshape(plain.shape))[:, self.time_factor - 1 :]
         return values.reshape(batch, roles, *values.shape[1:])
+
+    def calibrated(self, levels: Mapping[int, float]) -> Tensor:
+        """`bias` for the start, where the gain is 1: a map at its block's level is inside with probability `prior`.
+
+        levels: in nats, by place.
+        """
+        bias = torch.full(self.bias.shape, math.log(self.prior / (1.0 - self.prior)))
+        for place, level in levels.items():
+            bias[place] -= level
+        return bias
 
 
 def at_stride(lattice: Tensor, stride: int) -> Tensor:
@@ -108,8 +123,11 @@ def in_nats(maps: Tensor, mode: Mode) -> Tensor:
 
 def _causal_mean(maps: Tensor) -> Tensor:
     """Over all cells of this and the earlier latent frames: over the whole clip, the future would reach the past."""
-    count = torch.arange(1, maps.shape[-3] + 1, device=maps.device, dtype=maps.dtype).view(-1, 1, 1)
-    return maps.mean(dim=(-2, -1), keepdim=True).cumsum(dim=-3) / count
+    frames = maps.shape[-3]
+    # Not cumsum, which has no deterministic form on CUDA.
+    earlier = torch.ones(frames, frames, device=maps.device, dtype=maps.dtype).tril()
+    earlier = earlier / earlier.sum(dim=-1, keepdim=True)
+    return (maps.mean(dim=(-2, -1))[..., None, :] * earlier).sum(dim=-1)[..., None, None]
 
 
 def _held(x: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """SGA and SPA: role maps against mask tracks (paper §5).
 
-    L_SGA = mean over blocks Σ_{subject, verb, object} ℓ(D(A_e), M_e)      on v2t maps
-    L_SPA = mean over blocks Σ_{subject, object}       ℓ(D(A_e), M_e)      on v2v maps
+    L_SGA = mean over blocks and interactions Σ_{subject, verb, object} ℓ(D(A_e), M_e)      on v2t maps
+    L_SPA = mean over blocks and interactions Σ_{subject, object}       ℓ(D(A_e), M_e)      on v2v maps
     ℓ(X, Y) = β_bce BCE + β_dice (1 − Dice) + β_l2 ‖σ(X) − Y‖²             X logits, Y masks, means over pixels
     L = L_DM + λ_SGA L_SGA + λ_SPA L_SPA
 
@@ -12,7 +12,6 @@ Dice term, which would be 0/0.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -21,13 +20,9 @@ from torch.utils.checkpoint import checkpoint
 
 from matrix_train.align.decoder import MapDecoder, at_stride
 from matrix_train.attention.grid import Grid
-from matrix_train.attention.roles import ROLES
+from matrix_train.attention.roles import FAMILY_ROLES, ROLES, Family
 from matrix_train.backbones.base import MapKey
 from matrix_train.config import AlignConfig
-
-Family = Literal["sga", "spa"]
-
-FAMILY_ROLES: dict[Family, tuple[str, ...]] = {"sga": ROLES, "spa": ("subject", "object")}
 
 PARTS = ("bce", "dice", "l2")
 
@@ -56,18 +51,6 @@ class Alignment:
 
     total: Tensor
     logs: dict[str, Tensor]
-
-
-def role_masks(subject: Tensor, obj: Tensor, stride: int) -> Tensor:
-    """Masks of ROLES at a stride, the verb's being subject ∨ object (paper §4).
-
-    subject, obj: [B, T, H, W] in {0, 1}. Returns the share of each stride × stride block that is covered,
-    [B, 3, T, H / stride, W / stride] float32; the same dtype as given for stride 1.
-    """
-    masks = torch.stack([subject, torch.maximum(subject, obj), obj], dim=1)
-    if stride == 1:
-        return masks
-    return torch.stack([F.avg_pool2d(role.float(), stride) for role in masks.unbind(1)], dim=1)
 
 
 def mask_parts(lattice: Tensor, masks: Tensor, stride: int, max_pos_weight: float) -> Tensor:
@@ -117,8 +100,9 @@ def alignment_loss(
 ) -> Alignment:
     """λ_SGA L_SGA + λ_SPA L_SPA of a batch, mean over its samples, each sample times its timestep weight if given.
 
-    maps: per family one [B, 3, F, h, w] per tapped block, in the order of ROLES. masks: [B, 3, T, H, W] from
-    `role_masks` at this stride. present: per family [B, 3] bool. timestep_weight: [B].
+    R = 3 K roles: those of a sample's first interaction, then of its second. A sample's loss is the mean over its
+    interactions that have a role of the family. maps: per family one [B, R, F, h, w] per tapped block. masks:
+    [B, R, T, H, W] from `role_masks` at this stride. present: per family [B, R] bool. timestep_weight: [B].
     """
     batch = masks.shape[0]
     sample_weight = torch.ones(batch, device=masks.device) if timestep_weight is None else timestep_weight.float()
@@ -133,13 +117,14 @@ def alignment_loss(
         among = 1.0 / aligned.clamp(min=1.0 / batch)
         raw = torch.zeros(3, device=masks.device)
         by_sample = torch.zeros(3, device=masks.device)
+        acts = present[family].view(batch, -1, len(ROLES)).any(dim=2).sum(dim=1).clamp(min=1)
         for name in FAMILY_ROLES[family]:
-            role = ROLES.index(name)
-            one = slice(role, role + 1)
-            lattices = [decoders[family].lattice(m[:, one]) for m in blocks]
-            parts = [mask_parts(values, masks[:, one], stride, weights.max_pos_weight)[:, 0] for values in lattices]
+            every = slice(ROLES.index(name), None, len(ROLES))
+            lattices = [decoders[family].lattice(m[:, every], place) for place, m in enumerate(blocks)]
+            parts = [mask_parts(values, masks[:, every], stride, weights.max_pos_weight) for values in lattices]
             # An absent role's map is all zero, so its parts are finite; here they and their gradient become exactly 0.
-            mean = torch.where(present[family][:, role, None], torch.stack(parts).mean(dim=0), 0.0)
+            each = torch.where(present[family][:, every, None], torch.stack(parts).mean(dim=0), 0.0)
+            mean = each.sum(dim=1) / acts[:, None]
             part = among * mean.mean(dim=0)
             logs[f"{family}.{name}"] = _dot(part, betas).detach()
             raw = raw + part
@@ -154,17 +139,17 @@ def alignment_loss(
 
 def make_decoders(align: AlignConfig, grid: Grid) -> nn.ModuleDict:
     """A head for each family that has a λ."""
+    prior = align.prior or 1 / grid.cells
     return nn.ModuleDict(
         {
-            family: MapDecoder(align.channels, grid.time_factor, align.attention_map, align.prior or 1 / grid.cells)
-            for family, scale in (("sga", align.sga), ("spa", align.spa))
-            if scale > 0
+            family: MapDecoder(align.channels, grid.time_factor, align.attention_map, prior, len(blocks))
+            for family, blocks in align.tapped.items()
         }
     )
 
 
 def by_family(maps: Mapping[MapKey, Tensor], grid: Grid) -> dict[Family, list[Tensor]]:
-    """Maps by loss family, each [B, 3, F, h, w], in the order of their blocks."""
+    """Maps by loss family, each [B, R, F, h, w], in the order of their blocks."""
     families: dict[Family, list[Tensor]] = {}
     for (_, direction), values in sorted(maps.items()):
         families.setdefault("spa" if direction == "v2v" else "sga", []).append(grid.fold(values))

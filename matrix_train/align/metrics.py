@@ -35,6 +35,15 @@ def inside_over_outside(maps: Tensor, masks: Tensor) -> Tensor:
     return torch.where((cells > 0) & (others > 0), ratio, 1.0)
 
 
+def mean_and_spread(maps: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation over the cells of the masks: maps and masks [B, R, F, h, w] → [B, R] each, 0 where a
+    mask has no cell."""
+    count = masks.sum(dim=(-3, -2, -1)).clamp(min=1)
+    mean = aas(maps, masks) / count
+    centred = (maps - mean[..., None, None, None]).square()
+    return mean, (aas(centred, masks) / count).sqrt()
+
+
 def map_mask_correlation(maps: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
     """Pearson correlation of map and mask over all cells, with its sign: [B, R], and where it is defined: [B, R] bool.
 

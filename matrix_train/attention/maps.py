@@ -35,33 +35,74 @@ from matrix_train.attention.roles import RoleWeights, Rows
 Direction = Literal["v2t", "v2v", "t2v"]
 Mode = Literal["logits", "centred", "softmax"]
 Kernel = Literal["auto", "lse", "columns"]
+MapScale = Literal["heads", "joint"]
 
 CHUNK_ELEMENTS = 2**23
 """Most attention weights formed at once in softmax mode (32 MB in float32); N²/16 where that is less."""
 
 
 @dataclass(frozen=True)
+class Layout:
+    """Where text and video lie among an attention's queries and among its keys; None where they are not."""
+
+    text_queries: slice | None
+    video_queries: slice
+    text_keys: slice | None
+    video_keys: slice | None
+
+    @classmethod
+    def joint(cls, text: int, video: int) -> "Layout":
+        """One softmax over both, text first."""
+        first, second = slice(0, text), slice(text, text + video)
+        return cls(first, second, first, second)
+
+    @classmethod
+    def alone(cls, video: int) -> "Layout":
+        """Video among itself."""
+        return cls(None, slice(0, video), None, slice(0, video))
+
+    @classmethod
+    def cross(cls, text: int, video: int) -> "Layout":
+        """Video asks text."""
+        return cls(None, slice(0, video), slice(0, text), None)
+
+    def covers(self, queries: int, keys: int) -> bool:
+        """Whether queries and keys are as many as the stretches say."""
+        ends = (self.text_queries, self.video_queries), (self.text_keys, self.video_keys)
+        return tuple(max(s.stop for s in side if s is not None) for side in ends) == (queries, keys)
+
+
+@dataclass(frozen=True)
 class Taps:
-    """What to read from one attention layer. `kernel` says how softmax v2t gets its rows' normaliser."""
+    """What to read from one attention layer. `kernel` says how softmax v2t gets its rows' normaliser; `scale` is of the
+    other modes: products of a head, or over the joint width as the released code has them."""
 
     roles: RoleWeights
     directions: tuple[Direction, ...]
     mode: Mode = "logits"
     kernel: Kernel = "auto"
+    scale: MapScale = "heads"
+    layout: Layout | None = None
+    """None: joint attention, text first."""
+
+    @property
+    def stretches(self) -> Layout:
+        return self.layout or Layout.joint(self.roles.text_length, self.roles.video_length)
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, taps: Taps | None) -> tuple[Tensor, dict[Direction, Tensor]]:
     """Attention output and role maps.
 
-    q, k, v: [B, H, N, d] as attention sees them (after qk-norm and RoPE), text tokens first. Returns `out`
-    [B, H, N, d] and one map [B, R, N_video] per direction, float32 (float64 for float64 inputs); zero for an absent
-    role. ValueError where the roles were made for another sequence length.
+    q: [B, H, N, d], k and v: [B, H, M, d] as attention sees them (after qk-norm and RoPE), N = M in joint attention.
+    Returns `out` [B, H, N, d] and one map [B, R, N_video] per direction, float32 (float64 for float64 inputs); zero for
+    an absent role. ValueError where the roles were made for another sequence length, or a direction's text or video is
+    not in this attention.
     """
     if taps is None:
         return F.scaled_dot_product_attention(q, k, v), {}
-    n, length = q.shape[2], taps.roles.text_length
-    if n != length + taps.roles.video_length:
-        raise ValueError(f"roles cover {length} + {taps.roles.video_length} tokens, the sequence has {n}")
+    if not taps.stretches.covers(q.shape[2], k.shape[2]):
+        covered = f"{taps.roles.text_length} + {taps.roles.video_length}"
+        raise ValueError(f"roles cover {covered} tokens, there are {q.shape[2]} queries and {k.shape[2]} keys")
     device = q.device.type
     if not torch.amp.is_autocast_available(device):
         return _tapped(q, k, v, taps)
@@ -73,25 +114,44 @@ def attend(q: Tensor, k: Tensor, v: Tensor, taps: Taps | None) -> tuple[Tensor, 
 
 
 def _tapped(q: Tensor, k: Tensor, v: Tensor, taps: Taps) -> tuple[Tensor, dict[Direction, Tensor]]:
-    text = taps.roles.text
-    video = Rows(taps.roles.video.index + taps.roles.text_length, taps.roles.video.weight)
-    sides = {"v2t": (q, k, text), "v2v": (k, q, video), "t2v": (k, q, text)}
+    at, text, video = taps.stretches, taps.roles.text, taps.roles.video
     maps: dict[Direction, Tensor] = {}
     if taps.mode == "softmax" and "v2t" in taps.directions:
+        rows = _placed(text, at.text_keys)
         if taps.kernel == "columns" or (taps.kernel == "auto" and not has_lse(q)):
-            out, maps["v2t"] = _attention_with_columns(q, k, v, text)
+            out, maps["v2t"] = _attention_with_columns(q, k, v, rows)
         else:
             out, lse = attention_with_lse(q, k, v)
-            maps["v2t"] = _column_map(q, k, lse, text)
+            maps["v2t"] = _column_map(q, k, lse, rows)
     else:
         out = F.scaled_dot_product_attention(q, k, v)
     for direction in taps.directions:
-        over, pooled, rows = sides[direction]
+        if direction == "v2t":
+            over, pooled, rows = q, k, _placed(text, at.text_keys)
+        else:
+            from_text = direction == "t2v"
+            over, pooled = k, q
+            rows = _placed(text, at.text_queries) if from_text else _placed(video, at.video_queries)
         if taps.mode != "softmax":
-            maps[direction] = _logit_map(over, pooled, rows, k if taps.mode == "centred" else None)
+            products = _logit_map(over, pooled, rows, k if taps.mode == "centred" else None)
+            # q·k/√(H·d) over the joint width, H heads of d.
+            maps[direction] = products * q.shape[1] ** 0.5 if taps.scale == "joint" else products
         elif direction != "v2t":
             maps[direction] = _row_map(q, k, rows)
-    return out, {direction: maps[direction][..., taps.roles.text_length :] for direction in taps.directions}
+    seen = {direction: at.video_queries if direction == "v2t" else at.video_keys for direction in taps.directions}
+    return out, {direction: maps[direction][..., _there(stretch)] for direction, stretch in seen.items()}
+
+
+def _placed(rows: Rows, stretch: slice | None) -> Rows:
+    """Rows counted within a stretch, as places among all queries or keys."""
+    start = _there(stretch).start
+    return Rows(rows.index + start, rows.weight) if start else rows
+
+
+def _there(stretch: slice | None) -> slice:
+    if stretch is None:
+        raise ValueError("this attention does not hold the text or video that a map of it is over")
+    return stretch
 
 
 def _logit_map(over: Tensor, pooled: Tensor, rows: Rows, keys: Tensor | None) -> Tensor:
@@ -113,8 +173,9 @@ def _logit_map(over: Tensor, pooled: Tensor, rows: Rows, keys: Tensor | None) ->
 
 def _row_map(q: Tensor, k: Tensor, rows: Rows) -> Tensor:
     """Mean over heads and rows of the softmax of these rows against all keys: [B, R, N] over the keys."""
-    batch, heads, n, d = q.shape
-    room = min(CHUNK_ELEMENTS, n * n // 16) // (batch * n)
+    batch, heads, queries, d = q.shape
+    n = k.shape[2]
+    room = min(CHUNK_ELEMENTS, queries * n // 16) // (batch * n)
     row_step = max(1, min(room, rows.index.shape[1]))
     head_step = max(1, room // row_step)
 
@@ -136,7 +197,7 @@ def _column_map(q: Tensor, k: Tensor, lse: Tensor, rows: Rows) -> Tensor:
     """Mean over heads and rows (here keys) of exp(q kᵀ/√d − lse): [B, R, N] over the queries."""
     batch, heads, n, d = q.shape
     columns = rows.index.shape[1]
-    head_step = max(1, min(CHUNK_ELEMENTS, n * n // 16) // (batch * n * max(columns, d)))
+    head_step = max(1, min(CHUNK_ELEMENTS, n * k.shape[2] // 16) // (batch * n * max(columns, d)))
 
     def chunk(q: Tensor, k_rows: Tensor, lse: Tensor, weight: Tensor) -> Tensor:
         wide = _wide(q.dtype)
@@ -155,11 +216,11 @@ def _attention_with_columns(q: Tensor, k: Tensor, v: Tensor, rows: Rows) -> tupl
 
     q and k get zero channels to match, which leave the scores as they are; autograd does the rest.
     """
-    batch, heads, n, d = q.shape
+    batch, heads, _, d = q.shape
     roles = rows.weight.shape[1]
     pad = -(-roles // 8) * 8
-    columns = F.pad(rows.dense(n).transpose(1, 2), (0, pad - roles)).to(v.dtype)
-    wide_v = torch.cat([v, columns[:, None].expand(batch, heads, n, pad)], dim=-1)
+    columns = F.pad(rows.dense(k.shape[2]).transpose(1, 2), (0, pad - roles)).to(v.dtype)
+    wide_v = torch.cat([v, columns[:, None].expand(batch, heads, k.shape[2], pad)], dim=-1)
     out = F.scaled_dot_product_attention(F.pad(q, (0, pad)), F.pad(k, (0, pad)), wide_v, scale=d**-0.5)
     role_columns = out[..., d : d + roles].mean(dim=1, dtype=_wide(q.dtype))
     return out[..., :d], role_columns.transpose(1, 2)

@@ -10,7 +10,7 @@ its tokens must spell the text under its span. What cannot be placed is a `Skip`
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,6 +20,9 @@ from matrix_train.attention.roles import ROLES
 from schemas import RoleSpans, Span
 
 WORD_MARK = "▁"
+
+RoleRanges = Mapping[str, tuple[Span, ...]]
+"""Spans by role, none where a role has no words."""
 
 SkipReason = Literal["truncated", "no_token", "mismatch"]
 
@@ -60,9 +63,12 @@ class Prompt:
 
 
 def encode(
-    tokenizer: PreTrainedTokenizerFast, caption: str, interactions: Sequence[RoleSpans], max_length: int = 226
+    tokenizer: PreTrainedTokenizerFast,
+    caption: str,
+    interactions: Sequence[RoleSpans | RoleRanges],
+    max_length: int = 226,
 ) -> Prompt:
-    """Token ids of the caption and the role tokens of its interactions.
+    """Token ids of the caption and the role tokens of its interactions; of a role without spans none.
 
     ValueError for a tokenizer without offset mapping (a "slow" one).
     """
@@ -102,18 +108,19 @@ class _Tokens:
         return "".join(self.pieces[i] for i in indices).replace(WORD_MARK, "") == "".join(plain.split())
 
 
-def _roles(text: _Tokens, spans: RoleSpans, room: int) -> RoleTokens | Skip:
+def _roles(text: _Tokens, spans: RoleSpans | RoleRanges, room: int) -> RoleTokens | Skip:
     found: dict[str, tuple[int, ...]] = {}
+    given: RoleRanges = dict(spans)
     for role in ROLES:
         indices: set[int] = set()
-        for span in getattr(spans, role):
+        for span in given[role]:
             under = text.under(span)
             if not under:
                 return Skip(role, "no_token")
             if not text.spell(span, under):
                 return Skip(role, "mismatch")
             indices.update(under)
-        if max(indices) >= room:
+        if max(indices, default=0) >= room:
             return Skip(role, "truncated")
         found[role] = tuple(sorted(indices))
     return RoleTokens(**found)

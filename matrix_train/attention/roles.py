@@ -2,13 +2,20 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 ROLES = ("subject", "verb", "object")
-"""Order of the role axis R wherever all three roles are meant (SGA); SPA uses subject and object."""
+"""Order of the roles of an interaction on the role axis R (SGA); SPA uses subject and object."""
+
+
+Family = Literal["sga", "spa"]
+"""Grounding, read from video to text, and propagation, from video to video."""
+
+FAMILY_ROLES: dict[Family, tuple[str, ...]] = {"sga": ROLES, "spa": ("subject", "object")}
 
 
 @dataclass(frozen=True)
@@ -92,6 +99,22 @@ def query_weights(first_masks: Tensor, frames: int, height: int, width: int) -> 
     chosen = covered_cells(first_masks, height, width).flatten(2).float()
     weights = chosen / chosen.sum(dim=-1, keepdim=True).clamp(min=1.0)
     return F.pad(weights, (0, (frames - 1) * height * width))
+
+
+def role_masks(masks: Tensor, pairs: Tensor, stride: int) -> Tensor:
+    """Masks of every interaction's ROLES at a stride, the verb's being subject ∨ object (paper §4).
+
+    masks: instances' [B, I, T, H, W] in {0, 1}. pairs: places of subject and object among them [B, K, 2], −1 for no
+    interaction, whose masks are empty. Returns the share of each stride × stride block that is covered,
+    [B, 3 K, T, H / stride, W / stride] float32; the same dtype as given for stride 1.
+    """
+    samples = torch.arange(len(masks), device=masks.device)[:, None, None]
+    chosen = masks[samples, pairs.clamp(min=0)] * (pairs >= 0)[..., None, None, None]
+    subject, obj = chosen.unbind(2)
+    roles = torch.stack([subject, torch.maximum(subject, obj), obj], dim=2).flatten(1, 2)
+    if stride == 1:
+        return roles
+    return torch.stack([F.avg_pool2d(role.float(), stride) for role in roles.unbind(1)], dim=1)
 
 
 def covered_cells(masks: Tensor, height: int, width: int) -> Tensor:

@@ -2,13 +2,31 @@
 
 from matrix_train.backbones.base import Backbone, MapCollector, trainable_parameters
 from matrix_train.backbones.cogvideox.model import CogVideoX
+from matrix_train.backbones.encoders import Encoders
 from matrix_train.backbones.pretrained import read_class_name
 from matrix_train.errors import UserError
 
-__all__ = ["BACKBONES", "Backbone", "CogVideoX", "MapCollector", "backbone_class", "trainable_parameters"]
+__all__ = [
+    "BACKBONES",
+    "Backbone",
+    "CogVideoX",
+    "Encoders",
+    "MapCollector",
+    "backbone_class",
+    "backbone_named",
+    "trainable_parameters",
+]
 
 BACKBONES: dict[str, type[Backbone]] = {"CogVideoXTransformer3DModel": CogVideoX}
 """By the name of the transformer's class in diffusers."""
+
+
+def backbone_named(name: str) -> type[Backbone]:
+    """The backbone of this name in configurations. UserError where there is none."""
+    names = {kind.name: kind for kind in BACKBONES.values()}
+    if name not in names:
+        raise UserError(f"there is no backbone {name}: give {' or '.join(names)}")
+    return names[name]
 
 
 def backbone_class(name_or_path: str, revision: str | None = None) -> type[Backbone]:

@@ -4,18 +4,21 @@ A backbone owns its model, knows how latents become a grid of tokens, reads role
 `MapCollector`, and names its trainable parameters.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, Self, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
 
 from matrix_train.attention.grid import Grid
-from matrix_train.attention.maps import Direction, Kernel, Mode, Taps, attend
+from matrix_train.attention.maps import Direction, Kernel, MapScale, Mode, Taps, attend
 from matrix_train.attention.roles import RoleWeights
 from matrix_train.backbones.encoders import Encoders
 from matrix_train.backbones.objective import Objective
@@ -38,8 +41,29 @@ MapKey = tuple[int, Direction]
 """(block, direction)."""
 
 
+@dataclass(frozen=True)
+class Scene:
+    """What a video is to be sampled from."""
+
+    image: NDArray[np.uint8]
+    """First frame, RGB [H, W, 3]."""
+    id_map: NDArray[np.uint8]
+    """RGB [H, W, 3]."""
+    prompt: Tensor
+    """Embeddings [1, L, text width]."""
+    empty: Tensor
+    """The same of the empty caption, for guidance."""
+    frames: int
+    steps: int
+    guidance: float
+    generator: torch.Generator
+
+
 class Backbone(Protocol):
     """See `backbones.cogvideox.CogVideoX`."""
+
+    name: ClassVar[str]
+    """In configurations."""
 
     model: Any
     """The library's module; frozen but for `trainable`."""
@@ -62,9 +86,22 @@ class Backbone(Protocol):
     def from_config(cls, config: Mapping[str, Any], dtype: torch.dtype = ..., device: torch.device | str = ...) -> Self:
         """Random weights."""
 
+    @staticmethod
+    def make_tiny(
+        folder: Path, captions: Iterable[str], frames: int, height: int, width: int, max_tokens: int, seed: int = 0
+    ) -> None:
+        """Saves a pipeline of its classes with tiny random weights, its tokenizer made from these captions."""
+
+    def sample(self, encoders: Any, scene: Scene) -> NDArray[np.float32]:
+        """A video of the model as it stands, frames [T, H, W, 3] in 0 … 1."""
+
     @property
     def prompt_shape(self) -> tuple[int, int]:
         """Tokens and width of a prompt's embeddings."""
+
+    @property
+    def fps(self) -> float:
+        """Frames a second of the videos that the model was made for."""
 
     def latent_shape(self, frames: int, height: int, width: int) -> tuple[int, int, int, int]:
         """Frames, channels, height and width of the latents that `predict` takes for a clip of this size in pixels."""
@@ -72,7 +109,9 @@ class Backbone(Protocol):
     def grid(self, frames: int, height: int, width: int) -> Grid:
         """Token lattice of a clip of this size in pixels. UserError for a size that the model cannot take."""
 
-    def install_taps(self, plan: Mapping[int, Sequence[Direction]], mode: Mode, kernel: Kernel) -> None:
+    def install_taps(
+        self, plan: Mapping[int, Sequence[Direction]], mode: Mode, kernel: Kernel, scale: MapScale = ...
+    ) -> None:
         """Read these directions at these blocks, and at no others."""
 
     def add_lora(self, blocks: Sequence[int], rank: int, alpha: int) -> None:
@@ -134,7 +173,15 @@ class MapCollector:
         return result, maps
 
     def attend(
-        self, q: Tensor, k: Tensor, v: Tensor, block: int, directions: tuple[Direction, ...], mode: Mode, kernel: Kernel
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        block: int,
+        directions: tuple[Direction, ...],
+        mode: Mode,
+        kernel: Kernel,
+        scale: MapScale,
     ) -> Tensor:
         """For the processor of a tapped block: attention output, the maps stashed by (block, direction)."""
         step = self._step
@@ -144,7 +191,7 @@ class MapCollector:
             raise RuntimeError(
                 "reentrant checkpointing drops the maps' gradient: use the backbone's enable_checkpointing()"
             )
-        out, maps = self.read(q, k, v, Taps(step.roles, directions, mode, kernel))
+        out, maps = self.read(q, k, v, Taps(step.roles, directions, mode, kernel, scale))
         if step.open:
             step.maps.update({(block, direction): values for direction, values in maps.items()})
         return out

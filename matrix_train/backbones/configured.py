@@ -9,11 +9,16 @@ from matrix_train.errors import UserError
 
 
 def load_backbone(config: Config, dtype: torch.dtype) -> Backbone:
-    """The backbone with adapters, taps and checkpointing as configured."""
+    """The backbone as configured: adapters, taps, checkpointing, compilation."""
     where = (config.model.path, config.model.revision)
     backbone = backbone_class(*where).load(where[0], dtype, where[1])
     check_data(config, backbone)
-    return prepare_backbone(config, backbone)
+    prepare_backbone(config, backbone)
+    if config.model.compile:
+        # Of a model that computes alone: one that is only counted runs under modes that see no compiled operator.
+        # Validation taps all blocks that the configuration names, whatever their λ.
+        backbone.compile_blocks(leave=(*config.align.sga_blocks, *config.align.spa_blocks))
+    return backbone
 
 
 def plan_backbone(config: Config) -> Backbone:
@@ -23,13 +28,6 @@ def plan_backbone(config: Config) -> Backbone:
     backbone = kind.from_config(kind.read_config(*where), DTYPES[config.model.precision], "meta")
     check_data(config, backbone)
     return prepare_backbone(config, backbone)
-
-
-def meta_copy(config: Config, backbone: Backbone) -> Backbone:
-    """The same model with the configured adapters, taps and checkpointing, without memory."""
-    # Keys that from_pretrained adds are none of the model's arguments.
-    arguments = {k: v for k, v in dict(backbone.model.config).items() if not k.startswith("_")}
-    return prepare_backbone(config, type(backbone).from_config(arguments, backbone.model.dtype, "meta"))
 
 
 def check_data(config: Config, backbone: Backbone) -> None:
@@ -53,9 +51,6 @@ def prepare_backbone(config: Config, backbone: Backbone) -> Backbone:
     install_training_taps(backbone, config.align)
     if config.model.checkpointing != "none":
         backbone.enable_checkpointing(config.model.checkpointing)
-    if config.model.compile:
-        # Validation taps all blocks that the configuration names, whatever their λ.
-        backbone.compile_blocks(leave=(*config.align.sga_blocks, *config.align.spa_blocks))
     return backbone
 
 
@@ -68,7 +63,7 @@ def install_training_taps(backbone: Backbone, align: AlignConfig) -> None:
     if align.spa > 0:
         for block in align.spa_blocks:
             plan.setdefault(block, []).append("v2v")
-    backbone.install_taps(plan, align.attention_map, align.kernel)
+    backbone.install_taps(plan, align.attention_map, align.kernel, align.map_scale)
 
 
 def install_measuring_taps(backbone: Backbone, align: AlignConfig) -> None:

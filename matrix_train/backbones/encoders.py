@@ -7,7 +7,9 @@ prompt = encoders.prompt(input_ids)   # [B, L, text width]
 
 import hashlib
 import json
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -15,7 +17,15 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
-from matrix_train.backbones.pretrained import read_config, read_tokenizer_of, read_transformers_config, read_weights
+from matrix_train.attention.grid import Grid
+from matrix_train.attention.tags import add_tags
+from matrix_train.backbones.pretrained import (
+    read_commit,
+    read_config,
+    read_tokenizer_of,
+    read_transformers_config,
+    read_weights,
+)
 from matrix_train.errors import UserError
 
 Part = Literal["vae", "text_encoder"]
@@ -32,7 +42,7 @@ class Posterior:
         return self.mean + self.std * noise
 
 
-class Encoders:
+class Encoders(ABC):
     """See the module. Nothing in here is trained, and no method keeps a graph.
 
     A backbone names the classes of its pipeline in a subclass, and overrides what its VAE does otherwise. (They are
@@ -48,23 +58,45 @@ class Encoders:
     """What its schedule must say that the model predicts."""
 
     def __init__(self, vae: Any, text_encoder: Any, tokenizer: PreTrainedTokenizerFast, scheduler: Any) -> None:
+        """text_encoder: None where every prompt's embeddings come from a cache."""
         self.vae, self.text_encoder, self.tokenizer, self.scheduler = vae, text_encoder, tokenizer, scheduler
         self._empty: dict[int, Tensor] = {}
-        for module in (vae, text_encoder):
+        for module in self.modules():
             module.eval().requires_grad_(False)
 
     @classmethod
-    def load(cls, name_or_path: str, dtype: torch.dtype = torch.float32, revision: str | None = None) -> Self:
-        """UserError where a part is missing or cannot be read."""
+    def load(
+        cls, name_or_path: str, dtype: torch.dtype = torch.float32, revision: str | None = None, text: bool = True
+    ) -> Self:
+        """text: False leaves the text encoder where it is. UserError where a part is missing or cannot be read."""
         tokenizer, scheduler = cls.read_tokenizer(name_or_path, revision), cls.read_scheduler(name_or_path, revision)
         vae = read_weights(cls.vae_class, name_or_path, "vae", revision, torch_dtype=dtype)
-        text = read_weights(cls.text_class, name_or_path, "text_encoder", revision, dtype=dtype)
-        return cls(vae, text, tokenizer, scheduler)
+        encoder = read_weights(cls.text_class, name_or_path, "text_encoder", revision, dtype=dtype) if text else None
+        return cls(vae, encoder, tokenizer, scheduler)
+
+    @classmethod
+    def plan(
+        cls, name_or_path: str, dtype: torch.dtype = torch.float32, revision: str | None = None, text: bool = True
+    ) -> Self:
+        """The same on the meta device: configurations are read, weights are not. UserError."""
+        tokenizer, scheduler = cls.read_tokenizer(name_or_path, revision), cls.read_scheduler(name_or_path, revision)
+        vae = read_config(cls.vae_class, name_or_path, "vae", revision)
+        encoder = read_transformers_config(cls.text_class, name_or_path, "text_encoder", revision) if text else None
+        with torch.device("meta"):
+            made = cls(cls.vae_class.from_config(vae), encoder and cls.text_class(encoder), tokenizer, scheduler)
+        for module in made.modules():
+            torch.nn.Module.to(module, dtype)  # not `module.to`: diffusers logs advice about checkpoints there
+        return made
+
+    def modules(self) -> list[Any]:
+        """The networks."""
+        return [module for module in (self.vae, self.text_encoder) if module is not None]
 
     @classmethod
     def read_tokenizer(cls, name_or_path: str, revision: str | None = None) -> PreTrainedTokenizerFast:
-        """The pipeline's tokenizer alone. UserError where it cannot be read."""
+        """The pipeline's tokenizer alone, which knows tags too. UserError where it cannot be read."""
         found: PreTrainedTokenizerFast = read_tokenizer_of(cls.tokenizer_class, name_or_path, revision)
+        add_tags(found)
         return found
 
     @classmethod
@@ -84,23 +116,10 @@ class Encoders:
             raise UserError(f"this schedule predicts {found!r}; the model is trained on {cls.prediction_type!r}")
         return scheduler
 
-    @classmethod
-    def count_parameters(cls, name_or_path: str, revision: str | None = None) -> dict[Part, int]:
-        """Of VAE and text encoder, from their configurations alone: no weights are read. UserError."""
-        vae = read_config(cls.vae_class, name_or_path, "vae", revision)
-        text = read_transformers_config(cls.text_class, name_or_path, "text_encoder", revision)
-        with torch.device("meta"):
-            made: dict[Part, Any] = {"vae": cls.vae_class.from_config(vae), "text_encoder": cls.text_class(text)}
-        return {part: sum(p.numel() for p in model.parameters()) for part, model in made.items()}
-
     def to(self, device: torch.device) -> Self:
-        self.vae.to(device)
-        self.text_encoder.to(device)
+        for module in self.modules():
+            module.to(device)
         return self
-
-    def rest_text(self) -> None:
-        """T5 to the CPU, where it still answers: with cached prompts a step has no use for its 9.5 GB."""
-        self.text_encoder.to("cpu")
 
     @torch.no_grad()
     def video(self, frames: Tensor) -> Posterior:
@@ -120,8 +139,37 @@ class Encoders:
     @torch.no_grad()
     def prompt(self, input_ids: Tensor) -> Tensor:
         """Text embeddings [B, L, text width] of padded ids [B, L]; padding is not masked, as CogVideoX was trained."""
-        embeddings: Tensor = self.text_encoder(input_ids.to(self.text_encoder.device))[0]
-        return embeddings.to(input_ids.device)
+        embeddings: Tensor = self.text_encoder(input_ids)[0]
+        return embeddings
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor) -> Tensor:
+        """Frames [B, 3, T, H, W] in −1 … 1 of scaled latents [B, F, 16, H/8, W/8].
+
+        Tile by tile: a clip of 49 × 480 × 720 at once takes 15.8 GB, in tiles 4.0.
+        """
+        self.vae.enable_tiling()
+        try:
+            frames: Tensor = self.vae.decode(latents.transpose(1, 2) / self.vae.config.scaling_factor).sample
+        finally:
+            self.vae.disable_tiling()
+        return frames
+
+    @abstractmethod
+    def clean(self, latents: Tensor, grid: Grid) -> Tensor:
+        """Latents of a clip [B, f, C, h, w] as the transformer takes them, F = `grid.latent_frames` of them."""
+
+    @abstractmethod
+    def conditions(self, image: Tensor, id_map: Tensor, frames: int, grid: Grid) -> Tensor:
+        """What the transformer reads beside the noised latents, [B, F, channels, h, w].
+
+        image, id_map: latents [B, 1, C, h, w] of the first frame and its ID map. frames: of the clip's own latents.
+        """
+
+    def timesteps(self, drawn: Tensor) -> Tensor:
+        """Timesteps of training from numbers that are uniform in 0 … 1, [B]."""
+        steps: int = self.scheduler.config.num_train_timesteps
+        return (drawn * steps).long()
 
     def empty(self, length: int) -> Tensor:
         """Embeddings [1, L, text width] of the empty caption, for caption dropout and guidance."""
@@ -146,14 +194,18 @@ def _unit(pixels: Tensor) -> Tensor:
 
 
 def identity(name_or_path: str, part: Part, revision: str | None) -> str:
-    """What a cached encoding depends on: digest of a local folder's files, or hub name and revision."""
+    """What a cached encoding depends on: digest of a local folder's files, or hub name and commit. UserError."""
     folder = Path(name_or_path) / part
-    if not folder.is_dir():
-        if revision is None:
-            raise UserError("a cache needs a fixed model: set model.revision to the commit of the hub's model")
-        return f"{name_or_path}@{revision}/{part}"
+    if not Path(name_or_path).is_dir():
+        return f"{name_or_path}@{read_commit(name_or_path, part, revision)}/{part}"
     digests = {}
     for path in sorted(p for p in folder.iterdir() if p.suffix in {".json", ".safetensors"}):
-        with path.open("rb") as file:
-            digests[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+        digests[path.name] = _digest(path, path.stat().st_mtime_ns)
     return hashlib.sha256(json.dumps(digests).encode()).hexdigest()[:16]
+
+
+@cache
+def _digest(path: Path, changed: int) -> str:  # noqa: ARG001
+    """SHA-256 of a file; gigabytes, so once for each change of it."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -22,7 +22,11 @@ class Objective(nn.Module, ABC):
 
     @abstractmethod
     def signal(self, timesteps: Tensor) -> Tensor:
-        """Share of the signal's power at these timesteps, [B]: `align.timestep_weight`."""
+        """Share of the signal's power at these timesteps, [B]: `align.timestep_weight: signal`."""
+
+    @abstractmethod
+    def weight(self, timesteps: Tensor) -> Tensor:
+        """w(t), the weight that `error` gives these timesteps, [B]: `align.timestep_weight: diffusion`."""
 
 
 class VPrediction(Objective):
@@ -46,6 +50,9 @@ class VPrediction(Objective):
 
     def signal(self, timesteps: Tensor) -> Tensor:
         return self._alpha(timesteps).flatten()
+
+    def weight(self, timesteps: Tensor) -> Tensor:
+        return 1 / (1 - self._alpha(timesteps).flatten())
 
     def _alpha(self, timesteps: Tensor) -> Tensor:
         return self.alphas[timesteps].float().view(-1, 1, 1, 1, 1)

@@ -7,7 +7,8 @@ transformers makes an empty tokenizer of a missing one, and training would go on
 from typing import Any
 
 from diffusers.configuration_utils import ConfigMixin
-from transformers.utils.hub import cached_file
+from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
+from transformers.utils.hub import cached_file, extract_commit_hash
 
 from matrix_train.errors import UserError
 from schemas.text import one_line
@@ -43,6 +44,7 @@ def read_tokenizer_of(kind: Any, name_or_path: str, revision: str | None) -> Any
             for file in TOKENIZER_FILES
         ]
         if not any(files):
+            cached_file(name_or_path, TOKENIZER_FILES[-1], **where)  # says so where the hub was not asked at all
             raise FileNotFoundError(f"there is no {' or '.join(TOKENIZER_FILES)}")
         return kind.from_pretrained(name_or_path, **where)
     except Exception as error:  # as above
@@ -77,6 +79,26 @@ def read_transformers_config(kind: Any, name_or_path: str, part: str, revision: 
         raise _unreadable(name_or_path, part, error) from None
 
 
+def read_commit(name_or_path: str, part: str, revision: str | None) -> str:
+    """The commit that a name on the hub and a revision stand for now. UserError where it cannot be read."""
+    try:
+        file = cached_file(name_or_path, "config.json", subfolder=part, revision=revision)
+    except Exception as error:  # as above
+        raise _unreadable(name_or_path, part, error) from None
+    commit: str | None = extract_commit_hash(file, None)
+    assert commit is not None, file  # only a local folder has none
+    return commit
+
+
 def _unreadable(name_or_path: str, part: str, error: Exception) -> UserError:
+    before: BaseException | None = error
+    while before is not None:
+        # Both libraries report a file that the hub could not be asked for as one that it does not have.
+        if isinstance(before, LocalEntryNotFoundError | OfflineModeIsEnabled):
+            return UserError(
+                f"model.path {name_or_path}: the hub cannot be reached, and {part} is not in its cache here: "
+                "see to the network, or set model.path to a folder"
+            )
+        before = before.__cause__ or before.__context__
     text = one_line(error, 300) or type(error).__name__
     return UserError(f"model.path {name_or_path}: {part} cannot be read: {text}")

@@ -21,7 +21,7 @@ RUNGS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("every block formed again", {"checkpointing": "full"}),
     ("+ attention outputs kept", {"checkpointing": "selective"}),
     ("+ blocks without taps compiled", {"checkpointing": "selective", "compiled": True}),
-    ("+ cuDNN's attention kernel", {"checkpointing": "selective", "compiled": True, "kernel": "cudnn"}),
+    ("+ cuDNN's attention kernel", {"checkpointing": "selective", "compiled": True, "attention": "cudnn"}),
     ("all activations kept", {"checkpointing": "none"}),
     ("all activations kept, compiled", {"checkpointing": "none", "compiled": True}),
 )

@@ -18,9 +18,10 @@ from typing import Any
 import torch
 
 from matrix_train.align.decoder import STRIDES
-from matrix_train.align.losses import Family, LossWeights, alignment_loss
+from matrix_train.align.losses import LossWeights, alignment_loss
+from matrix_train.attention.roles import Family
 from matrix_train.bench.tensors import largest_of_attention, largest_of_block
-from matrix_train.bench.workload import Arm, BenchOptions, Workload, host_clock, step_flops
+from matrix_train.bench.workload import Arm, BenchOptions, Workload, encoding_flops, host_clock, step_flops
 from matrix_train.errors import UserError
 from matrix_train.plan.flops import matmul_rate
 
@@ -60,6 +61,9 @@ class BenchResult:
     """Of the whole 5B at 49 × 480 × 720, on the meta device."""
     flops_overhead_measured: float
     """Of the model that was measured."""
+    encoding_flops: dict[str, int]
+    """VAE and text encoder of the 5B's step beside the transformer, which is all that is timed: with `train.cache` the
+    noised first frame, without it everything."""
     largest_tensor_elements: int
     """Made by one tapped attention, forward and backward, its own output included."""
     largest_block_tensor_elements: int
@@ -104,7 +108,7 @@ def _bench(options: BenchOptions) -> BenchResult:
         device=torch.cuda.get_device_name() if options.device == "cuda" else "cpu",
         clock="wall" if options.device == "cuda" else "cpu time, 1 thread",
         mode=options.mode,
-        supervise_stride=options.supervise_stride or 1,
+        supervise_stride=options.supervise_stride,
         checkpointing=options.checkpointing,
         blocks=options.blocks or 0,
         tapped_blocks=len(options.align.sga_blocks) + len(options.align.spa_blocks),
@@ -122,6 +126,7 @@ def _bench(options: BenchOptions) -> BenchResult:
         flops_per_step=small[1],
         flops_overhead=whole[1] / whole[0] - 1,
         flops_overhead_measured=small[1] / small[0] - 1,
+        encoding_flops=encoding_flops(),
         largest_tensor_elements=largest_of_attention(work),
         largest_block_tensor_elements=largest_of_block(work),
         n_squared=work.tokens**2,
@@ -208,6 +213,9 @@ def describe(result: BenchResult) -> str:
         f"time          {result.time_overhead:+8.2%}   bar +2 %; the same step measured twice: {result.time_noise:.2%}",
         f"peak memory   {result.peak_overhead_bytes / 2**30:+8.3f} GiB on {result.peak_bytes / 2**30:.2f}; bar +0.5",
         f"FLOPs         {result.flops_overhead:+8.4%}   at 5B, bar +1 %; {result.flops_overhead_measured:+.3%} here",
+        "encoding      "
+        + ", ".join(f"{n / 1e12:.1f} TFLOP {how.replace('_', ' ')}" for how, n in result.encoding_flops.items())
+        + ", at 5B; not in the times here",
         f"largest tensor {result.largest_tensor_elements:,} of one tapped attention, "
         f"{result.largest_block_tensor_elements:,} of the block; N²/8 is {result.n_squared // 8:,}",
         f"matrix rate   {result.rate_share:8.1%}   of {result.matmul_flops_per_second / 1e12:.2f} TFLOP/s",

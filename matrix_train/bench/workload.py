@@ -9,29 +9,31 @@ them, `dense` reads the same maps from attention matrices that are really formed
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from diffusers import CogVideoXDPMScheduler
+from diffusers import AutoencoderKLCogVideoX, CogVideoXDPMScheduler
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
+from transformers import T5Config, T5EncoderModel
 
-from matrix_train.align.losses import role_masks
 from matrix_train.align.metrics import latent_masks
 from matrix_train.attention.dense import dense_attend
+from matrix_train.attention.kernels import AttentionKernel, attention_kernel
 from matrix_train.attention.maps import Mode, attend
-from matrix_train.attention.roles import RoleWeights
+from matrix_train.attention.roles import RoleWeights, role_masks
 from matrix_train.backbones import CogVideoX, trainable_parameters
 from matrix_train.backbones.cogvideox.input_projection import LATENT_CHANNELS
 from matrix_train.backbones.cogvideox.model import VAE_SPACE
 from matrix_train.backbones.configured import install_training_taps
-from matrix_train.config import AlignConfig
+from matrix_train.config import AlignConfig, load_config
 from matrix_train.errors import UserError
 from matrix_train.fit.assembly import allow_tf32
 from matrix_train.fit.inputs import Inputs
 from matrix_train.fit.step import AlignedModel
+from matrix_train.plan.cost import planned_encoding
 from matrix_train.plan.flops import costly_roles, count_flops, training_step
 
 Arm = Literal["off", "on", "dense"]
@@ -54,24 +56,23 @@ COGVIDEOX_5B_I2V: dict[str, Any] = {
 ROLE_TOKENS = 8
 """Text tokens of a role: more than most captions give."""
 
-KERNELS = {"flash": SDPBackend.FLASH_ATTENTION, "cudnn": SDPBackend.CUDNN_ATTENTION}
-
-
 # diffusers is typed in part only.
 _scheduler_class: Any = CogVideoXDPMScheduler
+_vae_class: Any = AutoencoderKLCogVideoX
+_text_class: Any = T5EncoderModel
 
 
 @dataclass(frozen=True)
 class BenchOptions:
-    """What to measure. `None`: what suits the device, see `resolved`.
+    """What to measure: by default the recipe's own settings. `None`: what suits the device, see `resolved`.
 
     blocks, heads: of the model; taps are at 7, 11 (SGA) and 12 (SPA) where there are 42 blocks, else at the last three.
     frames, height, width: of the clip in pixels. rounds: timed rounds of every arm, of which `dense` takes two.
     """
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    mode: Mode = "logits"
-    supervise_stride: Literal[1, 2, 4, 8] | None = None
+    mode: Mode = "centred"
+    supervise_stride: Literal[1, 2, 4, 8] = 1
     rounds: int | None = None
     dense: bool = True
     blocks: int | None = None
@@ -79,13 +80,13 @@ class BenchOptions:
     frames: int = 49
     height: int = 480
     width: int = 720
-    checkpointing: Literal["none", "full", "selective"] = "full"
+    checkpointing: Literal["none", "full", "selective"] = "selective"
     compiled: bool = False
-    kernel: Literal["auto", "flash", "cudnn"] = "auto"
+    attention: AttentionKernel = "auto"
     seed: int = 0
 
     def resolved(self) -> "BenchOptions":
-        """With every choice made. CPU: 1 head, 6 blocks, stride 8, 3 rounds. CUDA: 48 heads, 42 blocks, stride 1, 10.
+        """With every choice made. CPU: 1 head, 6 blocks, 3 rounds. CUDA: 48 heads, 42 blocks, 10 rounds.
 
         UserError for CUDA that is not there.
         """
@@ -94,8 +95,8 @@ class BenchOptions:
             device = "cuda" if torch.cuda.is_available() else "cpu"
         if device == "cuda" and not torch.cuda.is_available():
             raise UserError("bench: there is no CUDA device here: leave out --device, or give cpu")
-        heads, blocks, stride, rounds = (48, 42, 1, 10) if device == "cuda" else (1, 6, 8, 3)
-        defaults = {"heads": heads, "blocks": blocks, "supervise_stride": stride, "rounds": rounds}
+        heads, blocks, rounds = (48, 42, 10) if device == "cuda" else (1, 6, 3)
+        defaults = {"heads": heads, "blocks": blocks, "rounds": rounds}
         chosen = {name: getattr(self, name) or value for name, value in defaults.items()}
         return BenchOptions(**{**self.__dict__, **chosen, "device": device})
 
@@ -105,8 +106,9 @@ class BenchOptions:
         if self.blocks is None or self.blocks < 3:
             raise UserError(f"bench: three blocks are tapped, so the model needs three at least, not {self.blocks}")
         sga, spa = ((7, 11), (12,)) if self.blocks == 42 else ((self.blocks - 3, self.blocks - 2), (self.blocks - 1,))
-        stride = self.supervise_stride or 1
-        return AlignConfig(sga_blocks=sga, spa_blocks=spa, attention_map=self.mode, supervise_stride=stride)
+        return AlignConfig(
+            sga_blocks=sga, spa_blocks=spa, attention_map=self.mode, supervise_stride=self.supervise_stride
+        )
 
     @property
     def model_config(self) -> dict[str, Any]:
@@ -150,11 +152,27 @@ def step_flops(options: BenchOptions) -> tuple[int, int]:
     def count(blocks: int, aligned: bool) -> int:
         backbone = build_backbone(replace(options, blocks=blocks), "meta")
         roles = costly_roles(backbone, *size, ROLE_TOKENS) if aligned else None
-        return count_flops(training_step(backbone, *size, roles, options.supervise_stride or 1))
+        return count_flops(training_step(backbone, *size, roles, options.supervise_stride))
 
     three, four, aligned = count(3, False), count(4, False), count(3, True)
     off = three + ((options.blocks or 3) - 3) * (four - three)
     return off, off + aligned - three
+
+
+def encoding_flops() -> dict[str, int]:
+    """FLOPs that the recipe's step encodes beside the transformer, with `train.cache` and without: VAE and T5 of the
+    5B, on the meta device."""
+    unused: Any = None
+    with torch.device("meta"):
+        text = _text_class(
+            T5Config(d_model=4096, d_kv=64, d_ff=10240, num_layers=24, num_heads=64, feed_forward_proj="gated-gelu")
+        )
+        encoders = CogVideoX.encoders(_vae_class(), text, unused, unused)
+    recipe = Path(__file__).parents[1] / "configs/cogvideox_5b_i2v.yaml"
+    return {
+        name: count_flops(planned_encoding(load_config(recipe, [f"train.cache={cache}"]), encoders))
+        for name, cache in (("with_cache", "somewhere"), ("without_cache", "null"))
+    }
 
 
 def host_clock(device: torch.device) -> Callable[[], float]:
@@ -194,7 +212,7 @@ class Workload:
 
     def step(self, arm: Arm) -> None:
         """Forward, backward, clipping, AdamW."""
-        with self._reading(arm), self._kernel():
+        with self._reading(arm), attention_kernel(self.options.attention):
             loss, _ = self.models[arm](self.inputs)
             torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
@@ -215,12 +233,12 @@ class Workload:
     def masks(self, stride: int) -> Tensor:
         """Masks of subject, verb and object at a stride, [1, 3, T, H/s, W/s]: two boxes that move."""
         frames, height, width = self.options.frames, self.options.height, self.options.width
-        boxes = torch.zeros(2, 1, frames, height, width, dtype=torch.uint8, device=self.device)
+        boxes = torch.zeros(1, 2, frames, height, width, dtype=torch.uint8, device=self.device)
         for t in range(frames):
             shift = (width // 2) * t // frames
             boxes[0, 0, t, height // 4 : height // 2, shift : shift + width // 4] = 1
-            boxes[1, 0, t, height // 2 :, width // 2 :] = 1
-        return role_masks(boxes[0], boxes[1], stride)
+            boxes[0, 1, t, height // 2 :, width // 2 :] = 1
+        return role_masks(boxes, torch.tensor([[[0, 1]]], device=self.device), stride)
 
     def _inputs(self) -> Inputs:
         options, grid = self.options, self.grid
@@ -240,7 +258,7 @@ class Workload:
             timesteps=torch.tensor([500], device=self.device),
             prompt=noise(1, config["max_text_seq_length"], config["text_embed_dim"]),
             roles=self.roles,
-            masks=self.masks(options.supervise_stride or 1),
+            masks=self.masks(options.supervise_stride),
             cells=latent_masks(self.masks(1), grid.height, grid.width, grid.time_factor),
             present={"sga": self.roles.text.present, "spa": self.roles.video.present},
         )
@@ -252,7 +270,3 @@ class Workload:
             yield
         finally:
             self.backbone.collector.read = attend
-
-    def _kernel(self) -> Any:
-        kernel = self.options.kernel
-        return nullcontext() if kernel == "auto" else sdpa_kernel(KERNELS[kernel])

@@ -69,11 +69,11 @@ def inspect(
 @app.command()
 def bench(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
-    mode: Annotated[str, typer.Option(help="logits, centred or softmax")] = "logits",
+    mode: Annotated[str, typer.Option(help="logits, centred or softmax")] = "centred",
     rounds: Annotated[int | None, typer.Option(min=1, help="Timed rounds of every arm.")] = None,
     blocks: Annotated[int | None, typer.Option(min=3, help="Blocks of the model; 42 is the whole 5B.")] = None,
     heads: Annotated[int | None, typer.Option(min=1, help="Attention heads of 64; 48 is the whole 5B.")] = None,
-    stride: Annotated[int | None, typer.Option(help="Pixels between supervised points: 1, 2, 4 or 8.")] = None,
+    stride: Annotated[int, typer.Option(help="Pixels between supervised points: 1, 2, 4 or 8.")] = 1,
     dense: Annotated[bool, typer.Option("--dense/--no-dense", help="Also the authors' way, as a yardstick.")] = True,
     ladder: Annotated[bool, typer.Option("--ladder", help="Which technique gives what, rung by rung.")] = False,
     rung: Annotated[list[int], typer.Option(help="Only this rung of the ladder, from 1 on; may be repeated.")] = [],  # noqa: B006

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from matrix_train.backbones.configured import plan_backbone
 from matrix_train.bench import BenchOptions, bench, climb, describe
-from matrix_train.config import load_config
+from matrix_train.config import Config, load_config
 from matrix_train.data import Split, read_index
 from matrix_train.data.inspect import inspect
 from matrix_train.errors import UserError
@@ -24,6 +24,7 @@ from matrix_train.fit.assembly import make_random_model
 from matrix_train.fit.distributed import make_accelerator, told_when_left
 from matrix_train.fit.logs import check_loggers
 from matrix_train.fit.precompute import precompute as fill_cache
+from matrix_train.fit.precompute import ready_cache
 from matrix_train.fit.run import Run
 from matrix_train.plan.plan import lines, plan_run
 
@@ -50,10 +51,26 @@ def fit_command(
         for line in lines(plan):
             console.print(line, highlight=False, soft_wrap=True)
         return asdict(plan) | {"memory_bytes": plan.memory_bytes}
-    smaller = "set model.checkpointing=full, train.cache or a lower train.batch_size; see --dry-run"
-    with told_when_left(), told_when_full(smaller):
+    with told_when_left(), told_when_full(smaller(config)):
+        config = ready_cache(config, accelerator, console)
         result = Run(config, accelerator, console).start(resume).train()
     return {"run": str(result.run), "step": result.step, "losses": result.losses, "validation": result.validation}
+
+
+def smaller(config: Config) -> str:
+    """What would make this run fit on a GPU: settings that are not set so already, what costs least first."""
+    fp32 = config.model.precision == "fp32"
+    ways = {
+        "train.cache": config.train.cache is None,
+        "validation.videos=0": bool(config.validation.every and config.validation.videos),
+        "model.precision=bf16": fp32,
+        "model.checkpointing=selective": config.model.checkpointing == "none",
+        "model.checkpointing=full": config.model.checkpointing == "selective",
+        "a lower train.batch_size (and a higher train.accumulate)": config.train.batch_size > 1,
+        "train.parallel=fsdp on several GPUs": config.train.parallel == "ddp",
+        "fewer data.frames or a smaller data.height and data.width": True,
+    }
+    return f"set {', or '.join(way for way, helps in ways.items() if helps)}; --dry-run says what takes how much"
 
 
 @contextmanager
@@ -93,7 +110,7 @@ def bench_command(
     rounds: int | None,
     blocks: int | None,
     heads: int | None,
-    stride: int | None,
+    stride: int,
     dense: bool,
     ladder: bool,
     rungs: list[int],

@@ -20,6 +20,11 @@ class DataConfig(Settings):
         description="share of samples mirrored left to right. A caption that names a side is never mirrored, since "
         "mirroring would make it untrue; how many were left for that reason is counted",
     )  # fmt: skip
+    prompt: Literal["plain", "tagged"] = Field(
+        default="plain",
+        description="plain is the caption, and SGA reads the words of the roles; tagged puts <id1> … <id5> before the "
+        "nouns, and SGA reads these tokens alone, as in the released code: prompts of later sampling need them too",
+    )
     max_tokens: int = Field(default=226, ge=8, description="length of the prompt in tokens, padding included")
     max_bad_share: float = Field(default=0.01, ge=0, le=1, description="bad entries above this share end the run")
     workers: int = Field(default=2, ge=0, description="processes that read ahead; 0 reads in the training process")

@@ -13,16 +13,18 @@ from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
 from transformers import PreTrainedTokenizerFast
 
-from matrix_train.attention.prompts import RoleTokens, encode
+from matrix_train.attention.prompts import RoleRanges, RoleTokens, encode
 from matrix_train.attention.roles import ROLES, token_weights
+from matrix_train.attention.tags import tagged
 from matrix_train.data.config import DataConfig, Split
 from matrix_train.data.entry import Bad, BadEntry, Entry, read_entry
 from matrix_train.data.geometry import Geometry, Label, drawn_to_flip, names_side
 from matrix_train.data.index import read_index
-from matrix_train.data.plan import Plan, Ref, interaction_index
+from matrix_train.data.plan import Plan, Ref
 from matrix_train.data.video import BrokenVideo, decode
 from matrix_train.errors import UserError
-from schemas import Interaction
+from schemas import Interaction, RoleSpans
+from schemas.base import InstanceId
 from schemas.dataset import IndexRow
 from schemas.palette import PALETTE
 
@@ -34,7 +36,7 @@ UNFLIPPED = "flip_names_side"
 
 @dataclass(frozen=True)
 class TrainSample:
-    """One clip with one of its interactions. T, H, W: frames and pixels of the training clip; L: tokens."""
+    """One clip with all its interactions, K. T, H, W: frames and pixels of the training clip; L: tokens."""
 
     ref: Ref
     key: str
@@ -42,25 +44,28 @@ class TrainSample:
     media: str
     """SHA-256 of the mp4."""
     caption: str
-    interaction: Interaction
-    """The one whose roles `text`, `subject` and `object` are."""
-    skip: str | None
-    """Why no interaction of the clip can be aligned: the reason of the first tried; None where one can."""
+    prompt: str
+    """What `input_ids` are of: the caption, with or without tags."""
+    interactions: tuple[Interaction, ...]
     passed: Counter[str]
-    """Reasons of the interactions that were passed over, and `UNFLIPPED`."""
+    """Why interactions have no role tokens, and `UNFLIPPED`."""
     flipped: bool
+    fps: float
+    """Frames a second, of those that are taken."""
     video: Tensor
     """uint8 [T, 3, H, W] in strides of [T, H, W, 3]; [1, 3, H, W] where video is not decoded beyond the first frame."""
-    subject: Tensor
-    """bool [T, H, W]."""
-    object: Tensor
-    """bool [T, H, W]."""
+    ids: tuple[InstanceId, ...]
+    """Instances that an interaction names, I."""
+    masks: Tensor
+    """Their tracks, bool [I, T, H, W]."""
+    pairs: Tensor
+    """Places of each interaction's subject and object in `ids`, int64 [K, 2]."""
     id_map: Tensor
     """uint8 RGB [3, H, W], every instance of the clip in its colour."""
     input_ids: Tensor
     """int64 [L]."""
     text: Tensor
-    """Token weights [3, L] of ROLES, all zero where `skip`."""
+    """Token weights [K, 3, L] of ROLES, all zero for an interaction that the prompt does not hold."""
     bad: tuple[BadEntry, ...]
     """Entries that this sample stands in for."""
 
@@ -138,16 +143,19 @@ class MatrixDataset(Dataset[TrainSample | GaveUp]):
         if flip and names_side(sample.caption):
             passed[UNFLIPPED] += 1
             flip = False
-        first = interaction_index(row.key, ref.epoch, len(sample.interactions))
-        turns = sample.interactions[first:] + sample.interactions[:first]
-        prompt = encode(self.tokenizer, sample.caption, [act.spans for act in turns], self.config.max_tokens)
-        chosen, tokens, skip = turns[0], None, None
-        for act, outcome in zip(turns, prompt.interactions, strict=True):
-            if isinstance(outcome, RoleTokens):
-                chosen, tokens, skip = act, outcome, None
-                break
-            passed[outcome.reason] += 1
-            skip = skip or outcome.reason
+        acts = sample.interactions
+        said = sample.caption
+        spans: list[RoleSpans | RoleRanges] = [act.spans for act in acts]
+        if self.config.prompt == "tagged":
+            with_tags = tagged(sample.caption, acts)
+            said, spans = with_tags.prompt, list(with_tags.spans)
+        prompt = encode(self.tokenizer, said, spans, self.config.max_tokens)
+        passed.update(prompt.skipped())
+        text = [
+            token_weights(found.sets() if isinstance(found, RoleTokens) else [()] * len(ROLES), self.config.max_tokens)
+            for found in prompt.interactions
+        ]
+        ids = tuple(dict.fromkeys(name for act in acts for name in (act.subject, act.object)))
         shown = taken if self.decode_video else taken[:1]
         room = _room(len(shown), sample.height, sample.width, 3)
         frames: NDArray[np.uint8] = room.numpy()
@@ -162,22 +170,26 @@ class MatrixDataset(Dataset[TrainSample | GaveUp]):
             shard=row.shard,
             media=row.media_digest,
             caption=sample.caption,
-            interaction=chosen,
-            skip=skip,
+            prompt=said,
+            interactions=acts,
             passed=passed,
             flipped=flip,
+            fps=sample.fps / self.geometry.frame_step,
             video=_tensor(self.geometry.video(frames, flip), frames, room).permute(0, 3, 1, 2),
-            subject=self._track(entry, chosen.subject, flip),
-            object=self._track(entry, chosen.object, flip),
+            ids=ids,
+            masks=self._tracks(entry, ids, flip),
+            pairs=torch.tensor([[ids.index(act.subject), ids.index(act.object)] for act in acts]),
             id_map=torch.from_numpy(_COLOURS[id_map].transpose(2, 0, 1).copy()),
             input_ids=torch.tensor(prompt.input_ids),
-            text=token_weights(tokens.sets() if tokens else [()] * len(ROLES), self.config.max_tokens),
+            text=torch.stack(text),
             bad=bad,
         )
 
-    def _track(self, entry: Entry, name: str, flip: bool) -> Tensor:
-        room = _room(self.geometry.frames, entry.masks.height, entry.masks.width)
-        filled = entry.masks.fill(name, self.geometry.taken, room.numpy())
+    def _tracks(self, entry: Entry, ids: tuple[InstanceId, ...], flip: bool) -> Tensor:
+        room = _room(len(ids), self.geometry.frames, entry.masks.height, entry.masks.width)
+        for name, frames in zip(ids, room.numpy(), strict=True):
+            entry.masks.fill(name, self.geometry.taken, frames)
+        filled = room.numpy().view(np.bool_)
         return _tensor(self.geometry.labels(filled, flip), filled, room.view(torch.bool))
 
 

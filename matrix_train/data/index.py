@@ -59,7 +59,7 @@ def read_index(config: DataConfig, split: Split) -> Listing:
     UserError where there is no dataset, it cannot be reached, has another schema version, or its index is not the one
     that `dataset.json` vouches for; and for an empty split.
     """
-    source = Source(config.dataset, tuple(config.storage_options.items()))
+    source = _find(Source(config.dataset, tuple(config.storage_options.items())))
     account = _account(source)
     rows = _rows(source, account)
     chosen = sorted((row for row in rows if row.split == split), key=lambda row: row.key)
@@ -67,6 +67,23 @@ def read_index(config: DataConfig, split: Split) -> Listing:
         raise UserError(f"{source.url} has no sample in split {split!r} of its {len(rows)}")
     shards = sorted((shard.name, shard.sha256) for shard in account.shards if shard.split == split)
     return Listing(source, chosen, hashlib.sha256(repr(shards).encode()).hexdigest()[:16])
+
+
+def _find(source: Source) -> Source:
+    """The folder itself, or the one data set in it: `out/dataset` holds a folder for each fingerprint. UserError."""
+    try:
+        source.read(DATASET_FILE)
+        return source
+    except FileNotFoundError:
+        pass
+    try:
+        fs, root = fsspec.url_to_fs(source.url, **dict(source.options))
+        inside = sorted(path.rsplit("/", 2)[1] for path in fs.glob(f"{root.rstrip('/')}/*/{DATASET_FILE}"))
+    except Exception as error:  # every file system has its own: botocore, aiohttp, a missing package
+        raise UserError(f"cannot read {source.url}: {one_line(error)}") from None
+    if len(inside) > 1:
+        raise UserError(f"{source.url} holds {len(inside)} datasets: give one of {', '.join(inside[:5])}")
+    return Source(f"{source.url.rstrip('/')}/{inside[0]}", source.options) if inside else source
 
 
 def _account(source: Source) -> DatasetFile:

@@ -1,4 +1,4 @@
-"""A look at what training batches really hold: numbers in the terminal, a contact sheet for every sample.
+"""A look at what training batches really hold: numbers in the terminal, a contact sheet for every interaction.
 
     inspect(config.data, "train", tokenizer, grid, Path("build/inspect"))
 
@@ -49,7 +49,7 @@ def inspect(
     position: int = 0,
     console: Console | None = None,
 ) -> Inspection:
-    """Prints what `batches` batches hold and writes a sheet for each of their samples into the folder `out`.
+    """Prints what `batches` batches hold and writes a sheet for each of their interactions into the folder `out`.
 
     The batches are those that training with this seed and batch size meets from `position` on. UserError as
     `open_stream`, and where `out` cannot be written.
@@ -66,10 +66,10 @@ def inspect(
             batch = next(stream)
             aligned += int(batch.aligned.sum())
             console.print(tensor_table(batch))
-            for i in range(len(batch.keys)):
-                sheet = make_sheet(batch, i, stream, grid)
+            for i, k in ((i, k) for i, acts in enumerate(batch.interactions) for k in range(len(acts))):
+                sheet = make_sheet(batch, i, k, stream, grid)
                 _print_sample(console, sheet)
-                sheets.append(_save(sheet, out / f"{batch.position:06d}-{i}-{batch.keys[i]}.png"))
+                sheets.append(_save(sheet, out / f"{batch.position:06d}-{i}-{batch.keys[i]}-{k}.png"))
         bad = Counter(str(entry.reason) for entry in stream.bad.values())
         found = Inspection(stream.samples, aligned, dict(bad), dict(stream.skips), tuple(sheets))
         console.print(_counts(found))
@@ -96,21 +96,24 @@ def tensor_table(batch: Batch) -> Table:
     return table
 
 
-def make_sheet(batch: Batch, i: int, stream: BatchStream, grid: Grid) -> Sheet:
-    """The picture's parts for the i-th sample. Instances without a role are read from the shard again."""
-    key, act = batch.keys[i], batch.interactions[i]
+def make_sheet(batch: Batch, i: int, k: int, stream: BatchStream, grid: Grid) -> Sheet:
+    """The picture's parts for the k-th interaction of the i-th sample. Instances without a role in any interaction are
+    read from the shard again."""
+    key, act = batch.keys[i], batch.interactions[i][k]
     data = stream.dataset
-    tokens = role_tokens(batch, i)
-    stretches = coloured(data.tokenizer, batch.captions[i], tokens, batch.input_ids.shape[1])
+    tokens = role_tokens(batch, i, k)
+    stretches = coloured(data.tokenizer, batch.prompts[i], tokens, batch.input_ids.shape[1])
     words = {role: _said(stretches, role) for role in ROLES}
-    masks = {act.subject: batch.subject[i].bool().numpy(), act.object: batch.object[i].bool().numpy()}
+    held = dict(zip(batch.ids[i], batch.masks[i].bool().numpy(), strict=False))
+    masks = {name: held[name] for name in dict.fromkeys((act.subject, act.object, *held))}
     tracks = data.entry(data.rows[key]).masks
     for name in tracks.runs:
         if name not in masks:
             filled = tracks.fill(name, data.geometry.taken)
             masks[name] = data.geometry.labels(filled, bool(batch.flipped[i]))
-    cells = batch.roles.video.dense(grid.cells)[i, :, : grid.height * grid.width].view(-1, grid.height, grid.width) > 0
-    notes = ["mirrored"] * bool(batch.flipped[i]) + ["not aligned: no role tokens"] * (not batch.aligned[i])
+    cells = batch.roles.video.dense(grid.cells)[i, _of(k), : grid.height * grid.width] > 0
+    cells = cells.view(-1, grid.height, grid.width)
+    notes = ["mirrored"] * bool(batch.flipped[i]) + ["no grounding: no role tokens"] * (not any(tokens.values()))
     return Sheet(
         title=" · ".join([key, data.rows[key].shard, f"epoch {batch.epoch}", act.text, *notes]),
         stretches=stretches,
@@ -123,9 +126,14 @@ def make_sheet(batch: Batch, i: int, stream: BatchStream, grid: Grid) -> Sheet:
     )
 
 
-def role_tokens(batch: Batch, i: int) -> dict[str, list[int]]:
-    """Token indices that carry weight, by role."""
-    weights = batch.roles.text.dense(batch.input_ids.shape[1])[i]
+def _of(k: int) -> slice:
+    """Where the k-th interaction's roles stand on the role axis."""
+    return slice(k * len(ROLES), (k + 1) * len(ROLES))
+
+
+def role_tokens(batch: Batch, i: int, k: int) -> dict[str, list[int]]:
+    """Token indices that carry weight, by role of the k-th interaction."""
+    weights = batch.roles.text.dense(batch.input_ids.shape[1])[i, _of(k)]
     return {role: torch.nonzero(row).flatten().tolist() for role, row in zip(ROLES, weights, strict=True)}
 
 

@@ -57,11 +57,6 @@ class Plan:
         return (order[(ref.place + i) % len(order)] for i in range(len(order)))
 
 
-def interaction_index(key: str, epoch: int, count: int) -> int:
-    """Which of a sample's interactions an epoch shows: each once in `count` epochs, not all samples in step."""
-    return (epoch + digest(f"interaction {key}")) % count
-
-
 def digest(text: str) -> int:
     """64 bits of a hash that is the same in every process and version (Python's `hash` is not)."""
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")

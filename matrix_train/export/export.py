@@ -18,7 +18,6 @@ from typing import Any
 import torch
 import yaml
 from diffusers import CogVideoXTransformer3DModel
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from matrix_train.backbones.cogvideox.input_projection import INPUT_CHANNELS, grow_input
@@ -27,6 +26,7 @@ from matrix_train.backbones.cogvideox.pipeline import MatrixPipeline
 from matrix_train.config import DTYPES
 from matrix_train.errors import UserError
 from matrix_train.export.trained import Trained, find_checkpoint, open_safetensors, read_trained
+from matrix_train.fit.safe import to_bytes
 
 LORA_FILE = "pytorch_lora_weights.safetensors"
 """The name that diffusers looks for in a folder."""
@@ -63,8 +63,10 @@ def export(run: Path, out: Path, checkpoint: Path | None = None) -> Path:
         "base_model": model["path"],
     }
     with _new_folder(out) as folder:
-        save_file({f"transformer.{name}": tensor for name, tensor in lora.items()}, folder / LORA_FILE, metadata)
-        save_file(trained.projection(), folder / PROJECTION_FILE, {"format": "pt", "base_model": model["path"]})
+        adapters = {f"transformer.{name}": tensor for name, tensor in lora.items()}
+        (folder / LORA_FILE).write_bytes(to_bytes(adapters, metadata))
+        about = {"format": "pt", "base_model": model["path"]}
+        (folder / PROJECTION_FILE).write_bytes(to_bytes(trained.projection(), about))
         _write_record(folder, "lora", model, trained)
     return out
 

@@ -1,5 +1,6 @@
 """Puts a run's parts together from its configuration: encoders, backbone, adapters, taps, decoders, loss."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,8 +8,8 @@ import torch
 from torch import nn
 
 from matrix_train.attention.grid import Grid
-from matrix_train.backbones import Backbone, trainable_parameters
-from matrix_train.backbones.cogvideox.tiny import make_tiny_pipeline
+from matrix_train.attention.kernels import check_kernel
+from matrix_train.backbones import Backbone, backbone_named, trainable_parameters
 from matrix_train.backbones.configured import load_backbone
 from matrix_train.backbones.encoders import Encoders
 from matrix_train.config import DTYPES, Config
@@ -37,11 +38,14 @@ class Assembly:
 def assemble(config: Config, device: torch.device) -> Assembly:
     """The parts on the device, weights drawn from train.seed. UserError where model and settings do not fit."""
     dtype = DTYPES[config.model.precision]
+    check_kernel(config.model.attention, device, dtype)
+    make_deterministic(config.train.deterministic)
     if dtype == torch.bfloat16:
         allow_tf32(device)
     torch.manual_seed(config.train.seed)
     backbone = load_backbone(config, dtype)
-    encoders = backbone.encoders.load(config.model.path, dtype, config.model.revision)
+    text = config.train.cache is None
+    encoders = backbone.encoders.load(config.model.path, dtype, config.model.revision, text)
     grid = backbone.grid(config.data.frames, config.data.height, config.data.width)
     model = AlignedModel(backbone, grid, config.align, encoders.scheduler)
     made = Assembly(encoders.to(device), backbone, grid, model.to(device))
@@ -49,6 +53,16 @@ def assemble(config: Config, device: torch.device) -> Assembly:
     for parameter in made.trainable().values():
         parameter.data = parameter.data.float()
     return made
+
+
+def make_deterministic(wanted: bool) -> None:
+    """Operators that give the same bits each time, or an error where there is none; slower on a GPU.
+
+    For all of the process. cuBLAS reads its variable when it is first used.
+    """
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(wanted)
+    torch.backends.cudnn.deterministic = wanted
 
 
 def allow_tf32(device: torch.device) -> None:
@@ -60,8 +74,9 @@ def allow_tf32(device: torch.device) -> None:
 def make_random_model(config: Config) -> None:
     """Where asked for and not there yet: the tiny pipeline, its tokenizer made from the data set's captions."""
     folder = Path(config.model.path)
-    if not config.model.make_random or folder.exists():
+    if config.model.make_random is None or folder.exists():
         return
+    backbone = backbone_named(config.model.make_random)
     captions = [row.caption for row in read_index(config.data, "train").rows]
     data = config.data
-    make_tiny_pipeline(folder, captions, data.frames, data.height, data.width, data.max_tokens, seed=config.train.seed)
+    backbone.make_tiny(folder, captions, data.frames, data.height, data.width, data.max_tokens, config.train.seed)

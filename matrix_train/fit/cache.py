@@ -17,12 +17,12 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
 from matrix_train.data import Batch
 from matrix_train.errors import UserError
 from matrix_train.fit.noise import send
+from matrix_train.fit.safe import to_bytes
 from schemas.settings import Settings
 
 CACHE_FILE, EMPTY_FILE = "cache.json", "empty.safetensors"
@@ -39,6 +39,7 @@ class CacheKey(Settings):
     height: int
     width: int
     max_tokens: int
+    prompt: str
 
 
 class LatentCache:
@@ -82,8 +83,7 @@ class LatentCache:
 
     def write(self, name: str, tensors: dict[str, Tensor], sources: dict[str, str]) -> None:
         """One clip's tensors without the batch axis; the file appears whole or not at all. sources: see `sources`."""
-        held = {part: tensor.detach().cpu().contiguous() for part, tensor in tensors.items()}
-        _write(self._path(name), save(held, metadata=sources))
+        _write(self._path(name), to_bytes(tensors, sources))
 
     def read(self, batch: Batch, device: torch.device) -> dict[str, Tensor]:
         """Stacked over the batch: mean, std [B, F, 16, H/8, W/8], id_map [B, 1, 16, H/8, W/8], prompt [B, L, width].
@@ -122,9 +122,10 @@ class LatentCache:
 
 def sources(batch: Batch, i: int) -> dict[str, str]:
     """Digests of what the i-th sample's entry is made from, by name."""
-    return listed_sources(batch.captions[i], batch.media[i]) | {
-        "id_map": _digest(batch.id_map[i].cpu().numpy().tobytes())
-    }
+    found = listed_sources(batch.captions[i], batch.media[i])
+    if batch.prompts[i] != batch.captions[i]:
+        found["prompt"] = _digest(batch.prompts[i].encode())
+    return found | {"id_map": _digest(batch.id_map[i].cpu().numpy().tobytes())}
 
 
 def listed_sources(caption: str, media_digest: str) -> dict[str, str]:

@@ -20,12 +20,13 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file
 from torch import Tensor
 
 from matrix_train.config import Config
 from matrix_train.data.loader import StreamState
 from matrix_train.errors import UserError
+from matrix_train.fit.safe import to_bytes
 
 FOLDER, OPTIMIZER, STATE = "checkpoints", "optimizer.safetensors", "state.json"
 TRAINABLE_FILE = "trainable.safetensors"
@@ -34,11 +35,15 @@ _NAME = re.compile(r"step-([0-9]{8})")
 
 FREE = (
     "log", "checkpoint", "validation", "train.out", "train.cache", "model.checkpointing", "data.workers",
-    "data.max_bad_share", "data.dataset", "data.storage_options",
+    "data.max_bad_share", "data.dataset", "data.storage_options", "train.precompute",
 )  # fmt: skip
 """Settings that may change between a run and its continuation: they do not change what is learnt.
 
 The data set may have moved; that it is the same one is known by its shards (`data.index`)."""
+
+
+LENGTH = "train.steps"
+"""May change too: the run goes on along another curve of the learning rate, which is told."""
 
 
 class State(BaseModel):
@@ -80,8 +85,8 @@ def write_checkpoint(
     """
     flat = {f"{part}/{name}": value for name, parts in optimizer.items() for part, value in parts.items()}
     contents = {
-        TRAINABLE_FILE: save(_plain(trainable), metadata=metadata),
-        OPTIMIZER: save(_plain(flat)),
+        TRAINABLE_FILE: to_bytes(trainable, metadata),
+        OPTIMIZER: to_bytes(flat, {}),
         STATE: (state.model_dump_json(indent=2) + "\n").encode(),
     }
     folder = run / FOLDER
@@ -131,9 +136,11 @@ def read_checkpoint(path: Path) -> Checkpoint:
 def binding_settings(config: Config) -> dict[str, Any]:
     """The settings that a run and its continuation must share, by dotted name."""
     flat: dict[str, Any] = {}
+    # Where a validation may end a family's alignment, its settings are part of what is learnt.
+    free = set(FREE) - ({"validation"} if config.align.stop_at is not None else set())
 
     def walk(prefix: str, node: Any) -> None:
-        if prefix in FREE:
+        if prefix in free:
             return
         if isinstance(node, dict):
             for name, value in node.items():
@@ -148,19 +155,17 @@ def binding_settings(config: Config) -> dict[str, Any]:
 def check_resumable(state: State, config: Config, world: int) -> None:
     """UserError naming what changed: the continuation would not be the same run."""
     wanted = binding_settings(config)
+    if config.train.steps < state.step:
+        raise UserError(f"train.steps is {config.train.steps}, but the run stands at step {state.step} already")
     differs = [
         f"{name} was {state.settings.get(name)}, is {wanted.get(name)}"
         for name in sorted(wanted.keys() | state.settings.keys())
-        if state.settings.get(name) != wanted.get(name)
+        if state.settings.get(name) != wanted.get(name) and name != LENGTH
     ]
     if len(state.streams) != world:
         differs.append(f"it ran with {len(state.streams)} processes, this has {world}")
     if differs:
         raise UserError(f"cannot resume: {'; '.join(differs)}: set it back, or start a run with another train.out")
-
-
-def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
 
 
 def _flush_folder(folder: Path) -> None:

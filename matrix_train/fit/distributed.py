@@ -1,5 +1,6 @@
 """One process, DDP or FSDP, by accelerate; and the trainable state of any of them as plain tensors by name."""
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -28,8 +29,18 @@ States = tuple[dict[str, Tensor], dict[str, dict[str, Tensor]]]
 """Trainable parameters by name, and AdamW's state by parameter name."""
 
 
+WHERE = ("ACCELERATE_USE_CPU", "ACCELERATE_TORCH_DEVICE", "ACCELERATE_DEBUG_MODE")
+"""What accelerate may read from the environment: where a process runs, not what it computes."""
+
+
 def make_accelerator(config: Config) -> Accelerator:
-    """For this process; `accelerate launch` or `torchrun` say how many there are."""
+    """For this process; `accelerate launch` or `torchrun` say how many there are, and nothing else.
+
+    `accelerate launch` hands its user's defaults on as variables, which would scale gradients (accumulation), cast
+    (mixed precision), compile or shard on their own. They are taken out of this process's environment.
+    """
+    for name in [n for n in os.environ if n.startswith(("ACCELERATE_", "FSDP_")) and n not in WHERE]:
+        del os.environ[name]
     if config.train.parallel == "fsdp":
         # Blocks are sharded one by one; what is trained is float32 beside frozen bf16, so the original parameters stay.
         plugin = FullyShardedDataParallelPlugin(
@@ -90,6 +101,11 @@ def save_states(
         "base": config.model.path, "step": str(state.step),
     }  # fmt: skip
     write_checkpoint(run, state, parameters, moments, metadata, config.checkpoint.keep)
+
+
+def put_parameters(model: Any, values: Mapping[str, Tensor]) -> None:
+    """Sets these parameters, sharded or not, by the names of a checkpoint."""
+    set_model_state_dict(model, dict(values), options=_OPTIONS)
 
 
 def restore_states(model: Any, optimizer: Any, checkpoint: Checkpoint) -> None:

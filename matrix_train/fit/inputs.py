@@ -5,16 +5,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from matrix_train.align.losses import Family, role_masks
 from matrix_train.align.metrics import latent_masks
 from matrix_train.attention.grid import Grid
-from matrix_train.attention.roles import RoleWeights
+from matrix_train.attention.roles import Family, RoleWeights, role_masks
 from matrix_train.backbones.encoders import Encoders, Posterior
 from matrix_train.data import Batch
 from matrix_train.fit.cache import LatentCache
 from matrix_train.fit.noise import generator, normal, send, uniform
-
-TRAIN_TIMESTEPS = 1000
 
 
 @dataclass(frozen=True)
@@ -33,11 +30,12 @@ class Inputs:
     """[B, L, text width]."""
     roles: RoleWeights
     masks: Tensor
-    """Masks of subject, verb, object at the supervised stride [B, 3, T, H/s, W/s]."""
+    """Masks of the roles at the supervised stride [B, R, T, H/s, W/s], R = 3 K: subject, verb, object of each
+    interaction."""
     cells: Tensor
-    """The same on the token lattice, bool [B, 3, F_tokens, h, w]."""
+    """The same on the token lattice, bool [B, R, F_tokens, h, w]."""
     present: dict[Family, Tensor]
-    """Roles that alignment may use, bool [B, 3]."""
+    """Roles that alignment may use, bool [B, R]."""
 
 
 @dataclass(frozen=True)
@@ -69,8 +67,7 @@ def prepare(
     batch = batch.to(device)
     encoded = encode(batch, encoders) if cached is None else cached
     video, id_map, prompt = Posterior(encoded["mean"], encoded["std"]), encoded["id_map"], encoded["prompt"]
-    lead = grid.latent_frames - video.mean.shape[1]
-    clean = _led(video.sample(normal(named("latents"), video.mean.shape[1:], video.mean)), lead)
+    clean = encoders.clean(video.sample(normal(named("latents"), video.mean.shape[1:], video.mean)), grid)
     first = batch.video[:, 0].float() / 127.5 - 1.0
     if draw.image_noise:
         # CogVideoX-I2V saw its first frame through noise of σ = exp(N(−3, 0.5)): a cure for copied, frozen frames.
@@ -78,31 +75,32 @@ def prepare(
         first = first + sigma * normal(named("image"), first.shape[1:], first)
     image = encoders.image(first)
     image_latent = image.sample(normal(named("image latents"), image.mean.shape[1:], image.mean))
-    conditions = torch.cat([image_latent, id_map], dim=2)
-    conditions = torch.cat(
-        [conditions, conditions.new_zeros(len(batch.keys), video.mean.shape[1] - 1, *conditions.shape[2:])], 1
-    )
     dropped = send(uniform(named("dropout")) < draw.caption_dropout, device)
     if draw.caption_dropout:
-        empty = encoders.empty(batch.input_ids.shape[1]) if cache is None else cache.empty(device)
+        empty = empty_prompt(encoders, cache, batch.input_ids)
         prompt = torch.where(dropped[:, None, None], empty, prompt)
     if draw.timestep is None:
-        timesteps = send((uniform(named("timestep")) * TRAIN_TIMESTEPS).long(), device)
+        timesteps = send(encoders.timesteps(uniform(named("timestep"))), device)
     else:
         timesteps = torch.full((len(batch.keys),), draw.timestep, dtype=torch.long, device=device)
-    used = (batch.aligned & ~dropped)[:, None]
-    full = role_masks(batch.subject, batch.object, 1)
+    full = role_masks(batch.masks, batch.pairs, 1)
     return Inputs(
         clean=clean,
-        conditions=_led(conditions, lead),
+        conditions=encoders.conditions(image_latent, id_map, video.mean.shape[1], grid),
         noise=normal(named("noise"), clean.shape[1:], clean),
         timesteps=timesteps,
         prompt=prompt,
         roles=batch.roles,
-        masks=role_masks(batch.subject, batch.object, stride),
+        masks=full if stride == 1 else role_masks(batch.masks, batch.pairs, stride),
         cells=latent_masks(full, grid.height, grid.width, grid.time_factor),
-        present={"sga": batch.roles.text.present & used, "spa": batch.roles.video.present & used},
+        # A dropped caption leaves no words to ground; propagation starts from cells and needs none.
+        present={"sga": batch.roles.text.present & ~dropped[:, None], "spa": batch.roles.video.present},
     )
+
+
+def empty_prompt(encoders: Encoders, cache: LatentCache | None, input_ids: Tensor) -> Tensor:
+    """Embeddings [1, L, text width] of the empty caption, for prompts like these ids [B, L]."""
+    return encoders.empty(input_ids.shape[1]) if cache is None else cache.empty(input_ids.device)
 
 
 def encode(batch: Batch, encoders: Encoders) -> dict[str, Tensor]:
@@ -110,8 +108,3 @@ def encode(batch: Batch, encoders: Encoders) -> dict[str, Tensor]:
     video = encoders.video(batch.video)
     id_map, prompt = encoders.id_map(batch.id_map), encoders.prompt(batch.input_ids)
     return {"mean": video.mean, "std": video.std, "id_map": id_map, "prompt": prompt}
-
-
-def _led(latents: Tensor, lead: int) -> Tensor:
-    """The first latent frame again, `lead` times in front: CogVideoX 1.5 takes frames in pairs."""
-    return torch.cat([latents[:, :1].expand(-1, lead, -1, -1, -1), latents], dim=1) if lead else latents

@@ -89,11 +89,10 @@ class RunLog:
         """start: steps done. Lines of metrics.jsonl from later steps, which a killed run left, are cut off."""
         path = run / METRICS_FILE
         kept = _cut(path, start)
-        validations = [line for line in kept if any(name.startswith(VALIDATION) for name in line)]
-        self.validated: set[int] = {line["step"] for line in validations}
-        """Steps whose validation stands in the file."""
-        trained = [line for line in kept if line not in validations]
-        self.last: tuple[dict[str, float], dict[str, float]] = (_values(trained), _values(validations))
+        self.validations = [line for line in kept if any(name.startswith(VALIDATION) for name in line)]
+        """Lines of the file that hold a validation, each with its `step`."""
+        trained = [line for line in kept if line not in self.validations]
+        self.last: tuple[dict[str, float], dict[str, float]] = (_values(trained), _values(self.validations))
         """Numbers of the last step and of the last validation in the file; empty where there are none."""
         self._loggers: list[Logger] = []
         if "tensorboard" in config.log.to:
@@ -114,11 +113,18 @@ class RunLog:
         )  # fmt: skip
         self._task: TaskID = self._progress.add_task("fit", total=config.train.steps, completed=start, say="")
 
+    def has_validated(self, step: int) -> bool:
+        """Whether the file holds this step's validation."""
+        return any(line["step"] == step for line in self.validations)
+
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """step: optimiser steps done when the numbers were taken."""
         # JSON has no NaN: what is not finite is null there.
         finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
-        self._file.write(json.dumps({"step": step} | finite, allow_nan=False) + "\n")
+        line = {"step": step} | finite
+        if any(name.startswith(VALIDATION) for name in line):
+            self.validations.append(line)
+        self._file.write(json.dumps(line, allow_nan=False) + "\n")
         self._file.flush()
         for logger in self._loggers:
             logger.scalars(values, step)

@@ -10,7 +10,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from matrix_train.align.losses import FAMILY_ROLES
+from matrix_train.attention.roles import FAMILY_ROLES
 
 ALIGNED = "aligned"
 """`<family>.aligned`: share of a forward pass's samples with a role of that family; its other numbers count by it."""

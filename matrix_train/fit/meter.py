@@ -1,4 +1,7 @@
-"""What a step costs: seconds, wait for data, share of the device's matrix rate (MFU), peak memory."""
+"""What a step costs: seconds, wait for data, shares of the device's matrix rate, peak memory.
+
+MFU counts what the step needs, HFU also what checkpointing forms again; encoders count in both.
+"""
 
 import resource
 import time
@@ -8,9 +11,8 @@ from contextlib import contextmanager
 import torch
 
 from matrix_train.config import DTYPES, Config
-from matrix_train.fit.assembly import Assembly
+from matrix_train.plan.cost import step_cost
 from matrix_train.plan.flops import matmul_rate, wait_for
-from matrix_train.plan.plan import planned_step_flops
 
 
 class Meter:
@@ -20,9 +22,9 @@ class Meter:
     of it, and one that waited for the device there would slow the run down.
     """
 
-    def __init__(self, config: Config, parts: Assembly, device: torch.device) -> None:
+    def __init__(self, config: Config, device: torch.device) -> None:
         self.device = device
-        self.flops = planned_step_flops(config, parts.backbone) * config.train.batch_size * config.train.accumulate
+        self.cost = step_cost(config)
         self.rate = matmul_rate(device, DTYPES[config.model.precision])
         self.spent = 0.0
         """Seconds that the clock ran in all."""
@@ -59,7 +61,8 @@ class Meter:
         found = {
             "seconds_per_step": seconds,
             "data_wait": self._waited / self._seconds,
-            "mfu": self.flops / seconds / self.rate,
+            "mfu": self.cost.useful / seconds / self.rate,
+            "hfu": self.cost.done / seconds / self.rate,
             "peak_gb": peak_bytes(self.device) / 1e9,
         }
         self._clear()

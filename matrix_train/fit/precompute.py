@@ -1,21 +1,29 @@
-"""`fit --precompute`: every clip's latents and text embeddings into the cache.
+"""Every clip's latents and text embeddings into the cache, before training or by `fit --precompute`.
 
 Stopped, it goes on where it was; run again over a changed data set, it makes anew what has another video or caption.
 """
 
+import os
+import shutil
+from functools import cached_property
+from math import prod
 from pathlib import Path
 
 from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
 from rich.console import Console
 from rich.progress import track
 
+from matrix_train.backbones import Encoders
 from matrix_train.backbones.configured import plan_backbone
 from matrix_train.backbones.encoders import identity
 from matrix_train.config import DTYPES, Config
-from matrix_train.data import Collate, GaveUp, MatrixDataset, Ref, Split
+from matrix_train.data import Collate, GaveUp, MatrixDataset, Ref, Split, read_index
 from matrix_train.errors import UserError
-from matrix_train.fit.cache import CacheKey, LatentCache, listed_sources, sources
+from matrix_train.fit.cache import CACHE_FILE, CacheKey, LatentCache, listed_sources, sources
 from matrix_train.fit.inputs import encode
+
+SPLITS: tuple[Split, ...] = ("train", "val")
 
 
 def cache_key(config: Config) -> CacheKey:
@@ -26,8 +34,51 @@ def cache_key(config: Config) -> CacheKey:
         text_encoder=identity(model.path, "text_encoder", model.revision),
         precision=model.precision,
         frames=data.frames, frame_step=data.frame_step, height=data.height, width=data.width,
-        max_tokens=data.max_tokens,
+        max_tokens=data.max_tokens, prompt=data.prompt,
     )  # fmt: skip
+
+
+def ready_cache(config: Config, accelerator: Accelerator, console: Console) -> Config:
+    """The configuration, its cache filled; without the cache where it cannot be, which is said. UserError.
+
+    Every process must call it.
+    """
+    if config.train.cache is None or not config.train.precompute:
+        return config
+    folder = Path(config.train.cache)
+    said = broadcast_object_list([_no_room(folder, config) if accelerator.is_main_process else None])
+    if said[0] is not None:
+        if accelerator.is_main_process:
+            console.print(f"note: no cache in {folder}: {said[0]}; every step encodes its clips", soft_wrap=True)
+        return config.model_copy(update={"train": config.train.model_copy(update={"cache": None})})
+    if encoded := precompute(config, accelerator, console):
+        console.print(f"encoded {encoded} clips into {folder}, once for all runs", soft_wrap=True)
+    return config
+
+
+def _no_room(folder: Path, config: Config) -> str | None:
+    """Why the cache cannot be filled here."""
+    lacking = sum(len(_lacking(config, split)) for split in SPLITS)
+    if not lacking:
+        return None
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        return f"it cannot be made ({error.strerror})"
+    if not os.access(folder, os.W_OK):
+        return "it cannot be written"
+    needed, free = lacking * entry_bytes(config), shutil.disk_usage(folder).free
+    if needed > free:
+        return f"{lacking} clips take {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are free"
+    return None
+
+
+def entry_bytes(config: Config) -> int:
+    """Of one clip: mean and deviation of its latents, its ID map's latent, its prompt."""
+    backbone, data = plan_backbone(config), config.data
+    latents = backbone.latent_shape(data.frames, data.height, data.width)
+    numbers = 2 * prod(latents) + prod(latents[1:]) + prod(backbone.prompt_shape)
+    return numbers * DTYPES[config.model.precision].itemsize
 
 
 def precompute(config: Config, accelerator: Accelerator, console: Console) -> int:
@@ -37,31 +88,57 @@ def precompute(config: Config, accelerator: Accelerator, console: Console) -> in
     """
     if config.train.cache is None:
         raise UserError("set train.cache to the folder for latents and text embeddings")
+    folder = Path(config.train.cache)
     if accelerator.is_main_process:
-        LatentCache.create(Path(config.train.cache), cache_key(config))
+        LatentCache.create(folder, cache_key(config))
     accelerator.wait_for_everyone()
-    cache = LatentCache(Path(config.train.cache), cache_key(config))
-    dtype = DTYPES[config.model.precision]
-    backbone = plan_backbone(config)
-    encoders = backbone.encoders.load(config.model.path, dtype, config.model.revision).to(accelerator.device)
-    cache.write("empty", {"prompt": encoders.empty(config.data.max_tokens)[0]}, {})
-    grid = backbone.grid(config.data.frames, config.data.height, config.data.width)
-    together = Collate(grid.frames, grid.height, grid.width)
-    done = 0
-    splits: tuple[Split, ...] = ("train", "val")
-    for split in splits:
-        dataset = MatrixDataset(config.data, split, encoders.tokenizer, seed=0)
-        order = dataset.plan.order(0)
-        mine = range(accelerator.process_index, len(order), accelerator.num_processes)
-        for place in track(mine, split, console=console, disable=not accelerator.is_main_process):
-            row = dataset.rows[order[place]]
-            if cache.holds(row.key, listed_sources(row.caption, row.media_digest)):
-                continue
-            batch = together([dataset[Ref(0, place, place)]])
+    lacking = {split: _lacking(config, split) for split in SPLITS}
+    accelerator.wait_for_everyone()  # before the first entry is written: all share the same list
+    making = _Making(config, accelerator, LatentCache(folder, cache_key(config)))
+    return sum(making.fill(split, lacking[split], console) for split in SPLITS)
+
+
+def _lacking(config: Config, split: Split) -> list[str]:
+    """Keys of a split that have no entry, or one that was made from something else."""
+    rows, folder = read_index(config.data, split).rows, Path(config.train.cache or "")
+    if not (folder / CACHE_FILE).exists():
+        return [row.key for row in rows]
+    cache = LatentCache(folder, cache_key(config))
+    return [row.key for row in rows if not cache.holds(row.key, listed_sources(row.caption, row.media_digest))]
+
+
+class _Making:
+    """One process's share. The encoders are loaded for the first clip that wants them."""
+
+    def __init__(self, config: Config, accelerator: Accelerator, cache: LatentCache) -> None:
+        self.config, self.accelerator, self.cache = config, accelerator, cache
+        self.backbone = plan_backbone(config)
+
+    @cached_property
+    def encoders(self) -> Encoders:
+        """Loaded, and the empty caption is in the cache."""
+        model = self.config.model
+        loaded = self.backbone.encoders.load(model.path, DTYPES[model.precision], model.revision)
+        loaded.to(self.accelerator.device)
+        self.cache.write("empty", {"prompt": loaded.empty(self.config.data.max_tokens)[0]}, {})
+        return loaded
+
+    def fill(self, split: Split, lacking: list[str], console: Console) -> int:
+        """How many clips of the split were encoded."""
+        data, done = self.config.data, 0
+        grid = self.backbone.grid(data.frames, data.height, data.width)
+        together = Collate(grid.frames, grid.height, grid.width)
+        tokenizer = self.backbone.encoders.read_tokenizer(self.config.model.path, self.config.model.revision)
+        dataset = MatrixDataset(data, split, tokenizer, seed=0)
+        places = {key: place for place, key in enumerate(dataset.plan.order(0))}
+        mine = lacking[self.accelerator.process_index :: self.accelerator.num_processes]
+        quiet = not self.accelerator.is_main_process or not mine
+        for key in track(mine, split, console=console, disable=quiet):
+            batch = together([dataset[Ref(0, places[key], places[key])]])
             if isinstance(batch, GaveUp):
                 raise UserError(batch.message or "; ".join(map(str, batch.bad[:5])))
-            if batch.keys[0] == order[place]:
-                encoded = encode(batch.to(accelerator.device), encoders)
-                cache.write(order[place], {name: value[0] for name, value in encoded.items()}, sources(batch, 0))
+            if batch.keys[0] == key:
+                encoded = encode(batch.to(self.accelerator.device), self.encoders)
+                self.cache.write(key, {name: value[0] for name, value in encoded.items()}, sources(batch, 0))
                 done += 1
-    return done
+        return done

@@ -8,7 +8,6 @@ logger's files. SIGTERM and Ctrl-C end the run after the step at hand, with a ch
 """
 
 from collections import Counter
-from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
@@ -21,24 +20,30 @@ from accelerate.utils import broadcast_object_list, gather_object
 from rich.console import Console
 from torch import Tensor
 
+from matrix_train.attention.kernels import attention_kernel
+from matrix_train.attention.roles import FAMILY_ROLES, Family
 from matrix_train.backbones.base import kind_of
 from matrix_train.config import Config
-from matrix_train.data import BadEntry, Batch, BatchStream, Split, open_stream
+from matrix_train.data import BadEntry, BatchStream, Split, open_stream
 from matrix_train.fit.assembly import assemble
 from matrix_train.fit.cache import LatentCache
+from matrix_train.fit.calibrate import calibrate
 from matrix_train.fit.checkpoint import State, binding_settings, check_resumable, read_checkpoint
 from matrix_train.fit.distributed import AnyProcess, gather_states, restore_states, save_states
+from matrix_train.fit.groups import groups
 from matrix_train.fit.guard import FiniteGuard
 from matrix_train.fit.inputs import Draw, prepare
 from matrix_train.fit.logs import VALIDATION, RunLog
 from matrix_train.fit.means import Means
 from matrix_train.fit.meter import Meter
+from matrix_train.fit.notes import notes_of
 from matrix_train.fit.precompute import cache_key
 from matrix_train.fit.rundir import RunFolder
 from matrix_train.fit.samples import write_samples
 from matrix_train.fit.schedule import cosine_with_warmup
 from matrix_train.fit.stop import Stopped, StopSignals
 from matrix_train.fit.validate import Validator
+from matrix_train.fit.watch import compared, reached
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,8 @@ class Run:
         self.main = accelerator.is_main_process
         self.any_process = AnyProcess(accelerator.num_processes)
         self.step, self.seconds = 0, 0.0
+        self.reached: set[Family] = set()
+        """Families whose λ has become 0 for good (`align.stop_at`)."""
         self.told: set[str] = set()
         """Keys of bad entries that the console has named."""
 
@@ -79,21 +86,25 @@ class Run:
         return self
 
     def _build(self) -> None:
-        config, accelerator = self.config, self.accelerator
+        config, accelerator, console = self.config, self.accelerator, self.console
         latest: Path | None = broadcast_object_list([self.folder and self.folder.latest])[0]
-        self.parts = assemble(config, accelerator.device)
-        trainable = self.parts.trainable()
-        optimizer = torch.optim.AdamW(
-            _groups(trainable, config), betas=config.optim.betas, eps=config.optim.eps,
-            weight_decay=config.optim.weight_decay,
-        )  # fmt: skip
-        if self.main:
-            self._say_trainable(trainable)
-        self.model, self.optimizer = accelerator.prepare(self.parts.model, optimizer)
+        # What can be wrong with cache and checkpoint is told before a model is loaded.
         self.cache = LatentCache(Path(config.train.cache), cache_key(config)) if config.train.cache else None
         checkpoint = None if latest is None else read_checkpoint(latest)
         if checkpoint is not None:
             check_resumable(checkpoint.state, config, accelerator.num_processes)
+        self.parts = assemble(config, accelerator.device)
+        trainable = self.parts.trainable()
+        optimizer = torch.optim.AdamW(
+            groups(trainable, config.optim), betas=config.optim.betas, eps=config.optim.eps,
+            weight_decay=config.optim.weight_decay,
+        )  # fmt: skip
+        if self.main:
+            self._say_trainable(trainable)
+            for note in notes_of(config, self.parts.backbone, checkpoint.state if checkpoint else None):
+                console.print(f"note: {note}", highlight=False, soft_wrap=True)
+        self.model, self.optimizer = accelerator.prepare(self.parts.model, optimizer)
+        if checkpoint is not None:
             restore_states(self.model, self.optimizer, checkpoint)
             self.step, self.seconds = checkpoint.state.step, checkpoint.state.seconds
         self.guard = FiniteGuard(accelerator.device, checkpoint.state.nonfinite if checkpoint else 0)
@@ -120,17 +131,21 @@ class Run:
     def _train(self) -> FitResult:
         config, accelerator = self.config, self.accelerator
         validator = self._validator()
-        if self.cache is not None:
-            self.parts.encoders.rest_text()
-        meter = Meter(config, self.parts, self.accelerator.device)
+        meter = Meter(config, self.accelerator.device)
         before = self.seconds
         with (
             RunLog(self.path, config, self.step, self.console) if self.main else nullcontext() as log,
             StopSignals(says=self.main) as stop,
         ):
             logs, validation = log.last if log is not None else ({}, {})
+            if self.step == 0 and config.align.calibrate and config.aligned:
+                levels = calibrate(config, self.parts, self.model, accelerator, self.cache)
+                if self.main:
+                    said = ", ".join(f"{name} {level:+.2f}" for name, level in levels.items())
+                    self.console.print(f"maps lie at {said} nats; the decoders start from there", highlight=False)
+            self.reached = set(broadcast_object_list([log and reached(log.validations, config.align.stop_at)])[0] or ())
             # Of step 0, and of a step that was saved but whose validation the run did not live to see.
-            if self._validates() and self.any_process(log is not None and self.step not in log.validated)[0]:
+            if self._validates() and self.any_process(log is not None and not log.has_validated(self.step))[0]:
                 validation = self._validate(validator, log)
             while self.step < config.train.steps:
                 meter.begin()
@@ -164,6 +179,7 @@ class Run:
         """One optimiser step: the numbers of its forward passes, and the gradient's norm."""
         config, accelerator = self.config, self.accelerator
         factor = cosine_with_warmup(self.step, config.train.steps, config.optim.warmup)
+        shares = self._shares()
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak_lr"] * factor
         means = Means()
@@ -176,8 +192,8 @@ class Run:
                 accelerator.device, self.cache,
             )  # fmt: skip
             more = part < config.train.accumulate - 1
-            with accelerator.no_sync(self.model) if more else nullcontext():
-                loss, parts = self.model(inputs)
+            with accelerator.no_sync(self.model) if more else nullcontext(), attention_kernel(config.model.attention):
+                loss, parts = self.model(inputs, "train", shares)
                 accelerator.backward(loss / config.train.accumulate)
             means.add(parts)
         norm = accelerator.clip_grad_norm_(self.model.parameters(), config.optim.clip)
@@ -186,6 +202,12 @@ class Run:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return means, norm
+
+    def _shares(self) -> dict[Family, float]:
+        """Of each family's λ at this step."""
+        align = self.config.align
+        share = cosine_with_warmup(self.step, self.config.train.steps, align.warmup, align.decay)
+        return {family: 0.0 if family in self.reached else share for family in FAMILY_ROLES}
 
     def _standing(self, norm: Tensor) -> dict[str, float]:
         """Of the gradient, and how many samples were skipped and entries left out so far, over all processes.
@@ -205,16 +227,17 @@ class Run:
             self.told.add(key)
         counts = {f"skipped.{reason}": float(n) for reason, n in sorted(skips.items())}
         counts |= {f"bad.{r}": float(n) for r, n in sorted(Counter(e.reason for e in bad.values()).items())}
-        return {"norm": float(norm), "lr": self.optimizer.param_groups[0]["lr"]} | counts
+        shares = {
+            f"share.{family}": share for family, share in self._shares().items() if family in self.config.align.tapped
+        }
+        return {"norm": float(norm), "lr": self.optimizer.param_groups[0]["lr"]} | shares | counts
 
     def _validator(self) -> Validator | None:
         if not self.config.validation.every:
             return None
         with self._open_stream("val") as stream:
-            self.held_out: Sequence[Batch] = list(
-                islice(stream, min(self.config.validation.clips, len(stream.dataset)))
-            )
-        return Validator(self.config, self.parts, self.accelerator, self.held_out)
+            held_out = list(islice(stream, min(self.config.validation.clips, len(stream.dataset))))
+        return Validator(self.config, self.parts, self.accelerator, held_out, self.cache)
 
     def _validates(self) -> bool:
         """After this step: every so many, and after the last."""
@@ -224,12 +247,17 @@ class Run:
     def _validate(self, validator: Validator | None, log: RunLog | None) -> dict[str, float]:
         assert validator is not None
         values = {VALIDATION + name: value for name, value in validator.measure(self.model).items()}
+        self.reached |= reached([values], self.config.align.stop_at)
         settings = self.config.validation
         if settings.videos and (self.step % settings.video_every == 0 or self.step == self.config.train.steps):
-            world, rank = self.accelerator.num_processes, self.accelerator.process_index
-            mine = self.held_out[: settings.videos][rank::world]
             folder = self.path / "samples" / f"step-{self.step:08d}"
-            write_samples(self.config, self.parts, mine, folder, self.accelerator.device)
+            looks = write_samples(
+                self.config, self.parts, validator.sampled, validator.empty, folder, self.accelerator.device
+            )
+            shown, notes = compared(gather_object(looks), log.validations if log is not None else ())
+            values |= shown
+            for note in notes:
+                self.console.print(f"note: {note}", highlight=False, soft_wrap=True)
         self.accelerator.wait_for_everyone()
         # Last: the line says that all of this step's validation is there.
         if log is not None:
@@ -275,22 +303,3 @@ class Run:
         frozen = sum(p.numel() for p in self.parts.model.parameters()) - sum(sizes.values())
         said = ", ".join(f"{kind} {count:,}" for kind, count in sizes.items())
         self.console.print(f"trainable: {said}; frozen: {frozen:,} parameters")
-        if self.config.optim.warmup >= self.config.train.steps:
-            self.console.print(
-                f"note: a warm-up of {self.config.optim.warmup} steps in a run of {self.config.train.steps} never "
-                "reaches optim.lr"
-            )
-
-
-def _groups(trainable: dict[str, Any], config: Config) -> list[dict[str, Any]]:
-    """Parameter groups with their peak learning rates; biases and scalars are not decayed."""
-    optim = config.optim
-    groups: dict[tuple[float, float], list[Any]] = {}
-    for name, parameter in trainable.items():
-        rate = optim.decoder_lr if name.startswith("decoders.") and optim.decoder_lr else optim.lr
-        decay = optim.weight_decay if parameter.ndim > 1 else 0.0
-        groups.setdefault((rate, decay), []).append(parameter)
-    return [
-        {"params": parameters, "lr": rate, "peak_lr": rate, "weight_decay": decay}
-        for (rate, decay), parameters in groups.items()
-    ]

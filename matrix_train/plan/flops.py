@@ -15,8 +15,8 @@ from torch.nn import functional as F  # noqa: N812
 from torch.utils import flop_counter
 
 from matrix_train.align.decoder import MapDecoder
-from matrix_train.align.losses import FAMILY_ROLES, Family, LossWeights, alignment_loss, by_family
-from matrix_train.attention.roles import ROLES, RoleWeights
+from matrix_train.align.losses import LossWeights, alignment_loss, by_family
+from matrix_train.attention.roles import ROLES, Family, RoleWeights
 from matrix_train.backbones.base import Backbone
 
 _counter: Any = flop_counter  # typed in part only
@@ -104,9 +104,6 @@ def training_step(
     conditions = torch.cat([latents, latents], dim=2)
     prompt = torch.zeros(1, *backbone.prompt_shape, **factory)
     timesteps = torch.zeros(1, dtype=torch.long, device=device)
-    decoders: dict[Family, MapDecoder] = {
-        family: MapDecoder(time_factor=grid.time_factor).to(device) for family in FAMILY_ROLES
-    }
     masks = torch.zeros(1, len(ROLES), frames, height // stride, width // stride, device=device)
 
     def run() -> None:
@@ -114,6 +111,10 @@ def training_step(
         loss = (prediction - latents).square().mean()
         if roles is not None:
             families = by_family(maps, grid)
+            decoders = {
+                family: MapDecoder(time_factor=grid.time_factor, blocks=len(blocks)).to(device)
+                for family, blocks in families.items()
+            }
             present: dict[Family, Tensor] = {"sga": roles.text.present, "spa": roles.video.present}
             loss = loss + alignment_loss(families, decoders, masks, present, LossWeights(), stride).total
         torch.autograd.backward(loss)

@@ -5,32 +5,18 @@ Counted on the meta device, so the full 5B plan needs neither weights nor GPU.
 
 from collections import Counter
 from dataclasses import dataclass, fields
-from typing import Any
 
 import torch
 
 from matrix_train.align.losses import make_decoders
-from matrix_train.backbones import Backbone, trainable_parameters
+from matrix_train.backbones import trainable_parameters
 from matrix_train.backbones.base import kind_of
-from matrix_train.backbones.configured import meta_copy, plan_backbone
+from matrix_train.backbones.configured import plan_backbone
 from matrix_train.config import DTYPES, Config
 from matrix_train.data import open_stream
-from matrix_train.plan.flops import costly_roles, count_flops, matmul_rate, training_step
+from matrix_train.plan.cost import plan_encoders, planned_encoding, planned_sampling, planned_step, step_cost
+from matrix_train.plan.flops import count_flops, matmul_rate
 from matrix_train.plan.memory import peak_bytes
-
-ROLE_TOKENS = 8
-"""Text tokens of a role in the plan: more than most captions give."""
-
-
-def planned_step_flops(config: Config, backbone: Backbone) -> int:
-    """FLOPs of one sample's forward and backward pass, alignment and recomputation included; the costliest roles."""
-    return count_flops(_planned_step(config, meta_copy(config, backbone)))
-
-
-def _planned_step(config: Config, backbone: Backbone) -> Any:
-    size = (config.data.frames, config.data.height, config.data.width)
-    roles = costly_roles(backbone, *size, ROLE_TOKENS) if config.aligned else None
-    return training_step(backbone, *size, roles, config.align.supervise_stride)
 
 
 @dataclass(frozen=True)
@@ -40,17 +26,27 @@ class RunPlan:
     trainable: dict[str, int]
     frozen: int
     step_flops: int
+    """All that is done: what follows, and what checkpointing forms again."""
+    encoding_flops: int
+    again_flops: int
     alignment_flops: int
     weight_bytes: int
     state_bytes: int
     activation_bytes: int
+    """Of a training step."""
+    encoding_bytes: int
+    """While a sample is encoded; nothing of the step is held then."""
+    sampling_bytes: int
+    """While a video is sampled and decoded; 0 where none is."""
     matmul_rate: float
     seconds_at_full_rate: float
     batch: dict[str, list[int]]
 
     @property
     def memory_bytes(self) -> int:
-        return self.weight_bytes + self.state_bytes + self.activation_bytes
+        """The peak. Encoding, training and sampling take turns."""
+        turns = (self.activation_bytes, self.encoding_bytes, self.sampling_bytes)
+        return self.weight_bytes + self.state_bytes + max(turns)
 
 
 def plan_run(config: Config, device: torch.device) -> RunPlan:
@@ -61,54 +57,60 @@ def plan_run(config: Config, device: torch.device) -> RunPlan:
     run that would start.
     """
     dtype = DTYPES[config.model.precision]
-    where = (config.model.path, config.model.revision)
-    backbone = plan_backbone(config)
-    encoders, tokenizer = backbone.encoders.count_parameters(*where), backbone.encoders.read_tokenizer(*where)
-    if config.train.cache is not None:
-        del encoders["text_encoder"]  # it rests on the CPU
+    backbone, encoders = plan_backbone(config), plan_encoders(config)
     grid = backbone.grid(config.data.frames, config.data.height, config.data.width)
-    backbone.encoders.read_scheduler(*where)
     decoders = make_decoders(config.align, grid)
     trainable: Counter[str] = Counter()
     for name, parameter in trainable_parameters(backbone, dict(decoders.items())).items():
         trainable[kind_of(name)] += parameter.numel()
     frozen = sum(p.numel() for p in backbone.model.parameters() if not p.requires_grad)
-    activations = peak_bytes(_planned_step(config, backbone))
-    passes = config.train.accumulate
-    flops = planned_step_flops(config, backbone) * config.train.batch_size * passes
+    encoding = sum(p.numel() for module in encoders.modules() for p in module.parameters())
+    batch_size = config.train.batch_size
+    cost = step_cost(config)
     plain = config.model_copy(update={"align": config.align.model_copy(update={"sga": 0.0, "spa": 0.0})})
-    alignment = flops - planned_step_flops(plain, backbone) * config.train.batch_size * passes
+    without = count_flops(planned_step(plain, plan_backbone(plain))) * batch_size * config.train.accumulate
     rate = matmul_rate(device, dtype)
-    size = torch.finfo(dtype).bits // 8
     with open_stream(
-        config.data.model_copy(update={"workers": 0}), "train", tokenizer, grid, config.train.batch_size,
-        config.train.seed,
-    ) as stream:  # fmt: skip
+        config.data.model_copy(update={"workers": 0}), "train", encoders.tokenizer, grid, batch_size, config.train.seed
+    ) as stream:
         batch = next(stream)
     shapes = {f.name: list(v.shape) for f in fields(batch) if isinstance(v := getattr(batch, f.name), torch.Tensor)}
     latent = backbone.latent_shape(config.data.frames, config.data.height, config.data.width)
-    shapes["latents"] = [config.train.batch_size, *latent]
+    shapes["latents"] = [batch_size, *latent]
     return RunPlan(
-        trainable=dict(trainable), frozen=frozen, step_flops=flops, alignment_flops=alignment,
-        weight_bytes=(frozen + sum(encoders.values())) * size,
+        trainable=dict(trainable), frozen=frozen,
+        step_flops=cost.done, encoding_flops=cost.encoding, again_flops=cost.again,
+        alignment_flops=cost.model + cost.again - without,
+        weight_bytes=(frozen + encoding) * dtype.itemsize,
         # Parameter, gradient and AdamW's two moments, all float32.
         state_bytes=16 * sum(trainable.values()),
-        activation_bytes=activations * config.train.batch_size,
-        matmul_rate=rate, seconds_at_full_rate=flops / rate, batch=shapes,
+        activation_bytes=peak_bytes(planned_step(config, backbone)) * batch_size,
+        encoding_bytes=peak_bytes(planned_encoding(config, encoders)) * batch_size,
+        sampling_bytes=max(map(peak_bytes, planned_sampling(config, backbone, encoders)), default=0),
+        matmul_rate=rate, seconds_at_full_rate=cost.done / rate, batch=shapes,
     )  # fmt: skip
 
 
 def lines(plan: RunPlan) -> list[str]:
     """For people."""
     trained = ", ".join(f"{kind} {count:,}" for kind, count in plan.trainable.items())
-    weights, state, activations, whole = (
-        f"{x / 1e9:.2f} GB" for x in (plan.weight_bytes, plan.state_bytes, plan.activation_bytes, plan.memory_bytes)
+    whole, weights, state, *turns = (
+        f"{x / 1e9:.2f} GB" for x in (
+            plan.memory_bytes, plan.weight_bytes, plan.state_bytes, plan.activation_bytes, plan.encoding_bytes,
+            plan.sampling_bytes,
+        )
+    )  # fmt: skip
+    encoding, again, alignment = (
+        f"{x / plan.step_flops:.{digits}%}"
+        for x, digits in ((plan.encoding_flops, 0), (plan.again_flops, 0), (plan.alignment_flops, 3))
     )
-    share, rate = plan.alignment_flops / plan.step_flops, plan.matmul_rate / 1e12
+    rate = plan.matmul_rate / 1e12
     return [
         f"trainable    {trained}; frozen {plan.frozen:,} parameters",
-        f"a step       {plan.step_flops / 1e12:.3f} TFLOP, {share:.3%} of it for alignment",
-        f"memory       {whole}: weights {weights}, training state {state}, activations {activations}",
+        f"a step       {plan.step_flops / 1e12:.3f} TFLOP: {encoding} of it VAE and text encoder, {again} formed again "
+        f"in the backward pass, {alignment} alignment",
+        f"memory       {whole}: weights {weights}, training state {state}, and in turns activations {turns[0]}, "
+        f"encoding {turns[1]}, sampling {turns[2]}",
         f"time         at least {plan.seconds_at_full_rate:.2f} s a step at this device's {rate:.2f} TFLOP/s of plain "
         "matrix products; 40 to 50 % of that rate is a good step",
         *(f"first batch  {name} {'×'.join(map(str, shape))}" for name, shape in plan.batch.items()),

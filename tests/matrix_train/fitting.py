@@ -19,7 +19,7 @@ SMALL = (
     "data.frames=9", "data.height=64", "data.width=96", "data.frame_step=1", "data.workers=0", "train.steps=6",
     "optim.warmup=2", "validation.every=0", "checkpoint.every=2", "checkpoint.minutes=0", "log.every=1", "log.to=[]",
 )  # fmt: skip
-TIMES = {"seconds_per_step", "data_wait", "mfu", "peak_gb"}
+TIMES = {"seconds_per_step", "data_wait", "mfu", "hfu", "peak_gb"}
 """Numbers of a step that no two runs share."""
 
 

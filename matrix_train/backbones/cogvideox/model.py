@@ -11,26 +11,26 @@ projection grows to 48 channels: old weights copied, new ones zero, so that step
 
 import inspect
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
+import numpy as np
 import torch
-from diffusers import (
-    AutoencoderKLCogVideoX,
-    CogVideoXDDIMScheduler,
-    CogVideoXDPMScheduler,
-    CogVideoXTransformer3DModel,
-)
+from diffusers import CogVideoXTransformer3DModel
 from diffusers.models import attention_processor, embeddings
 from diffusers.pipelines.cogvideo import pipeline_cogvideox_image2video
+from numpy.typing import NDArray
 from peft import LoraConfig
 from torch import Tensor, nn
-from transformers import T5EncoderModel, T5Tokenizer
 
 from matrix_train.attention.grid import Grid
-from matrix_train.attention.maps import Direction, Kernel, Mode
+from matrix_train.attention.maps import Direction, Kernel, MapScale, Mode
 from matrix_train.attention.roles import RoleWeights
-from matrix_train.backbones.base import Checkpointing, MapCollector, MapKey
+from matrix_train.backbones.base import Checkpointing, MapCollector, MapKey, Scene
+from matrix_train.backbones.cogvideox.encoders import CogVideoXEncoders
 from matrix_train.backbones.cogvideox.input_projection import LATENT_CHANNELS, grow_input
+from matrix_train.backbones.cogvideox.sampling import sample
+from matrix_train.backbones.cogvideox.tiny import make_tiny_pipeline
 from matrix_train.backbones.encoders import Encoders
 from matrix_train.backbones.objective import Objective, VPrediction
 from matrix_train.backbones.pretrained import read_config, read_weights
@@ -53,27 +53,13 @@ _rotary_table: Any = embeddings.get_3d_rotary_pos_embed
 _grid_crop: Any = pipeline_cogvideox_image2video.get_resize_crop_region_for_grid
 
 
-class CogVideoXEncoders(Encoders):
-    """3D causal VAE and T5."""
-
-    vae_class = AutoencoderKLCogVideoX
-    text_class = T5EncoderModel
-    tokenizer_class = T5Tokenizer
-    scheduler_classes = (CogVideoXDPMScheduler, CogVideoXDDIMScheduler)
-    prediction_type = "v_prediction"
-
-    def condition_scale(self) -> float:
-        """CogVideoX 1.5 divides conditions by the scaling factor where everything else is multiplied; so must we."""
-        scale = super().condition_scale()
-        return 1.0 / scale if self.vae.config.invert_scale_latents else scale
-
-
 class CogVideoX:
     """`matrix_train.backbones.base.Backbone` over diffusers' `CogVideoXTransformer3DModel`.
 
     Takes a `CogVideoXTransformer3DModel` as it is, freezes it, grows its input projection and makes that trainable.
     """
 
+    name: ClassVar[str] = "cogvideox"
     block_class: ClassVar[str] = "CogVideoXBlock"
     encoders: ClassVar[type[Encoders]] = CogVideoXEncoders
     objective: ClassVar[type[Objective]] = VPrediction
@@ -107,6 +93,12 @@ class CogVideoX:
         # Not `model.to`: diffusers logs advice about checkpoints there.
         return cls(nn.Module.to(model, dtype))
 
+    @staticmethod
+    def make_tiny(
+        folder: Path, captions: Iterable[str], frames: int, height: int, width: int, max_tokens: int, seed: int = 0
+    ) -> None:
+        make_tiny_pipeline(folder, captions, frames, height, width, max_tokens, seed)
+
     @property
     def version(self) -> Literal["1.0", "1.5"]:
         """1.5 joins two latent frames in a token (a linear patch embedding); 1.0 does not (a convolution)."""
@@ -121,6 +113,10 @@ class CogVideoX:
     def prompt_shape(self) -> tuple[int, int]:
         return self.model.config.max_text_seq_length, self.model.config.text_embed_dim
 
+    @property
+    def fps(self) -> float:
+        return 8.0 if self.version == "1.0" else 16.0
+
     def latent_shape(self, frames: int, height: int, width: int) -> tuple[int, int, int, int]:
         latent_frames = self.grid(frames, height, width).latent_frames
         return latent_frames, LATENT_CHANNELS, height // VAE_SPACE, width // VAE_SPACE
@@ -133,9 +129,9 @@ class CogVideoX:
         """
         config = self.model.config
         if height % 16 or width % 16 or min(height, width) < 16:
-            raise UserError(f"height and width must be divisible by 16, got {height}×{width}")
+            raise UserError(f"data.height and data.width must be divisible by 16, got {height}×{width}")
         if frames % 4 != 1 or frames < 1:
-            raise UserError(f"the number of frames must be 1 more than a multiple of 4, got {frames}")
+            raise UserError(f"data.frames must be 1 more than a multiple of 4, got {frames}")
         native = (config.sample_frames, config.sample_height * VAE_SPACE, config.sample_width * VAE_SPACE)
         if config.use_learned_positional_embeddings and (frames, height, width) != native:
             want, got = ("×".join(map(str, shape)) for shape in (native, (frames, height, width)))
@@ -145,7 +141,11 @@ class CogVideoX:
         return Grid(tokens, height // 16, width // 16, latent_frames=tokens * temporal, time_factor=4 * temporal)
 
     def install_taps(
-        self, plan: Mapping[int, Sequence[Direction]] = DEFAULT_TAPS, mode: Mode = "logits", kernel: Kernel = "auto"
+        self,
+        plan: Mapping[int, Sequence[Direction]] = DEFAULT_TAPS,
+        mode: Mode = "logits",
+        kernel: Kernel = "auto",
+        scale: MapScale = "heads",
     ) -> None:
         """Our processor on these blocks, diffusers' own on all others; a later call replaces the plan.
 
@@ -157,7 +157,7 @@ class CogVideoX:
             blocks[block].attn1.set_processor(_stock_processor())
         self._plan = {block: tuple(directions) for block, directions in plan.items()}
         for block, directions in self._plan.items():
-            blocks[block].attn1.set_processor(_TapProcessor(self.collector, block, directions, mode, kernel))
+            blocks[block].attn1.set_processor(_TapProcessor(self.collector, block, directions, mode, kernel, scale))
 
     def add_lora(self, blocks: Sequence[int] = (7, 11, 12), rank: int = 128, alpha: int = 64) -> None:
         """LoRA on q, k, v and out of the attention of these blocks only; its B matrices start at zero.
@@ -225,6 +225,9 @@ class CogVideoX:
         expected = {(block, direction) for block, directions in self._plan.items() for direction in directions}
         return self.collector.collect(roles, expected, forward)
 
+    def sample(self, encoders: Encoders, scene: Scene) -> NDArray[np.float32]:
+        return sample(self.model, encoders, scene)
+
     def trainable(self) -> dict[str, nn.Parameter]:
         """LoRA matrices and the whole input projection."""
         return {
@@ -260,10 +263,16 @@ class _TapProcessor:
     """diffusers' CogVideoX attention, step by step; the maps are read from the final q and k, after RoPE."""
 
     def __init__(
-        self, collector: MapCollector, block: int, directions: tuple[Direction, ...], mode: Mode, kernel: Kernel
+        self,
+        collector: MapCollector,
+        block: int,
+        directions: tuple[Direction, ...],
+        mode: Mode,
+        kernel: Kernel,
+        scale: MapScale,
     ) -> None:
         self.collector = collector
-        self.block, self.directions, self.mode, self.kernel = block, directions, mode, kernel
+        self.block, self.directions, self.mode, self.kernel, self.scale = block, directions, mode, kernel, scale
 
     def __call__(
         self,
@@ -286,6 +295,6 @@ class _TapProcessor:
         if image_rotary_emb is not None:
             q[:, :, text:] = _apply_rotary_emb(q[:, :, text:], image_rotary_emb)
             k[:, :, text:] = _apply_rotary_emb(k[:, :, text:], image_rotary_emb)
-        out = self.collector.attend(q, k, v, self.block, self.directions, self.mode, self.kernel)
+        out = self.collector.attend(q, k, v, self.block, self.directions, self.mode, self.kernel, self.scale)
         out = attn.to_out[1](attn.to_out[0](out.transpose(1, 2).flatten(2)))
         return out[:, text:], out[:, :text]

@@ -7,6 +7,7 @@
 Only what the transformer reads is changed. Scheduler, guidance, text, decoding and every argument are diffusers' own.
 """
 
+import json
 from typing import Any
 
 import torch
@@ -41,6 +42,16 @@ class MatrixPipeline(_stock_pipeline):  # type: ignore[misc]
             return super().__call__(*args, **kwargs)
         finally:
             del self._id_map
+
+    def to_json_string(self) -> str:
+        """`model_index.json` names diffusers' own class, since diffusers finds no other.
+
+        `MatrixPipeline.from_pretrained` reads what `save_pretrained` wrote; diffusers' class does, and gets no ID map.
+        """
+        return (
+            json.dumps(json.loads(super().to_json_string()) | {"_class_name": _stock_pipeline.__name__}, indent=2)
+            + "\n"
+        )
 
     def prepare_latents(
         self,

@@ -84,7 +84,8 @@ def _text_encoder() -> Any:
 def _vae(height: int, width: int) -> Any:
     vae = _vae_class(
         block_out_channels=(8, 8, 8, 16), layers_per_block=1, norm_num_groups=4, latent_channels=LATENT_CHANNELS,
-        sample_height=height, sample_width=width, scaling_factor=1.0,
+        # Half of it is a tile of the decoder: a clip is one, for the tiles' overlaps come out uneven at such sizes.
+        sample_height=2 * height, sample_width=2 * width, scaling_factor=1.0,
     ).eval()  # fmt: skip
     with torch.no_grad():
         # A trained VAE is nearly sure of its latents; a random one would drown them in posterior noise.

@@ -127,3 +127,13 @@ def test_an_absent_roles_zero_map_is_finite_in_value_and_gradient(mode) -> None:
 def test_another_stride_is_refused() -> None:
     with pytest.raises(ValueError, match="supervise_stride must be one of"):
         MapDecoder()(maps(), 3)
+
+
+def test_each_block_has_a_level_of_its_own() -> None:
+    """A map at the level found is inside with probability `prior`; what was not found stays."""
+    decoder = MapDecoder(mode="centred", prior=0.05, blocks=3)
+    with torch.no_grad():
+        decoder.bias.copy_(decoder.calibrated({0: 4.0, 2: -3.0}))
+    for place, level in ((0, 4.0), (1, 0.0), (2, -3.0)):
+        logits = decoder(torch.full((1, 1, 2, 2, 2), level), 8, place)
+        torch.testing.assert_close(logits.sigmoid(), torch.full_like(logits, 0.05))

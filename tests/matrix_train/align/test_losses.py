@@ -8,17 +8,19 @@ from torch import Tensor
 
 from matrix_train.align import losses
 from matrix_train.align.decoder import MapDecoder
-from matrix_train.align.losses import PARTS, Alignment, LossWeights, alignment_loss, mask_parts, role_masks
-from matrix_train.align.metrics import aas, inside_over_outside, latent_masks, map_mask_correlation
+from matrix_train.align.losses import PARTS, Alignment, LossWeights, alignment_loss, mask_parts
+from matrix_train.align.metrics import aas, inside_over_outside, latent_masks, map_mask_correlation, mean_and_spread
+from matrix_train.attention.roles import role_masks
 
 FRAMES, HEIGHT, WIDTH = 3, 2, 3
 
 
-def masks() -> tuple[Tensor, Tensor]:
-    subject, obj = torch.zeros(2, 9, 32, 48, dtype=torch.uint8), torch.zeros(2, 9, 32, 48, dtype=torch.uint8)
-    subject[:, :, :16, :16] = 1
-    obj[:, 2:, 8:24, 10:40] = 1
-    return subject, obj
+def masks(stride: int) -> Tensor:
+    """Of one interaction, of two samples alike."""
+    instances = torch.zeros(2, 2, 9, 32, 48, dtype=torch.uint8)
+    instances[:, 0, :, :16, :16] = 1
+    instances[:, 1, 2:, 8:24, 10:40] = 1
+    return role_masks(instances, torch.tensor([[0, 1]]).expand(2, 1, 2), stride)
 
 
 def setting(seed: int = 0) -> tuple[dict[str, list[Tensor]], dict[str, MapDecoder]]:
@@ -27,7 +29,7 @@ def setting(seed: int = 0) -> tuple[dict[str, list[Tensor]], dict[str, MapDecode
         "sga": [torch.randn(2, 3, FRAMES, HEIGHT, WIDTH, requires_grad=True) for _ in range(2)],
         "spa": [torch.randn(2, 3, FRAMES, HEIGHT, WIDTH, requires_grad=True)],
     }
-    return maps, {"sga": MapDecoder(), "spa": MapDecoder()}
+    return maps, {"sga": MapDecoder(blocks=2), "spa": MapDecoder()}
 
 
 def everyone() -> dict[str, Tensor]:
@@ -35,19 +37,8 @@ def everyone() -> dict[str, Tensor]:
 
 
 def run(maps, decoders, present, weights=LossWeights(), stride=4, timestep_weight=None, role=None) -> Alignment:  # noqa: B008
-    targets = role_masks(*masks(), stride) if role is None else role
+    targets = masks(stride) if role is None else role
     return alignment_loss(maps, decoders, targets, present, weights, stride, timestep_weight)
-
-
-def test_role_masks_are_block_means_and_the_verb_is_the_union() -> None:
-    subject, obj = masks()
-    whole = role_masks(subject, obj, 1)
-    assert torch.equal(whole[:, 1], subject | obj)
-    assert whole.dtype == torch.uint8
-    coarse = role_masks(subject, obj, 8)
-    assert coarse.shape == (2, 3, 9, 4, 6)
-    assert coarse[0, 2, 3, 1, 1] == 0.75  # columns 10 to 15 of the block 8 to 15
-    assert torch.equal(coarse, whole.float().unflatten(-1, (6, 8)).unflatten(-3, (4, 8)).mean(dim=(-1, -3)))
 
 
 def test_parts_by_hand() -> None:
@@ -78,7 +69,7 @@ def test_an_empty_mask_has_bce_and_l2_but_no_dice() -> None:
 def test_frames_in_chunks_give_the_same_parts_and_gradient(monkeypatch) -> None:
     """One chunk against a few frames at a time, with logits that the whole decoder makes, at stride 2."""
     m, decoder = setting()[0]["sga"][0], MapDecoder()
-    targets = role_masks(*masks(), 2)
+    targets = masks(2)
     results = []
     for pixels in (2**21, 5000, 1):
         monkeypatch.setattr(losses, "CHUNK_PIXELS", pixels)
@@ -96,7 +87,7 @@ def test_frames_in_chunks_give_the_same_parts_and_gradient(monkeypatch) -> None:
 def test_the_total_is_the_formula(stride) -> None:
     maps, decoders = setting()
     weights = LossWeights(sga=0.3, spa=0.7, bce=1.5, dice=0.5, l2=2.0)
-    targets = role_masks(*masks(), stride)
+    targets = masks(stride)
     got = run(maps, decoders, everyone(), weights, stride)
     betas = torch.tensor([1.5, 0.5, 2.0])
     expected = torch.zeros(())
@@ -108,6 +99,30 @@ def test_the_total_is_the_formula(stride) -> None:
     leaves = [*maps["sga"], *maps["spa"], decoders["sga"].raw_gain, decoders["spa"].bias]
     for a, b in zip(torch.autograd.grad(got.total, leaves), torch.autograd.grad(expected, leaves), strict=True):
         torch.testing.assert_close(a, b)
+
+
+def test_interactions_of_a_sample_are_averaged() -> None:
+    """The second sample has one interaction, the first two, one of which has no words."""
+    torch.manual_seed(0)
+    maps = {
+        "sga": [torch.randn(2, 6, FRAMES, HEIGHT, WIDTH) for _ in range(2)],
+        "spa": [torch.randn(2, 6, FRAMES, HEIGHT, WIDTH)],
+    }
+    decoders = setting()[1]
+    targets = masks(4).repeat(1, 2, 1, 1, 1)
+    targets[:, 3:] = targets[:, 3:].flip(-1)
+    present = {family: torch.tensor([[True] * 6, [True] * 3 + [False] * 3]) for family in ("sga", "spa")}
+    present["sga"][0, :3] = False
+    got = run(maps, decoders, present, role=targets)
+
+    def one(sample: int, act: int, **families: bool) -> Alignment:
+        roles = slice(3 * act, 3 * act + 3)
+        part = {family: [m[sample : sample + 1, roles] for m in blocks] for family, blocks in maps.items()}
+        there = {family: torch.full((1, 3), families.get(family, True)) for family in maps}
+        return run(part, decoders, there, role=targets[sample : sample + 1, roles])
+
+    first = one(0, 1, spa=False).total + (one(0, 0, sga=False).total + one(0, 1, sga=False).total) / 2
+    torch.testing.assert_close(got.total, (first + one(1, 0).total) / 2)
 
 
 def test_the_log_adds_up() -> None:
@@ -145,7 +160,7 @@ def test_an_absent_role_adds_exactly_nothing() -> None:
     others["sga"][:, 0], others["sga"][:, 2], others["sga"][1, 1] = False, False, False
     others["spa"][:] = False
     # Whatever its mask says: value and gradients do not move.
-    targets = role_masks(*masks(), 4)
+    targets = masks(4)
     targets[0, 1] = 1 - targets[0, 1]
     again = run(maps, decoders, present, role=targets)
     assert torch.equal(got.total, again.total)
@@ -166,8 +181,7 @@ def test_aligning_raises_attention_inside_the_mask() -> None:
     torch.manual_seed(0)
     decoders = {"sga": MapDecoder(), "spa": MapDecoder()}
     m = (torch.randn(2, 3, FRAMES, HEIGHT, WIDTH) * 0.1).requires_grad_()
-    subject, obj = masks()
-    latent = latent_masks(torch.stack([subject, subject | obj, obj], dim=1), HEIGHT, WIDTH)
+    latent = latent_masks(masks(1), HEIGHT, WIDTH)
     optimiser = torch.optim.Adam([m, *decoders["sga"].parameters()], lr=0.05)
     before, _ = map_mask_correlation(m.detach(), latent)
     for _ in range(30):
@@ -183,7 +197,7 @@ def test_aligning_raises_attention_inside_the_mask() -> None:
 @pytest.mark.parametrize("mode", ["logits", "centred", "softmax"])
 def test_more_attention_to_the_right_cells_is_a_smaller_loss(mode) -> None:
     """Not only where attention goes, but how much: a map that is right already is better with more contrast."""
-    decoder, targets = MapDecoder(mode=mode), role_masks(*masks(), 4)[:, :1]
+    decoder, targets = MapDecoder(mode=mode), masks(4)[:, :1]
     inside = torch.zeros(2, 1, FRAMES, HEIGHT, WIDTH)
     inside[..., 0, 0] = 1.0
     losses = []
@@ -212,6 +226,15 @@ def test_aas_is_the_attention_inside() -> None:
     assert float(got[0, 0]) == pytest.approx(float(maps[0, 0, 0, 0, :2].sum()))
     assert float(got[1, 2]) == pytest.approx(float(maps[1, 2].sum()))
     assert float(got[0, 1]) == 0.0
+
+
+def test_mean_and_spread_are_of_the_cells_in_the_mask() -> None:
+    maps, mask = torch.rand(1, 2, 3, 2, 3), torch.zeros(1, 2, 3, 2, 3, dtype=torch.bool)
+    mask[0, 0, 1] = True
+    mean, spread = mean_and_spread(maps, mask)
+    assert float(mean[0, 0]) == pytest.approx(float(maps[0, 0, 1].mean()))
+    assert float(spread[0, 0]) == pytest.approx(float(maps[0, 0, 1].std(correction=0)))
+    assert (float(mean[0, 1]), float(spread[0, 1])) == (0.0, 0.0)
 
 
 def test_inside_over_outside_does_not_grow_with_attention_everywhere() -> None:

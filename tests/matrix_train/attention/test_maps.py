@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 from matrix_train.attention import lse
 from matrix_train.attention import maps as module
 from matrix_train.attention.lse import attention_with_lse, has_lse
-from matrix_train.attention.maps import Taps, attend
+from matrix_train.attention.maps import Layout, Taps, attend
 from matrix_train.attention.roles import RoleWeights
 from tests.matrix_train.reference import VARIANTS, LargestTensor, dense_attend, make_roles, relative_error, two_samples
 
@@ -188,7 +188,7 @@ def test_autocast_sees_what_attention_sees() -> None:
 
 
 def test_roles_for_another_length_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"roles cover 11 \+ 7 tokens, the sequence has 131"):
+    with pytest.raises(ValueError, match=r"roles cover 11 \+ 7 tokens, there are 131 queries"):
         attend(*inputs(torch.float32), Taps(RoleWeights.build(torch.zeros(2, 3, 11), torch.zeros(2, 3, 7)), ("v2t",)))
 
 
@@ -220,3 +220,60 @@ def test_the_cuda_kernels_take_these_arguments() -> None:
         assert (out.shape, out.dtype, row_lse.shape, row_lse.dtype) == (q.shape, q.dtype, (2, 4, 100), torch.float32)
         grads = lse._AttentionWithLse.backward(context, out, row_lse)
         assert [(grad.shape, grad.dtype) for grad in grads] == [(q.shape, q.dtype)] * 3
+
+
+@pytest.mark.parametrize("mode", ["logits", "centred"])
+def test_the_joint_width_s_scale_is_that_of_heads_times_their_root(mode) -> None:
+    """q·k/√(H·d) over the joint width, taken at its word."""
+    generator = torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn(2, 3, 131, 16, generator=generator, dtype=torch.float64) for _ in range(3))
+    roles = make_roles(11, 120)
+    maps = attend(q, k, v, Taps(roles, ("v2t", "v2v"), mode, scale="joint"))[1]
+    plain = attend(q, k, v, Taps(roles, ("v2t", "v2v"), mode))[1]
+    for direction, values in maps.items():
+        torch.testing.assert_close(values, plain[direction] * 3**0.5)
+    if mode == "logits":
+        joint_q, joint_k = (x.transpose(1, 2).flatten(2) for x in (q, k))
+        products = joint_q @ joint_k.transpose(1, 2) / (3 * 16) ** 0.5
+        weights = roles.text.dense(11).to(products)
+        torch.testing.assert_close(maps["v2t"], weights @ products[:, 11:, :11].transpose(1, 2))
+
+
+@pytest.mark.parametrize("kernel", ["lse", "columns"])
+@pytest.mark.parametrize("mode", ["logits", "centred", "softmax"])
+def test_cross_attention_has_the_maps_and_gradients_of_its_matrix(mode, kernel) -> None:
+    """Video asks text, of another length, and the keys hold nothing else."""
+    generator = torch.Generator().manual_seed(0)
+    roles = make_roles(11, 120)
+    q, k, v = (
+        torch.randn(2, 3, n, 16, generator=generator, dtype=torch.float64).requires_grad_() for n in (120, 11, 11)
+    )
+    out, maps = attend(q, k, v, Taps(roles, ("v2t",), mode, kernel, layout=Layout.cross(11, 120)))
+    matrix = q @ k.transpose(2, 3) / 4.0
+    shown = {"logits": matrix, "centred": matrix - matrix.mean(-1, keepdim=True), "softmax": matrix.softmax(-1)}[mode]
+    want = roles.text.dense(11).double() @ shown.mean(dim=1).transpose(1, 2)
+    want_out = matrix.softmax(-1) @ v
+    assert relative_error(out, want_out) < 1e-6
+    assert relative_error(maps["v2t"], want) < 1e-6
+    got = torch.autograd.grad(maps["v2t"].square().sum() + out.square().sum(), (q, k, v))
+    exact = torch.autograd.grad(want.square().sum() + want_out.square().sum(), (q, k, v))
+    assert all(relative_error(a, b) < 1e-6 for a, b in zip(got, exact, strict=True))
+
+
+@pytest.mark.parametrize("mode", ["logits", "centred", "softmax"])
+def test_video_alone_has_the_maps_of_its_matrix(mode) -> None:
+    generator = torch.Generator().manual_seed(0)
+    roles = make_roles(11, 120)
+    q, k, v = (torch.randn(2, 3, 120, 16, generator=generator, dtype=torch.float64) for _ in range(3))
+    _, maps = attend(q, k, v, Taps(roles, ("v2v",), mode, layout=Layout.alone(120)))
+    matrix = q @ k.transpose(2, 3) / 4.0
+    shown = {"logits": matrix, "centred": matrix - matrix.mean(-1, keepdim=True), "softmax": matrix.softmax(-1)}[mode]
+    assert relative_error(maps["v2v"], roles.video.dense(120).double() @ shown.mean(dim=1)) < 1e-6
+
+
+def test_a_map_of_what_an_attention_does_not_hold_is_refused() -> None:
+    roles, q, text = make_roles(11, 120), torch.randn(2, 3, 120, 16), torch.randn(2, 3, 11, 16)
+    with pytest.raises(ValueError, match="does not hold the text or video"):
+        attend(q, text, text, Taps(roles, ("v2v",), layout=Layout.cross(11, 120)))
+    with pytest.raises(ValueError, match="120 queries and 120 keys"):
+        attend(q, q, q, Taps(roles, ("v2t",), layout=Layout.cross(11, 120)))

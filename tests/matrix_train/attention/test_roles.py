@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from matrix_train.attention.roles import RoleWeights, Rows, covered_cells, query_weights, token_weights
+from matrix_train.attention.roles import RoleWeights, Rows, covered_cells, query_weights, role_masks, token_weights
 from tests.matrix_train.reference import two_samples
 
 
@@ -50,3 +50,20 @@ def test_small_parts_of_a_large_mask_do_not_count() -> None:
     mask = torch.zeros(1, 1, 32, 48)
     mask[..., :16, :20] = 1  # one whole cell and a quarter of the next
     assert covered_cells(mask, 2, 3).flatten().tolist() == [True, False, False, False, False, False]
+
+
+def test_role_masks_are_block_means_and_the_verb_is_the_union() -> None:
+    masks = torch.zeros(1, 3, 9, 32, 48, dtype=torch.uint8)
+    masks[:, 0, :, :16, :16] = 1
+    masks[:, 1, 2:, 8:24, 10:40] = 1
+    whole = role_masks(masks, torch.tensor([[[0, 1], [2, 0], [-1, -1]]]), 1)
+    assert whole.shape == (1, 9, 9, 32, 48)
+    assert torch.equal(whole[:, :3], torch.stack([masks[:, 0], masks[:, 0] | masks[:, 1], masks[:, 1]], dim=1))
+    assert torch.equal(whole[:, 3:6], torch.stack([masks[:, 2], masks[:, 0], masks[:, 0]], dim=1))
+    assert not whole[:, 6:].any()
+    assert whole.dtype == torch.uint8
+    coarse = role_masks(masks, torch.tensor([[[0, 1]]]), 8)
+    assert coarse.shape == (1, 3, 9, 4, 6)
+    assert coarse[0, 2, 3, 1, 1] == 0.75  # columns 10 to 15 of the block 8 to 15
+    blocks = whole[:, :3].float().unflatten(-1, (6, 8)).unflatten(-3, (4, 8))
+    assert torch.equal(coarse, blocks.mean(dim=(-1, -3)))

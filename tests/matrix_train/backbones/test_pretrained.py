@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from matrix_train.backbones import CogVideoX, backbone_class
 from matrix_train.backbones.cogvideox.tiny import make_tiny_pipeline
+from matrix_train.backbones.encoders import identity
 from matrix_train.errors import UserError
 
 WEIGHTS = {
@@ -132,3 +133,32 @@ def test_a_transformer_that_is_none_of_ours_is_named(model: Path) -> None:
     file.unlink()
     with pytest.raises(UserError, match="transformer cannot be read"):
         backbone_class(str(model))
+
+
+# diffusers hands huggingface_hub an argument that the latter no longer knows.
+@pytest.mark.filterwarnings("ignore:The `local_dir_use_symlinks` argument")
+def test_a_hub_out_of_reach_is_called_that(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Both libraries say then that the hub has no such file."""
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    for read in (backbone_class, CogVideoX.read_config, CogVideoX.encoders.read_tokenizer):
+        with pytest.raises(
+            UserError, match=r"owner/model: the hub cannot be reached, and \w+ is not in its cache here"
+        ):
+            read("owner/model")
+    with pytest.raises(UserError, match="the hub cannot be reached"):
+        identity("owner/model", "vae", None)
+
+
+def test_a_model_of_the_hub_is_known_by_its_commit(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, whole: Path
+) -> None:
+    """As huggingface_hub keeps what it has fetched."""
+    commit, kept = "0123456789abcdef" * 2 + "01234567", tmp_path / "models--owner--model"
+    shutil.copytree(whole / "vae", kept / "snapshots" / commit / "vae")
+    (kept / "refs").mkdir()
+    (kept / "refs/main").write_text(commit)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("transformers.utils.hub.constants.HF_HUB_CACHE", str(tmp_path), raising=False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    assert identity("owner/model", "vae", None) == f"owner/model@{commit}/vae"

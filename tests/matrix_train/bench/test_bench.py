@@ -11,8 +11,10 @@ from matrix_train.attention.maps import Taps
 from matrix_train.bench import BenchOptions, bench, climb, describe
 from matrix_train.bench.tensors import LargestTensor, largest_of_attention, largest_of_block
 from matrix_train.bench.workload import Workload
+from matrix_train.config import load_config
 from matrix_train.errors import UserError
 from tests.matrix_train import reference
+from tests.matrix_train.fitting import TINY
 from tests.matrix_train.reference import make_roles, relative_error, two_samples
 
 SMALL = BenchOptions(device="cpu", frames=5, height=32, width=48, blocks=3, heads=1, rounds=1)
@@ -67,11 +69,14 @@ def test_every_figure_is_there_and_is_json() -> None:
     found = json.loads(json.dumps(asdict(result)))
     assert None not in found.values()
     assert found["n_tokens"] == 226 + 2 * 2 * 3
-    assert (found["mode"], found["supervise_stride"], found["rounds"]) == ("logits", 8, 1)
+    assert (found["mode"], found["supervise_stride"], found["rounds"]) == ("centred", 1, 1)
     assert 0 < found["flops_overhead"] <= 0.01
     assert found["seconds_per_step"] > 0
     assert found["peak_bytes"] > 1e8
     assert abs(found["peak_overhead_bytes"]) < 5e8
+    whole, cached = (found["encoding_flops"][f"{how}_cache"] / 1e12 for how in ("without", "with"))
+    assert whole == pytest.approx(149 + 2 * 4.8 + 2.1, rel=0.02)  # video, first frame and ID map, T5
+    assert cached == pytest.approx(4.8, rel=0.02)
     assert set(found["alignment_seconds"]) == {"1", "2", "4", "8"}
     assert "238 tokens, 3 blocks of which 3 tapped" in describe(result)
 
@@ -83,7 +88,7 @@ def test_the_ladder_reports_rungs_that_do_not_run(monkeypatch) -> None:
     def measure(options: BenchOptions) -> tuple[float, int]:
         if options.checkpointing == "none":
             raise torch.OutOfMemoryError("CUDA out of memory")
-        if options.kernel == "cudnn":
+        if options.attention == "cudnn":
             raise RuntimeError("No available kernel\nmore")
         return 2.0, 10
 
@@ -121,7 +126,10 @@ def test_a_rung_is_measured() -> None:
 
 def test_choices_follow_the_device() -> None:
     cpu = BenchOptions(device="cpu").resolved()
-    assert (cpu.heads, cpu.blocks, cpu.supervise_stride, cpu.rounds) == (1, 6, 8, 3)
+    assert (cpu.heads, cpu.blocks, cpu.rounds) == (1, 6, 3)
+    recipe = load_config(TINY.parent / "cogvideox_5b_i2v.yaml", [])
+    assert (cpu.mode, cpu.supervise_stride) == (recipe.align.attention_map, recipe.align.supervise_stride)
+    assert cpu.checkpointing == recipe.model.checkpointing
     assert (cpu.align.sga_blocks, cpu.align.spa_blocks) == ((3, 4), (5,))
     whole = BenchOptions(device="cpu", heads=48, blocks=42).resolved()
     assert (whole.align.sga_blocks, whole.align.spa_blocks, whole.lora) == ((7, 11), (12,), (128, 64))

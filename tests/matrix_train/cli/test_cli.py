@@ -8,7 +8,8 @@ import torch
 from typer.testing import CliRunner
 
 from matrix_train.cli import app as cli
-from matrix_train.cli.commands import told_when_full
+from matrix_train.cli.commands import smaller, told_when_full
+from matrix_train.config import load_config
 from matrix_train.errors import UserError
 from tests.matrix_train.fitting import TINY, sets, settings, small_config
 
@@ -39,6 +40,14 @@ def test_from_shards_to_an_exported_lora(dataset: Path, tmp_path: Path) -> None:
 def test_a_full_gpu_is_one_line() -> None:
     with pytest.raises(UserError, match=r"^CUDA out of memory: give less$"), told_when_full("give less"):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total")
+
+
+def test_the_advice_names_what_would_help_this_run() -> None:
+    tiny = smaller(load_config(TINY, ["train.cache=x", "validation.videos=0"]))
+    assert tiny.startswith("set model.precision=bf16, or model.checkpointing=selective, or a lower train.batch_size")
+    assert "train.cache" not in tiny and "validation.videos" not in tiny
+    recipe = smaller(load_config(TINY.parent / "cogvideox_5b_i2v.yaml", []))
+    assert recipe.startswith("set validation.videos=0, or model.checkpointing=full, or train.parallel=fsdp")
 
 
 @pytest.mark.parametrize(

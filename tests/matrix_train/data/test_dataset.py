@@ -45,46 +45,36 @@ def test_a_sample_is_what_the_shard_holds(dataset, tokenizer, tmp_path) -> None:
             TrackFile.model_validate_json(raw.files["tracks.json"]),
         )
         assert sample.caption == record.caption
-        assert sample.interaction in record.interactions
+        assert sample.interactions == record.interactions
         mp4 = tmp_path / "clip.mp4"
         mp4.write_bytes(raw.files["mp4"])
         assert np.array_equal(sample.video.permute(0, 2, 3, 1), read_frames(mp4))
-        for name, masks in ((sample.interaction.subject, sample.subject), (sample.interaction.object, sample.object)):
+        named = {name for act in record.interactions for name in (act.subject, act.object)}
+        assert set(sample.ids) == named
+        for name, masks in zip(sample.ids, sample.masks, strict=True):
             want = [decode_mask(m.counts if m else None, HEIGHT, WIDTH) for m in tracks.tracks[name]]
             assert masks.dtype == torch.bool
             assert np.array_equal(masks, np.stack(want))
         indices = decode_id_map(raw.files["idmap.png"], HEIGHT, WIDTH)
         assert np.array_equal(sample.id_map.permute(1, 2, 0), np.array(PALETTE, np.uint8)[indices])
         assert sample.input_ids.shape == (226,)
-        assert torch.allclose(sample.text.sum(dim=1), torch.ones(3))
+        assert torch.allclose(sample.text.sum(dim=2), torch.ones(len(record.interactions), 3))
         assert sample.bad == ()
 
 
 def test_the_role_tokens_say_the_roles(dataset, tokenizer) -> None:
-    sample = samples(open_dataset(dataset, tokenizer))[0]
-    prompt = encode(tokenizer, sample.caption, [sample.interaction.spans])
-    for weights, tokens in zip(sample.text, prompt.interactions[0].sets(), strict=True):
-        assert tuple(weights.nonzero().flatten().tolist()) == tokens
+    for sample in samples(open_dataset(dataset, tokenizer)):
+        prompt = encode(tokenizer, sample.caption, [act.spans for act in sample.interactions])
+        for roles, found in zip(sample.text, prompt.interactions, strict=True):
+            for weights, tokens in zip(roles, found.sets(), strict=True):
+                assert tuple(weights.nonzero().flatten().tolist()) == tokens
 
 
-def test_instances_without_the_chosen_roles_stay_in_the_id_map(dataset, tokenizer) -> None:
+def test_all_instances_are_in_the_id_map(dataset, tokenizer) -> None:
     data = open_dataset(dataset, tokenizer)
     crowded = next(s for s in samples(data) if data.rows[s.key].instances == 4)
-    others = set(data.rows[crowded.key].ids) - {crowded.interaction.subject, crowded.interaction.object}
     shown = {tuple(pixel) for pixel in crowded.id_map.flatten(1).T.tolist()}
-    assert others
-    assert {colour(name) for name in others} <= shown
-
-
-def test_every_interaction_is_seen_over_epochs(dataset, tokenizer) -> None:
-    data = open_dataset(dataset, tokenizer)
-    seen: dict[str, list[str]] = {key: [] for key in data.rows}
-    for epoch in range(3):
-        for sample in samples(data, epoch):
-            seen[sample.key].append(sample.interaction.text)
-    for key, texts in seen.items():
-        count = data.rows[key].interactions
-        assert len(set(texts)) == min(count, 3)
+    assert {colour(name) for name in data.rows[crowded.key].ids} <= shown
 
 
 def test_frame_step_and_another_size(dataset, tokenizer) -> None:
@@ -94,10 +84,10 @@ def test_frame_step_and_another_size(dataset, tokenizer) -> None:
     )
     for full, small in zip(samples(whole), samples(cut), strict=True):
         assert small.video.shape == (5, 3, 48, 64)
-        assert small.subject.shape == (5, 48, 64)
+        assert small.masks.shape == (len(small.ids), 5, 48, 64)
         assert small.id_map.shape == (3, 48, 64)
         # Half the height; 72 columns become 64.
-        assert torch.equal(small.subject, full.subject[::2, 1::2, 9:137:2])
+        assert torch.equal(small.masks, full.masks[:, ::2, 1::2, 9:137:2])
         assert (small.video.float() - full.video[::2, :, 1::2, 9:137:2].float()).abs().mean() < 12
 
 
@@ -105,7 +95,7 @@ def test_flip_mirrors_all_and_leaves_captions_that_name_a_side(damaged, tokenize
     plain = samples(open_dataset(damaged, tokenizer))
     for straight, mirrored in zip(plain, samples(open_dataset(damaged, tokenizer, flip=1.0)), strict=True):
         assert mirrored.flipped
-        for name in ("video", "subject", "object", "id_map"):
+        for name in ("video", "masks", "id_map"):
             assert torch.equal(getattr(mirrored, name), getattr(straight, name).flip(-1)), name
         assert torch.equal(mirrored.text, straight.text)
         assert mirrored.caption == straight.caption
@@ -124,32 +114,25 @@ def test_flip_mirrors_all_and_leaves_captions_that_name_a_side(damaged, tokenize
     assert torch.equal(kept.video, plain[0].video)
 
 
-def test_a_role_that_is_cut_off_gives_way_to_another_interaction(dataset, tokenizer) -> None:
-    """With room for the first interaction only, all epochs show that one and count the others."""
-    whole = samples(open_dataset(dataset, tokenizer))
+def test_an_interaction_that_is_cut_off_has_no_tokens_and_the_others_keep_theirs(dataset, tokenizer) -> None:
+    """With room for the first interaction only."""
     data = open_dataset(dataset, tokenizer)
-    key = next(s.key for s in whole if data.rows[s.key].interactions == 3)
-    raw = raw_entry(dataset, data.rows[key])
-    record = Sample.model_validate_json(raw.files["json"])
-    ends = [
-        max(o.object) for o in encode(tokenizer, record.caption, [a.spans for a in record.interactions]).interactions
-    ]
-    short = open_dataset(dataset, tokenizer, max_tokens=min(ends) + 2)
-    passed = []
-    for epoch in range(3):
-        sample = next(s for s in samples(short, epoch) if s.key == key)
-        assert sample.interaction == record.interactions[0]
-        assert sample.skip is None
-        passed.append(sample.passed["truncated"])
-    assert sorted(passed) == [0, 1, 2]
+    whole = next(s for s in samples(data) if len(s.interactions) == 3)
+    ends = [int(roles.any(dim=0).nonzero().max()) for roles in whole.text]
+    cut = samples(open_dataset(dataset, tokenizer, max_tokens=min(ends) + 2))
+    short = next(s for s in cut if s.key == whole.key)
+    assert short.interactions == whole.interactions
+    assert short.text.any(dim=(1, 2)).tolist() == [end == min(ends) for end in ends]
+    assert short.passed == {"truncated": 2}
+    assert torch.equal(short.masks, whole.masks)
 
 
-def test_a_clip_with_nothing_to_align_keeps_its_video(dataset, tokenizer) -> None:
+def test_a_clip_whose_prompt_holds_no_interaction_keeps_its_video_and_masks(dataset, tokenizer) -> None:
     for sample in samples(open_dataset(dataset, tokenizer, max_tokens=8)):
-        assert sample.skip == "truncated"
         assert not sample.text.any()
-        assert sample.passed["truncated"] >= 1
+        assert sample.passed["truncated"] == len(sample.interactions)
         assert sample.video.shape == (FRAMES, 3, HEIGHT, WIDTH)
+        assert sample.masks.any(dim=(1, 2, 3)).all()
 
 
 def test_only_the_first_frame_is_decoded_on_wish(dataset, tokenizer) -> None:
@@ -157,7 +140,7 @@ def test_only_the_first_frame_is_decoded_on_wish(dataset, tokenizer) -> None:
     first = MatrixDataset(config(dataset), "train", tokenizer, seed=0, decode_video=False)
     for full, short in zip(samples(whole), samples(first), strict=True):
         assert torch.equal(short.video, full.video[:1])
-        assert torch.equal(short.subject, full.subject)
+        assert torch.equal(short.masks, full.masks)
 
 
 def test_the_next_good_sample_stands_in_for_a_bad_one(damaged, tokenizer) -> None:
@@ -184,7 +167,7 @@ def test_a_pickled_dataset_gives_the_same(dataset, tokenizer) -> None:
     data = open_dataset(dataset, tokenizer)
     again = pickle.loads(pickle.dumps(data))
     one, other = data[Ref(0, 0, 0)], again[Ref(0, 0, 0)]
-    for name in ("video", "subject", "text", "input_ids"):
+    for name in ("video", "masks", "text", "input_ids"):
         value: Tensor = getattr(one, name)
         assert torch.equal(value, getattr(other, name))
 

@@ -42,6 +42,7 @@ def test_it_prints_and_draws_every_sample(folder, tokenizer, tmp_path) -> None:
     assert f"2 × {FRAMES} × 3 × {HEIGHT} × {WIDTH}" in text
     assert "roles.video.weight" in text
     assert sorted(found.sheets) == sorted((tmp_path / "out").iterdir())
+    assert len(found.sheets) == 4 * 3  # one for each interaction
     for path in found.sheets:
         with Image.open(path) as image:
             assert image.format == "PNG"
@@ -57,12 +58,12 @@ def test_bad_entries_and_skips_are_counted(folder, tokenizer, tmp_path) -> None:
     assert found.aligned == 0
     assert found.skips["truncated"] == 12
     assert f"{key}: broken_video" in text
-    assert "not aligned" in text
+    assert "no grounding" in text
 
 
 def test_the_picture_has_the_masks_in_their_colours(folder, tokenizer) -> None:
     with open_stream(config(folder), "train", tokenizer, GRID, 2) as stream:
-        sheet = make_sheet(next(stream), 0, stream, GRID)
+        sheet = make_sheet(next(stream), 0, 1, stream, GRID)
     assert set(sheet.masks) == {"id1", "id2", "id3", "id4"}
     assert list(sheet.masks)[:2] == [sheet.ids["subject"], sheet.ids["object"]]
     pixels = {tuple(p) for p in np.asarray(draw_sheet(sheet)).reshape(-1, 3)[::3].tolist()}

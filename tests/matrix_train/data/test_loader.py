@@ -20,7 +20,7 @@ def take(folder, tokenizer, count, position=0, rank=0, world=1, **changes) -> li
 
 
 def same(one: Batch, other: Batch) -> bool:
-    names = ("video", "subject", "object", "id_map", "input_ids", "aligned", "flipped")
+    names = ("video", "masks", "pairs", "id_map", "input_ids", "aligned", "flipped")
     rows = ((getattr(one.roles, n), getattr(other.roles, n)) for n in ("text", "video"))
     return (
         (one.keys, one.epoch, one.position, one.interactions)
@@ -57,27 +57,34 @@ def test_two_ranks_share_an_epoch(dataset, tokenizer) -> None:
 def test_what_a_batch_holds(dataset, tokenizer) -> None:
     (batch,) = take(dataset, tokenizer, 1)
     assert batch.video.shape == (2, FRAMES, 3, HEIGHT, WIDTH)
-    assert (batch.video.dtype, batch.subject.dtype, batch.id_map.dtype) == (torch.uint8,) * 3
-    assert batch.subject.shape == batch.object.shape == (2, FRAMES, HEIGHT, WIDTH)
+    assert (batch.video.dtype, batch.masks.dtype, batch.id_map.dtype) == (torch.uint8,) * 3
+    most = max(map(len, batch.interactions))
+    assert batch.masks.shape == (2, max(map(len, batch.ids)), FRAMES, HEIGHT, WIDTH)
+    assert batch.pairs.shape == (2, most, 2)
     assert batch.id_map.shape == (2, 3, HEIGHT, WIDTH)
     assert batch.input_ids.shape == (2, 226)
     assert batch.aligned.tolist() == [True, True]
-    first = torch.stack([batch.subject[:, 0], batch.object[:, 0]], dim=1)
-    want = query_weights(first, GRID.frames, GRID.height, GRID.width)
-    held = batch.roles.video.dense(GRID.cells)
-    assert torch.allclose(held[:, [0, 2]], want)
-    assert not held[:, 1].any()
-    assert batch.roles.text.present.all()
+    held = batch.roles.video.dense(GRID.cells).unflatten(1, (most, 3))
+    words = batch.roles.text.present.unflatten(1, (most, 3))
+    for i, acts in enumerate(batch.interactions):
+        for k, act in enumerate(acts):
+            assert [batch.ids[i][place] for place in batch.pairs[i, k]] == [act.subject, act.object]
+            want = query_weights(batch.masks[i : i + 1, batch.pairs[i, k], 0], GRID.frames, GRID.height, GRID.width)
+            assert torch.allclose(held[i, k, [0, 2]], want[0])
+            assert words[i, k].all()
+        assert not held[i, len(acts) :].any() and not words[i, len(acts) :].any()
+        assert (batch.pairs[i, len(acts) :] == -1).all()
+    assert not held[:, :, 1].any()
     moved = batch.to("meta")
     assert {moved.video.device.type, moved.roles.text.index.device.type, moved.aligned.device.type} == {"meta"}
     assert moved.keys == batch.keys
 
 
-def test_samples_with_nothing_to_align_have_no_weights(dataset, tokenizer) -> None:
+def test_without_words_there_is_nothing_to_ground_and_cells_stay(dataset, tokenizer) -> None:
     (batch,) = take(dataset, tokenizer, 1, max_tokens=8)
     assert batch.aligned.tolist() == [False, False]
     assert not batch.roles.text.present.any()
-    assert not batch.roles.video.present.any()
+    assert batch.roles.video.present.any(dim=1).all()
     assert batch.skips["truncated"] >= 2
 
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from matrix_train.data import plan
-from matrix_train.data.plan import Plan, interaction_index
+from matrix_train.data.plan import Plan
 
 sizes = st.integers(1, 40)
 
@@ -69,14 +69,3 @@ def test_stand_ins_follow_the_order_and_end() -> None:
     order = plan.order(ref.epoch)
     walk = list(plan.walk(ref))
     assert walk == [order[(ref.place + i) % 6] for i in range(6)]
-
-
-@settings(max_examples=40, deadline=None)
-@given(key=st.integers(0, 2**64 - 1), count=st.integers(1, 8), first=st.integers(0, 20))
-def test_each_interaction_comes_once_in_as_many_epochs(key, count, first) -> None:
-    picked = [interaction_index(f"{key:016x}", epoch, count) for epoch in range(first, first + count)]
-    assert sorted(picked) == list(range(count))
-
-
-def test_samples_do_not_change_interaction_in_step() -> None:
-    assert {interaction_index(key, 0, 3) for key in keys(20)} == {0, 1, 2}

@@ -1,6 +1,7 @@
 """Precomputed latents and text: the same training as without, and stale ones are refused by name."""
 
 import hashlib
+import io
 import shutil
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from matrix_train.config import Config
 from matrix_train.errors import UserError
 from matrix_train.fit.cache import LatentCache
 from matrix_train.fit.distributed import make_accelerator
-from matrix_train.fit.precompute import cache_key, precompute
+from matrix_train.fit.precompute import cache_key, entry_bytes, precompute, ready_cache
 from tests.matrix_train.data.shards import Files, files_of, rows_of, tamper
 from tests.matrix_train.fitting import metrics, small_config, start
 
@@ -36,14 +37,41 @@ def test_training_is_the_same_with_and_without(cached: Config, dataset: Path, tm
         assert one == pytest.approx(other, rel=1e-4, abs=1e-5)
 
 
-def test_with_cached_prompts_the_text_encoder_rests_and_videos_are_sampled(cached: Config) -> None:
+def test_with_cached_prompts_videos_are_sampled_and_no_text_encoder_is_loaded(cached: Config) -> None:
     sampled = cached.validation.model_copy(update={"every": 3, "clips": 1, "videos": 1, "sampling_steps": 1})
     run = start(cached.model_copy(update={"validation": sampled}))
-    moved: list[str] = []
-    run.parts.encoders.text_encoder.to = moved.append
+    assert run.parts.encoders.text_encoder is None
     run.train()
-    assert moved == ["cpu"]
     assert len(list(run.path.rglob("*.mp4"))) == 2
+
+
+def test_a_cache_is_filled_before_training_or_it_is_said_why_not(dataset: Path, tmp_path: Path) -> None:
+    def ready(folder: Path) -> tuple[str | None, str]:
+        config = small_config(dataset, tmp_path / "run", f"train.cache={folder}")
+        said = io.StringIO()
+        found = ready_cache(config, make_accelerator(config), Console(file=said, width=400))
+        return found.train.cache, said.getvalue()
+
+    folder = tmp_path / "cache"
+    assert ready(folder) == (str(folder), f"encoded 12 clips into {folder}, once for all runs\n")
+    assert ready(folder) == (str(folder), "")
+    (tmp_path / "file").write_text("")
+    blocked = tmp_path / "file/cache"
+    why = f"note: no cache in {blocked}: it cannot be made (Not a directory); every step encodes its clips\n"
+    assert ready(blocked) == (None, why)
+
+
+def test_room_on_the_disk_is_looked_at(cached: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    held = Path(cached.train.cache or "") / "empty.safetensors"
+    clips = sorted(set(held.parent.glob("*.safetensors")) - {held})
+    assert entry_bytes(cached) == pytest.approx(clips[0].stat().st_size, rel=0.05)
+    clips[0].unlink()
+    usage = shutil.disk_usage(held)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=100))
+    said = io.StringIO()
+    config = ready_cache(cached, make_accelerator(cached), Console(file=said, width=400))
+    assert config.train.cache is None
+    assert "1 clips take 0.0 GB and 0.0 GB are free; every step encodes its clips" in said.getvalue()
 
 
 def test_a_cache_that_was_stopped_goes_on(cached: Config) -> None:

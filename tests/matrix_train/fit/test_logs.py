@@ -58,11 +58,11 @@ def test_what_is_not_finite_is_null_in_json(tmp_path: Path) -> None:
 def test_a_log_knows_what_was_validated_before_the_step_it_goes_on_from(tmp_path: Path) -> None:
     config = load_config(TINY, ["log.to=[]"])
     with RunLog(tmp_path, config, 0, Console(quiet=True)) as log:
-        assert log.validated == set() and log.last == ({}, {})
+        assert not log.validations and log.last == ({}, {})
         for step, values in ((0, {"val.iou": 0.1}), (1, {"loss": 3.0}), (2, {"loss": 2.0}), (2, {"val.iou": 0.5})):
             log.write(step, values)
     with RunLog(tmp_path, config, 1, Console(quiet=True)) as log:
-        assert log.validated == {0} and log.last == ({"loss": 3.0}, {"val.iou": 0.1})
+        assert log.has_validated(0) and not log.has_validated(2) and log.last == ({"loss": 3.0}, {"val.iou": 0.1})
     assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 2
 
 

@@ -7,7 +7,7 @@ import torch
 
 from matrix_train.fit import meter as module
 from matrix_train.fit.meter import Meter
-from tests.matrix_train.fitting import small_config, start
+from tests.matrix_train.fitting import small_config
 
 
 def test_a_device_that_works_on_after_the_step_is_waited_for_once(
@@ -23,9 +23,8 @@ def test_a_device_that_works_on_after_the_step_is_waited_for_once(
 
     monkeypatch.setattr(module, "wait_for", wait_for)
     monkeypatch.setattr(module.time, "perf_counter", lambda: now[0])
-    run = start(small_config(dataset, tmp_path / "run"))
     monkeypatch.setattr(module, "matmul_rate", lambda *_: 1e9)
-    meter = Meter(run.config, run.parts, torch.device("cpu"))
+    meter = Meter(small_config(dataset, tmp_path / "run", "model.checkpointing=full"), torch.device("cpu"))
 
     def step() -> None:
         meter.begin()
@@ -40,7 +39,8 @@ def test_a_device_that_works_on_after_the_step_is_waited_for_once(
     assert len(waits) == 1
     assert first["seconds_per_step"] == 10.0
     assert first["data_wait"] == 2.0 / 40.0
-    assert first["mfu"] == meter.flops / 10.0 / 1e9
+    assert first["mfu"] == meter.cost.useful / 10.0 / 1e9
+    assert first["hfu"] == meter.cost.done / 10.0 / 1e9 > first["mfu"]
     now[0] += 1000.0  # a validation
     step()
     meter.pause()

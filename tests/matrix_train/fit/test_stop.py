@@ -57,10 +57,10 @@ def test_a_run_that_died_while_validating_validates_again(
     calm = start(small_config(dataset, tmp_path / "calm", *common)).train()
     plain = fit.write_samples
 
-    def dies(config, parts, batches, folder, device):
+    def dies(config, parts, clips, empty, folder, device):
         if folder.name == f"step-0000000{at}":
             raise KeyboardInterrupt
-        return plain(config, parts, batches, folder, device)
+        return plain(config, parts, clips, empty, folder, device)
 
     config = small_config(dataset, tmp_path / "run", *common)
     with monkeypatch.context() as patch:

@@ -9,7 +9,9 @@ import torch
 
 from matrix_train.backbones.configured import plan_backbone
 from matrix_train.errors import UserError
-from matrix_train.plan.plan import lines, plan_run, planned_step_flops
+from matrix_train.plan.cost import planned_step, step_cost
+from matrix_train.plan.memory import PeakBytes, peak_bytes
+from matrix_train.plan.plan import lines, plan_run
 from tests.matrix_train.fitting import small_config, start
 
 CPU = torch.device("cpu")
@@ -21,25 +23,26 @@ def test_the_plan_is_the_run(dataset: Path, tmp_path: Path) -> None:
     run = start(config)
     assert sum(plan.trainable.values()) == sum(p.numel() for p in run.parts.trainable().values())
     assert plan.frozen == sum(p.numel() for p in run.parts.model.parameters() if not p.requires_grad)
-    one = planned_step_flops(config, run.parts.backbone)
-    assert plan.step_flops == one * config.train.batch_size * 2
+    cost = step_cost(config)
+    assert plan.step_flops == cost.done == cost.model + cost.encoding
     assert 0 < plan.alignment_flops < plan.step_flops / 5
     batch = next(run.stream)
     assert plan.batch["video"] == list(batch.video.shape)
     assert plan.batch["latents"] == [2, 3, 16, 8, 12]
     assert plan.state_bytes == 16 * sum(plan.trainable.values())
     said = "\n".join(lines(plan))
-    for word in ("trainable", "TFLOP", "memory", "at least", "first batch"):
+    for word in ("trainable", "TFLOP", "VAE and text encoder", "memory", "at least", "first batch"):
         assert word in said
 
 
 def test_checkpointing_costs_work_and_saves_memory(dataset: Path, tmp_path: Path) -> None:
-    plans = {
-        kind: plan_run(small_config(dataset, tmp_path / kind, f"model.checkpointing={kind}"), CPU)
-        for kind in ("none", "selective", "full")
-    }
-    assert plans["none"].step_flops < plans["selective"].step_flops < plans["full"].step_flops
-    assert plans["none"].activation_bytes > plans["selective"].activation_bytes >= plans["full"].activation_bytes
+    costs, held = {}, {}
+    for kind in ("none", "selective", "full"):
+        config = small_config(dataset, tmp_path / kind, f"model.checkpointing={kind}")
+        costs[kind], held[kind] = step_cost(config), peak_bytes(planned_step(config, plan_backbone(config)))
+    assert {cost.useful for cost in costs.values()} == {costs["none"].done}
+    assert costs["none"].done < costs["selective"].done < costs["full"].done
+    assert held["none"] > held["selective"] >= held["full"]
 
 
 def test_without_alignment_nothing_is_planned_for_it(dataset: Path, tmp_path: Path) -> None:
@@ -61,6 +64,28 @@ def test_no_weights_are_read_and_a_cache_leaves_the_text_encoder_out(dataset: Pa
     assert plan.weight_bytes == 4 * (plan.frozen + vae + text)
     cached = plan_run(small_config(dataset, tmp_path, f"model.path={model}", "train.cache=somewhere"), CPU)
     assert plan.weight_bytes - cached.weight_bytes == 4 * text
+    # Of nine frames the first alone is encoded, and no ID map.
+    assert cached.encoding_flops < plan.encoding_flops / 4
+    assert cached.encoding_bytes < plan.encoding_bytes
+
+
+def test_sampling_and_encoding_are_counted(dataset: Path, tmp_path: Path) -> None:
+    """What the plan says is what the same calls take on a CPU; the peak is of the hungriest turn."""
+    videos = ("validation.every=1", "validation.videos=1", "validation.video_every=1")
+    config = small_config(dataset, tmp_path / "run", *videos)
+    plan = plan_run(config, CPU)
+    parts = start(config).parts
+    latents = torch.zeros(1, 3, 16, 8, 12)
+    with PeakBytes() as decoding:
+        parts.encoders.decode(latents)
+    assert plan.sampling_bytes >= decoding.peak > 0
+    with PeakBytes() as encoding:
+        parts.encoders.video(torch.zeros(2, 9, 3, 64, 96, dtype=torch.uint8))
+    assert plan.encoding_bytes == pytest.approx(encoding.peak, rel=0.1)
+    assert plan.memory_bytes == plan.weight_bytes + plan.state_bytes + max(
+        plan.activation_bytes, plan.encoding_bytes, plan.sampling_bytes
+    )
+    assert plan_run(small_config(dataset, tmp_path / "none", "validation.videos=0"), CPU).sampling_bytes == 0
 
 
 def test_clips_that_masks_cannot_be_compared_with_are_refused(dataset: Path, tmp_path: Path) -> None:

@@ -10,11 +10,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from matrix_train.backbones import CogVideoX
 from matrix_train.backbones.base import ATTENTION_KERNELS
-from matrix_train.backbones.configured import prepare_backbone
-from matrix_train.config import load_config
 from matrix_train.plan.flops import count_flops
 from tests.matrix_train.backbones.cogvideox.test_model import batch, gradients, ready, stock
-from tests.matrix_train.fitting import TINY
 
 
 class CallsOf(TorchDispatchMode):
@@ -61,21 +58,6 @@ def test_selective_checkpointing_saves_the_attention_flops() -> None:
     attention = 3 * 4 * 2 * 2 * tokens**2 * 16  # blocks × two products of a sample, head and pair of tokens
     assert flops["full"] - flops["selective"] == attention
     assert flops["none"] < flops["selective"]
-
-
-def test_the_setting_compiles_what_neither_training_nor_validation_taps(monkeypatch) -> None:
-    chosen: list[list[int]] = []
-    backbone = CogVideoX(stock(num_layers=5))
-    blocks = list(backbone.model.transformer_blocks)
-    monkeypatch.setattr(
-        backbone.collector, "compile", lambda found, _: chosen.append([blocks.index(block) for block in found])
-    )
-    # SPA is off in this run, but validation measures its block all the same.
-    taps = ("align.sga_blocks=[1]", "align.spa_blocks=[3]", "align.spa=0", "lora.blocks=[1]", "lora.rank=4")
-    prepare_backbone(load_config(TINY, [*taps, "model.compile=true"]), backbone)
-    assert chosen == [[0, 2, 4]]
-    prepare_backbone(load_config(TINY, list(taps)), CogVideoX(stock(num_layers=5)))
-    assert len(chosen) == 1
 
 
 # Dynamo asks every tensor for its gradient, and hides the warning from logging, not from pytest.

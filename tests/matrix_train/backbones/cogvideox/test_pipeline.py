@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from diffusers import CogVideoXImageToVideoPipeline, DiffusionPipeline
 from PIL import Image
 from torch import Tensor
 
@@ -55,6 +56,15 @@ def grown(flavour: str, weight: float = 0.0) -> MatrixPipeline:
     loaded = MatrixPipeline(**pipe.components)
     loaded.set_progress_bar_config(disable=True)
     return loaded
+
+
+def test_what_it_saves_can_be_read_again(tmp_path) -> None:
+    pipe = grown("5b-i2v", 0.1)
+    pipe.save_pretrained(tmp_path / "saved")
+    ours = MatrixPipeline.from_pretrained(tmp_path / "saved")
+    ours.set_progress_bar_config(disable=True)
+    assert torch.equal(sample(ours, id_map=id_map()), sample(pipe, id_map=id_map()))
+    assert type(DiffusionPipeline.from_pretrained(tmp_path / "saved")) is CogVideoXImageToVideoPipeline
 
 
 @pytest.mark.parametrize("flavour", ["5b-i2v", "1.5-i2v"])

@@ -1,0 +1,103 @@
+"""What an optimiser step does, encoders included, and the memory of what is done beside it: on the meta device."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from matrix_train.backbones import Backbone, Encoders
+from matrix_train.backbones.configured import plan_backbone
+from matrix_train.config import DTYPES, Config
+from matrix_train.plan.flops import costly_roles, count_flops, training_step
+
+ROLE_TOKENS = 8
+"""Text tokens of a role in the plan: more than most captions give."""
+
+
+@dataclass(frozen=True)
+class StepCost:
+    """FLOPs of one process's optimiser step."""
+
+    model: int
+    """Forward and backward pass of the transformer, decoders and losses."""
+    again: int
+    """What checkpointing forms again in the backward pass."""
+    encoding: int
+    """VAE and text encoder: without `train.cache` of everything, with it of the noised first frame alone."""
+
+    @property
+    def useful(self) -> int:
+        """What MFU counts: nothing twice."""
+        return self.model + self.encoding
+
+    @property
+    def done(self) -> int:
+        """What HFU counts."""
+        return self.useful + self.again
+
+
+def step_cost(config: Config) -> StepCost:
+    """Of the costliest roles. Configurations are read, weights are not. UserError as for a run that would start."""
+    samples = config.train.batch_size * config.train.accumulate
+    done = count_flops(planned_step(config, plan_backbone(config)))
+    model = done
+    if config.model.checkpointing != "none":
+        kept = config.model_copy(update={"model": config.model.model_copy(update={"checkpointing": "none"})})
+        model = count_flops(planned_step(kept, plan_backbone(kept)))
+    encoding = count_flops(planned_encoding(config, plan_encoders(config)))
+    return StepCost(model * samples, (done - model) * samples, encoding * samples)
+
+
+def plan_encoders(config: Config) -> Encoders:
+    """The encoders that a run loads, on the meta device."""
+    backbone = plan_backbone(config)
+    dtype, text = DTYPES[config.model.precision], config.train.cache is None
+    return backbone.encoders.plan(config.model.path, dtype, config.model.revision, text)
+
+
+def planned_step(config: Config, backbone: Backbone) -> Callable[[], None]:
+    """Forward and backward pass of one sample."""
+    size = (config.data.frames, config.data.height, config.data.width)
+    roles = costly_roles(backbone, *size, ROLE_TOKENS) if config.aligned else None
+    return training_step(backbone, *size, roles, config.align.supervise_stride)
+
+
+def planned_encoding(config: Config, encoders: Encoders) -> Callable[[], None]:
+    """All that a step encodes of one sample."""
+    data = config.data
+    with torch.device("meta"):
+        video = torch.zeros(1, data.frames, 3, data.height, data.width, dtype=torch.uint8)
+        first = torch.zeros(1, 3, data.height, data.width)
+        ids = torch.zeros(1, data.max_tokens, dtype=torch.long)
+
+    def run() -> None:
+        encoders.image(first)
+        if config.train.cache is None:
+            encoders.video(video)
+            encoders.id_map(video[:, 0])
+            encoders.prompt(ids)
+
+    return run
+
+
+def planned_sampling(config: Config, backbone: Backbone, encoders: Encoders) -> tuple[Callable[[], None], ...]:
+    """A denoising step of a sampled video, and its decoding; none where no video is sampled."""
+    validation, data = config.validation, config.data
+    if not (validation.every and validation.videos):
+        return ()
+    size = (data.frames, data.height, data.width)
+    doubled = 2 if validation.guidance > 1 else 1
+    with torch.device("meta"):
+        latents = torch.zeros(1, *backbone.latent_shape(*size), dtype=backbone.model.dtype)
+        prompt = torch.zeros(doubled, *backbone.prompt_shape, dtype=backbone.model.dtype)
+        timesteps = torch.zeros(doubled, dtype=torch.long)
+
+    @torch.no_grad()
+    def denoise() -> None:
+        both = latents.expand(doubled, -1, -1, -1, -1)
+        backbone.predict(both, torch.cat([both, both], dim=2), prompt, timesteps)
+
+    def decode() -> None:
+        encoders.decode(latents)
+
+    return denoise, decode
