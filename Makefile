@@ -28,7 +28,7 @@ test: install  ## the whole suite
 
 # What a machine lacks leaves its tests out, and the end says what to install. ONLY='and not long': CI's part, minutes.
 test-production: install  ## what takes longer or needs more of the machine: PostgreSQL, Redis, Ray, images
-	$(BIN)/python -m pytest tests/docker tests/flows tests/production -m 'production $(ONLY)' -rs
+	$(BIN)/python -m pytest tests/docker tests/flows tests/matrix_train tests/production -m 'production $(ONLY)' -rs
 
 check: install  ## ruff and mypy strict
 	$(BIN)/ruff check .

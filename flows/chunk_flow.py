@@ -6,6 +6,7 @@
 Every stage's chunk is worked on under its lease, so that no two runs are at the same rows.
 """
 
+import logging
 import os
 import time
 from collections import Counter
@@ -55,6 +56,18 @@ class Where:
     token: str
     epoch: int
 
+
+class _InOneLine(logging.Filter):
+    """Of what the world fails Prefect's log gets a line: where in our code it was met helps nobody to mend it."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.exc_info and record.exc_info[1] is not None and of_the_world(record.exc_info[1]):
+            record.exc_info = None
+        return True
+
+
+for _runs in ("prefect.flow_runs", "prefect.task_runs"):
+    logging.getLogger(_runs).addFilter(_InOneLine())
 
 BatchTask = Task[[Where, str, int, list[str]], list[str]]
 

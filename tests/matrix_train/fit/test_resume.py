@@ -29,7 +29,10 @@ def free_port() -> int:
         return port
 
 
-@pytest.mark.parametrize(("processes", "mode"), [(1, "softmax"), (2, "centred")])
+@pytest.mark.parametrize(
+    ("processes", "mode"),
+    [(1, "softmax"), pytest.param(2, "centred", marks=[pytest.mark.production, pytest.mark.long])],
+)
 def test_killed_and_resumed_is_undisturbed(dataset: Path, tmp_path: Path, processes: int, mode: str) -> None:
     common = (
         "train.steps=10", "checkpoint.every=3", "train.accumulate=2", "data.workers=1", f"align.attention_map={mode}",
