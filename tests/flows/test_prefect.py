@@ -56,13 +56,22 @@ def workers(server, log, pool, count):
 def start(api, name, **parameters):
     """Start a deployment as the run form does; returns the run's id."""
     deployment = api.get(f"/deployments/name/{name}/{name}").raise_for_status().json()
-    made = api.post(f"/deployments/{deployment['id']}/create_flow_run", json={"parameters": parameters})
+    path = f"/deployments/{deployment['id']}/create_flow_run"
+    made = answer(lambda: api.post(path, json={"parameters": parameters}))
     assert made.is_success, made.text
     return made.json()["id"]
 
 
 def state_of(api, run_id):
-    return api.get(f"/flow_runs/{run_id}").raise_for_status().json()["state"] or {"type": "NONE"}
+    return answer(lambda: api.get(f"/flow_runs/{run_id}")).raise_for_status().json()["state"] or {"type": "NONE"}
+
+
+def answer(ask):
+    """The server's answer. With workers at its SQLite it is too busy at times, and Prefect's client asks again too."""
+    deadline = time.monotonic() + 60
+    while (found := ask()).status_code == 503 and time.monotonic() < deadline:
+        time.sleep(1)
+    return found
 
 
 def until(api, run_id, *types):
