@@ -80,7 +80,7 @@ import flows.stages
 raw, captions, chunk, out = sys.argv[1:]
 settings = load_settings("local", [f"run.chunk={{chunk}}"], source=raw, captions=captions, out=out)
 for stage in {EARLIER}:
-    getattr(flows.stages, stage)(settings)
+    getattr(flows.stages, stage)(settings, return_state=True)  # which says that later stages have something pending
 """
 """Builds up to dedupe."""
 

@@ -78,11 +78,10 @@ def encode(found: Iterable[Found]) -> bytes:
 
 
 def _table(found: Iterable[Found]) -> pa.Table:
-    rows = [{name: getattr(file, name) for name in _SCHEMA.names} for file in found]
-    return pa.Table.from_pylist(rows, schema=_SCHEMA)
+    files = list(found)
+    return pa.table({name: [getattr(file, name) for file in files] for name in _SCHEMA.names}, schema=_SCHEMA)
 
 
 def _decode(data: bytes) -> Iterator[Found]:
     for batch in pq.ParquetFile(io.BytesIO(data)).iter_batches(4096):
-        for row in batch.to_pylist():
-            yield Found(**row)
+        yield from map(Found, *(batch[name].to_pylist() for name in Found.__match_args__))
