@@ -66,8 +66,8 @@ class _InOneLine(logging.Filter):
         return True
 
 
-for _runs in ("prefect.flow_runs", "prefect.task_runs"):
-    logging.getLogger(_runs).addFilter(_InOneLine())
+for _name in ("prefect.flow_runs", "prefect.task_runs"):
+    logging.getLogger(_name).addFilter(_InOneLine())
 
 BatchTask = Task[[Where, str, int, list[str]], list[str]]
 
