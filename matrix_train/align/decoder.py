@@ -14,7 +14,6 @@ Causal in time, like the VAE's decoder: latent frame 0 makes frame 0, latent fra
 """
 
 import math
-from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -38,16 +37,17 @@ class MapDecoder(nn.Module):
     time_factor: frames made by a latent frame after the first (4, or 8 where a token spans two latent frames). mode:
     of the maps. prior: a map at its reference is inside with this probability at the start, and a nat of attention more
     adds 1 to the log-odds. With one in the number of tokens, a small attention weight is its own probability. blocks:
-    how many are tapped; each has a bias of its own, for maps of one block lie nats away from another's.
+    how many are tapped; each has a level of its own, for maps of one block lie nats away from another's.
     """
 
     def __init__(
         self, channels: int = 8, time_factor: int = 4, mode: Mode = "logits", prior: float = 0.05, blocks: int = 1
     ) -> None:
         super().__init__()
-        self.time_factor, self.mode, self.prior = time_factor, mode, prior
+        self.time_factor, self.mode = time_factor, mode
+        self.log_odds = math.log(prior / (1.0 - prior))
         self.raw_gain = nn.Parameter(torch.tensor(math.log(math.expm1(1.0))))
-        self.bias = nn.Parameter(torch.full((blocks,), math.log(prior / (1.0 - prior))))
+        self.level = nn.Parameter(torch.zeros(blocks))
         self.conv_in = nn.Conv3d(1, channels, 3, padding=(0, 1, 1))
         self.conv_mid = nn.Conv3d(channels, channels, 3, padding=(0, 1, 1))
         self.conv_out = nn.Conv3d(channels, time_factor * 4, 1)
@@ -72,8 +72,8 @@ class MapDecoder(nn.Module):
     def lattice(self, maps: Tensor, place: int = 0) -> Tensor:
         """The head's values on its lattice: [B, R, F, h, w] → [B, R, 1 + time_factor (F − 1), 2 h, 2 w]."""
         batch, roles, frames, height, width = maps.shape
-        x = in_nats(maps, self.mode).flatten(0, 1)[:, None].to(self.raw_gain.dtype)
-        plain = _in_space(self.gain * x[:, 0] + self.bias[place], CELL // LATTICE)
+        x = in_nats(maps, self.mode).flatten(0, 1)[:, None].to(self.raw_gain.dtype) - self.level[place]
+        plain = _in_space(self.gain * x[:, 0] + self.log_odds, CELL // LATTICE)
         plain = plain.repeat_interleave(self.time_factor, dim=1)
         branch: Tensor = F.silu(self.conv_in(_held(x)))
         branch = self.conv_out(F.silu(self.conv_mid(_held(branch))))
@@ -81,16 +81,6 @@ class MapDecoder(nn.Module):
         # Latent frame 0 stands for one frame, not for time_factor of them.
         values: Tensor = (plain + branch.reshape(plain.shape))[:, self.time_factor - 1 :]
         return values.reshape(batch, roles, *values.shape[1:])
-
-    def calibrated(self, levels: Mapping[int, float]) -> Tensor:
-        """`bias` for the start, where the gain is 1: a map at its block's level is inside with probability `prior`.
-
-        levels: in nats, by place.
-        """
-        bias = torch.full(self.bias.shape, math.log(self.prior / (1.0 - self.prior)))
-        for place, level in levels.items():
-            bias[place] -= level
-        return bias
 
 
 def at_stride(lattice: Tensor, stride: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""At step 0: where a model's maps lie, block by block, and the decoders' biases set by it.
+"""At step 0: where a model's maps lie, block by block, and the decoders' levels set by it.
 
 A decoder that starts nats away from its maps asks for all of the picture or for none of it, ruins both losses, and
 training does not mend it (docs/training/decoder.md). Where a trained model's maps lie nobody knows before looking.
@@ -9,9 +9,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor
 
-from matrix_train.align.decoder import MapDecoder
 from matrix_train.attention.kernels import attention_kernel
 from matrix_train.config import Config
 from matrix_train.data import open_stream
@@ -28,15 +26,14 @@ CLIPS = 8
 def calibrate(
     config: Config, parts: Assembly, model: Any, accelerator: Accelerator, cache: LatentCache | None
 ) -> dict[str, float]:
-    """Sets the biases, and returns the levels found: `<family>.<block>` in nats. Every process must call it."""
+    """Sets the decoders' levels, and returns what was found: `<family>.<block>` in nats. Every process must call it."""
     found = _levels(config, parts, model, accelerator, cache)
-    biases: dict[str, Tensor] = {}
-    for family, blocks in config.align.tapped.items():
-        decoder = parts.model.decoders[family]
-        assert isinstance(decoder, MapDecoder)
-        levels = {i: found[f"{family}.{block}"] for i, block in enumerate(blocks) if f"{family}.{block}" in found}
-        biases[f"decoders.{family}.bias"] = decoder.calibrated(levels)
-    put_parameters(model, biases)
+    # A family without a role in any of the clips stays at 0.
+    levels = {
+        f"decoders.{family}.level": torch.tensor([found.get(f"{family}.{block}", 0.0) for block in blocks])
+        for family, blocks in config.align.tapped.items()
+    }
+    put_parameters(model, levels)
     return found
 
 

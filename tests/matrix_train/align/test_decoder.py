@@ -130,10 +130,14 @@ def test_another_stride_is_refused() -> None:
 
 
 def test_each_block_has_a_level_of_its_own() -> None:
-    """A map at the level found is inside with probability `prior`; what was not found stays."""
-    decoder = MapDecoder(mode="centred", prior=0.05, blocks=3)
+    """A map at its block's level is inside with probability `prior`, whatever the rest of the head has learned."""
+    decoder, trained_elsewhere = MapDecoder(mode="centred", prior=0.05, blocks=3), trained(mode="centred")
     with torch.no_grad():
-        decoder.bias.copy_(decoder.calibrated({0: 4.0, 2: -3.0}))
+        decoder.level.copy_(torch.tensor([4.0, 0.0, -3.0]))
     for place, level in ((0, 4.0), (1, 0.0), (2, -3.0)):
         logits = decoder(torch.full((1, 1, 2, 2, 2), level), 8, place)
         torch.testing.assert_close(logits.sigmoid(), torch.full_like(logits, 0.05))
+    before = trained_elsewhere(maps(), 4)
+    with torch.no_grad():
+        trained_elsewhere.level.add_(4.0)
+    torch.testing.assert_close(trained_elsewhere(maps() + 4.0, 4), before, rtol=1e-4, atol=1e-4)

@@ -96,7 +96,7 @@ def test_the_total_is_the_formula(stride) -> None:
             parts = mask_parts(decoders[family].lattice(m), targets, stride, 10.0)
             expected = expected + scale * (parts[:, roles].sum(dim=1) @ betas).mean() / len(maps[family])
     torch.testing.assert_close(got.total, expected)
-    leaves = [*maps["sga"], *maps["spa"], decoders["sga"].raw_gain, decoders["spa"].bias]
+    leaves = [*maps["sga"], *maps["spa"], decoders["sga"].raw_gain, decoders["spa"].level]
     for a, b in zip(torch.autograd.grad(got.total, leaves), torch.autograd.grad(expected, leaves), strict=True):
         torch.testing.assert_close(a, b)
 

@@ -32,19 +32,19 @@ def lifted(run: Run, nats: float) -> Iterator[None]:
 
 def test_a_level_that_is_off_by_four_nats_is_calibrated_away(dataset: Path, tmp_path: Path) -> None:
     losses: dict[str, list[dict[str, float]]] = {}
-    biases: dict[str, torch.Tensor] = {}
+    levels: dict[str, torch.Tensor] = {}
     for name, nats, more in (("plain", 0.0, ()), ("off", 4.0, ()), ("raw", 4.0, ("align.calibrate=false",))):
         run = start(small_config(dataset, tmp_path / name, *RECIPE, *more))
         with lifted(run, nats):
             run.train()
         losses[name] = metrics(tmp_path / name)
-        biases[name] = load_file(checkpoints(tmp_path / name)[-1] / "trainable.safetensors")["decoders.sga.bias"]
+        levels[name] = load_file(checkpoints(tmp_path / name)[-1] / "trainable.safetensors")["decoders.sga.level"]
     for calm, off, raw in zip(losses["plain"], losses["off"], losses["raw"], strict=True):
         for name in ("loss", "diffusion", "sga", "spa", "sga.iou", "sga.correlation"):
             if name in calm:
                 assert off[name] == pytest.approx(calm[name], rel=1e-3), name
         assert raw["sga"] != pytest.approx(calm["sga"], rel=0.03)
     # One for each block, moved by what was found, and kept in the checkpoint.
-    assert biases["plain"].shape == (2,)
-    assert biases["plain"][0] != biases["plain"][1]
-    torch.testing.assert_close(biases["off"], biases["plain"] - 4.0, rtol=0, atol=1e-2)
+    assert levels["plain"].shape == (2,)
+    assert levels["plain"][0] != levels["plain"][1]
+    torch.testing.assert_close(levels["off"], levels["plain"] + 4.0, rtol=0, atol=1e-2)

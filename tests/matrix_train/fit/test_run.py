@@ -36,7 +36,7 @@ GOLDEN: dict[str, dict[str, tuple[float, ...]]] = {
 }
 """Losses of the first three steps of a small run, PyTorch 2.15 on a CPU. They change only where the maths does, or the
 clips, or the tiny model: then say which, and write the new ones here. The last change was of the maths: all
-interactions of a clip are supervised, a dropped caption keeps SPA, each block has a bias of its own, and the recipe's
+interactions of a clip are supervised, a dropped caption keeps SPA, each block has a level of its own, and the recipe's
 are calibrated."""
 
 
