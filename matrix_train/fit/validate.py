@@ -83,13 +83,17 @@ class Validator:
     def _gradients(self) -> dict[str, float]:
         """Norms of both losses' gradients on LoRA, and how many times the diffusion's the alignment's is.
 
-        Of two clips a process at the middle timestep. Not under FSDP, whose shards take one backward pass alone.
+        Of two clips a process that have a role, at the middle timestep. Not under FSDP, whose shards take one backward
+        pass alone.
         """
         config, device = self.config, self.accelerator.device
         if not config.aligned or config.train.parallel == "fsdp":
             return {}
         timesteps = config.validation.timesteps
-        clips = [fixed_at(to_device(inputs, device), timesteps[len(timesteps) // 2]) for inputs, _ in self.clips[:2]]
+        held = [inputs for inputs, _ in self.clips]
+        told = [inputs for inputs in held if any(bool(roles.any()) for roles in inputs.present.values())] or held
+        middle = timesteps[len(timesteps) // 2]
+        clips = [fixed_at(to_device(inputs, device), middle) for inputs in told[:2]]
         norms: dict[str, float] = {}
         for part in GRADIENTS:
             total = sum(self._gradient(inputs, part) for inputs in clips)
