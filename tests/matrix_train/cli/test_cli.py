@@ -25,7 +25,7 @@ def test_from_shards_to_an_exported_lora(dataset: Path, tmp_path: Path) -> None:
     words = sets(settings(dataset, tmp_path / "run", "train.steps=2"))
     small_config(dataset, tmp_path / "run")
     looked = run("inspect", str(TINY), *words, "--out", str(tmp_path / "look"), "--batches", "1")
-    assert len(looked["sheets"]) == 2  # type: ignore[arg-type]
+    assert len(looked["sheets"]) == 3, "of two clips, one of which has two interactions"  # type: ignore[arg-type]
     planned = run("fit", str(TINY), *words, "--dry-run")
     assert planned["step_flops"]
     assert not (tmp_path / "run").exists()

@@ -78,6 +78,8 @@ def test_a_run_trains_exactly_what_it_says_and_writes_it_down(dataset: Path, tmp
 
 
 @pytest.mark.filterwarnings(r"ignore:The \.grad attribute of a Tensor that is not a leaf")
+@pytest.mark.production
+@pytest.mark.long
 @pytest.mark.slow
 def test_what_neither_training_nor_validation_taps_is_compiled_on_wish(dataset: Path, tmp_path: Path) -> None:
     """By the compiler that a user gets. SPA is off in this run, but validation measures its block all the same."""
