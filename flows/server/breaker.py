@@ -6,6 +6,8 @@ on any worker, where it goes on from the store. What has no deployment cannot be
 over one chunk is begun by a build, which is suspended in its place: both end as failed, with the reason.
 """
 
+import uuid
+
 import httpx
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
@@ -34,7 +36,7 @@ def suspend(why: str) -> None:
     if context is None or context.flow_run is None or context.flow_run.deployment_id is None:
         return
     run = context.flow_run
-    state: State[None] = Suspended(message=f"{why}; {ADVICE}", pause_key=f"breaker-{run.run_count}")
+    state: State[None] = Suspended(message=f"{why}; {ADVICE}", pause_key=uuid.uuid4().hex)
     try:
         with get_client(sync_client=True) as server:
             taken = server.set_flow_run_state(run.id, state)

@@ -182,7 +182,9 @@ def _states(server: SyncPrefectClient, runs: Sequence[UUID]) -> dict[UUID, State
 
 
 def _parent_of(legs: Sequence[tuple[str, list[str]]]) -> str:
-    """What tells this run of the build from every other, and its own tries. UserError as for `run_on_pools`."""
+    """What tells this run of the build from every other, and from its own tries and resumptions, which keep its ID and
+    at times its count of runs: the state that it is in. UserError as for `run_on_pools`.
+    """
     with get_client(sync_client=True) as server:
         parent = server.read_flow_run(UUID(flow_run.get_id()))
         for pool, _ in legs:
@@ -196,7 +198,7 @@ def _parent_of(legs: Sequence[tuple[str, list[str]]]) -> str:
                 raise UserError(
                     f"no deployment {_deployment(pool)}: `matrix_data workers --pool {pool}` makes it"
                 ) from error
-    return f"{parent.id}-{parent.run_count}"
+    return str(parent.state_id)
 
 
 def _seen_from_anywhere(settings: BuildSettings) -> BuildSettings:

@@ -4,6 +4,7 @@ Never a pickle: a `.bin` can run code. Never a guess either: both libraries draw
 transformers makes an empty tokenizer of a missing one, and training would go on with it.
 """
 
+from pathlib import Path
 from typing import Any
 
 from diffusers.configuration_utils import ConfigMixin
@@ -44,7 +45,8 @@ def read_tokenizer_of(kind: Any, name_or_path: str, revision: str | None) -> Any
             for file in TOKENIZER_FILES
         ]
         if not any(files):
-            cached_file(name_or_path, TOKENIZER_FILES[-1], **where)  # says so where the hub was not asked at all
+            if not Path(name_or_path).is_dir():
+                cached_file(name_or_path, TOKENIZER_FILES[-1], **where)  # says so where the hub was not asked at all
             raise FileNotFoundError(f"there is no {' or '.join(TOKENIZER_FILES)}")
         return kind.from_pretrained(name_or_path, **where)
     except Exception as error:  # as above

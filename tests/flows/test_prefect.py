@@ -57,16 +57,16 @@ def start(api, name, **parameters):
     """Start a deployment as the run form does; returns the run's id."""
     deployment = api.get(f"/deployments/name/{name}/{name}").raise_for_status().json()
     path = f"/deployments/{deployment['id']}/create_flow_run"
-    made = answer(lambda: api.post(path, json={"parameters": parameters}))
+    made = answered(lambda: api.post(path, json={"parameters": parameters}))
     assert made.is_success, made.text
     return made.json()["id"]
 
 
 def state_of(api, run_id):
-    return answer(lambda: api.get(f"/flow_runs/{run_id}")).raise_for_status().json()["state"] or {"type": "NONE"}
+    return answered(lambda: api.get(f"/flow_runs/{run_id}")).raise_for_status().json()["state"] or {"type": "NONE"}
 
 
-def answer(ask):
+def answered(ask):
     """The server's answer. With workers at its SQLite it is too busy at times, and Prefect's client asks again too."""
     deadline = time.monotonic() + 60
     while (found := ask()).status_code == 503 and time.monotonic() < deadline:
@@ -216,7 +216,7 @@ def test_a_build_that_meets_a_dead_server_is_suspended_with_the_reason_and_resum
         assert (caption["state_type"], caption["state_name"]) == ("FAILED", "GaveUp" if pool else "Failed")
 
         mended = True
-        api.post(f"/flow_runs/{run_id}/resume").raise_for_status()
+        answered(lambda: api.post(f"/flow_runs/{run_id}/resume")).raise_for_status()
         state = ended(api, run_id)
         assert state["type"] == "COMPLETED", (state, log_of(api, run_id)[-20:])
     assert list((tmp_path / "out" / "dataset").glob("*/dataset.json"))

@@ -261,9 +261,9 @@ def test_sizes_that_do_not_fit_are_named_at_the_start() -> None:
     free, fixed = CogVideoX(stock("5b")), CogVideoX(stock("5b-i2v"))
     assert free.grid(49, 480, 720).cells == 17550
     for frames, height, width, message in (
-        (49, 488, 720, "height and width must be divisible by 16, got 488×720"),
-        (49, 480, 712, "height and width must be divisible by 16, got 480×712"),
-        (48, 480, 720, "the number of frames must be 1 more than a multiple of 4, got 48"),
+        (49, 488, 720, "data.height and data.width must be divisible by 16, got 488×720"),
+        (49, 480, 712, "data.height and data.width must be divisible by 16, got 480×712"),
+        (48, 480, 720, "data.frames must be 1 more than a multiple of 4, got 48"),
     ):
         with pytest.raises(UserError, match=message):
             free.grid(frames, height, width)
