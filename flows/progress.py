@@ -7,6 +7,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from uuid import UUID
 
 from prefect.artifacts import (
@@ -76,21 +77,28 @@ class Gauge:
             # Without a key it is seen at its run alone, and never in the place of the whole funnel.
             key = None if self.survey.only else f"funnel-{key_of(out)}"
             tell("the artifact `funnel`", lambda: create_table_artifact(as_table(lines), key=key, description=about))
-            if key:
+            if key and not last:
                 self._show_progress(lines, key_of(out))
             if key and (last or now >= self._machines):
                 self._machines = now + MACHINES_EVERY_S
                 table, about = by_machine(lines), f"Who has done it, {out}"
                 of_all = f"machines-{key_of(out)}"
                 tell("the artifact `machines`", lambda: create_table_artifact(table, key=of_all, description=about))
+        if last and not self.survey.only:
+            self._show_progress(lines, key_of(self.survey.context.out.uri), last)
 
-    def _show_progress(self, lines: Sequence[Tally], dataset: str) -> None:
-        """A bar a stage, moved where there is something new."""
+    def _show_progress(self, lines: Sequence[Tally], dataset: str, last: bool = False) -> None:
+        """A bar a stage, moved where there is something new or the server did not take it.
+
+        last: also in quiet times, until the server does not take one.
+        """
         for line in lines:
             share = round(100 * (line.arrived - line.pending) / line.arrived, 1) if line.arrived else 0.0
-            if line.arrived and self._shares.get(line.stage) != share:
-                self._shares[line.stage] = share
-                tell("the artifact `progress`", lambda line=line, share=share: self._move(line, share, dataset))  # type: ignore[misc]
+            if not line.arrived or self._shares.get(line.stage) == share:
+                continue
+            if not tell("the artifact `progress`", partial(self._move, line, share, dataset), last):
+                return
+            self._shares[line.stage] = share
 
     def _move(self, line: Tally, share: float, dataset: str) -> None:
         if line.stage in self._bars:
@@ -135,16 +143,18 @@ def tell_summary(out: str, text: str) -> None:
     create_markdown_artifact(text, key=f"summary-{key_of(out)}", description=f"Summary of {out}")
 
 
-def tell(what: str, telling: Callable[[], object], always: bool = False) -> None:
-    """Hand something to Prefect's server, if it can be had."""
+def tell(what: str, telling: Callable[[], object], always: bool = False) -> bool:
+    """Hand something to Prefect's server, if it can be had; returns whether it was taken."""
     global _quiet_until
     if not always and time.monotonic() < _quiet_until:
-        return
+        return False
     try:
         telling()
+        return True
     except Exception as error:  # whatever Prefect's client raises: the store is the record
         _quiet_until = time.monotonic() + QUIET_S
         log.warning("%s could not be written: %s", what, one_line(error, 300))
+        return False
 
 
 def loss_lines(lost: Sequence[Loss]) -> list[str]:
