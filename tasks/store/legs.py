@@ -18,10 +18,34 @@ from schemas import Record, Row, Status, Usage
 from schemas.base import Count
 
 
-class Leg(Record):
-    """Some batches of one leg."""
+class Work(Record):
+    """What is added up of one machine's work at a stage."""
 
     machine: str
+    keys: Count
+    """That have come to an end."""
+    batch_s: float
+    """The batches' own times, added up."""
+    usage: Usage | None = None
+    failed: dict[str, Count] = Field(default={})
+    """Attempts that broke in their own way, by what they met."""
+    gpu_bytes: Count = 0
+    """The most that a process of it has held of a GPU's memory so far."""
+    spool: dict[str, Count] = Field(default={})
+    """What became of files of buckets meanwhile (`tasks.store.spool.counted`)."""
+
+    def _sums(self, other: "Work") -> dict[str, Any]:
+        """What both have taken, by field."""
+        return {
+            "machine": self.machine, "keys": self.keys + other.keys, "batch_s": self.batch_s + other.batch_s,
+            "usage": _sum((self.usage, other.usage)), "failed": _plus(self.failed, other.failed),
+            "gpu_bytes": max(self.gpu_bytes, other.gpu_bytes), "spool": _plus(self.spool, other.spool),
+        }  # fmt: skip
+
+
+class Leg(Work):
+    """Some batches of one leg."""
+
     leg: str
     """What tells it from the machine's other legs over this chunk and stage."""
     slots: int = 1
@@ -29,17 +53,6 @@ class Leg(Record):
     began: float
     ended: float
     """Unix seconds of the first batch's begin and the last one's end."""
-    batch_s: float
-    """The batches' own times, added up."""
-    keys: Count
-    """That have come to an end."""
-    usage: Usage | None = None
-    failed: dict[str, Count] = Field(default={})
-    """Attempts that broke in their own way, by what they met."""
-    gpu_bytes: Count = 0
-    """The most that the process has held of a GPU's memory so far."""
-    spool: dict[str, Count] = Field(default={})
-    """What became of files of buckets meanwhile (`tasks.store.spool.counted`)."""
 
     @classmethod
     def of(cls, rows: Sequence[Row[Any]], began: float, ended: float, **more: Any) -> "Leg":
@@ -53,45 +66,27 @@ class Leg(Record):
 
     def __add__(self, other: "Leg") -> "Leg":
         """More of the same leg."""
-        return Leg(
-            machine=self.machine, leg=self.leg, slots=max(self.slots, other.slots),
-            began=min(self.began, other.began), ended=max(self.ended, other.ended),
-            batch_s=self.batch_s + other.batch_s, keys=self.keys + other.keys, usage=_sum((self.usage, other.usage)),
-            failed=_plus(self.failed, other.failed), gpu_bytes=max(self.gpu_bytes, other.gpu_bytes),
-            spool=_plus(self.spool, other.spool),
-        )  # fmt: skip
+        began, ended = min(self.began, other.began), max(self.ended, other.ended)
+        slots = max(self.slots, other.slots)
+        return Leg(leg=self.leg, slots=slots, began=began, ended=ended, **self._sums(other))
 
 
-class Machine(Record):
+class Machine(Work):
     """What one machine has done at a stage, over any number of legs."""
 
-    machine: str
-    keys: Count
-    batch_s: float
     wall_s: float
     """While a leg of it was under way."""
     room_s: float
     """The same, as often as batches may be under way at once: busy all the time, `batch_s` would be that."""
-    usage: Usage | None = None
-    failed: dict[str, Count] = Field(default={})
-    gpu_bytes: Count = 0
-    spool: dict[str, Count] = Field(default={})
 
     @classmethod
     def of(cls, leg: Leg) -> "Machine":
         wall = leg.ended - leg.began
-        return cls(
-            machine=leg.machine, keys=leg.keys, batch_s=leg.batch_s, wall_s=wall, room_s=wall * leg.slots,
-            usage=leg.usage, failed=leg.failed, gpu_bytes=leg.gpu_bytes, spool=leg.spool,
-        )  # fmt: skip
+        return cls(wall_s=wall, room_s=wall * leg.slots, **{name: getattr(leg, name) for name in Work.model_fields})
 
     def __add__(self, other: "Machine") -> "Machine":
-        return Machine(
-            machine=self.machine, keys=self.keys + other.keys, batch_s=self.batch_s + other.batch_s,
-            wall_s=self.wall_s + other.wall_s, room_s=self.room_s + other.room_s,
-            usage=_sum((self.usage, other.usage)), failed=_plus(self.failed, other.failed),
-            gpu_bytes=max(self.gpu_bytes, other.gpu_bytes), spool=_plus(self.spool, other.spool),
-        )  # fmt: skip
+        wall, room = self.wall_s + other.wall_s, self.room_s + other.room_s
+        return Machine(wall_s=wall, room_s=room, **self._sums(other))
 
     @property
     def per_second(self) -> float | None:
