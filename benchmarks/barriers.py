@@ -6,12 +6,7 @@ build that finds nothing to do, the report's way through the index, and what the
 in a process of its own. Told: processor milliseconds a clip of each, and the most memory meanwhile.
 """
 
-import argparse
 import hashlib
-import json
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,27 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.scale import make_source, peak_of
+from benchmarks.sizes import at_each_size
 
 CHUNK = 2000
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--clips", type=int, nargs="+", default=[10_000, 100_000])
-    parser.add_argument("--folder", type=Path, help="where the stores lie meanwhile")
-    parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.child:
-        print(json.dumps(measure(Path(given.child[0]), int(given.child[1]))))
-        return
-    found = {}
-    for clips in given.clips:
-        with tempfile.TemporaryDirectory(dir=given.folder) as folder:
-            command = [sys.executable, "-m", "benchmarks.barriers", "--child", folder, str(clips)]
-            done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-        found[clips] = json.loads(done.stdout.splitlines()[-1])
-        print(f"{clips} clips: {json.dumps(found[clips])}", flush=True)
-    first, last = found[given.clips[0]], found[given.clips[-1]]
+    found = at_each_size("benchmarks.barriers", str(__doc__), [10_000, 100_000], measure)
+    first, last = found[min(found)], found[max(found)]
     for name, (cost, peak) in last.items():
         before, was = first[name]
         print(f"{name:<16}{before:9.4f}{cost:9.4f} ms a clip ×{cost / before:.2f}{was:8}{peak:8} MB ×{peak / was:.2f}")

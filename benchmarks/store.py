@@ -7,11 +7,6 @@ cost more is the same in any chunk. Each size runs in a process of its own. Told
 seconds, of each, and the most memory of a worker, and of all.
 """
 
-import argparse
-import json
-import subprocess
-import sys
-import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Iterator
@@ -19,32 +14,19 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.scale import peak_of
+from benchmarks.sizes import at_each_size
 
 CHUNK, BATCH = 2000, 64
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--clips", type=int, nargs="+", default=[100_000, 1_000_000])
-    parser.add_argument("--folder", type=Path, help="where the stores lie meanwhile")
-    parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.child:
-        print(json.dumps(measure(given.child[0], int(given.child[1]))))
-        return
-    found = {}
-    for clips in given.clips:
-        with tempfile.TemporaryDirectory(dir=given.folder) as folder:
-            command = [sys.executable, "-m", "benchmarks.store", "--child", folder, str(clips)]
-            done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-        found[clips] = json.loads(done.stdout.splitlines()[-1])
-        print(f"{clips} clips: {json.dumps(found[clips])}", flush=True)
-    first, last = found[given.clips[0]], found[given.clips[-1]]
+    found = at_each_size("benchmarks.store", str(__doc__), [100_000, 1_000_000], measure)
+    first, last = found[min(found)], found[max(found)]
     for name, cost in last.items():
         print(f"{name:<18}{first[name]:12.2f}{cost:12.2f}   ×{cost / first[name]:.2f}")
 
 
-def measure(folder: str, clips: int) -> dict[str, float]:
+def measure(folder: Path, clips: int) -> dict[str, float]:
     from flows.chunk import Chunk
     from flows.context import Context
     from flows.settings import BuildSettings, RunSettings
