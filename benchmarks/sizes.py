@@ -1,4 +1,4 @@
-"""A benchmark at several sizes, each in a process and a folder of its own: none pays for what another left in memory."""
+"""A benchmark at several sizes, each in a process and a folder of its own: none pays for what another left."""
 
 import argparse
 import json

@@ -23,7 +23,7 @@ def main() -> None:
     found = at_each_size("benchmarks.store", str(__doc__), [100_000, 1_000_000], measure)
     first, last = found[min(found)], found[max(found)]
     for name, cost in last.items():
-        print(f"{name:<18}{first[name]:12.2f}{cost:12.2f}   ×{cost / first[name]:.2f}")
+        print(f"{name:<18}{first[name]:12.2f}{cost:12.2f}   ×{cost / max(first[name], 1e-3):.2f}")
 
 
 def measure(folder: Path, clips: int) -> dict[str, float]:
