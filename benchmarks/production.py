@@ -182,14 +182,14 @@ def bucket(home: Path) -> Iterator[str]:
 
 @contextmanager
 def ray_cluster(home: Path) -> Iterator[str]:
-    """Two Ray nodes of one CPU each; yields the address of the head."""
+    """Two Ray nodes of one CPU each, and each with one GPU by its own word; yields the address of the head."""
     ray = Path(sys.executable).parent / "ray"
     if not ray.exists():
         raise Missing("no ray in this environment: install '.[ray]'")
     port = free_port()
     address = f"127.0.0.2:{port}"  # Ray takes 127.0.0.1 for the address of the machine in its network
     env = os.environ | {"RAY_USAGE_STATS_ENABLED": "0"}
-    common = ["--block", "--num-cpus", "1", "--object-store-memory", str(80 << 20)]
+    common = ["--block", "--num-cpus", "1", "--num-gpus", "1", "--object-store-memory", str(80 << 20)]
     head = [ray, "start", "--head", "--port", str(port), "--include-dashboard", "false", *common]
     head += ["--node-ip-address", "127.0.0.2"]
     second = [ray, "start", "--address", address, "--node-ip-address", "127.0.0.3", *common]
