@@ -143,15 +143,13 @@ class Survey:
 
     def _on_record(self, stage: str, chunk: str, state: str) -> Tally | None:
         name = f"{TALLY}{state}.json"
-        if name not in self._files.get((stage, chunk), ()):
-            return None
+        return self._read(stage, chunk, name) if name in self._files.get((stage, chunk), ()) else None
+
+    def _read(self, stage: str, chunk: str, name: str) -> Tally | None:
         try:
-            return self._read(stage, chunk, name)
+            return Tally.model_validate_json(self.context.folder.read(f"{self.context.place(stage, chunk)}/{name}"))
         except (ValueError, FileNotFoundError):  # damaged, or replaced meanwhile: it can be counted at any time
             return None
-
-    def _read(self, stage: str, chunk: str, name: str) -> Tally:
-        return Tally.model_validate_json(self.context.folder.read(f"{self.context.place(stage, chunk)}/{name}"))
 
     # stages that see everything
 
@@ -164,8 +162,8 @@ class Survey:
 
     def _decided(self, stage: str, line: Tally) -> int:
         """On how many keys of the stage before it had decided when it was settled last."""
-        marks = [name for name in self._files.get((stage, ""), ()) if name.startswith(TALLY)]
-        return max((self._read(stage, "", name).arrived for name in marks), default=line.arrived)
+        marks = [self._read(stage, "", name) for name in self._tallies(stage, "")]
+        return max((mark.arrived for mark in marks if mark), default=line.arrived)
 
     # for who holds a lease
 

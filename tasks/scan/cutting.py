@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tasks.errors import UserError
 from tasks.scan.listing import Found
 from tasks.store.chunks import chunk_names, next_chunks
 from tasks.store.folder import Folder
@@ -60,14 +61,14 @@ def _some(found: Iterable[Found], size: int) -> Iterator[list[Found]]:
 
 
 def files_of(chunk: Folder) -> Iterator[Found]:
-    """The files of a chunk."""
-    return _decode(chunk.read(LISTED))
+    """The files of a chunk. UserError where its listing is damaged: only that says what the chunk's rows are of."""
+    return _decode(chunk, LISTED)
 
 
 def listing_of(scan: Folder) -> Iterator[Found]:
     """All files at the last listing; none where there was none yet."""
     if scan.exists(LISTING):
-        yield from _decode(scan.read(LISTING))
+        yield from _decode(scan, LISTING)
 
 
 def encode(found: Iterable[Found]) -> bytes:
@@ -82,6 +83,12 @@ def _table(found: Iterable[Found]) -> pa.Table:
     return pa.table({name: [getattr(file, name) for file in files] for name in _SCHEMA.names}, schema=_SCHEMA)
 
 
-def _decode(data: bytes) -> Iterator[Found]:
-    for batch in pq.ParquetFile(io.BytesIO(data)).iter_batches(4096):
-        yield from map(Found, *(batch[name].to_pylist() for name in Found.__match_args__))
+def _decode(folder: Folder, name: str) -> Iterator[Found]:
+    data = io.BytesIO(folder.read(name))
+    try:
+        for batch in pq.ParquetFile(data).iter_batches(4096):
+            yield from map(Found, *(batch[field].to_pylist() for field in Found.__match_args__))
+    except (pa.ArrowInvalid, KeyError, OSError):  # of bytes that cannot be decompressed Arrow makes an OSError
+        raise UserError(
+            f"{folder.shown(name)} is damaged: put it back from a backup, or build into another --out"
+        ) from None

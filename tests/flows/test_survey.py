@@ -281,3 +281,11 @@ def test_an_empty_store_is_a_funnel_of_nothing(tmp_path: Path) -> None:
     survey = Context(BuildSettings(source=str(tmp_path / "raw"), out=str(tmp_path / "out"))).survey()
     assert set(lines(survey).values()) == {(0, 0, 0, 0)} and survey.ahead(RECORDED) == []
     assert not any(survey.begun(stage) for stage in RECORDED)
+
+
+def test_a_damaged_mark_of_a_stage_that_sees_everything_is_as_none(context: Context) -> None:
+    context.store("ingest").forget([key_of("source", 0)])  # what is there now is not what dedupe has settled
+    (mark,) = tallies(context, "dedupe")
+    before = numbers(context.survey().tally("dedupe"))
+    context.folder.write(f"{context.place('dedupe')}/{mark}", b"{")
+    assert numbers(context.survey().tally("dedupe")) == before

@@ -4,6 +4,7 @@ import random
 
 import pytest
 
+from tasks.errors import UserError
 from tasks.scan.cutting import LISTED, LISTING, cut_listing, files_of, listing_of
 from tasks.scan.listing import Found
 from tasks.store.folder import Folder
@@ -86,3 +87,11 @@ def test_a_chunk_that_was_cut_before_a_kill_is_not_cut_again(scan, monkeypatch):
     assert list(chunks(scan)) == ["00000"]
     assert cut_listing(found, scan, 2) == 4
     assert chunks(scan) == {"00000": found[:2], "00001": found[2:4], "00002": found[4:]}
+
+
+@pytest.mark.parametrize("spoil", [lambda data: data[: len(data) // 2], lambda data: b"", lambda data: data[::-1]])
+def test_a_damaged_listing_is_named_with_what_to_do(scan, spoil):
+    cut_listing([file(n) for n in range(3)], scan, 3)
+    scan.write(f"00000/{LISTED}", spoil(scan.read(f"00000/{LISTED}")))
+    with pytest.raises(UserError, match=rf"scan/00000/{LISTED} is damaged: put it back from a backup, or build into"):
+        list(files_of(scan.below("00000")))
