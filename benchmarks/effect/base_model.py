@@ -1,6 +1,6 @@
 """A base model for `benchmarks.effect`: the tiny CogVideoX of a configuration, trained in full on the training clips.
 
-    python -m benchmarks.base_model configs/tiny.yaml --out build/effect/seed0/base --set data.dataset=... --set ...
+    python -m benchmarks.effect.base_model configs/tiny.yaml --out F/seed0/base --set data.dataset=... --set ...
 
 A LoRA is put on a model that has learned to make video. On random weights it would have to learn that first, and the
 attention of LoRA alone, which SGA and SPA are held against, would go wherever that took it. So all weights are trained

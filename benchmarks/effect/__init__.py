@@ -1,0 +1,1 @@
+"""What SGA and SPA do to attention, measured on the tiny model: `python -m benchmarks.effect --help`."""

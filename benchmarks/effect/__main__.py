@@ -1,0 +1,109 @@
+"""What SGA and SPA do to attention: the tiny model on world shards, held-out clips, many seeds.
+
+    python -m benchmarks.effect --dataset build/demo/out/dataset/<fingerprint> --folder build/effect --jobs 2
+
+The main arms take λ, map, prior, stride and LoRA's blocks from the 5B recipe (`benchmarks.effect.arms`). A seed draws
+the model's first weights, the order of the data and all noise; its model is then trained as a base that makes video
+(`benchmarks.effect.base_model`), and all arms start from that. Prints a table of means with paired differences to LoRA
+alone, then one JSON object; writes `docs/effect.png`. What is there already is not made again, so that the work may be
+done in several sittings; seeds that are not whole are left out. `--set` changes the configuration of every arm: give
+another `--folder` then.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+
+from benchmarks.effect.arms import ALONE, TINY, Settings, arms
+from benchmarks.effect.report import MEASURES, Values, differences, draw, table
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dataset", required=True)
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--base-steps", type=int, default=1000)
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--report", action="store_true", help="report what is there, and make nothing")
+    parser.add_argument("--set", action="append", default=[], dest="sets")
+    parser.add_argument("--picture", type=Path, default=Path("docs/effect.png"))
+    options = parser.parse_args(argv)
+    chosen = arms()
+    if not options.report:
+        with ThreadPoolExecutor(options.jobs) as pool:
+            list(pool.map(lambda seed: trials_of(seed, chosen, options), range(options.seeds)))
+    whole = [
+        s for s in range(options.seeds) if all((place(options.folder, arm, s) / "done").exists() for arm in chosen)
+    ]
+    if not whole:
+        raise SystemExit(f"no seed is whole in {options.folder}: run without --report first")
+    values = {arm: last_values(options.folder, arm, whole) for arm in chosen}
+    bases = ["LoRA alone", *ALONE.values()]
+    found = differences(values, {arm: ALONE.get(arm, bases[0]) for arm in chosen if arm not in bases})
+    print(f"{len(whole)} seeds; beside each mean its difference to LoRA alone, paired, with the 95 % interval\n")
+    print(table(values, found))
+    draw(found, len(whole), options.picture)
+    told = {arm: {name: asdict(one) for name, one in own.items()} for arm, own in found.items()}
+    print(json.dumps({"seeds": whole, "values": values, "differences": told}))
+
+
+def place(folder: Path, arm: str, seed: int) -> Path:
+    """The run of an arm and seed."""
+    return folder / f"seed{seed}" / "".join(letter if letter.isalnum() else "-" for letter in arm)
+
+
+def trials_of(seed: int, chosen: Mapping[str, Settings], options: argparse.Namespace) -> None:
+    """The seed's random model, its cache and its base model, then every arm; what is done is not done again."""
+    beside = options.folder / f"seed{seed}"
+    given = dict(word.split("=", 1) for word in options.sets)
+    same = given | {"data.dataset": options.dataset, "train.cache": beside / "cache", "train.seed": seed}
+    if not (beside / "base").exists():
+        sets = same | {"model.path": beside / "model", "train.out": beside / "run"}
+        run(["matrix_train", "fit", str(TINY), "--precompute"], sets, f"cache, seed {seed}")
+        steps = ["--steps", str(options.base_steps), "--out", str(beside / "base")]
+        run(["benchmarks.effect.base_model", str(TINY), *steps], sets, f"base model, seed {seed}")
+    for arm, settings in chosen.items():
+        out = place(options.folder, arm, seed)
+        if not (out / "done").exists():
+            sets = same | settings | {
+                "model.path": beside / "base", "train.out": out, "train.steps": options.steps, "log.to": "[]",
+                "log.every": 10, "checkpoint.every": 0, "validation.every": options.steps, "validation.videos": 0,
+                "validation.clips": 16,
+            }  # fmt: skip
+            run(["matrix_train", "fit", str(TINY), "--resume", "auto"], sets, f"{arm}, seed {seed}")
+            (out / "done").touch()
+
+
+def run(command: list[str], sets: Settings, what: str) -> None:
+    """`python -m` this, with the settings; SystemExit with the end of what it said where it fails."""
+    given = [part for name, value in sets.items() for part in ("--set", f"{name}={value}")]
+    done = subprocess.run(
+        [sys.executable, "-m", *command, *given],
+        env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if done.returncode:
+        raise SystemExit(f"{what}: {done.stderr[-2000:]}")
+    print(what, file=sys.stderr, flush=True)
+
+
+def last_values(folder: Path, arm: str, seeds: Sequence[int]) -> Values:
+    """Of the last validation of each seed's run."""
+    values: Values = {name: [] for name in MEASURES}
+    for seed in seeds:
+        lines = map(json.loads, (place(folder, arm, seed) / "metrics.jsonl").read_text().splitlines())
+        last = [line for line in lines if "val.diffusion" in line][-1]
+        for name, key in MEASURES.items():
+            values[name].append(last[key])
+    return values
+
+
+if __name__ == "__main__":
+    main()
