@@ -25,15 +25,8 @@ from benchmarks.effect.report import MEASURES, Values, differences, draw, table
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--dataset", required=True)
-    parser.add_argument("--folder", type=Path, required=True)
-    parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--steps", type=int, default=300)
-    parser.add_argument("--base-steps", type=int, default=1000)
-    parser.add_argument("--jobs", type=int, default=1)
+    parser = parser_of(str(__doc__))
     parser.add_argument("--report", action="store_true", help="report what is there, and make nothing")
-    parser.add_argument("--set", action="append", default=[], dest="sets")
     parser.add_argument("--picture", type=Path, default=Path("docs/effect.png"))
     options = parser.parse_args(argv)
     chosen = arms()
@@ -55,6 +48,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(json.dumps({"seeds": whole, "values": values, "differences": told}))
 
 
+def parser_of(about: str) -> argparse.ArgumentParser:
+    """What all runs are told."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dataset", required=True)
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--base-steps", type=int, default=1000)
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--set", action="append", default=[], dest="sets")
+    return parser
+
+
 def place(folder: Path, arm: str, seed: int) -> Path:
     """The run of an arm and seed."""
     return folder / f"seed{seed}" / "".join(letter if letter.isalnum() else "-" for letter in arm)
@@ -63,8 +69,7 @@ def place(folder: Path, arm: str, seed: int) -> Path:
 def trials_of(seed: int, chosen: Mapping[str, Settings], options: argparse.Namespace) -> None:
     """The seed's random model, its cache and its base model, then every arm; what is done is not done again."""
     beside = options.folder / f"seed{seed}"
-    given = dict(word.split("=", 1) for word in options.sets)
-    same = given | {"data.dataset": options.dataset, "train.cache": beside / "cache", "train.seed": seed}
+    same = of_seed(seed, options)
     if not (beside / "base").exists():
         sets = same | {"model.path": beside / "model", "train.out": beside / "run"}
         run(["matrix_train", "fit", str(TINY), "--precompute"], sets, f"cache, seed {seed}")
@@ -73,13 +78,25 @@ def trials_of(seed: int, chosen: Mapping[str, Settings], options: argparse.Names
     for arm, settings in chosen.items():
         out = place(options.folder, arm, seed)
         if not (out / "done").exists():
-            sets = same | settings | {
-                "model.path": beside / "base", "train.out": out, "train.steps": options.steps, "log.to": "[]",
-                "log.every": 10, "checkpoint.every": 0, "validation.every": options.steps, "validation.videos": 0,
-                "validation.clips": 16,
-            }  # fmt: skip
+            sets = of_trial(seed, settings, out, options)
             run(["matrix_train", "fit", str(TINY), "--resume", "auto"], sets, f"{arm}, seed {seed}")
             (out / "done").touch()
+
+
+def of_seed(seed: int, options: argparse.Namespace) -> Settings:
+    """What all runs of a seed are set to."""
+    given: Settings = dict(word.split("=", 1) for word in options.sets)
+    cache = options.folder / f"seed{seed}" / "cache"
+    return given | {"data.dataset": options.dataset, "train.cache": cache, "train.seed": seed}
+
+
+def of_trial(seed: int, arm: Settings, out: Path, options: argparse.Namespace) -> Settings:
+    """What one run is set to."""
+    return of_seed(seed, options) | arm | {
+        "model.path": options.folder / f"seed{seed}" / "base", "train.out": out, "train.steps": options.steps,
+        "log.to": "[]", "log.every": 10, "checkpoint.every": 0, "validation.every": options.steps,
+        "validation.videos": 0, "validation.clips": 16,
+    }  # fmt: skip
 
 
 def run(command: list[str], sets: Settings, what: str) -> None:
