@@ -1,7 +1,5 @@
 """What can go wrong before the first clip, found before Prefect starts."""
 
-import itertools
-
 from flows.context import Context
 from flows.legs import RECORDED, SPECS
 from flows.server.grants import grant_credentials
@@ -16,12 +14,14 @@ def preflight(settings: BuildSettings) -> None:
     """Check source, captions, engines, the out folder and its lease. UserError for the first that is wrong."""
     grant_credentials(settings)
     context = Context(settings)
-    listing = context.list_source()
-    first = next(listing, None)
-    if first is None:
+    if next(context.list_source(), None) is None:
         some = ", ".join(settings.scan.extensions[:8])
         raise UserError(f"no video files under {settings.source} ({some}, …; scan.extensions has all endings)")
-    captions_of(settings, Names(file.name for file in itertools.chain([first], listing)))
+    stale = SPECS["select"].stale
+    if stale and stale(context.at_work("select")):
+        captions_of(
+            settings, Names(())
+        )  # read to its end, for a table that is damaged there would be found hours later
     survey = context.survey()
     for stage in survey.ahead(RECORDED) if survey.begun(RECORDED[0]) else RECORDED:
         for kind in SPECS[stage].engines:

@@ -21,6 +21,9 @@ LISTED = "listed.parquet"
 LISTING = "listing.parquet"
 """Beside the chunks: all files, as they were when the source was last listed."""
 
+CHUNKS = "matrix.chunks"
+"""In the footer of LISTING: how many chunks there were when it had been cut."""
+
 _SCHEMA = pa.schema(
     [
         pa.field("uri", pa.string(), nullable=False),
@@ -36,9 +39,14 @@ def cut_listing(found: Iterable[Found], scan: Folder, size: int) -> int:
     """Put a listing on record, and what is new in it into chunks of `size` files or fewer; returns how many are new.
 
     scan: the stage's folder under its fingerprint. The caller keeps others out. No more is held than the keys on record
-    and one chunk.
+    and one chunk. Where all is as it was listed last, which is how most nights are, nothing is read but that listing:
+    it was put on record when all of it had been cut.
     """
-    chunks = chunk_names(scan.names())
+    chunks, rest = chunk_names(scan.names()), iter(found)
+    same, other = _as_before(rest, scan)
+    if other is None and len(chunks) == _chunks_of(scan):
+        return 0
+    found = itertools.chain(itertools.islice(listing_of(scan), same), other or [], rest)
     known = {int(file.key, 16) for name in chunks for file in files_of(scan.below(name))}
     names, count = next_chunks(chunks), 0
     fresh: list[Found] = []
@@ -49,9 +57,36 @@ def cut_listing(found: Iterable[Found], scan: Folder, size: int) -> int:
             while len(fresh) >= size:
                 scan.write(f"{next(names)}/{LISTED}", encode(fresh[:size]))
                 fresh, count = fresh[size:], count + size
-        if fresh:
+        if fresh:  # before the listing is whole: what it names has been cut
             scan.write(f"{next(names)}/{LISTED}", encode(fresh))
+        listing.add_key_value_metadata({CHUNKS: str(len(chunks) + -(-(count + len(fresh)) // size))})
     return count + len(fresh)
+
+
+def _as_before(found: Iterator[Found], scan: Folder) -> tuple[int, list[Found] | None]:
+    """How many files are as they were listed last, in their order, and what was taken of `found` beyond them, if any.
+
+    None where that is all, here and there.
+    """
+    same = 0
+    try:
+        for before in listing_of(scan):
+            now = next(found, None)
+            if now != before:
+                return same, [now] if now else []
+            same += 1
+    except UserError:  # it is damaged: a new one takes its place
+        return same, []
+    beyond = list(itertools.islice(found, 1))
+    return same, beyond or None
+
+
+def _chunks_of(scan: Folder) -> int:
+    """Into how many chunks the listing was cut; -1 without one."""
+    if not scan.exists(LISTING):
+        return -1
+    noted = pq.ParquetFile(io.BytesIO(scan.read(LISTING))).metadata.metadata or {}
+    return int(noted.get(CHUNKS.encode(), -1))
 
 
 def _some(found: Iterable[Found], size: int) -> Iterator[list[Found]]:

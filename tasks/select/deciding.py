@@ -129,9 +129,14 @@ def videos_of(
     """Every file that a caption row may mean, each once. What was just hashed goes before what is on record."""
     digests = {file.uri: file.digest for file in hashed}
     digests |= {uri: source.digest for source in known for uri in source.uris}
-    videos = {uri: Video(uri, name_of(uri), digests[uri]) for source in known for uri in source.uris}
-    videos |= ((f.uri, Video(f.uri, f.name, digests.get(f.uri))) for f in listed)
-    videos |= ((f.uri, Video(f.uri, f.name, f.digest)) for f in new)
+    videos = {file.uri: Video(file.uri, file.name, file.digest) for file in new}
+    for file in listed:  # most are among those, and of a hundred thousand a second copy would show
+        if file.uri not in videos:
+            videos[file.uri] = Video(file.uri, file.name, digests.get(file.uri))
+    for source in known:
+        for uri in source.uris:
+            if uri not in videos:
+                videos[uri] = Video(uri, name_of(uri), digests[uri])
     return [videos[uri] for uri in sorted(videos)]
 
 

@@ -35,20 +35,30 @@ def tails(name: str) -> list[str]:
 
 
 class Names:
-    """The names of all videos, to tell rows that may mean one of them from those that cannot."""
+    """The names of all videos, to tell rows that may mean one of them from those that cannot.
+
+    Of each name only what is left without its ending is held: there may be very many.
+    """
 
     def __init__(self, names: Iterable[str]) -> None:
-        self._whole: set[str] = set()
-        self._tails: set[str] = set()
+        self._stems: dict[str, bool] = {}
+        """With and without outer folders; whether it is all of a name."""
         for name in map(plain, names):
-            for form in {name, stem(name)}:
-                self._whole.add(form)
-                self._tails.update(tails(form))
+            whole, *below = tails(stem(name))
+            self._stems[whole] = True
+            for tail in below:
+                self._stems.setdefault(tail, False)
 
     def may_mean(self, name: str) -> bool:
-        """Whether some video fits `name`; a file that fits better may take it from that video still."""
+        """Whether some video may fit `name`; one that fits better may take it from that video still."""
         name = plain(name)
         last = name.rpartition("/")[2]
-        if last not in self._tails and stem(last) not in self._tails:  # which settles most rows at once
+        if not any(form in self._stems for form in _without_endings(last)):  # which settles most rows at once
             return False
-        return any(f in self._tails or not self._whole.isdisjoint(tails(f)) for f in (name, stem(name)))
+        forms = _without_endings(name)
+        return any(form in self._stems or any(map(self._stems.get, tails(form))) for form in forms)
+
+
+def _without_endings(name: str) -> tuple[str, str, str]:
+    """With its ending, without, and without what is one then: a row `a.b.mp4` may mean the video `a.b`."""
+    return name, stem(name), stem(stem(name))

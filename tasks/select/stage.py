@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from schemas import Reason, SourceVideo
 from tasks.select.deciding import SelectSettings, name_of, select
 from tasks.select.names import Names
-from tasks.select.sidecar import Captions, load_captions
+from tasks.select.sidecar import Captions, digest_of, load_captions
 from tasks.spec import StageSpec, Whole
 from tasks.store.chunks import StageView
 from tasks.store.index import Link
@@ -35,7 +35,7 @@ class KnownSource(NamedTuple):
 
 
 SEEN = "captions.sha256"
-"""Beside the rows of select: digest of the caption table they were made with."""
+"""Beside the rows of select: digest of the caption table that they were made with."""
 
 BY_TABLE = (
     Reason.NO_CAPTION, Reason.BAD_CAPTION, Reason.NO_VIDEO, Reason.CHANGED_CAPTION, Reason.SHARED_CAPTION,
@@ -53,10 +53,16 @@ def captions_of(build: Any, names: Names | None = None) -> Captions:
     return load_captions(build.captions, build.sidecar, build.scan.storage_options, names)
 
 
+def _digest(build: Any) -> bytes:
+    return (
+        b"" if build.captions is None else digest_of(build.captions, build.sidecar, build.scan.storage_options).encode()
+    )
+
+
 def _stale(work: Whole) -> bool:
     """Whether the caption table is another than the one that it was decided with."""
     seen = work.folder.below(f"{SPEC.name}/{work.fingerprints[SPEC.name]}")
-    return not seen.exists(SEEN) or seen.read(SEEN) != captions_of(work.build, Names(())).digest.encode()
+    return not seen.exists(SEEN) or seen.read(SEEN) != _digest(work.build)
 
 
 def _whole(work: Whole) -> list[str]:
@@ -68,8 +74,8 @@ def _whole(work: Whole) -> list[str]:
         (file.name for file in hashed.values()),
         (name_of(uri) for source in known for uri in source.uris),
     )
+    digest = _digest(work.build)  # before it is read: what changes meanwhile is seen by the next build
     captions = captions_of(work.build, Names(names))
-    digest = captions.digest.encode()
     changed = not store.folder.exists(SEEN) or store.folder.read(SEEN) != digest
     if changed:
         store.forget([k for k, reason in store.rejected().items() if reason in BY_TABLE])

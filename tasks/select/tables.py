@@ -9,11 +9,13 @@ import bz2
 import codecs
 import csv
 import gzip
+import hashlib
 import io
 import json
 import lzma
 import zlib
 from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from typing import IO, cast
 
 import pyarrow as pa
@@ -58,7 +60,7 @@ def read_table(uri: str, options: StorageOptions, choose: Choose) -> Generator[C
     shown = without_credentials(uri)
     kind = table_kind(uri) or "csv"
     try:
-        with open_source(uri, options) as packed:
+        with _opened(uri, options) as packed:
             stream = _unpack(packed)
             head = _head(stream)
             foreign = next((why for begin, why in _FOREIGN.items() if head.startswith(begin)), None)
@@ -77,10 +79,6 @@ def read_table(uri: str, options: StorageOptions, choose: Choose) -> Generator[C
                 text.detach()  # the stream is the caller's to close
     except (UserError, InfrastructureError):
         raise
-    except PermissionError as error:
-        raise UserError(f"no permission to read the caption sidecar {shown}") from error
-    except FileNotFoundError as error:
-        raise UserError(f"the caption sidecar {shown} does not exist") from error
     except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
         raise UserError(f"the caption sidecar {shown} is damaged: it does not unpack ({error})") from error
     except (ValueError, csv.Error, RecursionError, pa.ArrowException) as error:
@@ -90,6 +88,23 @@ def read_table(uri: str, options: StorageOptions, choose: Choose) -> Generator[C
         if error.errno is not None:  # the disk's; what an unpacker finds has no number
             raise
         raise UserError(f"the caption sidecar {shown} is damaged: {error}") from error
+
+
+def digest_of_file(uri: str, options: StorageOptions) -> bytes:
+    """SHA-256 of a table's bytes. UserError where it may not be read."""
+    with _opened(uri, options) as stream:
+        return hashlib.file_digest(stream, "sha256").digest()  # type: ignore[arg-type]
+
+
+@contextmanager
+def _opened(uri: str, options: StorageOptions) -> Iterator[IO[bytes]]:
+    try:
+        with open_source(uri, options) as stream:
+            yield stream
+    except PermissionError as error:
+        raise UserError(f"no permission to read the caption sidecar {without_credentials(uri)}") from error
+    except FileNotFoundError as error:
+        raise UserError(f"the caption sidecar {without_credentials(uri)} does not exist") from error
 
 
 def _head(stream: IO[bytes]) -> bytes:

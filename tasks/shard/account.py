@@ -16,6 +16,7 @@ from tasks.shard.card import card
 from tasks.spec import Whole
 from tasks.store.chunks import StageView
 from tasks.store.folder import TEMPORARY
+from tasks.store.parts import DamagedPart
 
 ROWS = 4096
 """Rows a row group of the index."""
@@ -23,8 +24,12 @@ ROWS = 4096
 
 def forget_lost(work: Whole) -> list[str]:
     """Take the rows of shards that are gone off the record: they are written again, to the same bytes."""
-    there = set(work.dataset.names())
-    store = work.store()
+    there, store = set(work.dataset.names()), work.store()
+    try:
+        if store.values("payload.shard.name") <= there:
+            return []
+    except (DamagedPart, FileNotFoundError):  # or merged just then: row by row it is seen what holds
+        pass
     gone = {
         row["key"]: row["payload"]["shard"]["name"]
         for row in store.columns(["payload.shard.name"])

@@ -20,6 +20,7 @@ from tasks.store.folder import Folder
 from tasks.store.index import Link
 from tasks.store.lease import holder_of, lease, require_lease
 from tasks.store.legs import Leg
+from tasks.store.parts import PART, distinct, open_part
 from tasks.store.rows import StageStore
 
 R = TypeVar("R", bound=Record)
@@ -159,6 +160,20 @@ class StageView(Generic[R]):
         """All rows as plain data, with only their keys and the leaves at these Parquet paths."""
         for chunk in self.chunks.values():
             yield from chunk.columns(paths)
+
+    def values(self, path: str) -> set[str]:
+        """All texts at a Parquet path in any part, also in rows that a later part replaces: no row is looked for.
+
+        DamagedPart; FileNotFoundError where a part is merged meanwhile.
+        """
+        found = set[str]()
+        for name in self.chunks:
+            chunk = self.folder.below(name)
+            for file in chunk.names():
+                if file.startswith(PART) and file.endswith(".parquet"):
+                    with open_part(chunk, file, None) as part:
+                        found |= distinct(part, path)
+        return found
 
     # writing
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import IO, Any, NamedTuple, NoReturn
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import TypeAdapter, ValidationError
 
@@ -148,6 +149,14 @@ def _legs_of(part: pq.ParquetFile) -> tuple[Leg, ...]:
         return _LEGS_FORM.validate_json(noted)
     except ValidationError as error:
         raise pa.ArrowInvalid(f"its footer: {error.error_count()} faults") from None
+
+
+def distinct(part: pq.ParquetFile, path: str) -> set[str]:
+    """The texts at a leaf, each once."""
+    column = part.read(columns=[path], use_threads=False).column(0)
+    for name in path.split(".")[1:]:
+        column = pc.struct_field(column, name)
+    return set(pc.unique(column).drop_null().to_pylist())
 
 
 def rows_of(

@@ -1,5 +1,6 @@
 """A listing is cut into chunks once: what is new goes into new ones, what was cut stays where it is."""
 
+import pathlib
 import random
 
 import pytest
@@ -95,3 +96,45 @@ def test_a_damaged_listing_is_named_with_what_to_do(scan, spoil):
     scan.write(f"00000/{LISTED}", spoil(scan.read(f"00000/{LISTED}")))
     with pytest.raises(UserError, match=rf"scan/00000/{LISTED} is damaged: put it back from a backup, or build into"):
         list(files_of(scan.below("00000")))
+
+
+def everything(scan: Folder) -> dict[str, bytes]:
+    return {name: scan.read(name) for name, _ in scan.walk()}
+
+
+def test_a_listing_that_is_as_before_costs_one_look_at_it(scan, monkeypatch):
+    found = [file(n) for n in range(7)]
+    cut_listing(found, scan, 3)
+    before, read = everything(scan), []
+    plain = Folder.read
+    monkeypatch.setattr(Folder, "read", lambda folder, name: read.append(name) or plain(folder, name))
+    assert cut_listing(iter(found), scan, 3) == 0
+    assert set(read) == {LISTING}
+    monkeypatch.undo()
+    assert everything(scan) == before
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_whatever_comes_and_goes_each_file_is_cut_once_and_the_listing_is_what_is_there(scan, seed):
+    chance, there, ever = random.Random(seed), [], set()
+    for _ in range(6):
+        kept = {f for f in there if chance.random() > 0.2}
+        there = sorted(kept | {file(chance.randrange(30)) for _ in range(chance.randrange(4))}, key=lambda f: f.name)
+        new = {f.key for f in there} - ever
+        assert cut_listing(iter(there), scan, 3) == len(new)
+        ever |= new
+        assert list(listing_of(scan)) == there
+        cut = [f.key for some in chunks(scan).values() for f in some]
+        assert len(cut) == len(set(cut)) and set(cut) == ever
+
+
+def test_a_chunk_that_is_gone_and_a_damaged_listing_are_made_again(scan):
+    found = [file(n) for n in range(7)]
+    cut_listing(found, scan, 3)
+    before = everything(scan)
+    scan.remove(f"00002/{LISTED}")
+    (pathlib.Path(scan.root) / "00002").rmdir()
+    assert cut_listing(found, scan, 3) == 1
+    scan.write(LISTING, before[LISTING][:-20])
+    assert cut_listing(found, scan, 3) == 0
+    assert everything(scan) == before

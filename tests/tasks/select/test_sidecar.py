@@ -11,7 +11,7 @@ import pytest
 
 from tasks.errors import UserError
 from tasks.select.names import Names
-from tasks.select.sidecar import NAMED_ORPHANS, ColumnMap, SidecarSettings, load_captions
+from tasks.select.sidecar import NAMED_ORPHANS, ColumnMap, SidecarSettings, digest_of, load_captions
 
 AUTO = SidecarSettings()
 TABLE = [
@@ -207,14 +207,23 @@ def test_of_a_table_larger_than_the_bucket_what_may_be_meant_is_kept(tmp_path):
     assert kept.beyond == 498
     everything = load_captions(str(tmp_path / "t.csv"), AUTO)
     assert everything.beyond == 0 and len(everything.rows) == NAMED_ORPHANS + 500
-    assert kept.digest == everything.digest
 
 
-def test_the_digest_is_of_all_rows_and_of_what_is_read_from_them(tmp_path):
-    def digest(last: str, settings: SidecarSettings = AUTO) -> str:
-        (tmp_path / "t.csv").write_text(f"video,caption,other\na.mp4,One.,1\n{last}\n")
-        return load_captions(str(tmp_path / "t.csv"), settings, names=Names([])).digest
+def test_the_digest_is_of_every_byte_that_is_read_and_of_how_it_is_read(tmp_path):
+    def digest(last: str, settings: SidecarSettings = AUTO, name: str = "t.csv") -> str:
+        (tmp_path / name).write_text(f"video,caption\na.mp4,One.\n{last}\n")
+        return digest_of(str(tmp_path), settings)
 
-    first = digest("b.mp4,Two.,2")
-    assert first == digest("b.mp4,Two.,3") != digest("b.mp4,Other.,2")
-    assert first != digest("b.mp4,Two.,2", SidecarSettings(license="MIT"))
+    first = digest("b.mp4,Two.")
+    assert first == digest("b.mp4,Two.") != digest("b.mp4,Other.")
+    assert first != digest("b.mp4,Two.", SidecarSettings(license="MIT"))
+    digest("b.mp4,Two.")
+    assert first != digest("c.mp4,Three.", name="u.csv")
+
+
+def test_a_digest_of_what_cannot_be_read_is_the_same_line_as_of_reading_it(tmp_path):
+    for uri in (str(tmp_path / "none.csv"), str(tmp_path)):
+        with pytest.raises(UserError) as read:
+            load_captions(uri, AUTO)
+        with pytest.raises(UserError, match=re.escape(str(read.value))):
+            digest_of(uri, AUTO)
