@@ -4,13 +4,15 @@ An options model can be imported where neither torch nor a client of a server is
 stage's fingerprint needs nothing else of an engine.
 """
 
+import hashlib
 import json
 from pathlib import PurePosixPath
 from typing import ClassVar, Literal
 
-from pydantic import JsonValue
+from pydantic import Field, JsonValue
 
 from schemas.settings import Settings
+from tasks.engines.prompts import load_prompt
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
@@ -33,6 +35,40 @@ class EngineOptions(Settings):
         """
         settings = sorted(self.counted().items())
         return " ".join([self.engine, *(f"{name}={json.dumps(value, sort_keys=True)}" for name, value in settings)])
+
+
+class PromptedOptions(EngineOptions):
+    """Settings of engines that look at images and have instructions of their own."""
+
+    prompt: ClassVar[str]
+    """The engine's file in the folder that `prompts` names."""
+
+    prompts: str = Field(default="v1", description="folder below tasks/engines/prompts with the engine's instructions")
+    max_asks: int = Field(default=3, ge=1, le=10, description="answers to one question before it is given up")
+    frame_side: int = Field(default=768, ge=64, le=4096, description="longer side of a frame as sent, in pixels")
+
+    def counted(self) -> dict[str, JsonValue]:
+        text = load_prompt(self.prompts, self.prompt)
+        return super().counted() | {"prompts": f"{self.prompts}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"}
+
+
+class CaptioningOptions(PromptedOptions):
+    """Of a captioner."""
+
+    prompt: ClassVar[str] = "captioner"
+
+    frame_side: int = Field(default=512, ge=64, le=4096, description="longer side of a frame as sent, in pixels")
+
+
+class VerifyingOptions(PromptedOptions):
+    """Of a verifier."""
+
+    prompt: ClassVar[str] = "verifier"
+
+    crop_side: int = Field(default=448, ge=64, le=4096, description="longer side of the crop as sent, in pixels")
+    mark_box: bool = Field(
+        default=True, description="draw the candidate's box into the frame; the crop is never drawn on"
+    )
 
 
 def file_name(path: str) -> str:

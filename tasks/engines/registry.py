@@ -37,10 +37,16 @@ ENGINES: dict[str, dict[str, EngineEntry]] = {
         "openai": EngineEntry(
             "tasks.engines.served.options:LanguageOptions", "tasks.engines.served.language:ServedLanguage"
         ),
+        "transformers": EngineEntry(
+            "tasks.engines.in_process.options:LanguageOptions", "tasks.engines.in_process.engine:InProcessLanguage"
+        ),
     },
     "captioner": {
         "openai": EngineEntry(
             "tasks.engines.served.options:CaptionerOptions", "tasks.engines.served.captioner:ServedCaptioner"
+        ),
+        "transformers": EngineEntry(
+            "tasks.engines.in_process.options:CaptionerOptions", "tasks.engines.in_process.engine:InProcessCaptioner"
         ),
     },
     "verifier": {
@@ -49,6 +55,9 @@ ENGINES: dict[str, dict[str, EngineEntry]] = {
         ),
         "openai": EngineEntry(
             "tasks.engines.served.options:VerifierOptions", "tasks.engines.served.verifier:ServedVerifier"
+        ),
+        "transformers": EngineEntry(
+            "tasks.engines.in_process.options:VerifierOptions", "tasks.engines.in_process.engine:InProcessVerifier"
         ),
     },
     "detector": {

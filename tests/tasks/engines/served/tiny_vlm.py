@@ -35,7 +35,7 @@ def save_tiny(folder: Path, seed: int = 0) -> None:
     """A Qwen3-VL with its processor, loadable by transformers and vLLM."""
     torch.manual_seed(seed)
     folder.mkdir(parents=True, exist_ok=True)
-    tokenizer = _tokenizer()
+    tokenizer = make_tokenizer()
     ids = {name: tokenizer.convert_tokens_to_ids(name) for name in SPECIAL}
     config = Qwen3VLConfig(
         text_config={
@@ -74,7 +74,8 @@ def save_in_hub_cache(cache: Path, name: str, seed: int = 0) -> None:
     (home / "refs" / "main").write_text(commit)
 
 
-def _tokenizer() -> Qwen2TokenizerFast:
+def make_tokenizer() -> Qwen2TokenizerFast:
+    """Bytes and the tokens of a chat."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     core = Tokenizer(BPE(vocab={letter: n for n, letter in enumerate(alphabet)}, merges=[]))
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
