@@ -7,7 +7,7 @@ settings leave something open has `resolved -> str`, what it found there, which 
 
 An engine that cannot load raises UserError; a failure around it (server down, out of memory) raises
 InfrastructureError. Engines are shared by threads. One that has something to load also has `check() -> str`, which
-loads it, runs once, and says in a line what it is.
+loads it, runs once, and says in a line what it is, and `release()`, which lets go of it until it is asked again.
 """
 
 from collections.abc import Iterable, Sequence

@@ -6,7 +6,7 @@ stage's fingerprint needs nothing else of an engine.
 
 import hashlib
 import json
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import ClassVar, Literal
 
 from pydantic import Field, JsonValue
@@ -23,10 +23,17 @@ class EngineOptions(Settings):
     engine: ClassVar[str]
     """Which engine, and the version of its code: raised whenever the same model and settings would answer otherwise."""
 
+    loads: ClassVar[bool] = False
+    """Whether a model is loaded into this process, which then takes its memory and its time."""
+
     def counted(self) -> dict[str, JsonValue]:
         """The settings that may change an answer, by name. No path of a machine and no secret is among them."""
         counted: dict[str, JsonValue] = self.model_dump(mode="json", exclude=set(self.not_in_rows))
         return counted
+
+    def from_hub(self) -> tuple[tuple[str, str | None], ...]:
+        """Name and revision of what is loaded from the hub, as far as it is no folder of this machine."""
+        return ()
 
     def declared(self) -> str:
         """One line that is another whenever an answer may be another, as far as settings tell; the same on any machine.
@@ -69,6 +76,11 @@ class VerifyingOptions(PromptedOptions):
     mark_box: bool = Field(
         default=True, description="draw the candidate's box into the frame; the crop is never drawn on"
     )
+
+
+def is_local(name: str) -> bool:
+    """Whether a name is a folder or file of this machine, or can be nothing else; if not, it is one on the hub."""
+    return Path(name).expanduser().exists() or name.startswith(("/", ".", "~")) or name.count("/") > 1 or "\\" in name
 
 
 def file_name(path: str) -> str:

@@ -4,7 +4,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, JsonValue
 
-from tasks.engines.options import CaptioningOptions, EngineOptions, Precision, VerifyingOptions, hub_name
+from tasks.engines.options import CaptioningOptions, EngineOptions, Precision, VerifyingOptions, hub_name, is_local
 
 VERSION = 1
 """Raised when this package asks or reads in another way, so that what was answered before does not count."""
@@ -14,6 +14,7 @@ class InProcessOptions(EngineOptions):
     """What the three engines share. Those that name the same model, device and precision load it once."""
 
     not_in_rows: ClassVar[frozenset[str]] = frozenset({"device", "batch"})
+    loads: ClassVar[bool] = True
 
     checkpoint: str = Field(
         min_length=1,
@@ -43,6 +44,9 @@ class InProcessOptions(EngineOptions):
     batch: int = Field(
         default=8, ge=1, le=256, description="most questions at once; halved where the GPU's memory does not hold them"
     )
+
+    def from_hub(self) -> tuple[tuple[str, str | None], ...]:
+        return () if is_local(self.checkpoint) else ((self.checkpoint, self.revision),)
 
     def counted(self) -> dict[str, JsonValue]:
         return super().counted() | {"checkpoint": hub_name(self.checkpoint)}

@@ -112,6 +112,11 @@ class Sam2Tracker:
         name = Path(self.options.checkpoint).name
         return f"{self.options.implementation} {name}, {self.device}, {precision}, {parameters:.1f} M parameters"
 
+    def release(self) -> None:
+        """Let go of the model; the next clip loads it again."""
+        with self._lock:
+            self._model = None
+
     def _loaded(self) -> Model:
         if self._model is None:
             self._model = self._load()
