@@ -20,7 +20,7 @@ class DinoOptions(EngineOptions):
     checkpoint: str = Field(
         min_length=1,
         description="groundingdino: path of a .safetensors or .pth file; transformers: a model folder, or a hub name "
-        "such as IDEA-Research/grounding-dino-base",
+        "such as IDEA-Research/grounding-dino-base; MM-GroundingDINO and LLMDet too",
     )
     revision: str | None = Field(
         default=None,

@@ -13,6 +13,9 @@ from tasks.errors import UserError
 WHAT = "detector grounding_dino"
 """How errors name this engine."""
 
+KINDS = ("grounding-dino", "mm-grounding-dino")
+"""Types of model that implementation `transformers` reads, as their config.json names them; LLMDet is the second."""
+
 BERT = "bert-base-uncased"
 _PACKAGES = {"groundingdino": "groundingdino-py", "transformers": "transformers"}
 _TOKENIZER = ("tokenizer.json", "vocab.txt", "tokenizer_config.json", "special_tokens_map.json")
@@ -106,8 +109,8 @@ def _check_checkpoint(path: Path) -> None:
 
 def _check_model_folder(folder: Path) -> None:
     kind = read_json(folder / "config.json", WHAT).get("model_type")
-    if kind != "grounding-dino":
-        raise UserError(f"{WHAT}: {folder} holds a model of type {kind!r}, not grounding-dino")
+    if kind not in KINDS:
+        raise UserError(f"{WHAT}: {folder} holds a model of type {kind!r}, not {' or '.join(KINDS)}")
     files = sorted(folder.glob("*.safetensors"))
     if not files:
         pickled = any(folder.glob("*.bin")) or any(folder.glob("*.pth")) or any(folder.glob("*.pt"))

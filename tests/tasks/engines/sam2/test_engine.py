@@ -20,7 +20,7 @@ from tests.tasks.engines.sam2.scenes import IMPLEMENTATIONS, anchor, difference,
 from tests.tasks.engines.tiny_sam2 import IMAGE_SIZE, save_tiny
 
 
-@pytest.fixture(scope="module", params=IMPLEMENTATIONS)
+@pytest.fixture(scope="module", params=[*IMPLEMENTATIONS, "sam3"])
 def either(request, tmp_path_factory):
     return tracker(tmp_path_factory.mktemp("either"), request.param)
 
