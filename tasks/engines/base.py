@@ -12,7 +12,7 @@ loads it, runs once, and says in a line what it is, and `release()`, which lets 
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, TypeVar
+from typing import Literal, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,6 +92,20 @@ class Verifier(Protocol):
 
     async def verify(self, request: VerifyRequest) -> VerdictReply:
         """The verdict. Asks again by itself where an answer does not hold, and raises BadReply where none did."""
+        ...
+
+
+@runtime_checkable
+class VerifiesSeveral(Protocol):
+    """A verifier that may be shown several boxes of one clip in one request."""
+
+    @property
+    def several(self) -> int:
+        """Most boxes in a request; 1: `verify` is to be asked."""
+        ...
+
+    async def verify_several(self, requests: Sequence[VerifyRequest]) -> list[VerdictReply]:
+        """A verdict per box, in their order, each as `verify` gives it; BadReply where no answer held for all."""
         ...
 
 

@@ -76,6 +76,19 @@ class VerifyingOptions(PromptedOptions):
     mark_box: bool = Field(
         default=True, description="draw the candidate's box into the frame; the crop is never drawn on"
     )
+    several: int = Field(
+        default=1,
+        ge=1,
+        le=16,
+        description="most boxes of a clip in one request, two images each; 1 asks box by box, as the paper does",
+    )
+
+    def counted(self) -> dict[str, JsonValue]:
+        counted = super().counted()
+        if self.several == 1:  # as before there was a choice: a stage that was begun then goes on
+            return {name: value for name, value in counted.items() if name != "several"}
+        text = load_prompt(self.prompts, "verifier_several")
+        return counted | {"several": f"{self.several}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"}
 
 
 def is_local(name: str) -> bool:

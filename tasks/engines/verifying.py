@@ -19,7 +19,7 @@ from tasks.engines.asking import Question, ask_until_it_holds, build_messages, m
 from tasks.engines.base import Message, VerdictReply, VerifyRequest
 from tasks.engines.options import VerifyingOptions
 from tasks.engines.prompts import load_prompt
-from tasks.engines.replies import Prose, SaidId, TurnReply, bare_id, held_to
+from tasks.engines.replies import Part, Prose, SaidId, TurnReply, bare_id, held_to
 from tasks.engines.served.images import Picture, bounded, close_up, marked
 from tasks.store.folder import Folder
 
@@ -32,6 +32,21 @@ class AssignedReply(TurnReply):
     rationale: Prose = Field(max_length=2000, json_schema_extra={"maxLength": 240})
 
 
+class BoxReply(Part):
+    """The verdict on one of several boxes."""
+
+    box: int = Field(ge=1, le=16, description="the box's number")
+    assigned_id: SaidId | None
+    confidence: Share
+    rationale: Prose = Field(max_length=2000, json_schema_extra={"maxLength": 160})
+
+
+class BoxesReply(TurnReply):
+    """What the model answers when it is shown several boxes."""
+
+    boxes: list[BoxReply] = Field(max_length=16)
+
+
 class Verifying(Answering[Any]):
     """A `Verifier` that is told nothing but a prompt file."""
 
@@ -42,7 +57,7 @@ class Verifying(Answering[Any]):
     async def verify(self, request: VerifyRequest) -> VerdictReply:
         """The verdict, about one of the candidates or none. BadReply after `max_asks` answers that do not hold."""
         question = self._question(request)
-        digest = _digest(request)
+        digest = digest_of_one(request)
 
         def nonce_of(attempt: int) -> str:
             return make_nonce(digest, "verify", attempt)
@@ -51,6 +66,62 @@ class Verifying(Answering[Any]):
         return VerdictReply(
             assigned_id=reply.assigned_id, confidence=reply.confidence, rationale=reply.rationale.strip()
         )
+
+    @property
+    def several(self) -> int:
+        return self.settings.several
+
+    async def verify_several(self, requests: Sequence[VerifyRequest]) -> list[VerdictReply]:
+        """The verdicts, each about one of its box's candidates or none. BadReply after `max_asks` answers."""
+        question = self._question_of_several(requests)
+        digest = digest_of_several(requests)
+
+        def nonce_of(attempt: int) -> str:
+            return make_nonce(digest, "verify several", attempt)
+
+        reply = await ask_until_it_holds(self, question, self.settings.max_asks, nonce_of)
+        return [
+            VerdictReply(assigned_id=b.assigned_id, confidence=b.confidence, rationale=b.rationale.strip())
+            for b in reply.boxes
+        ]
+
+    def _question_of_several(self, requests: Sequence[VerifyRequest]) -> Question[BoxesReply]:
+        known = [[candidate.id for candidate in request.candidates] for request in requests]
+
+        def check(reply: BoxesReply) -> tuple[BoxesReply, Repairs] | None:
+            if [b.box for b in reply.boxes] != list(range(1, len(requests) + 1)):
+                raise ValueError(f"the boxes are numbered 1 to {len(requests)}: give a verdict on each, in their order")
+            bare = [b.assigned_id and bare_id(b.assigned_id) for b in reply.boxes]
+            for number, (said, wanted) in enumerate(zip(bare, known, strict=True)):
+                if reply.boxes[number].assigned_id is not None and said not in wanted:
+                    raise ValueError(
+                        f"box {number + 1}: assigned_id {reply.boxes[number].assigned_id} is not among its candidates: "
+                        f"{', '.join(wanted)}, or null"
+                    )
+            mended = [b.model_copy(update={"assigned_id": own}) for b, own in zip(reply.boxes, bare, strict=True)]
+            brackets = sum(b.assigned_id != own for b, own in zip(reply.boxes, bare, strict=True))
+            return reply.model_copy(update={"boxes": mended}), Repairs(brackets=brackets)
+
+        boxes = [{"number": k, **self._document(request)} for k, request in enumerate(requests, 1)]
+        every = list(dict.fromkeys(i for wanted in known for i in wanted))
+        form = held_to(BoxesReply, {
+            "boxes": {"minItems": len(requests), "maxItems": len(requests)},
+            "boxes.box": {"enum": list(range(1, len(requests) + 1))},
+            "boxes.assigned_id": {"enum": every},
+        })  # fmt: skip
+        images = tuple(image for request in requests for image in self._images(request))
+        prompt = load_prompt(self.settings.prompts, "verifier_several")
+        return Question("verify several", prompt, {"boxes": boxes}, form, check, images)
+
+    def _document(self, request: VerifyRequest) -> dict[str, Any]:
+        height, width = request.frame.shape[:2]
+        return {
+            "class": request.noun,
+            "box": _place(request.box, width, height),
+            "candidates": [
+                {"id": c.id, "noun": c.noun, "appearance": c.app, "place": c.spatial} for c in request.candidates
+            ],
+        }
 
     def _question(self, request: VerifyRequest) -> Question[AssignedReply]:
         known = [candidate.id for candidate in request.candidates]
@@ -62,16 +133,8 @@ class Verifying(Answering[Any]):
                 raise ValueError(f"assigned_id {said} is not among the candidates: {', '.join(known)}, or null")
             return reply.model_copy(update={"assigned_id": bare}), Repairs(brackets=int(bare != said))
 
-        height, width = request.frame.shape[:2]
-        document = {
-            "class": request.noun,
-            "box": _place(request.box, width, height),
-            "candidates": [
-                {"id": c.id, "noun": c.noun, "appearance": c.app, "place": c.spatial} for c in request.candidates
-            ],
-        }
         form = held_to(AssignedReply, {"assigned_id": {"enum": known}})
-        return Question("verify", self.prompt, document, form, check, self._images(request))
+        return Question("verify", self.prompt, self._document(request), form, check, self._images(request))
 
     def _images(self, request: VerifyRequest) -> tuple[Picture, Picture]:
         frame = marked(request.frame, request.box) if self.settings.mark_box else request.frame
@@ -94,10 +157,15 @@ def _place(box: Box, width: int, height: int) -> dict[str, float]:
     }  # fmt: skip
 
 
-def _digest(request: VerifyRequest) -> str:
+def digest_of_one(request: VerifyRequest) -> str:
     """Over all that is asked: what makes the nonce the same in every run and another for every question."""
     told = [request.noun, request.box.model_dump(), [c.model_dump() for c in request.candidates]]
     parts = hashlib.sha256(json.dumps([told, request.frame.shape, request.crop.shape]).encode())
     parts.update(request.frame.tobytes())
     parts.update(request.crop.tobytes())
     return parts.hexdigest()
+
+
+def digest_of_several(requests: Sequence[VerifyRequest]) -> str:
+    """The same of several."""
+    return hashlib.sha256("".join(map(digest_of_one, requests)).encode()).hexdigest()
