@@ -28,9 +28,9 @@ HEIGHT, WIDTH = 240, 360
 REDUCED = {
     "model_type": "sam3_vision_model",
     "backbone_config": {
-        "model_type": "sam3_vit_model", "hidden_size": 256, "intermediate_size": 1024, "num_hidden_layers": 8,
-        "num_attention_heads": 4, "image_size": 448, "pretrain_image_size": 336, "window_size": 16,
-        "global_attn_indexes": [3, 7],
+        "model_type": "sam3_vit_model", "hidden_size": 512, "intermediate_size": 2048, "num_hidden_layers": 12,
+        "num_attention_heads": 8, "image_size": 448, "pretrain_image_size": 336, "window_size": 16,
+        "global_attn_indexes": [5, 11],
     },
 }  # fmt: skip
 

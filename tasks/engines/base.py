@@ -56,8 +56,10 @@ class Captioner(Protocol):
     @property
     def identity(self) -> str: ...
 
-    async def describe(self, frames: Frames) -> str:
+    async def describe(self, frames: Frames, times: Sequence[float] = ()) -> str:
         """A dense caption of evenly sampled frames [T, H, W, 3], for videos that bring none.
+
+        times: of each frame, in seconds from the clip's start.
 
         An engine asks again by itself where an answer does not hold, and raises BadReply where none did.
         """

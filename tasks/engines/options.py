@@ -55,8 +55,7 @@ class PromptedOptions(EngineOptions):
     frame_side: int = Field(default=768, ge=64, le=4096, description="longer side of a frame as sent, in pixels")
 
     def counted(self) -> dict[str, JsonValue]:
-        text = load_prompt(self.prompts, self.prompt)
-        return super().counted() | {"prompts": f"{self.prompts}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"}
+        return super().counted() | {"prompts": f"{self.prompts}-{_digest_of(self.prompts, self.prompt)}"}
 
 
 class CaptioningOptions(PromptedOptions):
@@ -64,7 +63,16 @@ class CaptioningOptions(PromptedOptions):
 
     prompt: ClassVar[str] = "captioner"
 
-    frame_side: int = Field(default=512, ge=64, le=4096, description="longer side of a frame as sent, in pixels")
+    frame_side: int = Field(default=512, ge=64, le=4096, description="longer side of an image as sent, in pixels")
+    sheet: int = Field(
+        default=1, ge=1, le=16, description="frames on one image, a contact sheet with their times; 1 sends each alone"
+    )
+
+    def counted(self) -> dict[str, JsonValue]:
+        counted = super().counted()
+        if self.sheet == 1:  # as before there was a choice: a stage that was begun then goes on
+            return {name: value for name, value in counted.items() if name != "sheet"}
+        return counted | {"sheet": f"{self.sheet}-{_digest_of(self.prompts, 'captioner_sheets')}"}
 
 
 class VerifyingOptions(PromptedOptions):
@@ -87,8 +95,11 @@ class VerifyingOptions(PromptedOptions):
         counted = super().counted()
         if self.several == 1:  # as before there was a choice: a stage that was begun then goes on
             return {name: value for name, value in counted.items() if name != "several"}
-        text = load_prompt(self.prompts, "verifier_several")
-        return counted | {"several": f"{self.several}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"}
+        return counted | {"several": f"{self.several}-{_digest_of(self.prompts, 'verifier_several')}"}
+
+
+def _digest_of(folder: str, prompt: str) -> str:
+    return hashlib.sha256(load_prompt(folder, prompt).encode()).hexdigest()[:12]
 
 
 def is_local(name: str) -> bool:

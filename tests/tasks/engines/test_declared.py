@@ -114,10 +114,10 @@ HUB = {"implementation": "transformers", "checkpoint": "org/model"}
 
 MODELS = {
     LanguageOptions: ({}, SERVED, SERVED_UNSEEN),
-    CaptionerOptions: ({}, SERVED | IMAGES, SERVED_UNSEEN),
+    CaptionerOptions: ({}, SERVED | IMAGES | {"sheet": 4}, SERVED_UNSEEN),
     VerifierOptions: ({}, SERVED | IMAGES | {"crop_side": 100, "mark_box": False, "several": 4}, SERVED_UNSEEN),
     in_process.LanguageOptions: ({"checkpoint": "org/m"}, IN_PROCESS, IN_PROCESS_UNSEEN),
-    in_process.CaptionerOptions: ({"checkpoint": "org/m"}, IN_PROCESS | LOOKS, IN_PROCESS_UNSEEN),
+    in_process.CaptionerOptions: ({"checkpoint": "org/m"}, IN_PROCESS | LOOKS | {"sheet": 4}, IN_PROCESS_UNSEEN),
     in_process.VerifierOptions: (
         {"checkpoint": "org/m"},
         IN_PROCESS | LOOKS | {"crop_side": 100, "mark_box": False, "several": 4},
