@@ -40,6 +40,9 @@ REASONS = {
 }
 """How files and clips of the bucket may end, whatever the weights; elsewhere all must pass."""
 
+FEW = {"max_verdicts_per_id": 2}
+"""Of a verifier of random weights, whose every answer takes its time."""
+
 CLIPS = {"height": 128, "width": 192, "frames": 9, "fps": 3.0}
 
 
@@ -67,7 +70,7 @@ def in_process(folder: Path, **options: object) -> dict[str, object]:
     """An engine over a vision-language model of random weights, whose tokens are bytes."""
     if not folder.exists():
         tiny_vlm.save_tiny(folder, seed=2)
-    return {"name": "transformers", "options": {"checkpoint": str(folder), "max_tokens": 400, "batch": 4, **options}}
+    return {"name": "transformers", "options": {"checkpoint": str(folder), "max_tokens": 200, "batch": 8, **options}}
 
 
 @pytest.mark.parametrize(
@@ -83,13 +86,17 @@ def test_a_build_with_tiny_real_engines_accounts_for_every_clip(
         served = {"name": "openai", "options": {"base_url": server.url}}
         engines = {
             "language": served,
-            "verifier": in_process(tmp_path / "vlm", max_asks=1, several=2) if apart else served,
+            "verifier": in_process(tmp_path / "vlm", max_asks=1, frame_side=96, crop_side=64) if apart else served,
             # Random weights are sure of nothing.
             "detector": {"name": "grounding_dino", "options": dino | {"box_threshold": 0.2, "text_threshold": 0.1}},
             "tracker": {"name": "sam2", "options": tiny_sam2.save_tiny(tmp_path / "sam2", tracker, 1)},
         }
         profile, out = tmp_path / "tiny.yaml", tmp_path / "out"
-        profile.write_text(yaml.safe_dump({"ingest": CLIPS, "engines": engines, "run": {"stage_by_stage": apart}}))
+        profile.write_text(
+            yaml.safe_dump(
+                {"ingest": CLIPS, "engines": engines, "verify": FEW if apart else {}, "run": {"stage_by_stage": apart}}
+            )
+        )
         ended = matrix_data(
             "build", few / "raw", "--captions", sidecar(few), "--out", out, "--profile", profile, "--json"
         )
@@ -121,7 +128,10 @@ def test_a_build_with_tiny_real_engines_accounts_for_every_clip(
 
 def test_a_build_whose_every_word_is_of_random_weights_in_this_process_ends_with_reasons(matrix_data, few, tmp_path):
     """Captions and answers have the right form and say nothing: each clip ends at `caption`, and says why."""
-    engines = {"language": in_process(tmp_path / "vlm"), "captioner": in_process(tmp_path / "vlm", sheet=4)}
+    engines = {
+        "language": in_process(tmp_path / "vlm"),
+        "captioner": in_process(tmp_path / "vlm", sheet=4, max_asks=1, frame_side=96),
+    }
     stages = {"select": {"allow_uncaptioned": True}, "caption": {"max_asks": 1, "captioner_frames": 4}}
     profile = tmp_path / "tiny.yaml"
     profile.write_text(yaml.safe_dump({"ingest": CLIPS, "engines": engines, **stages}))

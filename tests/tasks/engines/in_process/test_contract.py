@@ -102,6 +102,13 @@ def test_images_are_looked_at_and_a_verdict_is_about_a_candidate(vlm, engine):
         assert verify(engine(vlm, InProcessVerifier, max_asks=1)).assigned_id in ("id2", None)
     text = len(load_prompts("v1").texts["count"])
     assert meter.usage.prompt_tokens > text and meter.usage.requests >= 1
+    several = engine(vlm, InProcessVerifier, max_asks=1, several=2, max_tokens=600)
+    request = VerifyRequest(frame(), frame()[20:50, 30:60], Box(x0=30, y0=20, x1=60, y1=50), "man", (WHO,))
+    try:
+        verdicts = asyncio.run(several.verify_several([request, request]))
+        assert len(verdicts) == 2 and {v.assigned_id for v in verdicts} <= {"id2", None}
+    except BadReply as bad:
+        assert "numbered" in str(bad)  # the form says which numbers, not in which order
     assert asyncio.run(engine(vlm, InProcessCaptioner).describe(np.stack([frame()] * 3))).strip()
 
 
