@@ -75,7 +75,7 @@ def in_process(folder: Path, **options: object) -> dict[str, object]:
 
 @pytest.mark.parametrize(
     ("detector", "tracker", "verifier"),
-    [("groundingdino", "sam2", "server"), ("transformers", "transformers", "server"), ("mm", "sam3", "in process")],
+    [("groundingdino", "sam2", "server"), ("transformers", "transformers", "in process"), ("mm", "sam3", "server")],
 )
 def test_a_build_with_tiny_real_engines_accounts_for_every_clip(
     matrix_data, few, tmp_path, detector, tracker, verifier
@@ -114,7 +114,8 @@ def test_a_build_with_tiny_real_engines_accounts_for_every_clip(
     # The real models were asked, and every answer was told to be what it is.
     assert turns["count"] - 1 == funnel["caption"]["in"] >= 3  # one question was the engine's own check
     assert (sum(n for turn, n in turns.items() if turn not in REPLIES) > 0) is not apart
-    assert funnel["track"]["in"] == funnel["verify"]["accepted"] >= 1
+    assert funnel["track"]["in"] == funnel["verify"]["accepted"] >= (0 if apart else 1)  # random weights accept nothing
+    assert funnel["verify"]["in"] >= 1
 
     build = context_of(str(out))
     kept = [name for name, _ in build.folder.walk("replies")]
