@@ -8,6 +8,7 @@ import importlib.metadata
 import json
 import time
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -49,7 +50,7 @@ class InProcess(Answering[Asked]):
 
         The first use loads the model.
         """
-        versions = " ".join(f"{name}-{importlib.metadata.version(name)}" for name in ("transformers", "llguidance"))
+        versions = " ".join(f"{name}-{_version(name)}" for name in ("transformers", "llguidance"))
         precision = _SHORT[str(self.place.dtype).removeprefix("torch.")]
         name = self.options.counted()["checkpoint"]
         return f"{self.options.engine} {name} {self.place.found} {versions} {precision} {self._asked}"
@@ -60,7 +61,7 @@ class InProcess(Answering[Asked]):
         return self.place.found
 
     async def _request(self, messages: Sequence[Message], schema: type[BaseModel]) -> tuple[str, Asked]:
-        asked = Asked(tuple(messages), schema_of(messages, schema), self.options.max_tokens, self.options.thinking)
+        asked = Asked(tuple(messages), schema_of(messages, schema), self.options.max_tokens)
         told = [[m.role, m.text, [_digest(i) for i in m.images]] for m in messages]
         return key_of(self.identity, json.dumps([told, asked.schema], sort_keys=True).encode()), asked
 
@@ -73,7 +74,7 @@ class InProcess(Answering[Asked]):
     def _kind(self, request: Asked) -> tuple[object, ...]:
         """What goes into one batch: replies of one form, with as many images and as many tokens."""
         images = sum(len(message.images) for message in request.messages)
-        return (*request.schema["properties"], images, request.most, request.thinking)
+        return (*request.schema["properties"], images, request.most)
 
     def _spend(self, tokens: Tokens, cached: bool = False) -> None:
         sent, said = tokens.prompt_tokens, tokens.completion_tokens
@@ -87,7 +88,7 @@ class InProcess(Answering[Asked]):
     def check(self) -> str:
         """Load the model and answer one small question. One line for people; UserError says what to do."""
         messages, schema = self._probe()
-        asked = Asked(tuple(messages), schema_of(messages, schema), self.options.max_tokens, self.options.thinking)
+        asked = Asked(tuple(messages), schema_of(messages, schema), self.options.max_tokens)
         with self.place.lock:
             network = self.place.network()
             if any(message.images for message in messages) and not network.sees:
@@ -146,3 +147,8 @@ def _whole(said: Said) -> str:
 
 def _digest(image: Picture) -> str:
     return hashlib.sha256(repr(image.shape).encode() + image.tobytes()).hexdigest()
+
+
+@lru_cache
+def _version(package: str) -> str:
+    return importlib.metadata.version(package)

@@ -37,7 +37,6 @@ class Asked:
     """What the reply is held to."""
     most: int
     """Most tokens of it."""
-    thinking: bool = False
 
 
 @dataclass(frozen=True)
@@ -59,6 +58,8 @@ class Network:
         self.model, self.sees, self.reader = _load(options, device, dtype)
         self.tokenizer = self.reader.tokenizer if self.sees else self.reader
         self.tokenizer.padding_side = "left"
+        # A reply is JSON from its first token on, so that nothing can be thought before.
+        self._more = {"enable_thinking": False} if "enable_thinking" in str(self.reader.chat_template) else {}
         if self.tokenizer.pad_token_id is None:
             self.tokenizer.pad_token = self.tokenizer.eos_token
         text = self.model.config.get_text_config()
@@ -73,17 +74,17 @@ class Network:
         texts = [
             self.reader.apply_chat_template(
                 [self._turn(message) for message in one.messages],
-                tokenize=False, add_generation_prompt=True, **self._template_words(one),
+                tokenize=False, add_generation_prompt=True, **self._more,
             )
             for one in asked
         ]  # fmt: skip
+        # A template writes the first token itself, if the model has one.
+        bos = self.tokenizer.bos_token
+        more: dict[str, Any] = {"add_special_tokens": False} if bos and texts[0].startswith(bos) else {}
         images = [[Image.fromarray(i) for message in one.messages for i in message.images] for one in asked]
-        given = {"images": images} if any(images) else {}
-        return self.reader(text=texts, padding=True, return_tensors="pt", **given)
-
-    def _template_words(self, one: Asked) -> dict[str, Any]:
-        """What this model's chat template takes besides the messages."""
-        return {"enable_thinking": one.thinking} if "enable_thinking" in str(self.reader.chat_template) else {}
+        if any(images):
+            more["images"] = images
+        return self.reader(text=texts, padding=True, return_tensors="pt", **more)
 
     def _turn(self, message: Message) -> dict[str, Any]:
         if not self.sees:

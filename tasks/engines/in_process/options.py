@@ -34,9 +34,6 @@ class InProcessOptions(EngineOptions):
     quantize: Literal["none", "8bit", "4bit"] = Field(
         default="none", description="weights of fewer bits, by the package bitsandbytes; less memory, other answers"
     )
-    thinking: bool = Field(
-        default=False, description="let a model think that can; these questions need none, and a reply is JSON alone"
-    )
     max_tokens: int = Field(
         default=1536, ge=64, le=32_768, description="longest reply; in its last part texts and lists are brought to "
         "an end, so that it is never cut off"

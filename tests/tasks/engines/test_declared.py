@@ -106,7 +106,7 @@ SAM2 = {
     "precision": "bf16", "window": 64, "overlap": 4,
 }  # fmt: skip
 IN_PROCESS = {
-    "checkpoint": "org/other", "revision": "mine-2", "precision": "bf16", "quantize": "4bit", "thinking": True,
+    "checkpoint": "org/other", "revision": "mine-2", "precision": "bf16", "quantize": "4bit",
     "max_tokens": 100,
 }  # fmt: skip
 IN_PROCESS_UNSEEN = {"device": "cuda:1", "batch": 1}
