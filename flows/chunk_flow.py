@@ -190,7 +190,7 @@ def work_through(chunk: Chunk, stages: Sequence[str], gauge: Gauge, end: ChunkEn
             return future
 
         try:
-            for some in _runs(list(leases)):
+            for some in _runs(list(leases), run.stage_by_stage):
                 keys = sorted({key for stage in some for key in chunk.pending(stage)})
                 size = len(keys) if SPECS[some[0]].together else run.size_of(SPECS[some[0]].unit)
                 lost = list[Loss]()
@@ -199,6 +199,8 @@ def work_through(chunk: Chunk, stages: Sequence[str], gauge: Gauge, end: ChunkEn
                     fail_alone(chunk, lost)
                 finally:
                     end.lost += lost
+                if run.stage_by_stage:
+                    context.release(some[0])
         finally:
             if run.task_runner == "ray":
                 _gather_replies(chunk, list(leases))
@@ -247,11 +249,14 @@ def holding(run: RunSettings, stage: str) -> AbstractContextManager[object]:
     return held
 
 
-def _runs(stages: Sequence[str]) -> list[list[str]]:
-    """The stages that a batch goes through one after the other, and those that take all of a chunk at once."""
+def _runs(stages: Sequence[str], apart: bool) -> list[list[str]]:
+    """The stages that a batch goes through one after the other, and those that take all of a chunk at once.
+
+    apart: each by itself.
+    """
     runs: list[list[str]] = []
     for stage in stages:
-        if runs and not SPECS[stage].together:
+        if runs and not SPECS[stage].together and not apart:
             runs[-1].append(stage)
         else:
             runs.append([stage])

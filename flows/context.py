@@ -4,6 +4,7 @@ Everything is opened from settings and `tasks.stages.STAGES` alone, so any proce
 batch; nothing here loads a model before a stage asks for its engine, and nothing keeps what another process may change.
 """
 
+import gc
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -127,6 +128,16 @@ class Context:
                     engine.check()
                 if engine is not None:
                     self.pins(stage).check(kind, getattr(engine, "resolved", None), begun=begun(stage))
+            if self.settings.run.stage_by_stage:
+                self.release(stage)
+
+    def release(self, stage: str) -> None:
+        """Let go of the models that a stage has asked; who asks them again waits until they are loaded."""
+        for kind in SPECS[stage].engines:
+            engine = self.engine(kind)
+            if hasattr(engine, "release"):
+                engine.release()
+        gc.collect()  # models refer to themselves
 
     @property
     def models(self) -> dict[str, str]:

@@ -43,6 +43,10 @@ class RunSettings(Settings):
     chunk: int = Field(
         default=2000, ge=1, le=100_000, description="files, videos or clips that are cut into one chunk, for good"
     )
+    stage_by_stage: bool = Field(
+        default=False,
+        description="one stage after the other over a chunk, its models let go of before the next: for little memory",
+    )
     pools: dict[str, str] = Field(
         default={},
         description="Prefect work pool by stage: a flow run a chunk; one without goes with that before it",

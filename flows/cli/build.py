@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from flows.cli.base import NOTHING, PENDING, STOPPED, Json, Profile, Sets, app, console, emit
+from flows.cli.forecast import fetch_all
 from flows.cli.prefect_home import use_local_prefect
 from flows.cli.preflight import preflight
 from flows.settings import load_settings
@@ -23,6 +24,7 @@ def build(
     """Build a dataset. What is on record is not done again, so the same command resumes a build that was stopped."""
     settings = load_settings(profile, set_, source=source, captions=captions, out=out)
     preflight(settings)
+    fetch_all(settings)  # here, where progress bars of downloads have the terminal to themselves
     use_local_prefect(out, verbose)
     from flows.cli.console import run_build  # imports Prefect, which reads the environment set above
 

@@ -128,18 +128,19 @@ class _Stage:
         A clip is decoded only when its turn to be shown has come, one at a time, and only the frames shown are kept.
         """
 
-        def look() -> Frames:
+        def look() -> tuple[Frames, list[float]]:
             frames = frames_of(case)
             count = min(self.settings.captioner_frames, len(frames))
+            at = np.linspace(0, len(frames) - 1, count).round().astype(int)
             # A copy, not a view: the clip itself can go.
-            return np.take(frames, np.linspace(0, len(frames) - 1, count).round().astype(int), axis=0)
+            return np.take(frames, at, axis=0), (at / case.clip.fps).tolist()
 
         async with self.shown:
             async with self.decoding:
-                picked = await asyncio.to_thread(look)
+                picked, times = await asyncio.to_thread(look)
             async with self.gate:
                 try:
-                    text = (await captioner.describe(picked)).strip()
+                    text = (await captioner.describe(picked, times)).strip()
                 except BadReply as bad:
                     raise Reject(Reason.BAD_REPLY, f"captioner: {bad}") from None
         problem = caption_problem(text, self.settings.max_caption_chars) if text else "an empty caption"

@@ -7,12 +7,12 @@ settings leave something open has `resolved -> str`, what it found there, which 
 
 An engine that cannot load raises UserError; a failure around it (server down, out of memory) raises
 InfrastructureError. Engines are shared by threads. One that has something to load also has `check() -> str`, which
-loads it, runs once, and says in a line what it is.
+loads it, runs once, and says in a line what it is, and `release()`, which lets go of it until it is asked again.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, TypeVar
+from typing import Literal, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,8 +56,10 @@ class Captioner(Protocol):
     @property
     def identity(self) -> str: ...
 
-    async def describe(self, frames: Frames) -> str:
+    async def describe(self, frames: Frames, times: Sequence[float] = ()) -> str:
         """A dense caption of evenly sampled frames [T, H, W, 3], for videos that bring none.
+
+        times: of each frame, in seconds from the clip's start.
 
         An engine asks again by itself where an answer does not hold, and raises BadReply where none did.
         """
@@ -92,6 +94,20 @@ class Verifier(Protocol):
 
     async def verify(self, request: VerifyRequest) -> VerdictReply:
         """The verdict. Asks again by itself where an answer does not hold, and raises BadReply where none did."""
+        ...
+
+
+@runtime_checkable
+class VerifiesSeveral(Protocol):
+    """A verifier that may be shown several boxes of one clip in one request."""
+
+    @property
+    def several(self) -> int:
+        """Most boxes in a request; 1: `verify` is to be asked."""
+        ...
+
+    async def verify_several(self, requests: Sequence[VerifyRequest]) -> list[VerdictReply]:
+        """A verdict per box, in their order, each as `verify` gives it; BadReply where no answer held for all."""
         ...
 
 

@@ -18,27 +18,31 @@ _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def pick_device(wanted: str, engine: str) -> torch.device:
-    """`auto` is CUDA where there is a GPU, else the CPU; also `cpu`, `cuda`, `cuda:1`. UserError for one not there."""
+    """`auto` is CUDA where there is a GPU, else the CPU; also `cpu`, `cuda:1`, `mps`. UserError for none there."""
     if wanted == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(wanted)
     except RuntimeError:
-        raise UserError(f"{engine}: device {wanted!r}: use auto, cpu, cuda or cuda:N") from None
+        raise UserError(f"{engine}: device {wanted!r}: use auto, cpu, cuda, cuda:N or mps") from None
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UserError(
             f"{engine}: device {wanted!r} was asked for, but torch {torch.__version__} sees "
             f"{torch.cuda.device_count()} GPUs: check the driver (nvidia-smi), or set device: auto"
         )
-    if device.type not in ("cpu", "cuda"):
-        raise UserError(f"{engine}: device {wanted!r}: use auto, cpu, cuda or cuda:N")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise UserError(
+            f"{engine}: device 'mps' was asked for, but this is no Mac with a GPU of its own: set auto or cpu"
+        )
+    if device.type not in ("cpu", "cuda", "mps"):
+        raise UserError(f"{engine}: device {wanted!r}: use auto, cpu, cuda, cuda:N or mps")
     return device
 
 
 def pick_dtype(wanted: Precision, device: torch.device) -> torch.dtype:
-    """`auto` is bf16 on CUDA and fp32 on a CPU, where half precision is slower and no memory is short."""
+    """`auto` is bf16 on a GPU and fp32 on a CPU, where half precision is slower and no memory is short."""
     if wanted == "auto":
-        return torch.bfloat16 if device.type == "cuda" else torch.float32
+        return torch.bfloat16 if device.type != "cpu" else torch.float32
     return _DTYPES[wanted]
 
 

@@ -37,10 +37,16 @@ ENGINES: dict[str, dict[str, EngineEntry]] = {
         "openai": EngineEntry(
             "tasks.engines.served.options:LanguageOptions", "tasks.engines.served.language:ServedLanguage"
         ),
+        "transformers": EngineEntry(
+            "tasks.engines.in_process.options:LanguageOptions", "tasks.engines.in_process.engine:InProcessLanguage"
+        ),
     },
     "captioner": {
         "openai": EngineEntry(
             "tasks.engines.served.options:CaptionerOptions", "tasks.engines.served.captioner:ServedCaptioner"
+        ),
+        "transformers": EngineEntry(
+            "tasks.engines.in_process.options:CaptionerOptions", "tasks.engines.in_process.engine:InProcessCaptioner"
         ),
     },
     "verifier": {
@@ -49,6 +55,9 @@ ENGINES: dict[str, dict[str, EngineEntry]] = {
         ),
         "openai": EngineEntry(
             "tasks.engines.served.options:VerifierOptions", "tasks.engines.served.verifier:ServedVerifier"
+        ),
+        "transformers": EngineEntry(
+            "tasks.engines.in_process.options:VerifierOptions", "tasks.engines.in_process.engine:InProcessVerifier"
         ),
     },
     "detector": {
@@ -86,7 +95,7 @@ def declared_identity(kind: str, spec: EngineSpec) -> str:
     Needs no weights, no server and none of the packages that the engine itself needs. UserError as for `load_engine`
     where the name or an option is wrong.
     """
-    return _options(kind, spec).declared()
+    return options_of(kind, spec).declared()
 
 
 def load_engine(kind: str, spec: EngineSpec, home: Folder) -> Any:
@@ -94,7 +103,7 @@ def load_engine(kind: str, spec: EngineSpec, home: Folder) -> Any:
 
     home: where engines of this build may keep things between runs.
     """
-    options = _options(kind, spec)
+    options = options_of(kind, spec)
     key = (kind, spec.name, json.dumps(spec.options, sort_keys=True), home.root)
     with _lock:
         if key not in _loaded:
@@ -109,7 +118,8 @@ def load_engine(kind: str, spec: EngineSpec, home: Folder) -> Any:
         return _loaded[key]
 
 
-def _options(kind: str, spec: EngineSpec) -> EngineOptions:
+def options_of(kind: str, spec: EngineSpec) -> EngineOptions:
+    """The engine's settings, checked. UserError where the name or an option is wrong."""
     known = ENGINES[kind]
     if spec.name not in known:
         raise UserError(

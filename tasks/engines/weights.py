@@ -82,6 +82,18 @@ def read_json(path: Path, what: str) -> dict[str, Any]:
     return found
 
 
+def local_folder(name: str, what: str) -> Path | None:
+    """The folder of that name, or None for what can only be a hub name. UserError for a path where nothing is."""
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return path
+    if path.exists():
+        raise UserError(f"{what}: {name} is a file: name the folder it lies in")
+    if name.startswith(("/", ".", "~")) or name.count("/") > 1 or "\\" in name:
+        raise UserError(f"{what}: there is no folder {name}: correct the path in the profile")
+    return None
+
+
 def digest_of(*paths: Path) -> str:
     """12 hex digits over the content of files, the identity of local weights. The paths themselves do not count."""
     whole = hashlib.sha256()

@@ -106,6 +106,11 @@ class GroundingDino:
                     found += boxes.propose(reading, frame, prompt, size, thresholds, self.options.nms_iou, limit)
         return ranked(found, nouns)
 
+    def release(self) -> None:
+        """Let go of the network; the next clip loads it again."""
+        with self._lock:
+            self._network = None
+
     def _read(self, network: Network, frames: Frames, prompt: Prompt) -> list[Reading]:
         """Per frame the scores of the prompt's nouns and the boxes, as many frames at once as memory holds."""
 

@@ -4,7 +4,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, JsonValue, model_validator
 
-from tasks.engines.options import EngineOptions, Precision, file_name, hub_name
+from tasks.engines.options import EngineOptions, Precision, file_name, hub_name, is_local
 
 
 class DinoOptions(EngineOptions):
@@ -12,6 +12,7 @@ class DinoOptions(EngineOptions):
 
     engine: ClassVar[str] = "grounding_dino/1"
     not_in_rows: ClassVar[frozenset[str]] = frozenset({"device", "batch"})
+    loads: ClassVar[bool] = True
 
     implementation: Literal["groundingdino", "transformers"] = Field(
         default="groundingdino", description="'groundingdino' (the package groundingdino-py) or 'transformers'"
@@ -19,7 +20,7 @@ class DinoOptions(EngineOptions):
     checkpoint: str = Field(
         min_length=1,
         description="groundingdino: path of a .safetensors or .pth file; transformers: a model folder, or a hub name "
-        "such as IDEA-Research/grounding-dino-base",
+        "such as IDEA-Research/grounding-dino-base; MM-GroundingDINO and LLMDet too",
     )
     revision: str | None = Field(
         default=None,
@@ -70,6 +71,10 @@ class DinoOptions(EngineOptions):
                 "config is for implementation: groundingdino; a transformers folder brings its config.json"
             )
         return self
+
+    def from_hub(self) -> tuple[tuple[str, str | None], ...]:
+        ported = self.implementation == "transformers" and not is_local(self.checkpoint)
+        return ((self.checkpoint, self.revision),) if ported else ()
 
     def counted(self) -> dict[str, JsonValue]:
         checkpoint = (file_name if self.implementation == "groundingdino" else hub_name)(self.checkpoint)

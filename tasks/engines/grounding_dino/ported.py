@@ -1,4 +1,9 @@
-"""GroundingDINO by transformers: `GroundingDinoForObjectDetection` from a folder or the hub."""
+"""GroundingDINO, MM-GroundingDINO and LLMDet by transformers, from a folder or the hub.
+
+LLMDet is MM-GroundingDINO trained together with a language model, which its checkpoints come without. Its network
+differs from GroundingDINO's in how a box is held against a token, and reads the same text (tests: from the same weights
+they give the same boxes).
+"""
 
 from typing import Any
 
@@ -6,7 +11,7 @@ import torch
 
 from tasks.engines.grounding_dino.network import count, load_tokenizer, unreadable
 from tasks.engines.grounding_dino.prompts import Prompt
-from tasks.engines.grounding_dino.sources import WHAT
+from tasks.engines.grounding_dino.sources import KINDS, WHAT
 from tasks.errors import UserError
 
 
@@ -32,16 +37,20 @@ def load_ported(
 
     Only safetensors are read, and every weight must come from them.
     """
-    from transformers import GroundingDinoForObjectDetection
+    from transformers import AutoModelForZeroShotObjectDetection
 
     tokenizer = load_tokenizer(*text_encoder)
     try:
-        loaded: Any = GroundingDinoForObjectDetection.from_pretrained(
+        loaded: Any = AutoModelForZeroShotObjectDetection.from_pretrained(
             checkpoint, revision=revision or "main", use_safetensors=True, dtype=torch.float32, output_loading_info=True
         )
     except Exception as error:  # whatever a file from outside makes the library raise
         raise unreadable(f"checkpoint {checkpoint}", error) from None
     model, loading = loaded
+    if model.config.model_type not in KINDS:
+        raise UserError(
+            f"{WHAT}: checkpoint {checkpoint} is of type {model.config.model_type!r}: use {' or '.join(KINDS)}"
+        )
     absent = sorted(loading["missing_keys"])
     if absent:
         raise UserError(

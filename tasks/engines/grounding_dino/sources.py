@@ -7,27 +7,18 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from tasks.engines.grounding_dino.options import DinoOptions
-from tasks.engines.weights import digest_of, hub_commit, read_json
+from tasks.engines.weights import digest_of, hub_commit, local_folder, read_json
 from tasks.errors import UserError
 
 WHAT = "detector grounding_dino"
 """How errors name this engine."""
 
+KINDS = ("grounding-dino", "mm-grounding-dino")
+"""Types of model that implementation `transformers` reads, as their config.json names them; LLMDet is the second."""
+
 BERT = "bert-base-uncased"
 _PACKAGES = {"groundingdino": "groundingdino-py", "transformers": "transformers"}
 _TOKENIZER = ("tokenizer.json", "vocab.txt", "tokenizer_config.json", "special_tokens_map.json")
-
-
-def local_folder(name: str) -> Path | None:
-    """The folder of that name, or None for what can only be a hub name. UserError for a path where nothing is."""
-    path = Path(name).expanduser()
-    if path.is_dir():
-        return path
-    if path.exists():
-        raise UserError(f"{WHAT}: {name} is a file: name the folder it lies in")
-    if name.startswith(("/", ".", "~")) or name.count("/") > 1 or "\\" in name:
-        raise UserError(f"{WHAT}: there is no folder {name}: correct the path in the profile")
-    return None
 
 
 def package_version(implementation: str) -> str:
@@ -52,11 +43,11 @@ def check_files(options: DinoOptions) -> None:
     if options.implementation == "groundingdino":
         _check_checkpoint(Path(options.checkpoint).expanduser())
     else:
-        folder = local_folder(options.checkpoint)
+        folder = local_folder(options.checkpoint, WHAT)
         if folder is not None:
             _check_model_folder(folder)
     name, _ = tokenizer_name(options)
-    folder = local_folder(name)
+    folder = local_folder(name, WHAT)
     if folder is None:
         return
     if not any((folder / file).is_file() for file in _TOKENIZER[:2]):
@@ -86,13 +77,13 @@ def _weights_digest(options: DinoOptions) -> str | None:
     """None for a name on the hub."""
     if options.implementation == "groundingdino":
         return digest_of(Path(options.checkpoint).expanduser())
-    folder = local_folder(options.checkpoint)
+    folder = local_folder(options.checkpoint, WHAT)
     return digest_of(folder / "config.json", *sorted(folder.glob("*.safetensors"))) if folder else None
 
 
 def _text_digest(options: DinoOptions) -> str | None:
     """None for a name on the hub."""
-    folder = local_folder(tokenizer_name(options)[0])
+    folder = local_folder(tokenizer_name(options)[0], WHAT)
     if folder is None:
         return None
     return digest_of(*(folder / file for file in ("config.json", *_TOKENIZER) if (folder / file).is_file()))
@@ -118,8 +109,8 @@ def _check_checkpoint(path: Path) -> None:
 
 def _check_model_folder(folder: Path) -> None:
     kind = read_json(folder / "config.json", WHAT).get("model_type")
-    if kind != "grounding-dino":
-        raise UserError(f"{WHAT}: {folder} holds a model of type {kind!r}, not grounding-dino")
+    if kind not in KINDS:
+        raise UserError(f"{WHAT}: {folder} holds a model of type {kind!r}, not {' or '.join(KINDS)}")
     files = sorted(folder.glob("*.safetensors"))
     if not files:
         pickled = any(folder.glob("*.bin")) or any(folder.glob("*.pth")) or any(folder.glob("*.pt"))

@@ -106,11 +106,18 @@ class Sam2Tracker:
         frames = np.random.default_rng(0).integers(0, 256, (2, 64, 96, 3), dtype=np.uint8)
         box = Box(x0=20, y0=10, x1=60, y1=50)
         self.propagate(frames, [Anchor(id="id1", frame=0, box=box, score=1.0, confidence=1.0)])
-        network = self._loaded().network
+        model = self._loaded()
+        network = model.network
         parameters = sum(p.numel() for p in network.parameters()) / 1e6
         precision = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}[self.dtype]
         name = Path(self.options.checkpoint).name
-        return f"{self.options.implementation} {name}, {self.device}, {precision}, {parameters:.1f} M parameters"
+        size = f"{parameters:.1f} M parameters{model.licence}"
+        return f"{self.options.implementation} {name}, {self.device}, {precision}, {size}"
+
+    def release(self) -> None:
+        """Let go of the model; the next clip loads it again."""
+        with self._lock:
+            self._model = None
 
     def _loaded(self) -> Model:
         if self._model is None:

@@ -5,12 +5,18 @@ import torch
 import torch.nn.functional as F  # noqa: N812 the usual name
 from numpy.typing import NDArray
 
-MEAN = (0.485, 0.456, 0.406)
-STD = (0.229, 0.224, 0.225)
+Spread = tuple[tuple[float, float, float], tuple[float, float, float]]
+"""Mean and standard deviation of the channels, of which a model was trained to see 0 and 1."""
+
+IMAGENET: Spread = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+HALVES: Spread = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+"""SAM3's."""
 
 
-def to_input(frame: NDArray[np.uint8], size: int, device: torch.device, mode: str) -> torch.Tensor:
-    """An RGB frame uint8 [H, W, 3] → float32 [1, 3, size, size], normalised as SAM2 was trained.
+def to_input(
+    frame: NDArray[np.uint8], size: int, device: torch.device, mode: str, spread: Spread = IMAGENET
+) -> torch.Tensor:
+    """An RGB frame uint8 [H, W, 3] → float32 [1, 3, size, size], normalised as the model was trained.
 
     mode: `bicubic` is PIL's, as in the sam2 package; `bilinear` is transformers'. The frame travels as bytes and is
     resized where the model runs, so that the host keeps nothing but the clip.
@@ -18,7 +24,7 @@ def to_input(frame: NDArray[np.uint8], size: int, device: torch.device, mode: st
     pixels = torch.tensor(np.ascontiguousarray(frame), device=device).permute(2, 0, 1)[None]
     if pixels.shape[-2:] != (size, size):
         pixels = _in_bytes(pixels, size, mode) if device.type == "cpu" else in_steps(pixels, size, mode)
-    mean, std = (torch.tensor(x, device=device)[None, :, None, None] for x in (MEAN, STD))
+    mean, std = (torch.tensor(x, device=device)[None, :, None, None] for x in spread)
     return (pixels.float() / 255 - mean) / std
 
 

@@ -53,6 +53,8 @@ class Model(Protocol):
     """How many frames back memory maps are used."""
     pointers: int
     """How many frames back object pointers are used."""
+    licence: str
+    """What people are told of it; empty where it is Apache's."""
 
     def look(self, frame: NDArray[np.uint8]) -> Features:
         """The image encoder's features of an RGB frame uint8 [H, W, 3]."""

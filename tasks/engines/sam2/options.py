@@ -4,7 +4,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, JsonValue, model_validator
 
-from tasks.engines.options import EngineOptions, Precision, file_name, hub_name
+from tasks.engines.options import EngineOptions, Precision, file_name, hub_name, is_local
 
 DEFAULT_CONFIG = "sam2.1_hiera_l"
 
@@ -14,6 +14,7 @@ class Sam2Options(EngineOptions):
 
     engine: ClassVar[str] = "sam2/1"
     not_in_rows: ClassVar[frozenset[str]] = frozenset({"device", "vos_optimized", "offload_features", "max_objects"})
+    loads: ClassVar[bool] = True
 
     implementation: Literal["sam2", "transformers"] = Field(
         default="sam2", description="the authors' package, or transformers' Sam2VideoModel"
@@ -68,6 +69,10 @@ class Sam2Options(EngineOptions):
         if self.implementation == "transformers" and self.vos_optimized:
             raise ValueError("vos_optimized: only with implementation: sam2")
         return self
+
+    def from_hub(self) -> tuple[tuple[str, str | None], ...]:
+        ported = self.implementation == "transformers" and not is_local(self.checkpoint)
+        return ((self.checkpoint, self.revision),) if ported else ()
 
     def counted(self) -> dict[str, JsonValue]:
         checkpoint = (file_name if self.implementation == "sam2" else hub_name)(self.checkpoint)

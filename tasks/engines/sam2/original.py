@@ -22,6 +22,8 @@ Shape = tuple[int, ...]
 class Original:
     """A `SAM2VideoPredictor` on its device."""
 
+    licence = ""
+
     def __init__(self, network: Any, device: torch.device, in_powers_of_two: bool = False) -> None:
         """in_powers_of_two: fill batches up to 1, 2, 4, 8 …, so that compiled parts meet few shapes."""
         self.network = network.to(device)

@@ -1,7 +1,8 @@
-"""Transformers' `Sam2VideoModel` as a `Model`. Its session is made anew for every frame, out of what we keep.
+"""Transformers' `Sam2VideoModel` and `Sam3TrackerVideoModel` as a `Model`.
 
-So memory is bounded in the same way as with the sam2 package, objects may start on different frames, and the features
-of a frame come from the same album. The model runs its objects one after another, its memory encoder all together.
+The session is made anew for every frame, out of what we keep. So memory is bounded in the same way as with the sam2
+package, objects may start on different frames, and the features of a frame come from the same album. The model runs its
+objects one after another, its memory encoder all together.
 """
 
 import logging
@@ -14,15 +15,16 @@ import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from transformers import (
+    AutoConfig,
     Sam2ImageProcessor,
-    Sam2VideoConfig,
     Sam2VideoInferenceSession,
     Sam2VideoModel,
     Sam2VideoProcessor,
     Sam2VideoVideoProcessor,
+    Sam3TrackerVideoModel,
 )
 
-from tasks.engines.sam2.frames import to_input
+from tasks.engines.sam2.frames import HALVES, IMAGENET, to_input
 from tasks.engines.sam2.memory import Features, Memory, Prompt
 from tasks.engines.weights import read_json
 from tasks.errors import UserError
@@ -31,14 +33,27 @@ UNNEEDED = ("pred_masks", "high_res_masks")
 """Parts of a frame's output that no later frame looks at; the second is 4 MB an object at 1024."""
 
 
+KINDS: dict[str, Any] = {
+    "sam2_video": Sam2VideoModel,
+    "sam3_tracker_video": Sam3TrackerVideoModel,
+    "sam3_video": Sam3TrackerVideoModel,  # a checkpoint of all of SAM3: its detector is left out
+}
+"""Classes by the type of model that config.json names."""
+
+LICENCE = ", under Meta's SAM License"
+"""Of SAM3: neither Apache nor MIT, and its checkpoints are gated."""
+
+
 class Ported:
-    """A `Sam2VideoModel` on its device."""
+    """A `Sam2VideoModel` or `Sam3TrackerVideoModel` on its device."""
 
     def __init__(self, network: Any, device: torch.device) -> None:
         self.network = network.to(device).eval()
         self.device = device
         config = network.config
         self.size: int = config.image_size
+        third = isinstance(network, Sam3TrackerVideoModel)
+        self.spread, self.licence = (HALVES, LICENCE) if third else (IMAGENET, "")
         self.maps = config.num_maskmem - 1
         self.pointers = config.max_object_pointers_in_encoder - 1
         self.positions: list[torch.Tensor] = []
@@ -48,7 +63,7 @@ class Ported:
         )
 
     def look(self, frame: NDArray[np.uint8]) -> Features:
-        pixels = to_input(frame, self.size, self.device, "bilinear").to(self.network.dtype)
+        pixels = to_input(frame, self.size, self.device, "bilinear", self.spread).to(self.network.dtype)
         found = self.network.get_image_features(pixels, return_dict=True)
         self.positions = list(found.fpn_position_encoding)  # the same for every frame
         return tuple(found.fpn_hidden_states)
@@ -115,10 +130,12 @@ def _slim(output: dict[str, Any]) -> None:
 
 
 def check_folder(folder: Path) -> None:
-    """UserError where a local folder plainly holds no Sam2VideoModel. Reads no weights."""
+    """UserError where a local folder plainly holds none of these models. Reads no weights."""
     kind = read_json(folder / "config.json", "sam2").get("model_type")
-    if kind != "sam2_video":
-        raise UserError(f"sam2: {folder} holds a model of type {kind!r}, not 'sam2_video': use a SAM2 video checkpoint")
+    if kind not in KINDS:
+        raise UserError(
+            f"sam2: {folder} holds a model of type {kind!r}, not 'sam2_video': use a SAM2 or SAM3 video checkpoint"
+        )
     if not any(folder.glob("*.safetensors")):
         raise UserError(f"sam2: {folder} has no .safetensors file: download the checkpoint again, or convert it")
 
@@ -128,11 +145,13 @@ def load(checkpoint: str, revision: str | None, image_size: int | None, dtype: t
     hub = logging.getLogger("transformers")
     before = hub.level
     try:
-        config = Sam2VideoConfig.from_pretrained(checkpoint, revision=revision or "main")
+        config = AutoConfig.from_pretrained(checkpoint, revision=revision or "main")
+        if config.model_type not in KINDS:
+            raise ValueError(f"a model of type {config.model_type!r}, not of {', '.join(KINDS)}")
         if image_size is not None:
             _resize(config, image_size)
         hub.setLevel(logging.ERROR)  # what is missing is our error below, not a table of theirs
-        loaded: Any = Sam2VideoModel.from_pretrained(
+        loaded: Any = KINDS[config.model_type].from_pretrained(
             checkpoint, config=config, revision=revision or "main", dtype=dtype, use_safetensors=True,
             output_loading_info=True,
         )  # fmt: skip
@@ -152,6 +171,10 @@ def load(checkpoint: str, revision: str | None, image_size: int | None, dtype: t
 
 def _resize(config: Any, size: int) -> None:
     """Another input size for the same weights: every place where the configuration says it."""
+    if config.model_type != "sam2_video":
+        # SAM3's does so by itself, for patches of 14 pixels.
+        (config if config.model_type == "sam3_tracker_video" else config.tracker_config).image_size = size
+        return
     levels = [[size // stride] * 2 for stride in (4, 8, 16)]
     config.image_size = config.prompt_encoder_config.image_size = size
     config.vision_config.backbone_feature_sizes = levels

@@ -1,59 +1,11 @@
-"""Dense captions from sampled frames, for videos that bring none."""
+"""The captioner behind a server."""
 
-import hashlib
-from collections.abc import Sequence
-
-import numpy as np
-from pydantic import BaseModel, Field
-
-from schemas.text import caption_problem
-from tasks.engines.asking import Question, ask_until_it_holds, build_messages, make_nonce
-from tasks.engines.base import Frames, Message
-from tasks.engines.prompts import load_prompt
-from tasks.engines.replies import Prose, TurnReply
-from tasks.engines.served.images import bounded
+from tasks.engines.captioning import Captioning
 from tasks.engines.served.options import CaptionerOptions
 from tasks.engines.served.served import Served
-from tasks.store.folder import Folder
-
-MAX_CHARS = 20_000
 
 
-class CaptionReply(TurnReply):
-    """What the model saw."""
-
-    caption: Prose = Field(min_length=1, max_length=MAX_CHARS, description="one paragraph of prose")
-
-
-class ServedCaptioner(Served):
+class ServedCaptioner(Captioning, Served):
     """A `Captioner` behind an OpenAI-compatible server."""
 
     Options = CaptionerOptions
-
-    def __init__(self, options: CaptionerOptions, home: Folder) -> None:
-        self.settings, self.prompt = options, load_prompt(options.prompts, "captioner")
-        super().__init__(options, home, self.prompt)
-
-    async def describe(self, frames: Frames) -> str:
-        """A caption of the frames [T, H, W, 3]. BadReply after `max_asks` answers that do not hold."""
-        digest = hashlib.sha256(repr(frames.shape).encode() + frames.tobytes()).hexdigest()
-
-        def nonce_of(attempt: int) -> str:
-            return make_nonce(digest, "caption", attempt)
-
-        reply = await ask_until_it_holds(self, self._question(frames), self.settings.max_asks, nonce_of)
-        return reply.caption.strip()
-
-    def _question(self, frames: Frames) -> Question[CaptionReply]:
-        def check(reply: CaptionReply) -> None:
-            if not reply.caption.strip():
-                raise ValueError("the caption is blank")
-            if problem := caption_problem(reply.caption, MAX_CHARS):
-                raise ValueError(problem)
-
-        images = tuple(bounded(frame, self.settings.frame_side) for frame in frames)
-        return Question("caption", self.prompt, {"frames": len(images)}, CaptionReply, check, images)
-
-    def _probe(self) -> tuple[Sequence[Message], type[BaseModel]]:
-        q = self._question(np.full((2, 96, 128, 3), 128, np.uint8))
-        return build_messages(q.prompt, q.document, "0123456789abcdef", images=q.images), q.schema

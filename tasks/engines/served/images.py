@@ -1,12 +1,14 @@
 """Images as a model behind a server gets them: bounded, never too thin, JPEG bytes that are the same in every run."""
 
 import io
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 from schemas import Box
+from tasks.engines.base import Frames
 
 Picture = NDArray[np.uint8]
 """RGB uint8 [H, W, 3]."""
@@ -37,6 +39,30 @@ def marked(frame: Picture, box: Box) -> Picture:
     line = max(2, round(max(frame.shape[:2]) / 240))
     corners = (box.x0 - line, box.y0 - line, box.x1 + line - 1, box.y1 + line - 1)
     ImageDraw.Draw(image).rectangle(corners, outline=MARK, width=line)
+    return np.asarray(image)
+
+
+def contact_sheet(frames: Frames, times: Sequence[float], columns: int, side: int) -> Picture:
+    """Frames [T, H, W, 3] in rows of `columns`, each with its time in seconds burnt in; as large as one frame is sent.
+
+    side: most pixels of the sheet's longer side. What is left of the last row is grey.
+    """
+    cells = [_timed(bounded(frame, side // columns), time) for frame, time in zip(frames, times, strict=True)]
+    height, width = cells[0].shape[:2]
+    sheet = np.full((-(-len(cells) // columns) * height, columns * width, 3), 128, np.uint8)
+    for k, cell in enumerate(cells):
+        row, column = divmod(k, columns)
+        sheet[row * height : (row + 1) * height, column * width : (column + 1) * width] = cell
+    return bounded(sheet, side)
+
+
+def _timed(picture: Picture, time: float) -> Picture:
+    image = Image.fromarray(picture)
+    size = max(10, picture.shape[0] // 9)
+    font = ImageFont.load_default(size)
+    ImageDraw.Draw(image).text(
+        (3, 1), f"{time:.1f} s", "white", font, stroke_width=max(1, size // 8), stroke_fill="black"
+    )
     return np.asarray(image)
 
 

@@ -1,6 +1,5 @@
 """Settings of the engines behind a server. Secrets are named here, never held."""
 
-import hashlib
 import re
 from collections.abc import Iterator
 from typing import ClassVar, Literal
@@ -8,8 +7,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, JsonValue, field_validator, model_validator
 
-from tasks.engines.options import EngineOptions, model_name
-from tasks.engines.prompts import load_prompt
+from tasks.engines.options import CaptioningOptions, EngineOptions, VerifyingOptions, model_name
 
 VERSION = 2
 """Raised when this package asks or reads in another way, so that what was answered before does not count."""
@@ -140,35 +138,16 @@ class LanguageOptions(ServedOptions):
 class ImageOptions(ServedOptions):
     """Settings of the engines that send images."""
 
-    prompt: ClassVar[str]
-    """The engine's file in the folder that `prompts` names."""
-
-    prompts: str = Field(default="v1", description="folder below tasks/engines/prompts with the engine's instructions")
-    max_asks: int = Field(default=3, ge=1, le=10, description="answers to one question before it is given up")
-    frame_side: int = Field(default=768, ge=64, le=4096, description="longer side of a frame as sent, in pixels")
     jpeg_quality: int = Field(default=90, ge=30, le=100, description="of the images sent")
 
-    def counted(self) -> dict[str, JsonValue]:
-        text = load_prompt(self.prompts, self.prompt)
-        return super().counted() | {"prompts": f"{self.prompts}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"}
 
-
-class CaptionerOptions(ImageOptions):
+class CaptionerOptions(CaptioningOptions, ImageOptions):
     """`engines.captioner` named `openai`."""
 
     engine: ClassVar[str] = f"served-captioner/{VERSION}"
-    prompt: ClassVar[str] = "captioner"
-
-    frame_side: int = Field(default=512, ge=64, le=4096, description="longer side of a frame as sent, in pixels")
 
 
-class VerifierOptions(ImageOptions):
+class VerifierOptions(VerifyingOptions, ImageOptions):
     """`engines.verifier` named `openai`."""
 
     engine: ClassVar[str] = f"served-verifier/{VERSION}"
-    prompt: ClassVar[str] = "verifier"
-
-    crop_side: int = Field(default=448, ge=64, le=4096, description="longer side of the crop as sent, in pixels")
-    mark_box: bool = Field(
-        default=True, description="draw the candidate's box into the frame; the crop is never drawn on"
-    )

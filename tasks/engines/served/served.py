@@ -1,4 +1,4 @@
-"""The base of the engines behind a server: a question goes to the cache first, then to the server, then is checked.
+"""The base of the engines behind a server.
 
 Building and reading happen where the caller is; only the waiting happens in the background loop.
 """
@@ -7,16 +7,16 @@ import asyncio
 import hashlib
 import json
 import time
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 from pydantic import BaseModel
 
 from schemas.usage import Usage
-from tasks.engines.base import BadReply, Message, Reply
+from tasks.engines.answering import Answering
+from tasks.engines.base import BadReply, Message
 from tasks.engines.metering import spend
 from tasks.engines.served.background import over_there, wait_for
-from tasks.engines.served.cache import Kept, ReplyCache, key_of
+from tasks.engines.served.cache import key_of
 from tasks.engines.served.client import Client
 from tasks.engines.served.faults import RequestRefusedError
 from tasks.engines.served.models import ServedModel
@@ -27,16 +27,13 @@ from tasks.errors import InfrastructureError, UserError
 from tasks.store.folder import Folder
 
 
-class Served(ABC):
+class Served(Answering[bytes]):
     """A model behind an OpenAI-compatible server. Shared by threads; one connection pool and one cache an engine."""
 
     def __init__(self, options: ServedOptions, home: Folder, instructions: str = "") -> None:
-        """home: where replies are kept that are asked for outside of a chunk. instructions: the engine's own prompt,
-        part of its identity.
-
-        UserError where the key's environment variable is not set. No request is made yet.
-        """
-        self.options, self.client, self.cache = options, Client(options), ReplyCache(home)
+        """UserError where the key's environment variable is not set. No request is made yet."""
+        super().__init__(options, home, instructions)
+        self.options, self.client = options, Client(options)
         asked = [options.engine, options.sampling(), instructions]
         self._asked = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:12]
         self._quality = options.jpeg_quality if isinstance(options, ImageOptions) else 90
@@ -61,28 +58,13 @@ class Served(ABC):
     def _identity(self, model: ServedModel) -> str:
         return f"{self.options.engine} {model.name} {self._asked}"
 
-    async def ask(self, messages: Sequence[Message], schema: type[Reply]) -> Reply:
-        """The reply, validated as `schema`.
-
-        Raises BadReply for one that does not fit, InfrastructureError for a server that fails after all tries, StopRun
-        when nothing that follows could go better, RequestRefusedError for a request that the server will not take.
+    async def _answer(self, request: bytes) -> tuple[str, Tokens]:
+        """InfrastructureError for a server that fails after all tries, StopRun when nothing that follows could go
+        better, RequestRefusedError for a request that the server will not take.
         """
-        key, body = await self._request(messages, schema)
-        if kept := await self.cache.get(key):
-            self._spend(Tokens(prompt_tokens=kept.prompt_tokens, completion_tokens=kept.completion_tokens), cached=True)
-            return parse(kept.content, schema)
-        completion = await over_there(self.client.complete(body))
-        tokens = completion.tokens
-        self._spend(tokens)
-        content = content_of(completion.choices[0])
-        reply = parse(content, schema)
-        await self.cache.put(Kept.of(key, content, tokens.prompt_tokens, tokens.completion_tokens))
-        return reply
-
-    async def forget(self, messages: Sequence[Message], schema: type[BaseModel]) -> None:
-        """Drop the reply to these messages from the cache."""
-        key, _ = await self._request(messages, schema)
-        await self.cache.forget(key)
+        completion = await over_there(self.client.complete(request))
+        self._spend(completion.tokens)
+        return content_of(completion.choices[0]), completion.tokens
 
     async def _request(self, messages: Sequence[Message], schema: type[BaseModel]) -> tuple[str, bytes]:
         """Key and body of a request."""
@@ -128,10 +110,6 @@ class Served(ABC):
         took = time.perf_counter() - began
         context = f", context {model.max_model_len}" if model.max_model_len else ""
         return f"{model.name} at {self.options.base_url}{context}, answered in {took:.2f} s, {verdict}"
-
-    @abstractmethod
-    def _probe(self) -> tuple[Sequence[Message], type[BaseModel]]:
-        """A small question of the engine's kind."""
 
     def close(self) -> None:
         """Close the connections and the replies of its own; the next request opens others."""

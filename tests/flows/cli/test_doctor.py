@@ -1,12 +1,17 @@
 """The doctor looks at everything, says what is wrong in a line each, and writes nothing."""
 
 import json
+import re
+from types import SimpleNamespace
 
+import psutil
 from typer.testing import CliRunner
 
 from flows.cli import app
 from flows.cli.doctor import examine
 from flows.settings import load_settings
+from tests.tasks.engines import tiny_sam2
+from tests.tasks.engines.served import tiny_vlm
 
 
 def findings(*sets: str):
@@ -26,6 +31,32 @@ def test_one_bad_engine_does_not_hide_the_others():
     assert {what for what, f in found.items() if not f.ok} == {"detector", "tracker"}
     assert "grounding_dyno" in found["detector"].detail and "unknown setting" in found["tracker"].detail
     assert all("\n" not in f.detail for f in found.values())
+
+
+def test_of_models_in_this_process_it_says_size_memory_and_time(tmp_path):
+    """Tiny ones of the real classes, from folders as a user's may be."""
+    tiny_vlm.save_tiny(tmp_path / "vlm")
+    model = {"name": "transformers", "options": {"checkpoint": str(tmp_path / "vlm"), "max_tokens": 64}}
+    tracker = {"name": "sam2", "options": tiny_sam2.save_tiny(tmp_path / "sam2", "transformers", 1)}
+    found = findings(
+        f"engines.language={json.dumps(model)}",
+        f"engines.verifier={json.dumps(model)}",
+        f"engines.tracker={json.dumps(tracker)}",
+        "run.stage_by_stage=true",
+        "ingest={height: 64, width: 96}",
+    )
+    assert [f.detail for f in found.values() if not f.ok] == []
+    assert list(found)[2:4] == ["download", "memory"] and list(found)[-1] == "a clip"
+    assert found["download"].detail == "nothing"
+    assert found["memory"].detail.startswith("at most 1.7 GB by plan, one stage at a time: caption ")
+    assert re.fullmatch(r"about \d+ s by a trial .*: language \d+, verifier \d+, tracker \d+", found["a clip"].detail)
+
+
+def test_a_plan_beyond_the_machines_memory_is_told(tmp_path, monkeypatch):
+    tracker = {"name": "sam2", "options": tiny_sam2.save_tiny(tmp_path / "sam2", "transformers", 1)}
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(total=1e9))
+    found = findings(f"engines.tracker={json.dumps(tracker)}")
+    assert not found["memory"].ok and "this machine has 1.0 GB" in found["memory"].detail
 
 
 def test_the_command_ends_with_4_where_something_is_bad(tmp_path, monkeypatch):

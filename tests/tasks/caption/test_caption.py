@@ -281,7 +281,7 @@ class Captions:
         self.texts = list(texts)
         self.seen: list[tuple[int, ...]] = []
 
-    async def describe(self, frames: Frames) -> str:
+    async def describe(self, frames: Frames, times: Sequence[float] = ()) -> str:
         self.seen.append(tuple(frames[:, 0, 0, 0].tolist()))
         text = self.texts.pop(0)
         if text is None:

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import threading
 import weakref
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -47,7 +48,7 @@ class Slow:
         self.shown = Alive()
         self.shapes: set[tuple[int, ...]] = set()
 
-    async def describe(self, frames: Frames) -> str:
+    async def describe(self, frames: Frames, times: Sequence[float] = ()) -> str:
         assert frames.base is None, "a view would keep the whole clip"
         self.shown.watch(frames)
         self.shapes.add(frames.shape)

@@ -12,6 +12,7 @@ import yaml
 from schemas.settings import validate
 from tasks.engines.embedded import options as embedded
 from tasks.engines.grounding_dino.options import DinoOptions
+from tasks.engines.in_process import options as in_process
 from tasks.engines.registry import ENGINES, EngineSpec, declared_identity
 from tasks.engines.sam2.options import Sam2Options
 from tasks.engines.served.options import CaptionerOptions, LanguageOptions, VerifierOptions
@@ -19,7 +20,7 @@ from tasks.engines.served.options import CaptionerOptions, LanguageOptions, Veri
 ROOT = Path(__file__).parents[3]
 PACKAGES = (
     "torch", "torchvision", "transformers", "safetensors", "huggingface_hub", "groundingdino", "sam2", "hydra",
-    "omegaconf", "openai", "httpx2",
+    "omegaconf", "openai", "httpx2", "llguidance",
 )  # fmt: skip
 
 ALONE = """
@@ -35,6 +36,7 @@ PACKAGES = json.loads(sys.argv[1])
 sys.meta_path.insert(0, Absent())
 socket.socket.connect = lambda *_: sys.exit("somebody was called")
 
+from tasks.engines.in_process import options as in_process
 from tasks.engines.registry import EngineSpec, declared_identity
 
 specs = json.loads(sys.stdin.read())
@@ -92,7 +94,8 @@ SERVED_UNSEEN = {
     "connect_timeout_s": 9, "timeout_s": 9, "retries": 0, "max_wait_s": 1, "breaker_after": 1,
     "price_per_million_prompt": 5, "price_per_million_completion": 5,
 }  # fmt: skip
-IMAGES = {"prompts": "v2", "max_asks": 5, "frame_side": 100, "jpeg_quality": 50}
+LOOKS = {"prompts": "v2", "max_asks": 5, "frame_side": 100}
+IMAGES = LOOKS | {"jpeg_quality": 50}
 DINO = {
     "checkpoint": "another.pth", "revision": "mine-2", "config": "SwinB", "text_encoder": "bert-large-uncased",
     "text_encoder_revision": "abc", "box_threshold": 0.3, "text_threshold": 0.3, "nms_iou": 0.5, "shorter": 640,
@@ -102,12 +105,24 @@ SAM2 = {
     "checkpoint": "another.pt", "revision": "mine-2", "config": "sam2.1_hiera_t", "image_size": 512,
     "precision": "bf16", "window": 64, "overlap": 4,
 }  # fmt: skip
+IN_PROCESS = {
+    "checkpoint": "org/other", "revision": "mine-2", "precision": "bf16", "quantize": "4bit",
+    "max_tokens": 100,
+}  # fmt: skip
+IN_PROCESS_UNSEEN = {"device": "cuda:1", "batch": 1}
 HUB = {"implementation": "transformers", "checkpoint": "org/model"}
 
 MODELS = {
     LanguageOptions: ({}, SERVED, SERVED_UNSEEN),
-    CaptionerOptions: ({}, SERVED | IMAGES, SERVED_UNSEEN),
-    VerifierOptions: ({}, SERVED | IMAGES | {"crop_side": 100, "mark_box": False}, SERVED_UNSEEN),
+    CaptionerOptions: ({}, SERVED | IMAGES | {"sheet": 4}, SERVED_UNSEEN),
+    VerifierOptions: ({}, SERVED | IMAGES | {"crop_side": 100, "mark_box": False, "several": 4}, SERVED_UNSEEN),
+    in_process.LanguageOptions: ({"checkpoint": "org/m"}, IN_PROCESS, IN_PROCESS_UNSEEN),
+    in_process.CaptionerOptions: ({"checkpoint": "org/m"}, IN_PROCESS | LOOKS | {"sheet": 4}, IN_PROCESS_UNSEEN),
+    in_process.VerifierOptions: (
+        {"checkpoint": "org/m"},
+        IN_PROCESS | LOOKS | {"crop_side": 100, "mark_box": False, "several": 4},
+        IN_PROCESS_UNSEEN,
+    ),
     DinoOptions: ({"checkpoint": "a.pth"}, DINO | {"implementation": "transformers"}, {"device": "cuda:1", "batch": 1}),
     Sam2Options: (
         {"checkpoint": "a.pt"},
@@ -129,7 +144,7 @@ def test_every_model_of_the_registry_is_tried_here():
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda m: f"{m.__module__.split('.')[2]}-{m.__name__}")
 def test_every_option_either_changes_what_is_declared_or_is_named_as_one_that_changes_no_answer(model, monkeypatch):
-    monkeypatch.setattr("tasks.engines.served.options.load_prompt", lambda folder, name: "the same text")
+    monkeypatch.setattr("tasks.engines.options.load_prompt", lambda folder, name: "the same text")
     least, counted, unseen = MODELS[model]
     # A new option fails here until somebody has said which of the two it is.
     assert set(model.model_fields) == set(counted) | set(unseen)
@@ -157,17 +172,20 @@ def test_the_version_of_an_engines_code_is_declared():
         assert validate(newer, least).declared() != validate(model, least).declared()
 
 
-@pytest.mark.parametrize("model", [CaptionerOptions, VerifierOptions])
+@pytest.mark.parametrize(
+    "model", [CaptionerOptions, VerifierOptions, in_process.CaptionerOptions, in_process.VerifierOptions]
+)
 def test_the_text_of_a_prompt_is_declared_not_only_its_folder(model, monkeypatch):
-    before = model().declared()
+    least, *_ = MODELS[model]
+    before = validate(model, least).declared()
     asked = []
 
     def other(folder, name):
         asked.append((folder, name))
         return "other instructions"
 
-    monkeypatch.setattr("tasks.engines.served.options.load_prompt", other)
-    assert model().declared() != before
+    monkeypatch.setattr("tasks.engines.options.load_prompt", other)
+    assert validate(model, least).declared() != before
     assert asked == [("v1", model.__name__.removesuffix("Options").lower())]
 
 

@@ -29,7 +29,7 @@ MANY = 100
 
 
 @pytest.fixture(scope="module", params=[
-    "embedded", "groundingdino", "transformers", pytest.param("MATRIX_TEST_DETECTOR", marks=pytest.mark.slow)
+    "embedded", "groundingdino", "transformers", "mm", pytest.param("MATRIX_TEST_DETECTOR", marks=pytest.mark.slow)
 ])  # fmt: skip
 def detector(request, tmp_path_factory):
     if request.param == "embedded":

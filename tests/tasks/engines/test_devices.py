@@ -32,10 +32,21 @@ def test_a_gpu_that_is_not_there_is_told_with_what_to_do(gpus, wanted, needed):
         pick_device(wanted, "sam2")
 
 
-@pytest.mark.parametrize("wanted", ["gpu", "", "cuda:x", "mps", "meta", "CPU"])
+@pytest.mark.parametrize("wanted", ["gpu", "", "cuda:x", "meta", "CPU"])
 def test_other_names_are_told(wanted):
-    with pytest.raises(UserError, match="use auto, cpu, cuda or cuda:N"):
+    with pytest.raises(UserError, match="use auto, cpu, cuda, cuda:N or mps"):
         pick_device(wanted, "sam2")
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_macs_gpu_is_taken_where_it_is_asked_for_and_there(there, monkeypatch):
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: there)
+    if there:
+        assert pick_device("mps", "sam2") == torch.device("mps")
+        assert pick_dtype("auto", torch.device("mps")) is torch.bfloat16
+    else:
+        with pytest.raises(UserError, match="no Mac"):
+            pick_device("mps", "sam2")
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,11 @@ import pytest
 
 from tasks.engines.asking import Question, ask_until_it_holds
 from tasks.engines.base import BadReply, Message, Reply
+from tasks.engines.captioning import CaptionReply
 from tasks.engines.examples import examples_of, no_example
 from tasks.engines.prompts import load_prompt
 from tasks.engines.replies import DescribeReply, Descriptor, Entity, ScoreReply, TripletsReply
-from tasks.engines.served.captioner import CaptionReply
-from tasks.engines.served.verifier import AssignedReply
+from tasks.engines.verifying import AssignedReply
 
 DESCRIBE = load_prompt("v1", "describe")
 ELSEWHERE = {"caption": "A woman pours water into a glass."}

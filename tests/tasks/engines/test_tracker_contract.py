@@ -42,7 +42,7 @@ class Target:
 
 
 @pytest.fixture(scope="module", params=[
-    "embedded", "sam2", "transformers", pytest.param("MATRIX_TEST_TRACKER", marks=pytest.mark.slow)
+    "embedded", "sam2", "transformers", "sam3", pytest.param("MATRIX_TEST_TRACKER", marks=pytest.mark.slow)
 ])  # fmt: skip
 def tracked(request, tmp_path_factory):
     if request.param == "embedded":

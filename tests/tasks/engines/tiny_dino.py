@@ -33,7 +33,7 @@ TEXT = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "in
 def save_tiny(folder: Path, implementation: str, seed: int) -> dict[str, JsonValue]:
     """Write checkpoint, sizes and text encoder under `folder`; the engine's options for them.
 
-    The same seed gives the same weights for both implementations.
+    implementation: "mm" is MM-GroundingDINO, by transformers. The same seed gives the same weights for all.
     """
     return save_random(folder, implementation, seed, SIZES, TEXT) | {"shorter": 64, "longer": 128, "batch": 4}
 
@@ -53,9 +53,9 @@ def save_random(
         (folder / "sizes.json").write_text(json.dumps(sizes.model_dump(mode="json")))
         named = {"checkpoint": "dino.safetensors", "config": "sizes.json", "text_encoder": "text"}
         return {"implementation": implementation, **{key: str(folder / name) for key, name in named.items()}}
-    ported_model(model.state_dict(), sizes, text).save_pretrained(folder / "model")
+    ported_model(model.state_dict(), sizes, text, mm=implementation == "mm").save_pretrained(folder / "model")
     tokenizer.save_pretrained(folder / "model")
-    return {"implementation": implementation, "checkpoint": str(folder / "model")}
+    return {"implementation": "transformers", "checkpoint": str(folder / "model")}
 
 
 def spread(model: torch.nn.Module) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 import yaml
 from pydantic import JsonValue
-from transformers import Sam2VideoConfig, Sam2VideoModel
+from transformers import Sam2VideoConfig, Sam2VideoModel, Sam3TrackerVideoConfig, Sam3TrackerVideoModel
 
 from tasks.engines.sam2 import build
 
@@ -27,6 +27,9 @@ def save_tiny(folder: Path, implementation: str, seed: int) -> dict[str, JsonVal
         (folder / "tiny.yaml").write_text(yaml.safe_dump({"model": tiny_architecture()}))
         torch.save({"model": weights}, folder / "tiny.pt")
         return {"checkpoint": str(folder / "tiny.pt"), "config": str(folder / "tiny.yaml"), "device": "cpu"}
+    if implementation == "sam3":
+        tiny_sam3(seed).save_pretrained(folder)
+        return {"implementation": "transformers", "checkpoint": str(folder), "device": "cpu"}
     ported = Sam2VideoModel(ported_config())
     ported.load_state_dict(to_ported(weights))
     ported.save_pretrained(folder)
@@ -104,6 +107,46 @@ def ported_config() -> Sam2VideoConfig:
         memory_fuser_embed_dim=WIDTH,
         memory_fuser_intermediate_dim=4 * WIDTH,
     )
+
+
+def tiny_sam3(seed: int) -> Sam3TrackerVideoModel:
+    """SAM3's tracker, whose masks depend on frame, prompt and memory, and are now and then empty.
+
+    Its patches are of 14 pixels, so the input is a little smaller.
+    """
+    side = 112
+    config = Sam3TrackerVideoConfig(
+        vision_config={
+            "model_type": "sam3_vision_model",
+            "backbone_config": {
+                "model_type": "sam3_vit_model", "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
+                "num_attention_heads": 2, "image_size": side, "pretrain_image_size": 56, "window_size": 4,
+                "global_attn_indexes": [1],
+            },
+            "fpn_hidden_size": WIDTH,
+        },
+        prompt_encoder_config={"hidden_size": WIDTH, "image_size": side},
+        mask_decoder_config={"hidden_size": WIDTH, "iou_head_hidden_dim": 256},
+        image_size=side,
+        memory_attention_hidden_size=WIDTH,
+        memory_attention_num_layers=2,
+        memory_attention_feed_forward_hidden_size=2 * WIDTH,
+        memory_encoder_hidden_size=WIDTH,
+        memory_encoder_output_channels=WIDTH // 2,
+        mask_downsampler_embed_dim=WIDTH,
+        memory_fuser_embed_dim=WIDTH,
+        memory_fuser_intermediate_dim=4 * WIDTH,
+    )  # fmt: skip
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = Sam3TrackerVideoModel(config)
+        for name, weight in model.state_dict().items():
+            if name.endswith(".scale"):
+                weight.fill_(0.5)
+            elif weight.ndim > 1 and weight.is_floating_point():
+                weight.normal_(0, 1.6 / weight[0].numel() ** 0.5)
+        model.state_dict()["mask_decoder.pred_obj_score_head.proj_out.bias"].fill_(1.0)
+    return model
 
 
 PLACES = "shared_image_embedding.positional_embedding"

@@ -14,7 +14,8 @@ from tasks.engines.base import BadReply, Frames, Proposal, VerdictReply, VerifyR
 from tasks.errors import InfrastructureError
 from tasks.outcome import Case
 from tasks.propose.stage import ProposeSettings, propose, sample_frames
-from tasks.verify.stage import SPEC, VerifySettings, iou, padded_crop, verify
+from tasks.verify.search import iou, padded_crop
+from tasks.verify.stage import SPEC, VerifySettings, verify
 from tests.tasks.grounding_cases import HEIGHT, TOTAL, WIDTH, ground, make_case
 
 

@@ -12,7 +12,7 @@ from tasks.engines.embedded.detector import EmbeddedDetector
 from tasks.engines.embedded.verifier import EmbeddedVerifier
 from tasks.media.clips import decode_mask
 from tasks.propose.stage import sample_frames
-from tasks.verify.stage import iou
+from tasks.verify.search import iou
 from tasks.world.film import film, no_masks
 from tasks.world.staging import make_scene
 from tests.tasks.engines.embedded import drawings as d

@@ -8,7 +8,7 @@ import pytest
 from schemas import Box, Instance
 from tasks.engines.base import VerdictReply, VerifyRequest
 from tasks.engines.embedded.verifier import EmbeddedVerifier
-from tasks.verify.stage import padded_crop
+from tasks.verify.search import padded_crop
 from tests.tasks.engines.embedded import drawings as d
 
 

@@ -3,7 +3,14 @@
 import re
 
 import torch
-from transformers import BertConfig, GroundingDinoConfig, GroundingDinoForObjectDetection, SwinConfig
+from transformers import (
+    BertConfig,
+    GroundingDinoConfig,
+    GroundingDinoForObjectDetection,
+    MMGroundingDinoConfig,
+    MMGroundingDinoForObjectDetection,
+    SwinConfig,
+)
 
 from tasks.engines.grounding_dino.architecture import HIDDEN, Architecture
 
@@ -72,8 +79,13 @@ def port(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return ported
 
 
-def ported_model(weights: dict[str, torch.Tensor], sizes: Architecture, text: BertConfig) -> torch.nn.Module:
-    """transformers' model of these sizes with these weights. Every weight must have come along, and none be left."""
+def ported_model(
+    weights: dict[str, torch.Tensor], sizes: Architecture, text: BertConfig, mm: bool = False
+) -> torch.nn.Module:
+    """transformers' model of these sizes with these weights. Every weight must have come along, and none be left.
+
+    mm: MM-GroundingDINO, whose biases of the scores are 0 here. It divides scores by 16, the root of its width.
+    """
     swin = SwinConfig(
         image_size=sizes.swin.image,
         embed_dim=sizes.swin.width,
@@ -82,7 +94,8 @@ def ported_model(weights: dict[str, torch.Tensor], sizes: Architecture, text: Be
         window_size=sizes.swin.window,
         out_indices=[stage + 1 for stage in sizes.stages],
     )
-    config = GroundingDinoConfig(
+    own = {} if mm else {"two_stage_bbox_embed_share": sizes.shared_first_stage_box_head}
+    config = (MMGroundingDinoConfig if mm else GroundingDinoConfig)(
         backbone_config=swin,
         text_config=text,
         num_queries=sizes.queries,
@@ -100,11 +113,15 @@ def ported_model(weights: dict[str, torch.Tensor], sizes: Architecture, text: Be
         positional_embedding_temperature=sizes.temperature,
         embedding_init_target=sizes.learned_queries,
         decoder_bbox_embed_share=sizes.shared_box_head,
-        two_stage_bbox_embed_share=sizes.shared_first_stage_box_head,
+        **own,
     )
-    model = GroundingDinoForObjectDetection(config)
+    model = (MMGroundingDinoForObjectDetection if mm else GroundingDinoForObjectDetection)(config)
     missing, unexpected = model.load_state_dict(port(weights), strict=False)
     # Swin's last norm belongs to its classifier; neither implementation of the detector calls it.
-    assert {name.rsplit(".", 2)[1] for name in missing} <= {"layernorm"}, missing
+    biases = {name: own for name, own in model.named_parameters() if "class_embed" in name}
+    for bias in biases.values():
+        bias.data.zero_()
+    absent = [name for name in missing if not (name in biases or (mm and "class_embed" in name))]
+    assert {name.rsplit(".", 2)[1] for name in absent} <= {"layernorm"}, absent
     assert not unexpected, unexpected
     return model.eval()

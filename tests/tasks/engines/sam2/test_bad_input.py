@@ -70,7 +70,7 @@ def test_cuda_that_is_not_there(original, ported, monkeypatch):
     for options in (original, ported):
         assert "device 'cuda' was asked for" in told(lambda options=options: make(options | {"device": "cuda"}))
     assert "vos_optimized needs CUDA" in told(lambda: make(original | {"vos_optimized": True}))
-    assert "use auto, cpu, cuda or cuda:N" in told(lambda: make(original | {"device": "gpu"}))
+    assert "use auto, cpu, cuda, cuda:N or mps" in told(lambda: make(original | {"device": "gpu"}))
 
 
 def test_weights_of_another_architecture(original):

@@ -30,12 +30,17 @@ def original(tmp_path_factory):
     return tracker(tmp_path_factory.mktemp("original"))
 
 
+@pytest.fixture(scope="module", params=[*IMPLEMENTATIONS, "sam3"])
+def each(request, tmp_path_factory):
+    return tracker(tmp_path_factory.mktemp("each"), request.param)
+
+
 @pytest.mark.parametrize("count", [1, 2, 4, 5])
-def test_ids_tracked_together_get_what_each_gets_alone(either, count):
+def test_ids_tracked_together_get_what_each_gets_alone(each, count):
     frames = scene(9)
     anchors = [anchor(k + 1, (4 * k) % 9, (3 + 9 * k, 5 + 4 * k, 25 + 9 * k, 30 + 4 * k)) for k in range(count)]
-    together = either.propagate(frames, anchors)
-    alone = [either.propagate(frames, [a])[0] for a in anchors]
+    together = each.propagate(frames, anchors)
+    alone = [each.propagate(frames, [a])[0] for a in anchors]
     assert difference(together, alone, frames) < 1e-3
 
 
@@ -186,3 +191,11 @@ def test_the_stage_takes_its_tracks(tmp_path, original):
     (row,) = track([case], lambda _: frames, original, TrackSettings())
     assert row.status is Status.ACCEPTED and row.payload.tracker == original.identity
     assert [t.id for t in row.payload.tracks] == [a.id for a in case.of(Verified).anchors]
+
+
+def test_sam3_takes_another_size_goes_in_windows_and_names_its_licence(tmp_path):
+    frames, anchors = scene(20), [anchor(1, 3, (9, 5, 45, 40)), anchor(2, 15, (30, 10, 60, 50))]
+    for more in ({"image_size": 224}, {"window": 10, "overlap": 3}):
+        found = tracker(tmp_path, "sam3", **more).propagate(frames, anchors)
+        assert [len(t.masks) for t in found] == [20, 20] and any(any(t.masks) for t in found)
+    assert tracker(tmp_path, "sam3").check().endswith("M parameters, under Meta's SAM License")

@@ -3,7 +3,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tasks.engines.sam2.frames import MEAN, STD, in_steps, to_input, to_mask_input, to_masks
+from tasks.engines.sam2.frames import IMAGENET, in_steps, to_input, to_mask_input, to_masks
 from tests.tasks.engines.sam2.scenes import scene
 
 CPU = torch.device("cpu")
@@ -12,7 +12,7 @@ MODES = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILIN
 
 def in_bytes(pixels):
     """Back from what the encoder sees to bytes [size, size, 3]."""
-    mean, std = torch.tensor(MEAN), torch.tensor(STD)
+    mean, std = map(torch.tensor, IMAGENET)
     return ((pixels[0].permute(1, 2, 0) * std + mean) * 255).round().numpy()
 
 

@@ -74,7 +74,7 @@ def test_each_engine_has_an_identity_of_its_own_with_its_prompt_in_it(serve, eng
     server = serve()
     made = [engine(server, kind).identity for kind in (ServedLanguage, ServedVerifier, ServedCaptioner)]
     assert len(set(made)) == 3
-    monkeypatch.setattr("tasks.engines.served.verifier.load_prompt", lambda *_: "other instructions")
+    monkeypatch.setattr("tasks.engines.verifying.load_prompt", lambda *_: "other instructions")
     assert engine(server, ServedVerifier).identity != made[1]
     for options in ({"mark_box": False}, {"crop_side": 100}, {"frame_side": 100}, {"jpeg_quality": 50}):
         assert engine(server, ServedVerifier, **options).identity != made[1]

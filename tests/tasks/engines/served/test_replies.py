@@ -6,12 +6,12 @@ import pytest
 from pydantic import BaseModel, ConfigDict
 
 from tasks.engines.base import BadReply
+from tasks.engines.captioning import CaptionReply
 from tasks.engines.metering import metered
 from tasks.engines.replies import CountReply, DescribeReply, ScoreReply, TripletsReply
-from tasks.engines.served.captioner import CaptionReply
 from tasks.engines.served.reply import parse
-from tasks.engines.served.verifier import AssignedReply
 from tasks.engines.served.wire import strict_schema
+from tasks.engines.verifying import AssignedReply
 from tests.tasks.engines.served.asking import ask
 from tests.tasks.engines.served.conftest import in_turn
 from tests.tasks.engines.served.fault_server import Told, said

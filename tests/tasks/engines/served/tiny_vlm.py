@@ -3,6 +3,7 @@
 It knows bytes and nothing else, so its answers are noise; what a server makes of requests around it is real.
 """
 
+import itertools
 from pathlib import Path
 
 import torch
@@ -35,7 +36,7 @@ def save_tiny(folder: Path, seed: int = 0) -> None:
     """A Qwen3-VL with its processor, loadable by transformers and vLLM."""
     torch.manual_seed(seed)
     folder.mkdir(parents=True, exist_ok=True)
-    tokenizer = _tokenizer()
+    tokenizer = make_tokenizer()
     ids = {name: tokenizer.convert_tokens_to_ids(name) for name in SPECIAL}
     config = Qwen3VLConfig(
         text_config={
@@ -74,9 +75,15 @@ def save_in_hub_cache(cache: Path, name: str, seed: int = 0) -> None:
     (home / "refs" / "main").write_text(commit)
 
 
-def _tokenizer() -> Qwen2TokenizerFast:
+def make_tokenizer(pieces: int = 0) -> Qwen2TokenizerFast:
+    """Bytes, so many pieces of two or three letters that mean nothing, and the tokens of a chat."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    core = Tokenizer(BPE(vocab={letter: n for n, letter in enumerate(alphabet)}, merges=[]))
+    letters = [letter for letter in alphabet if letter.isascii() and letter.isalpha()]
+    pairs = [(a, b) for a in letters for b in letters]
+    longer = ((a + b, c) for a, b in pairs for c in letters)
+    merges = list(itertools.islice(itertools.chain(pairs, longer), pieces))
+    vocabulary = {piece: n for n, piece in enumerate([*alphabet, *(a + b for a, b in merges)])}
+    core = Tokenizer(BPE(vocab=vocabulary, merges=merges))
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     core.decoder = decoders.ByteLevel()
     core.add_special_tokens(list(SPECIAL))
