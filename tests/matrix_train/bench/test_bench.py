@@ -9,7 +9,7 @@ import torch
 from matrix_train.attention.dense import dense_attend
 from matrix_train.attention.maps import Taps
 from matrix_train.bench import BenchOptions, bench, climb, describe
-from matrix_train.bench.tensors import LargestTensor, largest_of_attention, largest_of_block
+from matrix_train.bench.tensors import LargestTensor, largest_of_attention, largest_of_blocks
 from matrix_train.bench.workload import Workload
 from matrix_train.config import load_config
 from matrix_train.errors import UserError
@@ -59,7 +59,7 @@ def test_the_dense_arm_trains_the_same_thing(mode) -> None:
 def test_no_tensor_of_a_tapped_attention_or_block_comes_near_n_squared(mode) -> None:
     work = Workload(replace(SMALL, mode=mode, height=640, width=640).resolved())
     assert work.tokens > 3000
-    for largest in (largest_of_attention, largest_of_block):
+    for largest in (largest_of_attention, largest_of_blocks):
         assert work.tokens * 64 <= largest(work) < work.tokens**2 / 8
 
 
