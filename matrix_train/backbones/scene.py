@@ -40,6 +40,6 @@ class Released:
     recipe: str
     """File in `configs/`."""
     config: Mapping[str, Any]
-    """Arguments of its transformer."""
+    """Arguments of its transformer; `bench` asks for `num_attention_heads`, `attention_head_dim` and `num_layers`."""
     clip: Clip
     """Of its recipe."""

@@ -116,10 +116,12 @@ def test_chosen_rungs_alone_are_climbed(monkeypatch: pytest.MonkeyPatch) -> None
         list(climb(SMALL, (1, 7)))
 
 
-def test_a_rung_is_measured() -> None:
+@pytest.mark.parametrize("backbone", ["cogvideox", "wan21", "wan22"])
+def test_a_rung_is_measured(backbone) -> None:
     from matrix_train.bench import ladder
 
-    seconds, peak = ladder._measure(replace(SMALL, checkpointing="selective").resolved())
+    options = replace(SMALL, backbone=backbone, checkpointing="selective", height=64, width=64).resolved()
+    seconds, peak = ladder._measure(options)
     assert seconds > 0
     assert peak is None
 
