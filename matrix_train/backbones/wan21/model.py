@@ -56,7 +56,7 @@ class Wan21(Wan):
 
     @classmethod
     def takes(cls, config: Mapping[str, Any]) -> bool:
-        return config["image_dim"] is not None
+        return config.get("image_dim") is not None
 
     @staticmethod
     def make_tiny(folder: Path, captions: Iterable[str], clip: Clip, max_tokens: int, seed: int = 0) -> None:  # noqa: ARG004

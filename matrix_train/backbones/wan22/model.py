@@ -57,7 +57,7 @@ class Wan22(Wan):
 
     @classmethod
     def takes(cls, config: Mapping[str, Any]) -> bool:
-        return config["image_dim"] is None and config["out_channels"] == CHANNELS
+        return config.get("image_dim") is None and config.get("out_channels") == CHANNELS
 
     @staticmethod
     def make_tiny(folder: Path, captions: Iterable[str], clip: Clip, max_tokens: int, seed: int = 0) -> None:  # noqa: ARG004

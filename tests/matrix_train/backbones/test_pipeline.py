@@ -197,11 +197,11 @@ def test_training_and_sampling_show_the_model_the_same(flavour) -> None:
     axis = 2 if flavour == "5b-i2v" else 1
     latents = noise.shape[2]
     conditions = [x.narrow(axis, latents, x.shape[axis] - latents) for x in (got, want)]
-    torch.testing.assert_close(*conditions, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(*conditions, rtol=1e-4, atol=1e-4)
     if flavour == "wan21":
         torch.testing.assert_close(
             shown["encoder_hidden_states_image"], seen[0]["encoder_hidden_states_image"], rtol=1e-4, atol=1e-4
         )
     if flavour == "wan22":
         torch.testing.assert_close(shown["timestep"], seen[0]["timestep"].to(shown["timestep"].dtype))
-        torch.testing.assert_close(got[:, :latents, :1], want[:, :latents, :1], rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(got[:, :latents, :1], want[:, :latents, :1], rtol=1e-4, atol=1e-4)
