@@ -57,6 +57,8 @@ class Backbone(ABC):
 
     def __init__(self, model: Any) -> None:
         self.model = model
+        self.dtype: torch.dtype = model.dtype
+        """Of its weights and of what it is given; trained ones may be float32 later."""
         self.collector = MapCollector()
         self._plan: dict[int, tuple[Direction, ...]] = {}
         self.model.requires_grad_(False)
@@ -193,8 +195,8 @@ class Backbone(ABC):
         )
 
     def blank(self, batch: int, frames: int, height: int, width: int) -> tuple[Tensor, Conditions, Tensor]:
-        """All-zero latents, conditions and timesteps for `predict`, where the model is and in its dtype."""
-        factory: dict[str, Any] = {"device": self.model.device, "dtype": self.model.dtype}
+        """All-zero latents, conditions and timesteps for `predict`, where the model is, in its dtype."""
+        factory: dict[str, Any] = {"device": self.model.device, "dtype": self.dtype}
         latents = torch.zeros(batch, *self.latent_shape(frames, height, width), **factory)
         shapes = self.condition_shapes(frames, height, width)
         conditions = {name: torch.zeros(batch, *shape, **factory) for name, shape in shapes.items()}

@@ -54,9 +54,15 @@ class WanMatrixPipeline(TakesIdMap, _stock_pipeline):  # type: ignore[misc]
         self._id_channels = torch.cat([condition, later], dim=2)
         return found
 
-    def _join(self, module: Any, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:  # noqa: ARG002
+    def _join(self, module: Any, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """Before every call of the transformer."""
         states = kwargs["hidden_states"]
-        return args, {**kwargs, "hidden_states": torch.cat([states, self._id_channels.to(states)], dim=1)}
+        states = torch.cat([states, self._id_channels.to(states)], dim=1)
+        # The pipeline goes by the model's first weights, which are float32 while they are trained; the others are not.
+        dtype = module.proj_out.weight.dtype
+        read = {name: kwargs[name] for name in ("encoder_hidden_states", "encoder_hidden_states_image")}
+        given = {name: value if value is None else value.to(dtype) for name, value in read.items()}
+        return args, {**kwargs, **given, "hidden_states": states.to(dtype)}
 
 
 def with_id_map(config: Mapping[str, Any]) -> int:
