@@ -14,7 +14,6 @@ from typing import Any
 import torch
 
 from matrix_train.backbones import CogVideoX
-from matrix_train.bench.workload import COGVIDEOX_5B_I2V
 from matrix_train.plan.flops import costly_roles, count_flops, training_step
 
 CLIP = (49, 480, 720)
@@ -28,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = parser.parse_args(argv)
     report: dict[str, Any] = {"device": "meta", "stride": options.stride, "tokens": options.tokens, "variants": []}
     for checkpointing in (True, False):
-        backbone = CogVideoX.from_config(COGVIDEOX_5B_I2V, torch.bfloat16, "meta")
+        backbone = CogVideoX.from_config(CogVideoX.released.config, torch.bfloat16, "meta")
         backbone.add_lora(blocks=(7, 11, 12), rank=128, alpha=64)
         if checkpointing:
             backbone.enable_checkpointing()
@@ -36,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         report["n_tokens"] = roles.text_length + roles.video_length
         base = count_flops(training_step(backbone, *CLIP, None, options.stride))
         for mode, kernel in VARIANTS:
-            backbone.install_taps(mode=mode, kernel=kernel)
+            backbone.install_taps({7: ["v2t"], 11: ["v2t"], 12: ["v2v"]}, mode, kernel)
             aligned = count_flops(training_step(backbone, *CLIP, roles, options.stride))
             share = (aligned - base) / base
             way = mode if kernel == "auto" else f"{mode}, {kernel}"

@@ -1,7 +1,7 @@
 """Trains interaction-aware LoRAs on the shards. Imports `schemas`, never `tasks` or `flows`.
 
 from matrix_train import load_into
-pipe = load_into(CogVideoXImageToVideoPipeline.from_pretrained(base), Path("runs/a"))
+pipe = load_into(DiffusionPipeline.from_pretrained(base), Path("runs/a"))
 """
 
 from typing import Any

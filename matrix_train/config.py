@@ -31,8 +31,8 @@ class ModelConfig(Settings):
     revision: str | None = Field(default=None, description="commit or tag on the hub")
     make_random: str | None = Field(
         default=None,
-        description="where the folder `path` does not exist, make a tiny pipeline of this backbone (cogvideox) there "
-        "first, of random weights: for machines without any, never for results",
+        description="where the folder `path` does not exist, make a tiny pipeline of this backbone there first, "
+        "of random weights: for machines without any, never for results",
     )
     precision: Precision = Field(default="bf16", description="of the frozen weights and of the forward pass")
     checkpointing: Literal["none", "full", "selective"] = Field(
@@ -148,7 +148,8 @@ class TrainConfig(Settings):
         description="share of samples trained without caption, and then without SGA",
     )
     image_noise: bool = Field(
-        default=True, description="the first frame gets noise σ = exp(N(−3, 0.5)) before the VAE, as CogVideoX-I2V was"
+        default=True,
+        description="the first frame gets noise σ = exp(N(−3, 0.5)) before the VAE, where the model was made so",
     )
     seed: int = Field(default=0, ge=0, lt=2**63, description="of plan, timesteps, noise, dropout and new weights")
     cache: str | None = Field(

@@ -20,7 +20,7 @@ import torch
 from diffusers import CogVideoXTransformer3DModel
 
 from matrix_train.backbones import CogVideoX
-from matrix_train.backbones.cogvideox.input_projection import LATENT_CHANNELS
+from matrix_train.backbones.cogvideox.pipeline import LATENT_CHANNELS
 from matrix_train.config import Config, load_config
 from matrix_train.data import open_stream
 from matrix_train.fit.cache import LatentCache
@@ -83,8 +83,9 @@ def train_base(config: Config, steps: int) -> tuple[Any, float]:
 
 def without_id_map(inputs: Inputs) -> Inputs:
     """Its channels zero: their weights start at zero, get no gradient, and can be left out again."""
-    image = inputs.conditions[:, :, :LATENT_CHANNELS]
-    return replace(inputs, conditions=torch.cat([image, torch.zeros_like(image)], dim=2))
+    image = inputs.conditions["frames"][:, :, :LATENT_CHANNELS]
+    frames = torch.cat([image, torch.zeros_like(image)], dim=2)
+    return replace(inputs, conditions={**inputs.conditions, "frames": frames})
 
 
 def stock(backbone: CogVideoX, path: str) -> Any:

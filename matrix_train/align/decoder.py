@@ -1,6 +1,7 @@
 """D_φ: from a role map on the latent grid to mask logits on the pixel grid (paper §5). Used in training only.
 
     logits = MapDecoder(mode="centred")(maps, stride=4)      # [B, R, F, h, w] → [B, R, 4 F − 3, 16 h / 4, 16 w / 4]
+                                                             # at 16 pixels a cell
 
 The head starts as plain upsampling of the normalised map, with a gain that stays positive and a convolution branch
 that starts at zero. A free start often settles on a *negative* map and pushes attention off the instance: the loss sees
@@ -25,10 +26,7 @@ STRIDES = (1, 2, 4, 8)
 """Where the logits may be evaluated, in pixels."""
 
 LATTICE = 8
-"""Pixels between the points on which the head computes; in between it is bilinear. Half a latent cell."""
-
-CELL = 16
-"""Pixels across a latent cell: 8 by the VAE, 2 by the patch."""
+"""Pixels between the points on which the head computes; in between it is bilinear."""
 
 
 class MapDecoder(nn.Module):
@@ -37,20 +35,29 @@ class MapDecoder(nn.Module):
     time_factor: frames made by a latent frame after the first (4, or 8 where a token spans two latent frames). mode:
     of the maps. prior: a map at its reference is inside with this probability at the start, and a nat of attention more
     adds 1 to the log-odds. With one in the number of tokens, a small attention weight is its own probability. blocks:
-    how many are tapped; each has a level of its own, for maps of one block lie nats away from another's.
+    how many are tapped; each has a level of its own, for maps of one block lie nats away from another's. pixels: across
+    a cell, a multiple of LATTICE. keys: over which the attention of the maps is spread; None: as many as a map has
+    cells, of which the text in the same attention is a small part.
     """
 
     def __init__(
-        self, channels: int = 8, time_factor: int = 4, mode: Mode = "logits", prior: float = 0.05, blocks: int = 1
+        self,
+        channels: int = 8,
+        time_factor: int = 4,
+        mode: Mode = "logits",
+        prior: float = 0.05,
+        blocks: int = 1,
+        pixels: int = 16,
+        keys: int | None = None,
     ) -> None:
         super().__init__()
-        self.time_factor, self.mode = time_factor, mode
+        self.time_factor, self.mode, self.space, self.keys = time_factor, mode, pixels // LATTICE, keys
         self.log_odds = math.log(prior / (1.0 - prior))
         self.raw_gain = nn.Parameter(torch.tensor(math.log(math.expm1(1.0))))
         self.level = nn.Parameter(torch.zeros(blocks))
         self.conv_in = nn.Conv3d(1, channels, 3, padding=(0, 1, 1))
         self.conv_mid = nn.Conv3d(channels, channels, 3, padding=(0, 1, 1))
-        self.conv_out = nn.Conv3d(channels, time_factor * 4, 1)
+        self.conv_out = nn.Conv3d(channels, time_factor * self.space**2, 1)
         nn.init.zeros_(self.conv_out.weight)
         nn.init.zeros_(self.conv_out.bias)  # type: ignore[arg-type]
 
@@ -63,28 +70,33 @@ class MapDecoder(nn.Module):
         """Mask logits at the centres of the stride × stride pixel blocks.
 
         maps: [B, R, F, h, w] of the block at this place among the tapped ones. Returns
-        [B, R, 1 + time_factor (F − 1), 16 h / stride, 16 w / stride]. The head is one function of
+        [B, R, 1 + time_factor (F − 1), pixels h / stride, pixels w / stride]. The head is one function of
         continuous image coordinates, the bilinear interpolant of its values on the 8-pixel lattice; the stride only
         says where it is evaluated. ValueError for a stride outside 1, 2, 4, 8.
         """
         return at_stride(self.lattice(maps, place), stride)
 
     def lattice(self, maps: Tensor, place: int = 0) -> Tensor:
-        """The head's values on its lattice: [B, R, F, h, w] → [B, R, 1 + time_factor (F − 1), 2 h, 2 w]."""
+        """The head's values on its lattice: [B, R, F, h, w] → [B, R, 1 + time_factor (F − 1), space h, space w]."""
         batch, roles, frames, height, width = maps.shape
-        x = in_nats(maps, self.mode).flatten(0, 1)[:, None].to(self.raw_gain.dtype) - self.level[place]
-        plain = _in_space(self.gain * x[:, 0] + self.log_odds, CELL // LATTICE)
+        x = self.in_nats(maps).flatten(0, 1)[:, None].to(self.raw_gain.dtype) - self.level[place]
+        plain = _in_space(self.gain * x[:, 0] + self.log_odds, self.space)
         plain = plain.repeat_interleave(self.time_factor, dim=1)
         branch: Tensor = F.silu(self.conv_in(_held(x)))
         branch = self.conv_out(F.silu(self.conv_mid(_held(branch))))
-        branch = branch.view(-1, self.time_factor, 2, 2, frames, height, width).permute(0, 4, 1, 5, 2, 6, 3)
+        branch = branch.view(-1, self.time_factor, self.space, self.space, frames, height, width)
+        branch = branch.permute(0, 4, 1, 5, 2, 6, 3)
         # Latent frame 0 stands for one frame, not for time_factor of them.
         values: Tensor = (plain + branch.reshape(plain.shape))[:, self.time_factor - 1 :]
         return values.reshape(batch, roles, *values.shape[1:])
 
+    def in_nats(self, maps: Tensor) -> Tensor:
+        """How far the logarithm of attention lies above a reference, as the head reads it."""
+        return in_nats(maps, self.mode, self.keys)
+
 
 def at_stride(lattice: Tensor, stride: int) -> Tensor:
-    """The interpolant of lattice values [B, R, T, 2 h, 2 w] at a stride: [B, R, T, 16 h / stride, 16 w / stride].
+    """The interpolant of lattice values [B, R, T, h, w] at a stride: [B, R, T, LATTICE h / stride, LATTICE w / stride].
 
     Frame by frame, so frames can be taken a few at a time. ValueError for a stride outside 1, 2, 4, 8.
     """
@@ -94,21 +106,23 @@ def at_stride(lattice: Tensor, stride: int) -> Tensor:
     return logits.view(*lattice.shape[:2], *logits.shape[1:])
 
 
-def in_nats(maps: Tensor, mode: Mode) -> Tensor:
+def in_nats(maps: Tensor, mode: Mode, keys: int | None = None) -> Tensor:
     """How far the logarithm of attention lies above a reference. maps: [B, R, F, h, w], and the same shape back.
+
+    keys: of the attention; None: F · h · w.
 
     | mode    | reference                                                                               |
     |---------|-----------------------------------------------------------------------------------------|
     | logits  | the mean over all cells of this and the earlier latent frames: the products have no zero |
     | centred | the map's own, its row's mean over all keys                                             |
-    | softmax | even attention, one part in F · h · w                                                   |
+    | softmax | even attention, one part in the number of keys                                          |
     """
     if mode == "logits":
         return maps - _causal_mean(maps)
     if mode == "centred":
         return maps
     # A thousandth of even attention is as good as none; it keeps an absent role's zero map finite.
-    return (maps * maps[0, 0].numel() + 1e-3).log()
+    return (maps * (keys or maps[0, 0].numel()) + 1e-3).log()
 
 
 def _causal_mean(maps: Tensor) -> Tensor:

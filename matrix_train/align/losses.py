@@ -21,7 +21,7 @@ from torch.utils.checkpoint import checkpoint
 from matrix_train.align.decoder import MapDecoder, at_stride
 from matrix_train.attention.grid import Grid
 from matrix_train.attention.roles import FAMILY_ROLES, ROLES, Family
-from matrix_train.backbones.base import MapKey
+from matrix_train.backbones.collector import MapKey
 from matrix_train.config import AlignConfig
 
 PARTS = ("bce", "dice", "l2")
@@ -32,7 +32,7 @@ CHUNK_PIXELS = 2**21
 
 @dataclass(frozen=True)
 class LossWeights:
-    """λ as in the authors' Wan code, β = 1; the paper publishes neither."""
+    """λ as in the authors' code, β = 1; the paper publishes neither."""
 
     sga: float = 0.01
     spa: float = 0.005
@@ -139,13 +139,14 @@ def alignment_loss(
 
 def make_decoders(align: AlignConfig, grid: Grid) -> nn.ModuleDict:
     """A head for each family that has a λ."""
-    prior = align.prior or 1 / grid.cells
-    return nn.ModuleDict(
-        {
-            family: MapDecoder(align.channels, grid.time_factor, align.attention_map, prior, len(blocks))
-            for family, blocks in align.tapped.items()
-        }
-    )
+    decoders = nn.ModuleDict()
+    for family, blocks in align.tapped.items():
+        keys = grid.text_keys if family == "sga" else None
+        prior = align.prior or 1 / (keys or grid.cells)
+        decoders[family] = MapDecoder(
+            align.channels, grid.time_factor, align.attention_map, prior, len(blocks), grid.pixels, keys
+        )
+    return decoders
 
 
 def by_family(maps: Mapping[MapKey, Tensor], grid: Grid) -> dict[Family, list[Tensor]]:

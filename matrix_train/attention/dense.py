@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 from torch.utils.checkpoint import checkpoint
 
-from matrix_train.attention.maps import Direction, Mode, Taps
+from matrix_train.attention.maps import Direction, Layout, Mode, Taps, key_shares, there
 
 
 def dense_attend(q: Tensor, k: Tensor, v: Tensor, taps: Taps | None) -> tuple[Tensor, dict[Direction, Tensor]]:
@@ -25,8 +25,9 @@ def dense_attend(q: Tensor, k: Tensor, v: Tensor, taps: Taps | None) -> tuple[Te
     totals: dict[Direction, Tensor] = {}
     for head in zip(q.unbind(1), k.unbind(1), v.unbind(1), strict=True):
         out, *maps = checkpoint(
-            _one_head, *head, text, video, taps.directions, taps.mode, use_reentrant=False, preserve_rng_state=False
-        )
+            _one_head, *head, text, video, taps.directions, taps.mode, taps.stretches, key_shares(taps),
+            use_reentrant=False, preserve_rng_state=False,
+        )  # fmt: skip
         outs.append(out)
         for direction, values in zip(taps.directions, maps, strict=True):
             totals[direction] = totals.get(direction, 0.0) + values / q.shape[1]
@@ -36,21 +37,29 @@ def dense_attend(q: Tensor, k: Tensor, v: Tensor, taps: Taps | None) -> tuple[Te
 
 
 def _one_head(
-    q: Tensor, k: Tensor, v: Tensor, text: Tensor, video: Tensor, directions: tuple[Direction, ...], mode: Mode
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    text: Tensor,
+    video: Tensor,
+    directions: tuple[Direction, ...],
+    mode: Mode,
+    at: Layout,
+    shares: Tensor | None,
 ) -> tuple[Tensor, ...]:
     """One head's output [B, N, d] (empty but in mode `softmax`) and its map [B, R, N_video] for each direction."""
-    length = text.shape[-1]
     matrix = q @ k.transpose(1, 2) * q.shape[-1] ** -0.5
     if mode == "softmax":
         matrix = matrix.softmax(dim=-1)
     elif mode == "centred":
-        matrix = matrix - matrix.mean(dim=-1, keepdim=True)
+        means = matrix.mean(dim=-1, keepdim=True) if shares is None else matrix @ shares[..., None].to(matrix.dtype)
+        matrix = matrix - means
     found: list[Tensor] = [matrix @ v if mode == "softmax" else v.new_empty(0)]
     for direction in directions:
         if direction == "v2t":
-            found.append(text @ matrix[:, length:, :length].transpose(1, 2))
+            found.append(text @ matrix[:, there(at.video_queries), there(at.text_keys)].transpose(1, 2))
         elif direction == "v2v":
-            found.append(video @ matrix[:, length:, length:])
+            found.append(video @ matrix[:, there(at.video_queries), there(at.video_keys)])
         else:
-            found.append(text @ matrix[:, :length, length:])
+            found.append(text @ matrix[:, there(at.text_queries), there(at.video_keys)])
     return tuple(found)

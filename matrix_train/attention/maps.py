@@ -84,6 +84,9 @@ class Taps:
     scale: MapScale = "heads"
     layout: Layout | None = None
     """None: joint attention, text first."""
+    words: Tensor | None = None
+    """Text tokens that are no padding, bool [B, L]; None: all. Attention takes the others too, as the model does; the
+    reference of `centred` does not, or in an attention over text alone it would be the padding's."""
 
     @property
     def stretches(self) -> Layout:
@@ -133,42 +136,62 @@ def _tapped(q: Tensor, k: Tensor, v: Tensor, taps: Taps) -> tuple[Tensor, dict[D
             over, pooled = k, q
             rows = _placed(text, at.text_queries) if from_text else _placed(video, at.video_queries)
         if taps.mode != "softmax":
-            products = _logit_map(over, pooled, rows, k if taps.mode == "centred" else None)
+            products = _logit_map(over, pooled, rows, k if taps.mode == "centred" else None, key_shares(taps))
             # q·k/√(H·d) over the joint width, H heads of d.
             maps[direction] = products * q.shape[1] ** 0.5 if taps.scale == "joint" else products
         elif direction != "v2t":
             maps[direction] = _row_map(q, k, rows)
     seen = {direction: at.video_queries if direction == "v2t" else at.video_keys for direction in taps.directions}
-    return out, {direction: maps[direction][..., _there(stretch)] for direction, stretch in seen.items()}
+    return out, {direction: maps[direction][..., there(stretch)] for direction, stretch in seen.items()}
 
 
 def _placed(rows: Rows, stretch: slice | None) -> Rows:
     """Rows counted within a stretch, as places among all queries or keys."""
-    start = _there(stretch).start
+    start = there(stretch).start
     return Rows(rows.index + start, rows.weight) if start else rows
 
 
-def _there(stretch: slice | None) -> slice:
+def key_shares(taps: Taps) -> Tensor | None:
+    """Share of each key in the reference of `centred`, [B, M], where it is not the same for all."""
+    at = taps.stretches.text_keys
+    if taps.words is None or at is None:
+        return None
+    video = taps.stretches.video_keys
+    counted = taps.words.new_ones(len(taps.words), max(s.stop for s in (at, video) if s is not None))
+    counted[:, at] = taps.words
+    return counted / counted.sum(dim=1, keepdim=True)
+
+
+def there(stretch: slice | None) -> slice:
+    """ValueError where it is not."""
     if stretch is None:
         raise ValueError("this attention does not hold the text or video that a map of it is over")
     return stretch
 
 
-def _logit_map(over: Tensor, pooled: Tensor, rows: Rows, keys: Tensor | None) -> Tensor:
+def _logit_map(over: Tensor, pooled: Tensor, rows: Rows, keys: Tensor | None, counted: Tensor | None) -> Tensor:
     """Mean over heads and rows of the scaled products: [B, R, N] over the tokens of `over`.
 
-    keys: the one of `over` and `pooled` that holds the keys, for products less their row's mean over all keys.
+    keys: the one of `over` and `pooled` that holds the keys, for products less their row's mean over all keys, or over
+    those that are counted, by their shares [B, M].
     """
     heads, d = over.shape[1], over.shape[-1]
     wide = _wide(over.dtype)
     mean = rows.weight[:, None].to(wide) @ _take(pooled, rows.index).to(wide)
     if keys is pooled:
         # The reference is taken off before rounding. An absent role has none, and stays exactly zero.
-        mean = mean - rows.present[:, None, :, None] * keys.mean(dim=2, keepdim=True, dtype=wide)
+        mean = mean - rows.present[:, None, :, None] * _mean_key(keys, counted, wide)
     products = torch.matmul(mean.to(over.dtype), over.transpose(2, 3)).to(wide)
     if keys is over:
-        products = products - torch.matmul(mean, keys.mean(dim=2, keepdim=True, dtype=wide).transpose(2, 3))
+        products = products - torch.matmul(mean, _mean_key(keys, counted, wide).transpose(2, 3))
     return products.sum(dim=1).div(heads * d**0.5)
+
+
+def _mean_key(keys: Tensor, counted: Tensor | None, wide: torch.dtype) -> Tensor:
+    """[B, H, 1, d]."""
+    if counted is None:
+        return keys.mean(dim=2, keepdim=True, dtype=wide)
+    return counted[:, None, None].to(wide) @ keys.to(wide)
 
 
 def _row_map(q: Tensor, k: Tensor, rows: Rows) -> Tensor:

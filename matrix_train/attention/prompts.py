@@ -52,7 +52,7 @@ class Skip:
 
 @dataclass(frozen=True)
 class Prompt:
-    """`input_ids` as diffusers' CogVideoX pipelines make them, and the outcome for each interaction in order."""
+    """`input_ids` as diffusers' pipelines make them, and the outcome for each interaction in order."""
 
     input_ids: tuple[int, ...]
     interactions: tuple[RoleTokens | Skip, ...]

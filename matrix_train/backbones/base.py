@@ -1,259 +1,283 @@
-"""What the trainer asks of a video diffusion transformer: small, so that a new backbone is one new file.
+"""What the trainer asks of a video diffusion transformer, and what all of them that diffusers has do alike.
 
-A backbone owns its model, knows how latents become a grid of tokens, reads role maps at chosen blocks through a
-`MapCollector`, and names its trainable parameters.
+A backbone owns its model, its conditions and encoders, the lattice of its tokens and what its output means. It reads
+role maps at chosen blocks through a `MapCollector`, and names its trainable parameters. docs/extending.md has the
+recipe for a new one.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import partial
+import inspect
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol, Self, TypeVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from peft import LoraConfig
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
 
 from matrix_train.attention.grid import Grid
-from matrix_train.attention.maps import Direction, Kernel, MapScale, Mode, Taps, attend
+from matrix_train.attention.maps import Direction, Kernel, MapScale, Mode
 from matrix_train.attention.roles import RoleWeights
-from matrix_train.backbones.encoders import Encoders
+from matrix_train.backbones.collector import Checkpointing, MapCollector, MapKey, Tap
+from matrix_train.backbones.encoders import Conditions, Encoders
+from matrix_train.backbones.input_projection import grow
 from matrix_train.backbones.objective import Objective
-
-T = TypeVar("T")
-
-Checkpointing = Literal["full", "selective"]
-"""What a block forms again in the backward pass: everything, or everything but its attention's output."""
-
-_aten = torch.ops.aten
-ATTENTION_KERNELS = (
-    _aten._scaled_dot_product_flash_attention.default,
-    _aten._scaled_dot_product_flash_attention_for_cpu.default,
-    _aten._scaled_dot_product_efficient_attention.default,
-    _aten._scaled_dot_product_cudnn_attention.default,
-)
-"""The fused kernels behind `scaled_dot_product_attention`; `matrix_train.attention.lse` calls the flash ones itself."""
-
-MapKey = tuple[int, Direction]
-"""(block, direction)."""
+from matrix_train.backbones.pretrained import cast, read_config, read_weights
+from matrix_train.backbones.scene import Clip, Released, Scene
+from matrix_train.errors import UserError
 
 
-@dataclass(frozen=True)
-class Scene:
-    """What a video is to be sampled from."""
+class Backbone(ABC):
+    """Takes a model of diffusers as it is, freezes it, grows its input layer for the ID map and makes that trainable.
 
-    image: NDArray[np.uint8]
-    """First frame, RGB [H, W, 3]."""
-    id_map: NDArray[np.uint8]
-    """RGB [H, W, 3]."""
-    prompt: Tensor
-    """Embeddings [1, L, text width]."""
-    empty: Tensor
-    """The same of the empty caption, for guidance."""
-    frames: int
-    steps: int
-    guidance: float
-    generator: torch.Generator
-
-
-class Backbone(Protocol):
-    """See `backbones.cogvideox.CogVideoX`."""
+    A subclass says what is its own; what it inherits goes by diffusers' ways: processors of attention, a list of
+    blocks, peft's adapters, a checkpointing function.
+    """
 
     name: ClassVar[str]
     """In configurations."""
-
-    model: Any
-    """The library's module; frozen but for `trainable`."""
-    block_class: ClassVar[str]
-    """Name of the class of its blocks."""
+    model_class: ClassVar[Any]
+    """The transformer's class in diffusers."""
     encoders: ClassVar[type[Encoders]]
     """The frozen half of its pipeline."""
     objective: ClassVar[type[Objective]]
     """What its output means; made from the pipeline's scheduler."""
+    released: ClassVar[Released]
+    blocks_in: ClassVar[str]
+    """The model's list of blocks."""
+    attentions: ClassVar[Mapping[Direction, str]]
+    """Which attention of a block holds a direction's rows and columns; directions that none holds are left out."""
+    lora_targets: ClassVar[str]
+    """Modules of a block that get LoRA, as a regular expression."""
+    input_layer: ClassVar[str]
+    """The layer that noise and conditions enter by."""
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        self.dtype: torch.dtype = model.dtype
+        """Of its weights and of what it is given; trained ones may be float32 later."""
+        self.collector = MapCollector()
+        self._plan: dict[int, tuple[Direction, ...]] = {}
+        self.model.requires_grad_(False)
+        self.grow_input(model)
+        self.input_of(model).requires_grad_(True)
+
+    # What is known without a model.
 
     @classmethod
-    def load(cls, name_or_path: str, dtype: torch.dtype = ..., revision: str | None = None) -> Self:
-        """From a diffusers pipeline. UserError."""
+    @abstractmethod
+    def takes(cls, config: Mapping[str, Any]) -> bool:
+        """Whether this is the backbone for a transformer of its class with this configuration."""
+
+    @classmethod
+    @abstractmethod
+    def input_channels(cls, config: Mapping[str, Any]) -> int:
+        """Channels of the input layer with those of the ID map."""
+
+    @classmethod
+    @abstractmethod
+    def sized(cls, heads: int, blocks: int, frames: int, height: int, width: int) -> dict[str, Any]:
+        """The released transformer's arguments with so many heads and blocks, for clips of this size in pixels."""
+
+    @staticmethod
+    @abstractmethod
+    def make_tiny(folder: Path, captions: Iterable[str], clip: Clip, max_tokens: int, seed: int = 0) -> None:
+        """Saves a pipeline of its classes with tiny random weights, its tokenizer made from these captions."""
+
+    @staticmethod
+    @abstractmethod
+    def pipeline(pipe: Any) -> Any:
+        """The parts of diffusers' pipeline as one whose call takes `id_map`."""
+
+    @classmethod
+    def load(cls, name_or_path: str, dtype: torch.dtype = torch.float32, revision: str | None = None) -> Self:
+        """From a diffusers checkpoint: a pipeline folder or repository with a `transformer` subfolder. UserError."""
+        return cls(read_weights(cls.model_class, name_or_path, "transformer", revision, torch_dtype=dtype))
 
     @classmethod
     def read_config(cls, name_or_path: str, revision: str | None = None) -> dict[str, Any]:
-        """The arguments of `from_config`; no weights are read. UserError."""
+        """The arguments of a checkpoint's transformer, for `from_config`; no weights are read. UserError."""
+        found = read_config(cls.model_class, name_or_path, "transformer", revision)
+        known = inspect.signature(cls.model_class.__init__).parameters
+        return {name: value for name, value in found.items() if name in known}
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any], dtype: torch.dtype = ..., device: torch.device | str = ...) -> Self:
-        """Random weights."""
+    def from_config(
+        cls, config: Mapping[str, Any], dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
+    ) -> Self:
+        """Random weights. config: the arguments of `model_class`."""
+        with torch.device(device):
+            return cls(cast(cls.model_class(**config), dtype))
 
-    @staticmethod
-    def make_tiny(
-        folder: Path, captions: Iterable[str], frames: int, height: int, width: int, max_tokens: int, seed: int = 0
-    ) -> None:
-        """Saves a pipeline of its classes with tiny random weights, its tokenizer made from these captions."""
+    @classmethod
+    def input_of(cls, model: Any) -> nn.Module:
+        """The layer that noise and conditions enter by."""
+        found: nn.Module = model.get_submodule(cls.input_layer)
+        return found
 
-    def sample(self, encoders: Any, scene: Scene) -> NDArray[np.float32]:
-        """A video of the model as it stands, frames [T, H, W, 3] in 0 … 1."""
+    @classmethod
+    def grow_input(cls, model: Any) -> None:
+        """Grows it for the ID map in place, where it is not that wide yet: step 0 stays the same. UserError."""
+        known, wanted = model.config.in_channels, cls.input_channels(model.config)
+        if known > wanted:
+            raise UserError(f"this model reads {known} input channels, more than the {wanted} that MATRIX gives")
+        if known < wanted:
+            model.set_submodule(cls.input_layer, grow(cls.input_of(model), known, wanted))
+            model.register_to_config(in_channels=wanted)
+
+    # What a model's own geometry says.
 
     @property
+    @abstractmethod
     def prompt_shape(self) -> tuple[int, int]:
         """Tokens and width of a prompt's embeddings."""
 
     @property
+    @abstractmethod
     def fps(self) -> float:
         """Frames a second of the videos that the model was made for."""
 
+    @abstractmethod
     def latent_shape(self, frames: int, height: int, width: int) -> tuple[int, int, int, int]:
         """Frames, channels, height and width of the latents that `predict` takes for a clip of this size in pixels."""
 
+    @abstractmethod
     def grid(self, frames: int, height: int, width: int) -> Grid:
         """Token lattice of a clip of this size in pixels. UserError for a size that the model cannot take."""
 
-    def install_taps(
-        self, plan: Mapping[int, Sequence[Direction]], mode: Mode, kernel: Kernel, scale: MapScale = ...
-    ) -> None:
-        """Read these directions at these blocks, and at no others."""
+    @abstractmethod
+    def condition_shapes(self, frames: int, height: int, width: int) -> dict[str, tuple[int, ...]]:
+        """Of one sample's conditions for such a clip, by name, without the batch axis."""
 
-    def add_lora(self, blocks: Sequence[int], rank: int, alpha: int) -> None:
-        """Trainable low-rank updates on q, k, v and out of these blocks' attention."""
+    # What a model computes.
 
-    def enable_checkpointing(self, kind: Checkpointing) -> None:
-        """Form every block's activations again in the backward pass, `selective` without its attention kernel."""
+    @abstractmethod
+    def forward(self, latents: Tensor, conditions: Conditions, timesteps: Tensor) -> Tensor:
+        """The model's output; see `predict`."""
 
-    def compile_blocks(self, *, leave: Collection[int] = ()) -> None:
-        """Compiles the blocks without taps, but for those in `leave`. After `install_taps` and `add_lora`."""
+    @abstractmethod
+    def sample(self, encoders: Any, scene: Scene) -> NDArray[np.float32]:
+        """A video of the model as it stands, frames [T, H, W, 3] in 0 … 1."""
+
+    @abstractmethod
+    def stock_processor(self) -> Any:
+        """Of an attention without a tap."""
+
+    @abstractmethod
+    def tap_processor(self, tap: Tap) -> Any:
+        """Of one with: diffusers' own, step by step, but for `tap.attend` in the place of attention."""
+
+    def words(self, conditions: Conditions) -> Tensor | None:  # noqa: ARG002
+        """Text tokens that are no padding, bool [B, L]; None where the model takes padding for text."""
+        return None
 
     def predict(
-        self, latents: Tensor, conditions: Tensor, prompt: Tensor, timesteps: Tensor, roles: RoleWeights | None = None
+        self, latents: Tensor, conditions: Conditions, timesteps: Tensor, roles: RoleWeights | None = None
     ) -> tuple[Tensor, dict[MapKey, Tensor]]:
-        """The model's output and the maps of the tapped blocks; without roles no maps are made."""
+        """The model's output and the role maps of the tapped blocks.
+
+        latents: [B, F, C, h, w], noised; F as in `Grid.latent_frames`. conditions: as `Encoders.conditions` made them.
+        timesteps: [B]. Returns [B, F, C, h, w] and {(block, direction): [B, R, cells]}, empty without roles.
+        RuntimeError under a checkpointing function that would lose the roles or the maps' gradient.
+        """
+        if roles is None:
+            return self.forward(latents, conditions, timesteps), {}
+        model = self.model
+        # Bound methods are made afresh on each access, hence != and not `is not`.
+        if model.gradient_checkpointing and model._gradient_checkpointing_func != self.collector.checkpoint:
+            raise RuntimeError("foreign checkpointing loses the roles: call the backbone's enable_checkpointing()")
+        expected = {(block, direction) for block, directions in self._plan.items() for direction in directions}
+        return self.collector.collect(
+            roles, expected, lambda: self.forward(latents, conditions, timesteps), self.words(conditions)
+        )
+
+    def blank(self, batch: int, frames: int, height: int, width: int) -> tuple[Tensor, Conditions, Tensor]:
+        """All-zero latents, conditions and timesteps for `predict`, where the model is, in its dtype."""
+        factory: dict[str, Any] = {"device": self.model.device, "dtype": self.dtype}
+        latents = torch.zeros(batch, *self.latent_shape(frames, height, width), **factory)
+        shapes = self.condition_shapes(frames, height, width)
+        conditions = {name: torch.zeros(batch, *shape, **factory) for name, shape in shapes.items()}
+        return latents, conditions, torch.zeros(batch, dtype=torch.long, device=self.model.device)
+
+    # Taps, adapters, checkpointing.
+
+    @property
+    def blocks(self) -> Sequence[Any]:
+        found: Sequence[Any] = getattr(self.model, self.blocks_in)
+        return found
+
+    @property
+    def block_class(self) -> str:
+        """Name of the class of its blocks."""
+        return type(self.blocks[0]).__name__
+
+    def install_taps(
+        self,
+        plan: Mapping[int, Sequence[Direction]],
+        mode: Mode = "logits",
+        kernel: Kernel = "auto",
+        scale: MapScale = "heads",
+    ) -> None:
+        """Read these directions at these blocks, and at no others: our processor there, diffusers' own elsewhere.
+
+        UserError for a block that does not exist, and for a direction that no attention of this model holds.
+        """
+        self._check(plan)
+        for direction in {direction for directions in plan.values() for direction in directions}:
+            if direction not in self.attentions:
+                raise UserError(f"no attention of {self.name} reads {direction}: give {' or '.join(self.attentions)}")
+        for block in self._plan:
+            for attention in set(self.attentions.values()):
+                self.blocks[block].get_submodule(attention).set_processor(self.stock_processor())
+        self._plan = {block: tuple(directions) for block, directions in plan.items()}
+        for block, directions in self._plan.items():
+            for attention in set(self.attentions.values()):
+                if own := tuple(d for d in directions if self.attentions[d] == attention):
+                    tap = Tap(self.collector, block, own, mode, kernel, scale)
+                    self.blocks[block].get_submodule(attention).set_processor(self.tap_processor(tap))
+
+    def add_lora(self, blocks: Sequence[int], rank: int, alpha: int) -> None:
+        """Trainable low-rank updates on these blocks' `lora_targets` alone; their B matrices start at zero.
+
+        UserError for a block that does not exist.
+        """
+        self._check(blocks)
+        pattern = rf"{re.escape(self.blocks_in)}\.({'|'.join(map(str, blocks))})\.({self.lora_targets})"
+        self.model.add_adapter(LoraConfig(r=rank, lora_alpha=alpha, target_modules=pattern))
+        # peft freezes everything that is not an adapter.
+        self.input_of(self.model).requires_grad_(True)
+
+    def enable_checkpointing(self, kind: Checkpointing = "full") -> None:
+        """Form every block's activations again in the backward pass, `selective` without its attention kernel.
+
+        Non-reentrant, over every block, with each block's roles taken along. `selective` keeps each block's attention
+        output and log-sum-exp: the kernel is most of what `full` would run a second time.
+        """
+        self.collector.kind = kind
+        self.model.enable_gradient_checkpointing(self.collector.checkpoint)
+
+    def compile_blocks(self, backend: str | Callable[..., Any] = "inductor", leave: Collection[int] = ()) -> None:
+        """Compiles the blocks without taps, once for all of them. After `install_taps` and `add_lora`.
+
+        Rounding differs from the stock model's. Tapped blocks stay as they are: they leave maps behind on their way. So
+        do those in `leave`, which get taps at some time later.
+        """
+        eager = {*self._plan, *leave}
+        self.collector.compile([block for i, block in enumerate(self.blocks) if i not in eager], backend)
 
     def trainable(self) -> dict[str, nn.Parameter]:
-        """The parameters of the model that training may change, by name."""
+        """The parameters of the model that training may change, by name: LoRA and the whole input layer."""
+        return {
+            name: parameter
+            for name, parameter in self.model.named_parameters()
+            if ".lora_A." in name or ".lora_B." in name or name.startswith(f"{self.input_layer}.")
+        }
 
-
-@dataclass
-class _Step:
-    """One forward pass: what to read, and what was read. Closed when the forward pass is over."""
-
-    roles: RoleWeights
-    grad: bool
-    maps: dict[MapKey, Tensor] = field(default_factory=dict)
-    open: bool = True
-
-
-class MapCollector:
-    """Carries roles to the tapped blocks and their maps back, through non-reentrant checkpointing.
-
-    A checkpointed block runs a second time in the backward pass. It must then see the roles of its own forward pass,
-    not of a later one, so `checkpoint` takes them along; the maps it makes again are dropped, since the loss holds the
-    first ones and those already carry the gradient. Reentrant checkpointing runs the forward pass without gradient: the
-    maps would silently have none, so it is refused.
-    """
-
-    def __init__(self) -> None:
-        self._step: _Step | None = None
-        self.kind: Checkpointing = "full"
-        self.read = attend
-        """How a tapped block attends and reads its maps. The benchmark puts its yardstick here."""
-        self.compiled: Callable[..., Any] | None = None
-        self._plain: frozenset[nn.Module] = frozenset()
-
-    def collect(
-        self, roles: RoleWeights, expected: set[MapKey], forward: Callable[[], T]
-    ) -> tuple[T, dict[MapKey, Tensor]]:
-        """Runs `forward` with these roles at the tapped blocks. RuntimeError where an expected map was not made."""
-        step = _Step(roles, torch.is_grad_enabled())
-        with self._during(step):
-            result = forward()
-        step.open = False
-        maps, step.maps = step.maps, {}
-        if maps.keys() != expected:
-            raise RuntimeError(f"no map came back from {sorted(expected - maps.keys())}: the block did not run")
-        return result, maps
-
-    def attend(
-        self,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        block: int,
-        directions: tuple[Direction, ...],
-        mode: Mode,
-        kernel: Kernel,
-        scale: MapScale,
-    ) -> Tensor:
-        """For the processor of a tapped block: attention output, the maps stashed by (block, direction)."""
-        step = self._step
-        if step is None:
-            return attend(q, k, v, None)[0]
-        if step.grad and not torch.is_grad_enabled():
-            raise RuntimeError(
-                "reentrant checkpointing drops the maps' gradient: use the backbone's enable_checkpointing()"
-            )
-        out, maps = self.read(q, k, v, Taps(step.roles, directions, mode, kernel, scale))
-        if step.open:
-            step.maps.update({(block, direction): values for direction, values in maps.items()})
-        return out
-
-    def checkpoint(self, module: nn.Module, *args: Any) -> Any:
-        """Non-reentrant checkpointing of one block, in the form that diffusers takes."""
-        if self.compiled is not None and module in self._plain:
-            return self.compiled(module, self.kind, *args)
-        step = self._step
-
-        def run(*inputs: Any) -> Any:
-            with self._during(step):
-                return module(*inputs)
-
-        return _checkpointed(run, self.kind, *args)
-
-    def compile(self, blocks: Sequence[nn.Module], backend: str | Callable[..., Any]) -> None:
-        """Compiles these blocks, none of them tapped: all by one graph, and checkpointing within it.
-
-        Around a compiled block, selective checkpointing would see one operator and no attention kernel to keep.
-        """
+    def _check(self, blocks: Iterable[int]) -> None:
+        last = len(self.blocks) - 1
         for block in blocks:
-            block.compile(backend=backend, fullgraph=True)
-        self.compiled = torch.compile(_checkpointed, backend=backend, fullgraph=True)
-        self._plain = frozenset(blocks)
-
-    @contextmanager
-    def _during(self, step: _Step | None) -> Iterator[None]:
-        before, self._step = self._step, step
-        try:
-            yield
-        finally:
-            self._step = before
-
-
-def _checkpointed(function: Callable[..., Any], kind: Checkpointing, *args: Any) -> Any:
-    if kind == "full":
-        return checkpoint(function, *args, use_reentrant=False)
-    return checkpoint(function, *args, use_reentrant=False, context_fn=_save_attention)
-
-
-_save_attention = partial(create_selective_checkpoint_contexts, list(ATTENTION_KERNELS))
-
-
-def trainable_parameters(backbone: Backbone, decoders: Mapping[str, nn.Module]) -> dict[str, nn.Parameter]:
-    """Exactly {LoRA, input projection, decoders}, by name: what the optimiser gets.
-
-    RuntimeError where anything else of the backbone would get a gradient, or one of these would not.
-    """
-    wanted = backbone.trainable()
-    enabled = {name for name, parameter in backbone.model.named_parameters() if parameter.requires_grad}
-    if enabled != wanted.keys():
-        raise RuntimeError(f"trainable by mistake or frozen by mistake: {sorted(enabled ^ wanted.keys())}")
-    parameters = {f"backbone.{name}": parameter for name, parameter in wanted.items()}
-    for family, decoder in decoders.items():
-        for name, parameter in decoder.named_parameters():
-            if not parameter.requires_grad:
-                raise RuntimeError(f"frozen by mistake: the {family} decoder's {name}")
-            parameters[f"decoders.{family}.{name}"] = parameter
-    return parameters
-
-
-def kind_of(name: str) -> str:
-    """What a trainable parameter is, in words."""
-    return "decoders" if name.startswith("decoders.") else "LoRA" if ".lora_" in name else "input projection"
+            if not 0 <= block <= last:
+                raise UserError(f"block {block} does not exist: this model has blocks 0 to {last}")

@@ -35,6 +35,8 @@ def check_data(config: Config, backbone: Backbone) -> None:
     (text, _), data = backbone.prompt_shape, config.data
     if text != data.max_tokens:
         raise UserError(f"data.max_tokens is {data.max_tokens}, but this model takes prompts of {text} tokens")
+    if config.train.image_noise and not backbone.encoders.image_noise:
+        raise UserError("this model was made without noise on its first frame: set train.image_noise=false")
     grid = backbone.grid(data.frames, data.height, data.width)
     if 1 + grid.time_factor * (grid.frames - 1) != data.frames:
         # Its first token would stand for five frames then, and no frame but the first for one.

@@ -1,17 +1,18 @@
 """The frozen half of a pipeline: VAE, text encoder, tokenizer and noise schedule, from a diffusers folder or hub name.
 
-encoders = CogVideoX.encoders.load("THUDM/CogVideoX-5b-I2V", dtype=torch.bfloat16)
-video = encoders.video(frames)        # Posterior of scaled latents, [B, F, 16, H/8, W/8]
-prompt = encoders.prompt(input_ids)   # [B, L, text width]
+encoders = backbone.encoders.load("some/pipeline", dtype=torch.bfloat16)
+video = encoders.video(frames)            # Posterior of scaled latents, [B, F, C, h, w]
+known = encoders.encode(video, id_map, input_ids)      # what of a clip never changes: the cache keeps it
 """
 
 import hashlib
 import json
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -28,12 +29,16 @@ from matrix_train.backbones.pretrained import (
 )
 from matrix_train.errors import UserError
 
-Part = Literal["vae", "text_encoder"]
+Conditions = dict[str, Tensor]
+"""What a transformer reads beside noised latents, by the backbone's own names, each [B, …]. `prompt`: the embeddings
+[B, L, text width] that SGA's roles are tokens of."""
+
+VAE = "vae"
 
 
 @dataclass(frozen=True)
 class Posterior:
-    """A VAE's answer: mean and standard deviation of scaled latents, each [B, F, 16, H/8, W/8]."""
+    """A VAE's answer: mean and standard deviation of scaled latents, each [B, F, C, h, w]."""
 
     mean: Tensor
     std: Tensor
@@ -50,47 +55,75 @@ class Encoders(ABC):
     """
 
     vae_class: ClassVar[Any]
-    text_class: ClassVar[Any]
+    reader_classes: ClassVar[Mapping[str, Any]]
+    """Classes of transformers of what reads prompt or picture, by folder: `text_encoder`, and whatever more. Where a
+    cache keeps what they say, they are not loaded."""
     tokenizer_class: ClassVar[Any]
     scheduler_classes: ClassVar[tuple[Any, ...]]
     """Noise schedules that the model is trained on."""
     prediction_type: ClassVar[str]
     """What its schedule must say that the model predicts."""
+    image_noise: ClassVar[bool]
+    """Whether the model was made with noise on its first frame. Where not, the frame's latents never change, and are
+    part of `encode`."""
 
-    def __init__(self, vae: Any, text_encoder: Any, tokenizer: PreTrainedTokenizerFast, scheduler: Any) -> None:
-        """text_encoder: None where every prompt's embeddings come from a cache."""
-        self.vae, self.text_encoder, self.tokenizer, self.scheduler = vae, text_encoder, tokenizer, scheduler
+    def __init__(
+        self, vae: Any, readers: Mapping[str, Any], tokenizer: PreTrainedTokenizerFast, scheduler: Any
+    ) -> None:
+        """readers: as `reader_classes`; empty where all that they say comes from a cache."""
+        self.vae, self.readers, self.tokenizer, self.scheduler = vae, dict(readers), tokenizer, scheduler
         self._empty: dict[int, Tensor] = {}
         for module in self.modules():
             module.eval().requires_grad_(False)
 
     @classmethod
     def load(
-        cls, name_or_path: str, dtype: torch.dtype = torch.float32, revision: str | None = None, text: bool = True
+        cls, name_or_path: str, dtype: torch.dtype = torch.float32, revision: str | None = None, read: bool = True
     ) -> Self:
-        """text: False leaves the text encoder where it is. UserError where a part is missing or cannot be read."""
+        """read: False leaves the readers where they are. UserError where a part is missing or cannot be read."""
         tokenizer, scheduler = cls.read_tokenizer(name_or_path, revision), cls.read_scheduler(name_or_path, revision)
-        vae = read_weights(cls.vae_class, name_or_path, "vae", revision, torch_dtype=dtype)
-        encoder = read_weights(cls.text_class, name_or_path, "text_encoder", revision, dtype=dtype) if text else None
-        return cls(vae, encoder, tokenizer, scheduler)
+        vae = read_weights(cls.vae_class, name_or_path, VAE, revision, torch_dtype=dtype)
+        readers = {
+            part: read_weights(kind, name_or_path, part, revision, dtype=dtype)
+            for part, kind in cls.reader_classes.items() if read
+        }  # fmt: skip
+        return cls(vae, readers, tokenizer, scheduler)
 
     @classmethod
     def plan(
-        cls, name_or_path: str, dtype: torch.dtype = torch.float32, revision: str | None = None, text: bool = True
+        cls, name_or_path: str, dtype: torch.dtype = torch.float32, revision: str | None = None, read: bool = True
     ) -> Self:
         """The same on the meta device: configurations are read, weights are not. UserError."""
         tokenizer, scheduler = cls.read_tokenizer(name_or_path, revision), cls.read_scheduler(name_or_path, revision)
-        vae = read_config(cls.vae_class, name_or_path, "vae", revision)
-        encoder = read_transformers_config(cls.text_class, name_or_path, "text_encoder", revision) if text else None
+        vae = read_config(cls.vae_class, name_or_path, VAE, revision)
+        configs = {
+            part: read_transformers_config(kind, name_or_path, part, revision)
+            for part, kind in cls.reader_classes.items() if read
+        }  # fmt: skip
+        return cls.on_meta(vae, configs, tokenizer, scheduler, dtype)
+
+    @classmethod
+    def on_meta(
+        cls, vae: Mapping[str, Any], readers: Mapping[str, Any], tokenizer: Any, scheduler: Any, dtype: torch.dtype
+    ) -> Self:
+        """From configurations, without weights."""
         with torch.device("meta"):
-            made = cls(cls.vae_class.from_config(vae), encoder and cls.text_class(encoder), tokenizer, scheduler)
+            made = cls(
+                cls.vae_class.from_config(vae),
+                {part: cls.reader_classes[part](config) for part, config in readers.items()}, tokenizer, scheduler,
+            )  # fmt: skip
         for module in made.modules():
             torch.nn.Module.to(module, dtype)  # not `module.to`: diffusers logs advice about checkpoints there
         return made
 
+    @classmethod
+    @abstractmethod
+    def released(cls) -> Self:
+        """Those of the released model on the meta device, without tokenizer and schedule."""
+
     def modules(self) -> list[Any]:
         """The networks."""
-        return [module for module in (self.vae, self.text_encoder) if module is not None]
+        return [self.vae, *self.readers.values()]
 
     @classmethod
     def read_tokenizer(cls, name_or_path: str, revision: str | None = None) -> PreTrainedTokenizerFast:
@@ -123,53 +156,64 @@ class Encoders(ABC):
 
     @torch.no_grad()
     def video(self, frames: Tensor) -> Posterior:
-        """Frames uint8 [B, T, 3, H, W], T = 1 + 4 n, as latents [B, 1 + n, 16, H/8, W/8]."""
-        return self._encode(_unit(frames), self.vae.config.scaling_factor)
+        """Frames uint8 [B, T, 3, H, W] as latents [B, F, C, h, w]."""
+        return self._encode(unit(frames), *self.latent_scale())
 
     @torch.no_grad()
-    def image(self, image: Tensor) -> Posterior:
-        """First-frame condition [B, 3, H, W] in −1 … 1, as latents [B, 1, 16, H/8, W/8]."""
-        return self._encode(image[:, None], self.condition_scale())
+    def image(self, image: Tensor, frames: int) -> Posterior:  # noqa: ARG002
+        """A first frame [B, 3, H, W] in −1 … 1 of a clip of so many frames, as the condition's latents."""
+        return self._encode(image[:, None], *self.condition_scale())
 
     @torch.no_grad()
-    def id_map(self, id_map: Tensor) -> Tensor:
-        """ID maps uint8 [B, 3, H, W] in palette colours, as latents [B, 1, 16, H/8, W/8]: the posterior's mean."""
-        return self.image(_unit(id_map)).mean
+    def id_map(self, id_map: Tensor, frames: int) -> Tensor:
+        """ID maps uint8 [B, 3, H, W] in palette colours, as a first frame's latents are made: the posterior's mean."""
+        return self.image(unit(id_map), frames).mean
 
-    @torch.no_grad()
+    @abstractmethod
     def prompt(self, input_ids: Tensor) -> Tensor:
-        """Text embeddings [B, L, text width] of padded ids [B, L]; padding is not masked, as CogVideoX was trained."""
-        embeddings: Tensor = self.text_encoder(input_ids)[0]
-        return embeddings
+        """Text embeddings [B, L, text width] of padded ids [B, L]."""
+
+    def encode(self, video: Tensor, id_map: Tensor, input_ids: Tensor) -> dict[str, Tensor]:
+        """All that never changes of clips uint8 [B, T, 3, H, W], by name: what a cache keeps.
+
+        `mean` and `std` of the video's latents, `id_map`, `prompt`; `image` where the first frame gets no noise.
+        """
+        latents, frames = self.video(video), video.shape[1]
+        known = {"mean": latents.mean, "std": latents.std, "id_map": self.id_map(id_map, frames)}
+        known["prompt"] = self.prompt(input_ids)
+        if not self.image_noise:
+            known["image"] = self.image(unit(video[:, 0]), frames).mean
+        return known
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
-        """Frames [B, 3, T, H, W] in −1 … 1 of scaled latents [B, F, 16, H/8, W/8].
+        """Frames [B, 3, T, H, W] in −1 … 1 of scaled latents [B, F, C, h, w].
 
         Tile by tile: a clip of 49 × 480 × 720 at once takes 15.8 GB, in tiles 4.0.
         """
+        scale, shift = self.latent_scale()
         self.vae.enable_tiling()
         try:
-            frames: Tensor = self.vae.decode(latents.transpose(1, 2) / self.vae.config.scaling_factor).sample
+            frames: Tensor = self.vae.decode((latents / scale + shift).transpose(1, 2).to(self.vae.dtype)).sample
         finally:
             self.vae.disable_tiling()
         return frames
 
     @abstractmethod
-    def clean(self, latents: Tensor, grid: Grid) -> Tensor:
-        """Latents of a clip [B, f, C, h, w] as the transformer takes them, F = `grid.latent_frames` of them."""
+    def conditions(self, known: Mapping[str, Tensor], prompt: Tensor, grid: Grid) -> Conditions:
+        """What the transformer reads beside the noised latents.
 
-    @abstractmethod
-    def conditions(self, image: Tensor, id_map: Tensor, frames: int, grid: Grid) -> Tensor:
-        """What the transformer reads beside the noised latents, [B, F, channels, h, w].
-
-        image, id_map: latents [B, 1, C, h, w] of the first frame and its ID map. frames: of the clip's own latents.
+        known: as `encode` made it, and `image`, the first frame's latents. prompt: embeddings [B, L, text width], the
+        clip's own or the empty caption's.
         """
 
+    def clean(self, latents: Tensor, grid: Grid) -> Tensor:  # noqa: ARG002
+        """Latents of a clip [B, f, C, h, w] as the transformer takes them, F = `grid.latent_frames` of them."""
+        return latents
+
+    @abstractmethod
     def timesteps(self, drawn: Tensor) -> Tensor:
         """Timesteps of training from numbers that are uniform in 0 … 1, [B]."""
-        steps: int = self.scheduler.config.num_train_timesteps
-        return (drawn * steps).long()
 
     def empty(self, length: int) -> Tensor:
         """Embeddings [1, L, text width] of the empty caption, for caption dropout and guidance."""
@@ -178,22 +222,28 @@ class Encoders(ABC):
             self._empty[length] = self.prompt(torch.tensor([ids], device=self.vae.device))
         return self._empty[length]
 
-    def condition_scale(self) -> float:
-        """What the latents of a condition are multiplied by."""
-        scale: float = self.vae.config.scaling_factor
-        return scale
+    @abstractmethod
+    def latent_scale(self) -> tuple[Any, Any]:
+        """(scale, shift): the VAE's latents, less the shift, are multiplied by the scale. Numbers, or [C, 1, 1]."""
 
-    def _encode(self, frames: Tensor, scale: float) -> Posterior:
+    def condition_scale(self) -> tuple[Any, Any]:
+        """The same for a condition's latents."""
+        return self.latent_scale()
+
+    def _encode(self, frames: Tensor, scale: Any, shift: Any) -> Posterior:
         """frames: [B, T, 3, H, W] in −1 … 1."""
-        posterior = self.vae.encode(frames.transpose(1, 2).to(self.vae.dtype)).latent_dist
-        return Posterior(posterior.mean.transpose(1, 2) * scale, posterior.std.transpose(1, 2) * scale)
+        dtype = self.vae.dtype
+        posterior = self.vae.encode(frames.transpose(1, 2).to(dtype)).latent_dist
+        mean, std = (posterior.mean.transpose(1, 2) - shift) * scale, posterior.std.transpose(1, 2) * scale
+        return Posterior(mean.to(dtype), std.to(dtype))
 
 
-def _unit(pixels: Tensor) -> Tensor:
+def unit(pixels: Tensor) -> Tensor:
+    """uint8 as −1 … 1."""
     return pixels.float() / 127.5 - 1.0
 
 
-def identity(name_or_path: str, part: Part, revision: str | None) -> str:
+def identity(name_or_path: str, part: str, revision: str | None) -> str:
     """What a cached encoding depends on: digest of a local folder's files, or hub name and commit. UserError."""
     folder = Path(name_or_path) / part
     if not Path(name_or_path).is_dir():

@@ -1,7 +1,4 @@
-"""What a model's output means: how latents are noised for it, and how far its answer is from the truth.
-
-A model trained by flow matching brings another `Objective`; the trainer asks for nothing else.
-"""
+"""What a model's output means: how latents are noised for it, and how far its answer is from the truth."""
 
 from abc import ABC, abstractmethod
 from typing import Any
@@ -10,7 +7,7 @@ from torch import Tensor, nn
 
 
 class Objective(nn.Module, ABC):
-    """Latents and noise are float32 [B, F, C, h, w], timesteps [B] int64 in 0 … 999."""
+    """Latents and noise are float32 [B, F, C, h, w], timesteps [B] in 0 … 1000, whole or not as the model has them."""
 
     @abstractmethod
     def noised(self, clean: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
@@ -18,7 +15,7 @@ class Objective(nn.Module, ABC):
 
     @abstractmethod
     def error(self, output: Tensor, noised: Tensor, clean: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-        """Squared error of each element, weighted as the model was trained: [B, F, C, h, w]."""
+        """Squared error of each element that the model has to tell, weighted as it was trained: [B, F, C, h, w]."""
 
     @abstractmethod
     def signal(self, timesteps: Tensor) -> Tensor:
@@ -30,7 +27,7 @@ class Objective(nn.Module, ABC):
 
 
 class VPrediction(Objective):
-    """CogVideoX: the output is the velocity v = √ᾱ · noise − √(1 − ᾱ) · clean of a noise schedule."""
+    """The output is the velocity v = √ᾱ · noise − √(1 − ᾱ) · clean of a noise schedule; timesteps are whole."""
 
     alphas: Tensor
 
@@ -56,3 +53,37 @@ class VPrediction(Objective):
 
     def _alpha(self, timesteps: Tensor) -> Tensor:
         return self.alphas[timesteps].float().view(-1, 1, 1, 1, 1)
+
+
+class Flow(Objective):
+    """Flow matching: on the straight way from clean to noise, at σ = t / T, the output is noise − clean (Lipman et al.,
+    arXiv 2210.02747; the rectified form of Liu et al., arXiv 2209.03003)."""
+
+    def __init__(self, scheduler: Any) -> None:
+        super().__init__()
+        self.steps: int = scheduler.config.num_train_timesteps
+
+    def noised(self, clean: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+        sigma = self._sigma(timesteps)
+        return (1 - sigma) * clean + sigma * noise
+
+    def error(self, output: Tensor, noised: Tensor, clean: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:  # noqa: ARG002
+        return (output.float() - (noise - clean)).square()
+
+    def signal(self, timesteps: Tensor) -> Tensor:
+        sigma = self._sigma(timesteps).flatten()
+        return (1 - sigma).square() / ((1 - sigma).square() + sigma.square())
+
+    def weight(self, timesteps: Tensor) -> Tensor:
+        """All the same."""
+        return (timesteps >= 0).float()
+
+    def _sigma(self, timesteps: Tensor) -> Tensor:
+        return (timesteps.float() / self.steps).view(-1, 1, 1, 1, 1)
+
+
+def shifted(drawn: Tensor, shift: float) -> Tensor:
+    """σ of flow matching from numbers uniform in 0 … 1: a shift above 1 draws more of the noisy end, as large pictures
+    want (Esser et al., arXiv 2403.03206, §5.3.2)."""
+    sigma: Tensor = shift * drawn / (1 + (shift - 1) * drawn)
+    return sigma

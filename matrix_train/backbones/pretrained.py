@@ -7,6 +7,7 @@ transformers makes an empty tokenizer of a missing one, and training would go on
 from pathlib import Path
 from typing import Any
 
+import torch
 from diffusers.configuration_utils import ConfigMixin
 from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
 from transformers.utils.hub import cached_file, extract_commit_hash
@@ -34,6 +35,16 @@ def read_weights(kind: Any, name_or_path: str, part: str, revision: str | None, 
             f"model.path {name_or_path}: {part} lacks {missing[0]} and {len(missing) - 1} more weights: fetch it again"
         )
     return found
+
+
+def cast(model: Any, dtype: torch.dtype) -> Any:
+    """In this dtype, but for what diffusers keeps in float32 when it loads such weights."""
+    kept = set(model._keep_in_fp32_modules or ()) if dtype != torch.float32 else set()
+    for name, module in model.named_modules():
+        for own, tensor in (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)):
+            if tensor.is_floating_point() and kept.isdisjoint((*name.split("."), own)):
+                tensor.data = tensor.data.to(dtype)
+    return model
 
 
 def read_tokenizer_of(kind: Any, name_or_path: str, revision: str | None) -> Any:
@@ -68,9 +79,10 @@ class _AnyModel(_config_class):  # type: ignore[misc]
     config_name = "config.json"
 
 
-def read_class_name(name_or_path: str, part: str, revision: str | None) -> str:
-    """The name of the class of a part of diffusers. UserError where it cannot be read."""
-    return str(read_config(_AnyModel, name_or_path, part, revision).get("_class_name"))
+def read_transformer_config(name_or_path: str, revision: str | None) -> tuple[str, dict[str, Any]]:
+    """The name of the transformer's class in diffusers, and its configuration. UserError where it cannot be read."""
+    found = read_config(_AnyModel, name_or_path, "transformer", revision)
+    return str(found.get("_class_name")), found
 
 
 def read_transformers_config(kind: Any, name_or_path: str, part: str, revision: str | None) -> Any:

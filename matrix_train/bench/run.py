@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -20,7 +20,7 @@ import torch
 from matrix_train.align.decoder import STRIDES
 from matrix_train.align.losses import LossWeights, alignment_loss
 from matrix_train.attention.roles import Family
-from matrix_train.bench.tensors import largest_of_attention, largest_of_block
+from matrix_train.bench.tensors import largest_of_attention, largest_of_blocks
 from matrix_train.bench.workload import Arm, BenchOptions, Workload, encoding_flops, host_clock, step_flops
 from matrix_train.errors import UserError
 from matrix_train.plan.flops import matmul_rate
@@ -58,12 +58,12 @@ class BenchResult:
     flops_per_step: int
     """With alignment, recomputation counted."""
     flops_overhead: float
-    """Of the whole 5B at 49 × 480 × 720, on the meta device."""
+    """Of the whole released model at its recipe's clip, on the meta device."""
     flops_overhead_measured: float
     """Of the model that was measured."""
     encoding_flops: dict[str, int]
-    """VAE and text encoder of the 5B's step beside the transformer, which is all that is timed: with `train.cache` the
-    noised first frame, without it everything."""
+    """VAE and text encoder of the released model's step beside the transformer, which is all that is timed: with
+    `train.cache` what changes at every step, without it everything."""
     largest_tensor_elements: int
     """Made by one tapped attention, forward and backward, its own output included."""
     largest_block_tensor_elements: int
@@ -100,9 +100,7 @@ def _bench(options: BenchOptions) -> BenchResult:
     seconds = _rounds(work, options, peaks)
     on = seconds["on"]
     before, after = seconds["off"][0::2], seconds["off"][1::2]
-    small, whole = (
-        step_flops(o) for o in (options, replace(options, heads=48, blocks=42, frames=49, height=480, width=720))
-    )
+    small, whole = (step_flops(o) for o in (options, options.whole))
     rate = matmul_rate(work.device, work.inputs.clean.dtype, host_clock(work.device))
     return BenchResult(
         device=torch.cuda.get_device_name() if options.device == "cuda" else "cpu",
@@ -126,9 +124,9 @@ def _bench(options: BenchOptions) -> BenchResult:
         flops_per_step=small[1],
         flops_overhead=whole[1] / whole[0] - 1,
         flops_overhead_measured=small[1] / small[0] - 1,
-        encoding_flops=encoding_flops(),
+        encoding_flops=encoding_flops(options),
         largest_tensor_elements=largest_of_attention(work),
-        largest_block_tensor_elements=largest_of_block(work),
+        largest_block_tensor_elements=largest_of_blocks(work),
         n_squared=work.tokens**2,
         alignment_seconds={str(stride): _alignment_seconds(work, stride) for stride in STRIDES},
         matmul_flops_per_second=rate,
@@ -161,13 +159,12 @@ def _rounds(work: Workload, options: BenchOptions, peaks: dict[Arm, int]) -> dic
 
 
 def _alignment_seconds(work: Workload, stride: int) -> float:
-    """Decoders and losses of three tapped blocks on random maps, forward and backward, the second of two."""
+    """Decoders and losses of the tapped blocks on random maps, forward and backward, the second of two."""
     grid, model = work.grid, work.models["on"]
-    families: tuple[tuple[Family, int], ...] = (("sga", 2), ("spa", 1))
     decoders: Any = model.decoders
     maps: dict[Family, list[torch.Tensor]] = {
-        family: [torch.randn(1, 3, grid.frames, grid.height, grid.width, device=work.device) for _ in range(count)]
-        for family, count in families
+        family: [torch.randn(1, 3, grid.frames, grid.height, grid.width, device=work.device) for _ in blocks]
+        for family, blocks in work.options.align.tapped.items()
     }
     leaves = [m.requires_grad_() for blocks in maps.values() for m in blocks]
     masks, seconds = work.masks(stride), 0.0

@@ -1,5 +1,6 @@
 """The largest tensor that alignment makes: nothing of N² elements, watched at every operator."""
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -7,8 +8,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from matrix_train.attention.maps import Taps
-from matrix_train.bench.workload import Workload
+from matrix_train.attention.maps import Direction, Layout, Taps
+from matrix_train.bench.workload import Workload, build_backbone
 
 
 class LargestTensor(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -28,36 +29,33 @@ class LargestTensor(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def largest_of_attention(work: Workload) -> int:
-    """Elements of the largest tensor of one tapped attention, forward and backward, with both families' taps.
+    """Elements of the largest tensor of one tapped attention of video, forward and backward, with every direction's
+    taps that it holds.
 
     Its own output, N × width, is among them; q, k and v, as large each, are made before it.
     """
-    attn = work.backbone.model.transformer_blocks[0].attn1
-    shape = (1, attn.heads, work.tokens, work.options.model_config["attention_head_dim"])
+    backbone, heads, tokens = work.backbone, work.options.model_config["num_attention_heads"], work.tokens
+    shape = (1, heads, tokens, work.options.model_config["attention_head_dim"])
     q, k, v = (torch.randn(shape, device=work.device, dtype=work.inputs.clean.dtype).requires_grad_() for _ in range(3))
-    taps = Taps(work.roles, ("v2t", "v2v"), work.options.mode)
+    own: tuple[Direction, ...] = tuple(
+        d for d in ("v2t", "v2v") if backbone.attentions[d] == backbone.attentions["v2v"]
+    )
+    text = work.roles.text_length if "v2t" in own else 0
+    layout = Layout.joint(text, work.roles.video_length) if text else Layout.alone(work.roles.video_length)
+    taps = Taps(work.roles, own, work.options.mode, layout=layout)
     with LargestTensor() as largest:
         out, maps = work.backbone.collector.read(q, k, v, taps)
         torch.autograd.backward([out.sum(), *(values.square().sum() for values in maps.values())])
     return int(largest.elements)
 
 
-def largest_of_block(work: Workload) -> int:
-    """The same of a whole tapped block, feed-forward layer included, without checkpointing and rotary positions."""
-    index = work.options.align.sga_blocks[0]
-    model, config, dtype = work.backbone.model, work.options.model_config, work.inputs.clean.dtype
-    width = config["num_attention_heads"] * config["attention_head_dim"]
-
-    def noise(*shape: int) -> Tensor:
-        return torch.randn(*shape, device=work.device, dtype=dtype)
-
-    video, text = noise(1, work.roles.video_length, width), noise(1, work.roles.text_length, width)
-    temb = noise(1, config["time_embed_dim"])
+def largest_of_blocks(work: Workload) -> int:
+    """The same of a model of tapped blocks alone, feed-forward layers included, without checkpointing."""
+    align = work.options.align
+    few = len({*align.sga_blocks, *align.spa_blocks})
+    backbone = build_backbone(replace(work.options, blocks=few, checkpointing="none"), work.device)
+    inputs = work.inputs
     with LargestTensor() as largest:
-        (video_out, text_out), maps = work.backbone.collector.collect(
-            work.roles,
-            {(index, "v2t")},
-            lambda: model.transformer_blocks[index](video.requires_grad_(), text.requires_grad_(), temb),
-        )
-        torch.autograd.backward([video_out.sum(), text_out.sum(), maps[index, "v2t"].square().sum()])
+        output, maps = backbone.predict(inputs.clean, inputs.conditions, inputs.timesteps, work.roles)
+        torch.autograd.backward([output.sum(), *(values.square().sum() for values in maps.values())])
     return int(largest.elements)

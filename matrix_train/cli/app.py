@@ -26,7 +26,7 @@ app = typer.Typer(
 )
 console = Console(stderr=True)
 
-ConfigFile = Annotated[Path, typer.Argument(help="YAML, e.g. configs/cogvideox_5b_i2v.yaml.")]
+ConfigFile = Annotated[Path, typer.Argument(help="YAML, as those in configs/.")]
 Set = Annotated[list[str], typer.Option("--set", help="One setting, a.b=c; may be repeated.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line of output.")]
 
@@ -68,11 +68,12 @@ def inspect(
 
 @app.command()
 def bench(
+    backbone: Annotated[str | None, typer.Option(help="Name of a backbone; the first one by default.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
     mode: Annotated[str, typer.Option(help="logits, centred or softmax")] = "centred",
     rounds: Annotated[int | None, typer.Option(min=1, help="Timed rounds of every arm.")] = None,
-    blocks: Annotated[int | None, typer.Option(min=3, help="Blocks of the model; 42 is the whole 5B.")] = None,
-    heads: Annotated[int | None, typer.Option(min=1, help="Attention heads of 64; 48 is the whole 5B.")] = None,
+    blocks: Annotated[int | None, typer.Option(min=3, help="Blocks of the model.")] = None,
+    heads: Annotated[int | None, typer.Option(min=1, help="Attention heads of the model.")] = None,
     stride: Annotated[int, typer.Option(help="Pixels between supervised points: 1, 2, 4 or 8.")] = 1,
     dense: Annotated[bool, typer.Option("--dense/--no-dense", help="Also the authors' way, as a yardstick.")] = True,
     ladder: Annotated[bool, typer.Option("--ladder", help="Which technique gives what, rung by rung.")] = False,
@@ -82,7 +83,7 @@ def bench(
     """Time, memory and FLOPs that alignment adds to a step, on random weights; minutes on a CPU."""
     from matrix_train.cli.commands import bench_command
 
-    emit(bench_command(device, mode, rounds, blocks, heads, stride, dense, ladder, rung, console), as_json)
+    emit(bench_command(backbone, device, mode, rounds, blocks, heads, stride, dense, ladder, rung, console), as_json)
 
 
 @app.command()

@@ -1,5 +1,6 @@
 """What the commands of `matrix_train` do, in the order they do it."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -12,13 +13,14 @@ import transformers
 from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 
+from matrix_train.backbones import backbone_named
 from matrix_train.backbones.configured import plan_backbone
 from matrix_train.bench import BenchOptions, bench, climb, describe
 from matrix_train.config import Config, load_config
 from matrix_train.data import Split, read_index
 from matrix_train.data.inspect import inspect
 from matrix_train.errors import UserError
-from matrix_train.export.export import LORA_FILE, check_comfy_keys, export, merge
+from matrix_train.export.export import EXPORT_FILE, LORA_FILE, check_comfy_keys, export, merge
 from matrix_train.fit.allocator import keep_freed_memory
 from matrix_train.fit.assembly import make_random_model
 from matrix_train.fit.distributed import make_accelerator, told_when_left
@@ -105,6 +107,7 @@ def inspect_command(
 
 
 def bench_command(
+    backbone: str | None,
     device: str,
     mode: str,
     rounds: int | None,
@@ -120,7 +123,7 @@ def bench_command(
     try:
         options = TypeAdapter(BenchOptions).validate_python(
             {"device": device, "mode": mode, "rounds": rounds, "blocks": blocks, "heads": heads,
-             "supervise_stride": stride, "dense": dense}
+             "supervise_stride": stride, "dense": dense} | ({"backbone": backbone} if backbone else {})
         )  # fmt: skip
     except ValidationError as error:
         first = error.errors()[0]
@@ -131,7 +134,7 @@ def bench_command(
             console.print(str(rung), highlight=False, soft_wrap=True)
             found.append(asdict(rung))
         return {"ladder": found}
-    with told_when_full("the whole 5B does not fit here: give fewer --blocks or --heads"):
+    with told_when_full("the whole model does not fit here: give fewer --blocks or --heads"):
         result = bench(options)
     console.print(describe(result), highlight=False, soft_wrap=True)
     return asdict(result)
@@ -144,7 +147,8 @@ def export_command(run: Path, out: Path, checkpoint: Path | None, merged: bool, 
         console.print(f"merged transformer in {folder}")
         return {"out": str(folder), "merged": True}
     folder = export(run, out, checkpoint)
-    unmatched = check_comfy_keys(folder / LORA_FILE)
+    record = json.loads((folder / EXPORT_FILE).read_text(encoding="utf-8"))
+    unmatched = check_comfy_keys(folder / LORA_FILE, backbone_named(record["backbone"]))
     if unmatched:
         raise RuntimeError(f"keys that no module answers to: {unmatched[:3]}")
     console.print(f"LoRA and input projection in {folder}; every key names a module (ComfyUI, diffusers)")

@@ -9,11 +9,15 @@ from schemas.settings import Settings
 
 class DataConfig(Settings):
     dataset: str = Field(description="folder of dataset.json, index.parquet and the shards; any fsspec URL")
-    frames: int = Field(default=49, ge=1, le=1025, description="frames of a training clip: 1 more than a multiple of 4")
+    frames: int = Field(
+        default=49, ge=1, le=1025,
+        description="frames of a training clip: 1 more than a multiple of the model's, which is 4 or more",
+    )  # fmt: skip
     height: int = Field(
-        default=480, ge=16, le=4096, description="height of a training clip in pixels, a multiple of 16"
-    )
-    width: int = Field(default=720, ge=16, le=4096, description="width of a training clip in pixels, a multiple of 16")
+        default=480, ge=16, le=4096,
+        description="height of a training clip in pixels, a multiple of those under a token, 16 or 32",
+    )  # fmt: skip
+    width: int = Field(default=720, ge=16, le=4096, description="width of a training clip in pixels, likewise")
     frame_step: int = Field(default=1, ge=1, description="take every n-th frame of the stored clip, from its first on")
     flip: float = Field(
         default=0.0, ge=0, le=1,

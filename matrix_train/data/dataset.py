@@ -98,7 +98,7 @@ class MatrixDataset(Dataset[TrainSample | GaveUp]):
     ) -> None:
         """decode_video: False decodes the first frame only, for latents that were made before.
 
-        UserError for a size that fits no model, and as `read_index`.
+        UserError as `read_index`.
         """
         self.config, self.tokenizer, self.decode_video = config, tokenizer, decode_video
         self.geometry = Geometry.of(config)

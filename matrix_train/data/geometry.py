@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from matrix_train.data.config import DataConfig
 from matrix_train.data.plan import digest
-from matrix_train.errors import UserError
 
 Label = TypeVar("Label", np.uint8, np.bool_)
 
@@ -33,13 +32,7 @@ class Geometry:
 
     @classmethod
     def of(cls, config: DataConfig) -> "Geometry":
-        """UserError for a size that no latent grid fits."""
-        if config.height % 16 or config.width % 16:
-            raise UserError(
-                f"data.height and data.width must be multiples of 16, got {config.height} and {config.width}"
-            )
-        if config.frames % 4 != 1:
-            raise UserError(f"data.frames must be 1 more than a multiple of 4, got {config.frames}")
+        """Whether a size fits is for the model to say (`Backbone.grid`)."""
         return cls(config.frames, config.height, config.width, config.frame_step)
 
     @property

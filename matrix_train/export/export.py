@@ -1,7 +1,7 @@
 """What a run leaves for others: a LoRA that diffusers and ComfyUI load, the input projection, or a merged transformer.
 
     export(Path("runs/a"), Path("exports/a"))        # pytorch_lora_weights.safetensors, input_projection.safetensors
-    pipe = load_into(CogVideoXImageToVideoPipeline.from_pretrained(base), Path("exports/a"))     # or runs/a itself
+    pipe = load_into(DiffusionPipeline.from_pretrained(base), Path("exports/a"))                 # or runs/a itself
     merge(Path("runs/a"), Path("merged/a"))          # merged/a/transformer: one model, nothing to load into it
 
 A LoRA file without alpha is loaded at strength 1, so α/r is folded into lora_B and every loader's alpha is the rank.
@@ -17,12 +17,9 @@ from typing import Any
 
 import torch
 import yaml
-from diffusers import CogVideoXTransformer3DModel
 from torch import Tensor, nn
 
-from matrix_train.backbones.cogvideox.input_projection import INPUT_CHANNELS, grow_input
-from matrix_train.backbones.cogvideox.model import CogVideoX
-from matrix_train.backbones.cogvideox.pipeline import MatrixPipeline
+from matrix_train.backbones import Backbone, backbone_named, backbone_of
 from matrix_train.config import DTYPES
 from matrix_train.errors import UserError
 from matrix_train.export.trained import Trained, find_checkpoint, open_safetensors, read_trained
@@ -34,9 +31,6 @@ LORA_FILE = "pytorch_lora_weights.safetensors"
 PROJECTION_FILE = "input_projection.safetensors"
 EXPORT_FILE = "export.json"
 SCHEMA_VERSION = 1
-
-# diffusers is typed in part only.
-_transformer_class: Any = CogVideoXTransformer3DModel
 
 
 def export(run: Path, out: Path, checkpoint: Path | None = None) -> Path:
@@ -71,18 +65,17 @@ def export(run: Path, out: Path, checkpoint: Path | None = None) -> Path:
     return out
 
 
-def load_into(
-    pipe: Any, run_or_export: Path, checkpoint: Path | None = None, adapter: str = "matrix"
-) -> MatrixPipeline:
-    """The pipeline's components as a `MatrixPipeline`, the trained LoRA and input projection in its transformer.
+def load_into(pipe: Any, run_or_export: Path, checkpoint: Path | None = None, adapter: str = "matrix") -> Any:
+    """The pipeline's parts as one that takes `id_map`, the trained LoRA and input projection in its transformer.
 
-    pipe: a `CogVideoXImageToVideoPipeline` of the base model; its transformer is changed in place. run_or_export: a run
-    folder (its last checkpoint, or the one given) or a folder that `export` wrote. Offloading is to be switched on
+    pipe: diffusers' image-to-video pipeline of the base model; its transformer is changed in place. run_or_export: a
+    run folder (its last checkpoint, or the one given) or a folder that `export` wrote. Offloading is to be switched on
     afterwards. UserError where the weights were trained on another base model.
     """
     lora, projection = _exported(run_or_export, checkpoint)
-    _install(pipe.transformer, lora, projection)
-    loaded = MatrixPipeline(**pipe.components)
+    kind = backbone_of(type(pipe.transformer).__name__, pipe.transformer.config, "the pipeline")
+    _install(kind, pipe.transformer, lora, projection)
+    loaded = kind.pipeline(pipe)
     loaded.load_lora_weights({f"transformer.{name}": tensor for name, tensor in lora.items()}, adapter_name=adapter)
     return loaded
 
@@ -90,16 +83,17 @@ def load_into(
 def merge(run: Path, out: Path, checkpoint: Path | None = None, base: str | None = None) -> Path:
     """Writes `out/transformer`: the base model with the LoRA added to its weights and the trained input projection.
 
-    Stock diffusers loads it (`in_channels` is 48), and `CogVideoX.load(out)` does. base: where the base model is now,
-    by default the run's `model.path`. Weights are kept in the run's precision. Returns `out`. UserError as in `export`,
+    Stock diffusers loads it, with more `in_channels`, and so does the backbone. base: where the base model is now, by
+    default the run's `model.path`. Weights are kept in the run's precision. Returns `out`. UserError as in `export`,
     and where the weights were trained on another base model.
     """
     model = _model_settings(run)
     trained = read_trained(find_checkpoint(run, checkpoint))
     with _new_folder(out) as folder:
-        backbone = CogVideoX.load(base or model["path"], model["dtype"], model["revision"])
+        kind = backbone_named(trained.backbone)
+        backbone = kind.load(base or model["path"], model["dtype"], model["revision"])
         lora = trained.lora()
-        _install(backbone.model, lora, trained.projection())
+        _install(kind, backbone.model, lora, trained.projection())
         with torch.no_grad():
             for name in sorted({name.split(".lora_")[0] for name in lora}):
                 weight = backbone.model.get_submodule(name).weight
@@ -110,20 +104,20 @@ def merge(run: Path, out: Path, checkpoint: Path | None = None, base: str | None
     return out
 
 
-def check_comfy_keys(file: Path) -> list[str]:
+def check_comfy_keys(file: Path, kind: type[Backbone]) -> list[str]:
     """Names in a LoRA file that a loader of diffusers names would leave out; empty when all is well.
 
     ComfyUI's way: for each module of the model, `<module>.lora_A.weight` with `<module>.lora_B.weight`, and
-    `<module>.alpha` where there is one. Modules are those of the largest CogVideoX, under `transformer.`.
+    `<module>.alpha` where there is one. Modules are those of the released model, under `transformer.`.
     """
     with open_safetensors(file) as opened:
         names = set(opened.keys())
     with torch.device("meta"):
-        model = _transformer_class(num_attention_heads=1, attention_head_dim=32, num_layers=42)
+        model = kind.model_class(**kind.released.config)
     loaded: set[str] = set()
-    for module, kind in model.named_modules():
+    for module, layer in model.named_modules():
         pair = {f"transformer.{module}.lora_{side}.weight" for side in "AB"}
-        if isinstance(kind, nn.Linear | nn.Conv2d) and pair <= names:
+        if isinstance(layer, nn.Linear | nn.Conv2d) and pair <= names:
             loaded |= pair | {f"transformer.{module}.alpha"}
     return sorted(names - loaded)
 
@@ -140,7 +134,7 @@ def _exported(folder: Path, checkpoint: Path | None) -> tuple[dict[str, Tensor],
     return found[0], found[1]
 
 
-def _install(model: Any, lora: dict[str, Tensor], projection: dict[str, Tensor]) -> None:
+def _install(kind: type[Backbone], model: Any, lora: dict[str, Tensor], projection: dict[str, Tensor]) -> None:
     """Grows the model's input projection and fills it. A shape that does not fit: UserError, nothing changed."""
     want: dict[str, tuple[int, ...]] = {}
     modules = dict(model.named_modules())
@@ -150,18 +144,19 @@ def _install(model: Any, lora: dict[str, Tensor], projection: dict[str, Tensor])
             raise UserError(f"trained on another base model: this one has no {module}")
         rows, columns = modules[module].weight.shape
         want[name] = (tensor.shape[0], columns) if side.startswith("A") else (rows, tensor.shape[1])
-    proj, known = model.patch_embed.proj, model.config.in_channels
-    for part, parameter in proj.named_parameters():
+    known, wanted = model.config.in_channels, kind.input_channels(model.config)
+    for part, parameter in kind.input_of(model).named_parameters():
         out, *rest = parameter.shape
-        want[f"patch_embed.proj.{part}"] = (out, *(rest and (rest[0] // known * INPUT_CHANNELS, *rest[1:])))
+        want[f"{kind.input_layer}.{part}"] = (out, *(rest and (rest[0] // known * wanted, *rest[1:])))
     got = {name: tuple(tensor.shape) for name, tensor in {**lora, **projection}.items()}
     for name in sorted(want.keys() | got.keys()):
         if want.get(name) != got.get(name):
             here, there = (shapes.get(name, "absent") for shapes in (want, got))
             raise UserError(f"trained on another base model: {name} should be {here}, is {there}")
-    grow_input(model)
-    model.patch_embed.proj.load_state_dict({name.rpartition(".")[2]: tensor for name, tensor in projection.items()})
-    model.patch_embed.proj.requires_grad_(False)
+    kind.grow_input(model)
+    layer = kind.input_of(model)
+    layer.load_state_dict({name.rpartition(".")[2]: tensor for name, tensor in projection.items()})
+    layer.requires_grad_(False)
 
 
 def _model_settings(run: Path) -> dict[str, Any]:
@@ -181,6 +176,7 @@ def _write_record(folder: Path, kind: str, model: dict[str, Any], trained: Train
     record = {
         "schema_version": SCHEMA_VERSION,
         "kind": kind,
+        "backbone": trained.backbone,
         "base_model": model["path"],
         "base_revision": model["revision"],
         "rank": trained.rank,

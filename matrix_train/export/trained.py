@@ -1,7 +1,7 @@
 """What a checkpoint of a run holds by way of weights: LoRA, input projection and decoders, and nothing else.
 
 trained = read_trained(latest_checkpoint(Path("runs/a")))
-trained.lora()          # {"transformer_blocks.7.attn1.to_q.lora_A.weight": …}, α/r folded into lora_B
+trained.lora()          # {"<block>.attn1.to_q.lora_A.weight": …}, α/r folded into lora_B
 """
 
 import hashlib
@@ -29,6 +29,7 @@ class Trained:
     rank: int
     alpha: int
     blocks: tuple[int, ...]
+    backbone: str
     sha256: str
 
     def lora(self) -> dict[str, Tensor]:
@@ -44,8 +45,8 @@ class Trained:
         return found
 
     def projection(self) -> dict[str, Tensor]:
-        """`patch_embed.proj.weight` over 48 channels and, where the model has one, `patch_embed.proj.bias`."""
-        return {name: tensor for name, tensor in self._of_backbone().items() if name.startswith("patch_embed.proj.")}
+        """Weight and bias, if any, of the grown input layer, by the model's names."""
+        return {name: tensor for name, tensor in self._of_backbone().items() if ".lora_" not in name}
 
     def _of_backbone(self) -> dict[str, Tensor]:
         return {n.removeprefix("backbone."): t for n, t in self.tensors.items() if n.startswith("backbone.")}
@@ -81,13 +82,14 @@ def read_trained(checkpoint: Path) -> Trained:
         tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
     try:
         rank, alpha, blocks = (json.loads(metadata[key]) for key in ("rank", "alpha", "blocks"))
+        backbone = metadata["backbone"]
     except (KeyError, ValueError):
         raise UserError(
-            f"{file}: not a checkpoint of matrix_train: no rank, alpha and blocks in its metadata"
+            f"{file}: not a checkpoint of matrix_train: no rank, alpha, blocks and backbone in its metadata"
         ) from None
     with file.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    return Trained(file, tensors, rank, alpha, tuple(blocks), digest)
+    return Trained(file, tensors, rank, alpha, tuple(blocks), backbone, digest)
 
 
 @contextmanager

@@ -44,8 +44,8 @@ def assemble(config: Config, device: torch.device) -> Assembly:
         allow_tf32(device)
     torch.manual_seed(config.train.seed)
     backbone = load_backbone(config, dtype)
-    text = config.train.cache is None
-    encoders = backbone.encoders.load(config.model.path, dtype, config.model.revision, text)
+    read = config.train.cache is None
+    encoders = backbone.encoders.load(config.model.path, dtype, config.model.revision, read)
     grid = backbone.grid(config.data.frames, config.data.height, config.data.width)
     model = AlignedModel(backbone, grid, config.align, encoders.scheduler)
     made = Assembly(encoders.to(device), backbone, grid, model.to(device))
@@ -79,4 +79,5 @@ def make_random_model(config: Config) -> None:
     backbone = backbone_named(config.model.make_random)
     captions = [row.caption for row in read_index(config.data, "train").rows]
     data = config.data
-    backbone.make_tiny(folder, captions, data.frames, data.height, data.width, data.max_tokens, config.train.seed)
+    clip = (data.frames, data.height, data.width)
+    backbone.make_tiny(folder, captions, clip, data.max_tokens, config.train.seed)

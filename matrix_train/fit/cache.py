@@ -2,11 +2,11 @@
 
     <cache>/cache.json               what every entry depends on (`CacheKey`)
     <cache>/empty.safetensors        text embeddings of the empty caption
-    <cache>/<clip_id>.safetensors    mean, std, id_map, prompt; digests of what they were made from in the header
+    <cache>/<clip_id>.safetensors    what `Encoders.encode` made; digests of what it was made from in the header
 
 A cache made under another VAE, text encoder or geometry is refused with the name of what differs; so is an entry whose
-caption, ID map or video has changed. The first frame itself stays out: it gets fresh noise before the VAE at every
-step.
+caption, ID map or video has changed. Where a model's first frame gets fresh noise before the VAE at every
+step, it stays out.
 """
 
 import hashlib
@@ -31,8 +31,8 @@ CACHE_FILE, EMPTY_FILE = "cache.json", "empty.safetensors"
 class CacheKey(Settings):
     """Named parts of what the entries depend on."""
 
-    vae: str
-    text_encoder: str
+    networks: dict[str, str]
+    """VAE, text encoder and what else makes the entries."""
     precision: str
     frames: int
     frame_step: int
@@ -55,10 +55,11 @@ class LatentCache:
             raise UserError(f"no cache in {folder}: make it with `matrix_train fit CONFIG --precompute`") from None
         except (ValidationError, OSError):
             raise UserError(f"{folder / CACHE_FILE} is damaged: delete the cache and precompute again") from None
+        before, now = (k.model_dump(exclude={"networks"}) | k.networks for k in (found, key))
         differs = [
-            f"{name} was {getattr(found, name)}, is {getattr(key, name)}"
-            for name in CacheKey.model_fields
-            if getattr(found, name) != getattr(key, name)
+            f"{name} was {before.get(name)}, is {now.get(name)}"
+            for name in before | now
+            if before.get(name) != now.get(name)
         ]
         if differs:
             raise UserError(f"cache {folder} is stale: {'; '.join(differs)}: precompute into another folder")
@@ -86,7 +87,7 @@ class LatentCache:
         _write(self._path(name), to_bytes(tensors, sources))
 
     def read(self, batch: Batch, device: torch.device) -> dict[str, Tensor]:
-        """Stacked over the batch: mean, std [B, F, 16, H/8, W/8], id_map [B, 1, 16, H/8, W/8], prompt [B, L, width].
+        """Stacked over the batch, as `Encoders.encode` gives it.
 
         UserError for a clip that is not in the cache, or was made from something else than the batch holds.
         """

@@ -30,7 +30,8 @@ from matrix_train.fit.safe import to_bytes
 
 FOLDER, OPTIMIZER, STATE = "checkpoints", "optimizer.safetensors", "state.json"
 TRAINABLE_FILE = "trainable.safetensors"
-"""The tensors of `trainable_parameters` by name, float32; `rank`, `alpha` and `blocks` in its metadata as JSON."""
+"""The tensors of `trainable_parameters` by name, float32; `rank`, `alpha` and `blocks` in its metadata as JSON,
+and the name of the `backbone`."""
 _NAME = re.compile(r"step-([0-9]{8})")
 
 FREE = (

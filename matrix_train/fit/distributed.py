@@ -93,12 +93,17 @@ def gather_states(model: Any, optimizer: Any) -> States:
 
 
 def save_states(
-    run: Path, config: Config, state: State, parameters: Mapping[str, Tensor], moments: Mapping[str, dict[str, Tensor]]
+    run: Path,
+    config: Config,
+    backbone: str,
+    state: State,
+    parameters: Mapping[str, Tensor],
+    moments: Mapping[str, dict[str, Tensor]],
 ) -> None:
     """A checkpoint; the metadata of `trainable.safetensors` says what an export must know."""
     metadata = {
         "rank": str(config.lora.rank), "alpha": str(config.lora.alpha), "blocks": str(list(config.lora.blocks)),
-        "base": config.model.path, "step": str(state.step),
+        "base": config.model.path, "step": str(state.step), "backbone": backbone,
     }  # fmt: skip
     write_checkpoint(run, state, parameters, moments, metadata, config.checkpoint.keep)
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from matrix_train.align.metrics import latent_masks
 from matrix_train.attention.grid import Grid
 from matrix_train.attention.roles import Family, RoleWeights, role_masks
-from matrix_train.backbones.encoders import Encoders, Posterior
+from matrix_train.backbones.encoders import Conditions, Encoders, Posterior, unit
 from matrix_train.data import Batch
 from matrix_train.fit.cache import LatentCache
 from matrix_train.fit.noise import generator, normal, send, uniform
@@ -19,15 +19,13 @@ class Inputs:
     """F: latent frames as the transformer takes them (`Grid.latent_frames`)."""
 
     clean: Tensor
-    """Scaled video latents [B, F, 16, H/8, W/8]."""
-    conditions: Tensor
-    """First-frame latent and ID-map latent [B, F, 32, H/8, W/8], zero after the first frame."""
+    """Scaled video latents [B, F, C, h, w]."""
+    conditions: Conditions
+    """What the transformer reads beside them, `prompt` among it, as its encoders made it."""
     noise: Tensor
     """Standard normal, shaped like `clean`."""
     timesteps: Tensor
-    """[B] int64."""
-    prompt: Tensor
-    """[B, L, text width]."""
+    """[B]."""
     roles: RoleWeights
     masks: Tensor
     """Masks of the roles at the supervised stride [B, R, T, H/s, W/s], R = 3 K: subject, verb, object of each
@@ -65,31 +63,30 @@ def prepare(
 
     cached = None if cache is None else cache.read(batch, device)
     batch = batch.to(device)
-    encoded = encode(batch, encoders) if cached is None else cached
-    video, id_map, prompt = Posterior(encoded["mean"], encoded["std"]), encoded["id_map"], encoded["prompt"]
+    known = encoders.encode(batch.video, batch.id_map, batch.input_ids) if cached is None else cached
+    video, prompt = Posterior(known["mean"], known["std"]), known["prompt"]
     clean = encoders.clean(video.sample(normal(named("latents"), video.mean.shape[1:], video.mean)), grid)
-    first = batch.video[:, 0].float() / 127.5 - 1.0
-    if draw.image_noise:
-        # CogVideoX-I2V saw its first frame through noise of σ = exp(N(−3, 0.5)): a cure for copied, frozen frames.
-        sigma = torch.exp(normal(named("image sigma"), (1, 1, 1), first) * 0.5 - 3.0)
-        first = first + sigma * normal(named("image"), first.shape[1:], first)
-    image = encoders.image(first)
-    image_latent = image.sample(normal(named("image latents"), image.mean.shape[1:], image.mean))
+    if encoders.image_noise:
+        first = unit(batch.video[:, 0])
+        if draw.image_noise:
+            # Such a model saw its first frame through noise of σ = exp(N(−3, 0.5)): a cure for copied, frozen frames.
+            sigma = torch.exp(normal(named("image sigma"), (1, 1, 1), first) * 0.5 - 3.0)
+            first = first + sigma * normal(named("image"), first.shape[1:], first)
+        image = encoders.image(first, batch.masks.shape[2])
+        known["image"] = image.sample(normal(named("image latents"), image.mean.shape[1:], image.mean))
     dropped = send(uniform(named("dropout")) < draw.caption_dropout, device)
     if draw.caption_dropout:
         empty = empty_prompt(encoders, cache, batch.input_ids)
         prompt = torch.where(dropped[:, None, None], empty, prompt)
-    if draw.timestep is None:
-        timesteps = send(encoders.timesteps(uniform(named("timestep"))), device)
-    else:
-        timesteps = torch.full((len(batch.keys),), draw.timestep, dtype=torch.long, device=device)
+    timesteps = send(encoders.timesteps(uniform(named("timestep"))), device)
+    if draw.timestep is not None:
+        timesteps = torch.full_like(timesteps, draw.timestep)
     full = role_masks(batch.masks, batch.pairs, 1)
     return Inputs(
         clean=clean,
-        conditions=encoders.conditions(image_latent, id_map, video.mean.shape[1], grid),
+        conditions=encoders.conditions(known, prompt, grid),
         noise=normal(named("noise"), clean.shape[1:], clean),
         timesteps=timesteps,
-        prompt=prompt,
         roles=batch.roles,
         masks=full if stride == 1 else role_masks(batch.masks, batch.pairs, stride),
         cells=latent_masks(full, grid.height, grid.width, grid.time_factor),
@@ -101,10 +98,3 @@ def prepare(
 def empty_prompt(encoders: Encoders, cache: LatentCache | None, input_ids: Tensor) -> Tensor:
     """Embeddings [1, L, text width] of the empty caption, for prompts like these ids [B, L]."""
     return encoders.empty(input_ids.shape[1]) if cache is None else cache.empty(input_ids.device)
-
-
-def encode(batch: Batch, encoders: Encoders) -> dict[str, Tensor]:
-    """What the cache keeps of a batch: see `LatentCache.read`."""
-    video = encoders.video(batch.video)
-    id_map, prompt = encoders.id_map(batch.id_map), encoders.prompt(batch.input_ids)
-    return {"mean": video.mean, "std": video.std, "id_map": id_map, "prompt": prompt}

@@ -6,7 +6,6 @@ Stopped, it goes on where it was; run again over a changed data set, it makes an
 import os
 import shutil
 from functools import cached_property
-from math import prod
 from pathlib import Path
 
 from accelerate import Accelerator
@@ -14,14 +13,14 @@ from accelerate.utils import broadcast_object_list
 from rich.console import Console
 from rich.progress import track
 
-from matrix_train.backbones import Encoders
+from matrix_train.backbones import Encoders, backbone_class
 from matrix_train.backbones.configured import plan_backbone
-from matrix_train.backbones.encoders import identity
+from matrix_train.backbones.encoders import VAE, identity
 from matrix_train.config import DTYPES, Config
 from matrix_train.data import Collate, GaveUp, MatrixDataset, Ref, Split, read_index
 from matrix_train.errors import UserError
 from matrix_train.fit.cache import CACHE_FILE, CacheKey, LatentCache, listed_sources, sources
-from matrix_train.fit.inputs import encode
+from matrix_train.plan.cost import blank_clip, plan_encoders
 
 SPLITS: tuple[Split, ...] = ("train", "val")
 
@@ -29,9 +28,9 @@ SPLITS: tuple[Split, ...] = ("train", "val")
 def cache_key(config: Config) -> CacheKey:
     """What this run's cache must have been made from."""
     model, data = config.model, config.data
+    encoders = backbone_class(model.path, model.revision).encoders
     return CacheKey(
-        vae=identity(model.path, "vae", model.revision),
-        text_encoder=identity(model.path, "text_encoder", model.revision),
+        networks={part: identity(model.path, part, model.revision) for part in (VAE, *encoders.reader_classes)},
         precision=model.precision,
         frames=data.frames, frame_step=data.frame_step, height=data.height, width=data.width,
         max_tokens=data.max_tokens, prompt=data.prompt,
@@ -74,11 +73,9 @@ def _no_room(folder: Path, config: Config) -> str | None:
 
 
 def entry_bytes(config: Config) -> int:
-    """Of one clip: mean and deviation of its latents, its ID map's latent, its prompt."""
-    backbone, data = plan_backbone(config), config.data
-    latents = backbone.latent_shape(data.frames, data.height, data.width)
-    numbers = 2 * prod(latents) + prod(latents[1:]) + prod(backbone.prompt_shape)
-    return numbers * DTYPES[config.model.precision].itemsize
+    """Of one clip: encoded on the meta device, where it takes no time to speak of."""
+    encoders = plan_encoders(config.model_copy(update={"train": config.train.model_copy(update={"cache": None})}))
+    return sum(known.nbytes for known in encoders.encode(*blank_clip(config)).values())
 
 
 def precompute(config: Config, accelerator: Accelerator, console: Console) -> int:
@@ -138,7 +135,8 @@ class _Making:
             if isinstance(batch, GaveUp):
                 raise UserError(batch.message or "; ".join(map(str, batch.bad[:5])))
             if batch.keys[0] == key:
-                encoded = encode(batch.to(self.accelerator.device), self.encoders)
-                self.cache.write(key, {name: value[0] for name, value in encoded.items()}, sources(batch, 0))
+                there = batch.to(self.accelerator.device)
+                known = self.encoders.encode(there.video, there.id_map, there.input_ids)
+                self.cache.write(key, {name: value[0] for name, value in known.items()}, sources(batch, 0))
                 done += 1
         return done

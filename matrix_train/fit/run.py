@@ -1,6 +1,6 @@
 """The training run: LoRA, input projection and decoders on a frozen backbone (paper §5, App. D).
 
-    matrix_train fit configs/cogvideox_5b_i2v.yaml --set data.dataset=... --resume auto
+    matrix_train fit configs/tiny.yaml --set data.dataset=... --resume auto
     accelerate launch --num_processes 8 -m matrix_train fit ...
 
 Everything written lies in `train.out`: config.yaml, versions.json, metrics.jsonl, checkpoints/, samples/ and the
@@ -22,7 +22,7 @@ from torch import Tensor
 
 from matrix_train.attention.kernels import attention_kernel
 from matrix_train.attention.roles import FAMILY_ROLES, Family
-from matrix_train.backbones.base import kind_of
+from matrix_train.backbones.trainable import kind_of
 from matrix_train.config import Config
 from matrix_train.data import BadEntry, BatchStream, Split, open_stream
 from matrix_train.fit.assembly import assemble
@@ -281,7 +281,7 @@ class Run:
                 step=self.step, seconds=self.seconds, streams=streams, nonfinite=nonfinite,
                 settings=binding_settings(self.config),
             )  # fmt: skip
-            save_states(self.path, self.config, state, trainable, moments)
+            save_states(self.path, self.config, self.parts.backbone.name, state, trainable, moments)
         self.accelerator.wait_for_everyone()
 
     def _open_stream(self, split: Split) -> BatchStream:

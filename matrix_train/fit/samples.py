@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from matrix_train.attention.kernels import attention_kernel
-from matrix_train.backbones.base import Scene
+from matrix_train.backbones.encoders import Conditions
+from matrix_train.backbones.scene import Scene
 from matrix_train.config import Config
 from matrix_train.data import Batch
 from matrix_train.fit.assembly import Assembly
@@ -24,10 +25,10 @@ BRIGHTNESS = np.array([0.2126, 0.7152, 0.0722], np.float32)
 
 @dataclass(frozen=True)
 class HeldOut:
-    """One held-out clip, whole, and its prompt's embeddings [1, L, text width]."""
+    """One held-out clip, whole, and what the model reads beside its latents."""
 
     batch: Batch
-    prompt: Tensor
+    conditions: Conditions
 
 
 @dataclass(frozen=True)
@@ -61,8 +62,9 @@ def write_samples(
     for clip in clips:
         batch = clip.batch
         original = batch.video[0].permute(0, 2, 3, 1).numpy()
+        conditions = {name: value.to(device) for name, value in clip.conditions.items()}
         scene = Scene(
-            original[0], batch.id_map[0].permute(1, 2, 0).numpy(), clip.prompt.to(device), empty.to(device),
+            original[0], batch.id_map[0].permute(1, 2, 0).numpy(), conditions, empty.to(device),
             config.data.frames, settings.sampling_steps, settings.guidance,
             generator(config.train.seed, "sample", batch.keys[0]),
         )  # fmt: skip

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from matrix_train.align.decoder import MapDecoder, in_nats
+from matrix_train.align.decoder import MapDecoder
 from matrix_train.align.losses import Alignment, LossWeights, alignment_loss, by_family, make_decoders
 from matrix_train.align.metrics import aas, inside_over_outside, map_mask_correlation, mean_and_spread
 from matrix_train.attention.grid import Grid
@@ -55,9 +55,8 @@ class AlignedModel(nn.Module):
         noised = self.objective.noised(clean, noise, inputs.timesteps)
         maps_wanted = (len(self.decoders) and purpose != "diffusion") or purpose == "attend"
         output, maps = self._predictor.predict(
-            noised.to(inputs.clean.dtype), inputs.conditions, inputs.prompt, inputs.timesteps,
-            inputs.roles if maps_wanted else None,
-        )  # fmt: skip
+            noised.to(inputs.clean.dtype), inputs.conditions, inputs.timesteps, inputs.roles if maps_wanted else None
+        )
         loss = self.objective.error(output, noised, clean, noise, inputs.timesteps).mean()
         logs = {"diffusion": loss.detach()}
         families = by_family(maps, self._grid)
@@ -117,7 +116,7 @@ class AlignedModel(nn.Module):
         """Family, block and maps as its decoder reads them."""
         for family, blocks in families.items():
             for block, maps in zip(self._align.tapped[family], blocks, strict=True):
-                yield family, block, in_nats(maps.detach(), self._align.attention_map)
+                yield family, block, self._decoder(family).in_nats(maps.detach())
 
     def _decoder(self, family: Family) -> MapDecoder:
         decoder: MapDecoder = self.decoders[family]  # type: ignore[assignment]

@@ -52,7 +52,7 @@ class Validator:
         mine = [(i, batches[i % len(batches)]) for i in range(rank, rounds * world, world)]
         self.clips = [(self._encode(batch), i < len(batches)) for i, batch in mine]
         self.sampled = [
-            HeldOut(batch, inputs.prompt)
+            HeldOut(batch, inputs.conditions)
             for (i, batch), (inputs, _) in zip(mine, self.clips, strict=True)
             if i < min(config.validation.videos, len(batches))
         ]

@@ -4,9 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from matrix_train.backbones import Backbone, Encoders
 from matrix_train.backbones.configured import plan_backbone
+from matrix_train.backbones.encoders import unit
 from matrix_train.config import DTYPES, Config
 from matrix_train.plan.flops import costly_roles, count_flops, training_step
 
@@ -51,8 +53,8 @@ def step_cost(config: Config) -> StepCost:
 def plan_encoders(config: Config) -> Encoders:
     """The encoders that a run loads, on the meta device."""
     backbone = plan_backbone(config)
-    dtype, text = DTYPES[config.model.precision], config.train.cache is None
-    return backbone.encoders.plan(config.model.path, dtype, config.model.revision, text)
+    dtype, read = DTYPES[config.model.precision], config.train.cache is None
+    return backbone.encoders.plan(config.model.path, dtype, config.model.revision, read)
 
 
 def planned_step(config: Config, backbone: Backbone) -> Callable[[], None]:
@@ -64,20 +66,23 @@ def planned_step(config: Config, backbone: Backbone) -> Callable[[], None]:
 
 def planned_encoding(config: Config, encoders: Encoders) -> Callable[[], None]:
     """All that a step encodes of one sample."""
+    video, id_map, ids = blank_clip(config)
+
+    def run() -> None:
+        if encoders.image_noise:
+            encoders.image(unit(id_map), config.data.frames)
+        if config.train.cache is None:
+            encoders.encode(video, id_map, ids)
+
+    return run
+
+
+def blank_clip(config: Config) -> tuple[Tensor, Tensor, Tensor]:
+    """Video, ID map and token ids of one sample on the meta device, as `Encoders.encode` takes them."""
     data = config.data
     with torch.device("meta"):
         video = torch.zeros(1, data.frames, 3, data.height, data.width, dtype=torch.uint8)
-        first = torch.zeros(1, 3, data.height, data.width)
-        ids = torch.zeros(1, data.max_tokens, dtype=torch.long)
-
-    def run() -> None:
-        encoders.image(first)
-        if config.train.cache is None:
-            encoders.video(video)
-            encoders.id_map(video[:, 0])
-            encoders.prompt(ids)
-
-    return run
+        return video, video[:, 0], torch.zeros(1, data.max_tokens, dtype=torch.long)
 
 
 def planned_sampling(config: Config, backbone: Backbone, encoders: Encoders) -> tuple[Callable[[], None], ...]:
@@ -86,18 +91,13 @@ def planned_sampling(config: Config, backbone: Backbone, encoders: Encoders) -> 
     if not (validation.every and validation.videos):
         return ()
     size = (data.frames, data.height, data.width)
-    doubled = 2 if validation.guidance > 1 else 1
-    with torch.device("meta"):
-        latents = torch.zeros(1, *backbone.latent_shape(*size), dtype=backbone.model.dtype)
-        prompt = torch.zeros(doubled, *backbone.prompt_shape, dtype=backbone.model.dtype)
-        timesteps = torch.zeros(doubled, dtype=torch.long)
+    latents, conditions, timesteps = backbone.blank(2 if validation.guidance > 1 else 1, *size)
 
     @torch.no_grad()
     def denoise() -> None:
-        both = latents.expand(doubled, -1, -1, -1, -1)
-        backbone.predict(both, torch.cat([both, both], dim=2), prompt, timesteps)
+        backbone.predict(latents, conditions, timesteps)
 
     def decode() -> None:
-        encoders.decode(latents)
+        encoders.decode(latents[:1])
 
     return denoise, decode

@@ -1,6 +1,6 @@
 """FLOPs of a training step, counted by PyTorch's `FlopCounterMode`; on the meta device without any data.
 
-backbone = CogVideoX.from_config(config, torch.bfloat16, "meta")
+backbone = kind.from_config(config, torch.bfloat16, "meta")
 count_flops(training_step(backbone, 49, 480, 720, roles=None, stride=1))
 """
 
@@ -68,10 +68,12 @@ def fused_attention() -> Iterator[None]:
     """
     plain = F.scaled_dot_product_attention
 
-    def fused(q: Tensor, k: Tensor, v: Tensor, **options: Any) -> Tensor:
-        if q.device.type != "meta":
-            return plain(q, k, v, **options)
-        out: Tensor = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(q, k, v, scale=options.get("scale"))[0]
+    # PyTorch's names of the arguments: diffusers gives them by name.
+    def fused(query: Tensor, key: Tensor, value: Tensor, **options: Any) -> Tensor:
+        if query.device.type != "meta":
+            return plain(query, key, value, **options)
+        scale = options.get("scale")
+        out: Tensor = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(query, key, value, scale=scale)[0]
         return out
 
     F.scaled_dot_product_attention = fused  # type: ignore[assignment]
@@ -99,20 +101,16 @@ def training_step(
     """One step with batch 1 on all-zero input: forward, alignment loss where there are roles, backward."""
     grid = backbone.grid(frames, height, width)
     device = backbone.model.device
-    factory: dict[str, Any] = {"device": device, "dtype": backbone.model.dtype}
-    latents = torch.zeros(1, *backbone.latent_shape(frames, height, width), **factory)
-    conditions = torch.cat([latents, latents], dim=2)
-    prompt = torch.zeros(1, *backbone.prompt_shape, **factory)
-    timesteps = torch.zeros(1, dtype=torch.long, device=device)
+    latents, conditions, timesteps = backbone.blank(1, frames, height, width)
     masks = torch.zeros(1, len(ROLES), frames, height // stride, width // stride, device=device)
 
     def run() -> None:
-        prediction, maps = backbone.predict(latents, conditions, prompt, timesteps, roles)
+        prediction, maps = backbone.predict(latents, conditions, timesteps, roles)
         loss = (prediction - latents).square().mean()
         if roles is not None:
             families = by_family(maps, grid)
             decoders = {
-                family: MapDecoder(time_factor=grid.time_factor, blocks=len(blocks)).to(device)
+                family: MapDecoder(time_factor=grid.time_factor, blocks=len(blocks), pixels=grid.pixels).to(device)
                 for family, blocks in families.items()
             }
             present: dict[Family, Tensor] = {"sga": roles.text.present, "spa": roles.video.present}

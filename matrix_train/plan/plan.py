@@ -10,8 +10,8 @@ import torch
 
 from matrix_train.align.losses import make_decoders
 from matrix_train.backbones import trainable_parameters
-from matrix_train.backbones.base import kind_of
 from matrix_train.backbones.configured import plan_backbone
+from matrix_train.backbones.trainable import kind_of
 from matrix_train.config import DTYPES, Config
 from matrix_train.data import open_stream
 from matrix_train.plan.cost import plan_encoders, planned_encoding, planned_sampling, planned_step, step_cost

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from matrix_train.attention.maps import Layout
 from matrix_train.attention.roles import RoleWeights
 from matrix_train.bench.tensors import LargestTensor
 
@@ -36,20 +37,29 @@ VARIANTS = [
 
 
 def dense_attend(
-    q: Tensor, k: Tensor, v: Tensor, text: Tensor, video: Tensor, direction: str, mode: str
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    text: Tensor,
+    video: Tensor,
+    direction: str,
+    mode: str,
+    at: Layout | None = None,
+    words: int | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Output and map by the definitions of paper §4, with the whole N × N matrix. text: [B, R, L], video: [B, R, V]."""
-    length = text.shape[-1]
+    """Output and map by the definitions of paper §4, with the whole matrix. text: [B, R, L], video: [B, R, V]. words:
+    the first so many keys are those that a centred map's reference is the mean of."""
+    at = at or Layout.joint(text.shape[-1], video.shape[-1])
     scores = torch.einsum("bhid,bhjd->bhij", q, k) / q.shape[-1] ** 0.5
     weights = scores.softmax(dim=-1)
-    centred = scores - scores.mean(dim=-1, keepdim=True)
+    centred = scores - scores[..., :words].mean(dim=-1, keepdim=True)
     matrix = {"logits": scores, "centred": centred, "softmax": weights}[mode].mean(dim=1)
     if direction == "v2t":
-        maps = torch.einsum("bit,brt->bri", matrix[:, length:, :length], text.to(q.dtype))
+        maps = torch.einsum("bit,brt->bri", matrix[:, at.video_queries, at.text_keys], text.to(q.dtype))
     elif direction == "v2v":
-        maps = torch.einsum("bqj,brq->brj", matrix[:, length:, length:], video.to(q.dtype))
+        maps = torch.einsum("bqj,brq->brj", matrix[:, at.video_queries, at.video_keys], video.to(q.dtype))
     else:
-        maps = torch.einsum("btj,brt->brj", matrix[:, :length, length:], text.to(q.dtype))
+        maps = torch.einsum("btj,brt->brj", matrix[:, at.text_queries, at.video_keys], text.to(q.dtype))
     return weights @ v, maps
 
 

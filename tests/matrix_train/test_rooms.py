@@ -1,6 +1,7 @@
 """The rooms of the trainer: an import between two of them points downwards."""
 
 import ast
+import re
 from pathlib import Path
 
 import matrix_train
@@ -25,6 +26,21 @@ def test_imports_between_rooms_point_downwards() -> None:
                 if ORDER.index(name.split(".")[1]) > ORDER.index(room)
             ]
     assert upwards == []
+
+
+MODELS = re.compile(r"cogvideo|\bwan\b|wan[ _-]?2|wan2\d|hunyuan", re.IGNORECASE)
+
+
+def test_no_model_is_named_outside_the_backbones() -> None:
+    """Neither in code nor in comments; the backbones' own registry names them."""
+    named = [
+        f"{file.relative_to(ROOT)}:{number}: {line.strip()}"
+        for file in sorted(ROOT.rglob("*.py"))
+        if file.relative_to(ROOT).parts[0] != "backbones" or file.parent == ROOT / "backbones"
+        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1)
+        if MODELS.search(line) and file != ROOT / "backbones" / "__init__.py"
+    ]
+    assert named == []
 
 
 def _imported(file: Path) -> list[str]:

@@ -7,51 +7,31 @@
 Only what the transformer reads is changed. Scheduler, guidance, text, decoding and every argument are diffusers' own.
 """
 
-import json
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from diffusers import CogVideoXImageToVideoPipeline
-from PIL import Image
 from torch import Tensor
 
-from matrix_train.backbones.cogvideox.input_projection import INPUT_CHANNELS, LATENT_CHANNELS
-from matrix_train.errors import UserError
+from matrix_train.backbones.pipeline import TakesIdMap
+
+LATENT_CHANNELS = 16
+INPUT_CHANNELS = 3 * LATENT_CHANNELS
+"""Noise latent, first-frame latent, ID-map latent."""
 
 # diffusers is typed in part only.
 _stock_pipeline: Any = CogVideoXImageToVideoPipeline
 
 
-class MatrixPipeline(_stock_pipeline):  # type: ignore[misc]
+class MatrixPipeline(TakesIdMap, _stock_pipeline):  # type: ignore[misc]
     """`CogVideoXImageToVideoPipeline` whose transformer also reads the VAE latent of the first frame's ID map."""
 
-    def __call__(self, *args: Any, id_map: Image.Image | list[Image.Image] | Tensor, **kwargs: Any) -> Any:
-        """As diffusers' own call, with the ID map I0 of the first frame: one, or one per prompt.
+    stock = _stock_pipeline
 
-        id_map: palette images of any mode, shown to the VAE as RGB, resized without mixing colours; or a tensor
-        [B, 3, H, W] in [0, 1], as for `image`. UserError where the transformer cannot read an ID map.
-        """
-        channels = self.transformer.config.in_channels
-        if channels != INPUT_CHANNELS:
-            raise UserError(
-                f"the transformer reads {channels} input channels, an ID map needs {INPUT_CHANNELS}: "
-                "load a trained run into the pipeline first (matrix_train.load_into)"
-            )
-        self._id_map = id_map
-        try:
-            return super().__call__(*args, **kwargs)
-        finally:
-            del self._id_map
-
-    def to_json_string(self) -> str:
-        """`model_index.json` names diffusers' own class, since diffusers finds no other.
-
-        `MatrixPipeline.from_pretrained` reads what `save_pretrained` wrote; diffusers' class does, and gets no ID map.
-        """
-        return (
-            json.dumps(json.loads(super().to_json_string()) | {"_class_name": _stock_pipeline.__name__}, indent=2)
-            + "\n"
-        )
+    @staticmethod
+    def input_channels(config: Mapping[str, Any]) -> int:  # noqa: ARG004
+        return INPUT_CHANNELS
 
     def prepare_latents(
         self,
@@ -74,23 +54,19 @@ class MatrixPipeline(_stock_pipeline):  # type: ignore[misc]
         noise, image_latents = super().prepare_latents(
             image, batch_size, LATENT_CHANNELS, num_frames, height, width, dtype, device, generator, latents
         )
-        encoded = self.encode_id_map(self._id_map, height, width).to(image_latents)
+        encoded = self.encode_id_map(height, width).to(image_latents)
         # In front of the clip's own latent frames, diffusers repeats the first one to fill up CogVideoX 1.5's patches.
         first = 1 + image_latents.shape[1] - ((num_frames - 1) // self.vae_scale_factor_temporal + 1)
         id_latents = torch.zeros_like(image_latents)
         id_latents[:, :first] = encoded
         return noise, torch.cat([image_latents, id_latents], dim=2)
 
-    def encode_id_map(self, id_map: Image.Image | list[Image.Image] | Tensor, height: int, width: int) -> Tensor:
-        """The latent of ID maps, scaled as the transformer reads it: [B, 1, 16, height/8, width/8].
+    def encode_id_map(self, height: int, width: int) -> Tensor:
+        """The latent of the ID maps, scaled as the transformer reads it: [B, 1, 16, height/8, width/8].
 
         The mode of the VAE's posterior, not a sample: equal maps are equal conditions, and no random number is drawn.
         """
-        if not isinstance(id_map, Tensor):
-            images = [id_map] if isinstance(id_map, Image.Image) else id_map
-            # Palette indices are no colours, and smooth resizing would mix colours into other instances' ones.
-            id_map = [image.convert("RGB").resize((width, height), Image.Resampling.NEAREST) for image in images]
-        pixels = self.video_processor.preprocess(id_map, height=height, width=width)
+        pixels = self.id_map_pixels(height, width)
         pixels = pixels.to(self._execution_device, self.vae.dtype)
         latent: Tensor = self.vae.encode(pixels.unsqueeze(2)).latent_dist.mode().transpose(1, 2)
         scale: float = self.vae_scaling_factor_image

@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from matrix_train.backbones.base import Scene
 from matrix_train.backbones.cogvideox.pipeline import MatrixPipeline
 from matrix_train.backbones.encoders import Encoders
+from matrix_train.backbones.scene import Scene
 
 _pipeline_class: Any = MatrixPipeline
 
@@ -24,7 +24,8 @@ def sample(model: Any, encoders: Encoders, scene: Scene) -> NDArray[np.float32]:
     pipeline.decode_latents = encoders.decode
     frames: NDArray[np.float32] = pipeline(
         image=Image.fromarray(scene.image), id_map=Image.fromarray(scene.id_map),
-        prompt_embeds=scene.prompt, negative_prompt_embeds=scene.empty, max_sequence_length=scene.empty.shape[1],
+        prompt_embeds=scene.conditions["prompt"], negative_prompt_embeds=scene.empty,
+        max_sequence_length=scene.empty.shape[1],
         height=scene.image.shape[0], width=scene.image.shape[1], num_frames=scene.frames,
         num_inference_steps=scene.steps, guidance_scale=scene.guidance, generator=scene.generator, output_type="np",
     ).frames[0]  # fmt: skip

@@ -1,18 +1,13 @@
 """A diffusers CogVideoX pipeline of the real classes with tiny random weights, for machines without any.
 
-It learns nothing about video worth keeping; it shows that training runs, and what SGA and SPA do to attention. The
-tokenizer is a SentencePiece model of the data set's own captions with T5's special tokens.
+It learns nothing about video worth keeping; it shows that training runs, and what SGA and SPA do to attention.
 """
 
 import math
-import re
-import shutil
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import sentencepiece
 import torch
 from diffusers import (
     AutoencoderKLCogVideoX,
@@ -20,12 +15,10 @@ from diffusers import (
     CogVideoXImageToVideoPipeline,
     CogVideoXTransformer3DModel,
 )
-from transformers import PreTrainedTokenizerFast, T5Config, T5EncoderModel, T5Tokenizer
+from transformers import T5Config, T5EncoderModel
 
-from matrix_train.backbones.cogvideox.input_projection import LATENT_CHANNELS
-
-VOCABULARY = 400
-TEXT_WIDTH = 48
+from matrix_train.backbones.cogvideox.pipeline import LATENT_CHANNELS
+from matrix_train.backbones.tiny import PIPELINE, TEXT_WIDTH, VOCABULARY, make_tokenizer, making
 
 # diffusers is typed in part only.
 _vae_class: Any = AutoencoderKLCogVideoX
@@ -39,38 +32,15 @@ def make_tiny_pipeline(
     folder: Path, captions: Iterable[str], frames: int, height: int, width: int, max_tokens: int, seed: int = 0
 ) -> None:
     """Saves the pipeline to `folder`, which appears whole or not at all. frames, height, width: of a training clip."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as name, torch.random.fork_rng():
-        made = Path(name) / "pipeline"
-        torch.manual_seed(seed)
+    with making(folder, seed) as scratch:
         pipeline = _pipeline_class(
-            tokenizer=_tokenizer(Path(name), captions),
+            tokenizer=make_tokenizer(scratch, captions),
             text_encoder=_text_encoder(),
             vae=_vae(height, width),
             transformer=_transformer(frames, height, width, max_tokens),
             scheduler=_scheduler(),
         )
-        pipeline.save_pretrained(made)
-        # Rename is atomic; a folder made meanwhile by another process of the same run is as good.
-        if not folder.exists():
-            shutil.move(made, folder)
-
-
-def _tokenizer(scratch: Path, captions: Iterable[str]) -> PreTrainedTokenizerFast:
-    sentences = sorted(set(captions))
-    # SentencePiece takes as candidates what two different words share. A word with two endings is one: whole words are
-    # tokens then, as common words are to T5, and a role's mean is not over scraps that every phrase has.
-    words = {word for sentence in sentences for word in re.findall(r"\w+", sentence)}
-    endings = [f"{word}, {word}." for word in sorted(words)]
-    # Characters last: every caption can be spelled, and small data sets reach the vocabulary's minimum.
-    letters = " ".join(chr(code) for code in range(33, 127))
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter([*sentences, *endings, letters]), model_prefix=str(scratch / "spiece"),
-        vocab_size=VOCABULARY, hard_vocab_limit=False, model_type="unigram", normalization_rule_name="nmt_nfkc",
-        pad_id=0, eos_id=1, unk_id=2, bos_id=-1, character_coverage=1.0, num_threads=1, minloglevel=2,
-    )  # fmt: skip
-    tokenizer: PreTrainedTokenizerFast = T5Tokenizer.from_pretrained(scratch)
-    return tokenizer
+        pipeline.save_pretrained(scratch / PIPELINE)
 
 
 def _text_encoder() -> Any:

@@ -40,6 +40,27 @@ def test_shapes(time_factor, stride) -> None:
     assert out.shape == (2, 3, 1 + time_factor * (FRAMES - 1), HEIGHT * 16 // stride, WIDTH * 16 // stride)
 
 
+@pytest.mark.parametrize("pixels", [8, 16, 32])
+def test_cells_of_other_sizes_start_as_plain_upsampling_too(pixels) -> None:
+    """8 pixels between the points of the lattice, whatever a cell covers."""
+    decoder, given = MapDecoder(mode="centred", pixels=pixels), maps()
+    found = decoder(given, 8)
+    size = (HEIGHT * pixels // 8, WIDTH * pixels // 8)
+    assert found.shape == (2, 3, 1 + 4 * (FRAMES - 1), *size)
+    want = F.interpolate(given[:, :, 1], size=size, mode="bilinear", align_corners=False) + decoder.log_odds
+    for frame in range(1, 5):
+        torch.testing.assert_close(found[:, :, frame], want)
+    assert decoder(given, 1).shape[-2:] == (HEIGHT * pixels, WIDTH * pixels)
+
+
+def test_a_softmax_map_s_reference_is_even_attention_over_its_keys() -> None:
+    """Over text alone there are as many keys as tokens, not as cells."""
+    for keys in (None, 512):
+        even = torch.full((1, 1, FRAMES, HEIGHT, WIDTH), 1 / (keys or FRAMES * HEIGHT * WIDTH))
+        decoder = MapDecoder(mode="softmax", keys=keys)
+        torch.testing.assert_close(decoder.in_nats(even), torch.zeros_like(even), rtol=0, atol=2e-3)
+
+
 def test_the_released_geometry_gives_49_frames_at_480_by_720() -> None:
     assert MapDecoder()(torch.randn(1, 1, 13, 30, 45), 1).shape == (1, 1, 49, 480, 720)
 

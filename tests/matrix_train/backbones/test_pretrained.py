@@ -125,11 +125,14 @@ def test_settings_that_this_diffusers_does_not_know_are_left_out(model: Path) ->
 def test_a_transformer_that_is_none_of_ours_is_named(model: Path) -> None:
     assert backbone_class(str(model)) is CogVideoX
     file = model / "transformer/config.json"
-    file.write_text(file.read_text().replace("CogVideoXTransformer3DModel", "WanTransformer3DModel"))
-    with pytest.raises(
-        UserError, match="a WanTransformer3DModel cannot be trained here; CogVideoXTransformer3DModel can"
-    ):
-        backbone_class(str(model))
+    text = file.read_text()
+    for name, words in {
+        "HunyuanVideoTransformer3DModel": "a HunyuanVideoTransformer3DModel cannot be trained here; CogVideoX.*, Wan",
+        "WanTransformer3DModel": "of its WanTransformer3DModel this kind cannot be trained here; wan21 and wan22 can",
+    }.items():
+        file.write_text(text.replace("CogVideoXTransformer3DModel", name))
+        with pytest.raises(UserError, match=words):
+            backbone_class(str(model))
     file.unlink()
     with pytest.raises(UserError, match="transformer cannot be read"):
         backbone_class(str(model))

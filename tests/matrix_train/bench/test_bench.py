@@ -9,7 +9,7 @@ import torch
 from matrix_train.attention.dense import dense_attend
 from matrix_train.attention.maps import Taps
 from matrix_train.bench import BenchOptions, bench, climb, describe
-from matrix_train.bench.tensors import LargestTensor, largest_of_attention, largest_of_block
+from matrix_train.bench.tensors import LargestTensor, largest_of_attention, largest_of_blocks
 from matrix_train.bench.workload import Workload
 from matrix_train.config import load_config
 from matrix_train.errors import UserError
@@ -59,7 +59,7 @@ def test_the_dense_arm_trains_the_same_thing(mode) -> None:
 def test_no_tensor_of_a_tapped_attention_or_block_comes_near_n_squared(mode) -> None:
     work = Workload(replace(SMALL, mode=mode, height=640, width=640).resolved())
     assert work.tokens > 3000
-    for largest in (largest_of_attention, largest_of_block):
+    for largest in (largest_of_attention, largest_of_blocks):
         assert work.tokens * 64 <= largest(work) < work.tokens**2 / 8
 
 
@@ -116,10 +116,12 @@ def test_chosen_rungs_alone_are_climbed(monkeypatch: pytest.MonkeyPatch) -> None
         list(climb(SMALL, (1, 7)))
 
 
-def test_a_rung_is_measured() -> None:
+@pytest.mark.parametrize("backbone", ["cogvideox", "wan21", "wan22"])
+def test_a_rung_is_measured(backbone) -> None:
     from matrix_train.bench import ladder
 
-    seconds, peak = ladder._measure(replace(SMALL, checkpointing="selective").resolved())
+    options = replace(SMALL, backbone=backbone, checkpointing="selective", height=64, width=64).resolved()
+    seconds, peak = ladder._measure(options)
     assert seconds > 0
     assert peak is None
 

@@ -5,9 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from matrix_train.data.config import DataConfig
 from matrix_train.data.geometry import Geometry, drawn_to_flip, names_side
-from matrix_train.errors import UserError
 
 
 def test_a_clip_of_the_right_size_stays_as_it_is() -> None:
@@ -58,12 +56,6 @@ def test_flip_mirrors_both() -> None:
     geometry = Geometry(2, 16, 16)
     assert np.array_equal(geometry.video(video, True), video[:, :, ::-1])
     assert np.array_equal(geometry.labels(labels, True), labels[:, ::-1])
-
-
-@pytest.mark.parametrize(("frames", "height", "width"), [(50, 480, 720), (49, 488, 720), (49, 480, 725)])
-def test_sizes_without_a_latent_grid_are_refused(frames, height, width) -> None:
-    with pytest.raises(UserError, match=r"multiples of 16|more than a multiple of 4"):
-        Geometry.of(DataConfig(dataset="x", frames=frames, height=height, width=width))
 
 
 @pytest.mark.parametrize(

@@ -5,29 +5,37 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from diffusers import CogVideoXTransformer3DModel
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import matrix_train
 from matrix_train.align.decoder import MapDecoder
-from matrix_train.backbones import CogVideoX, trainable_parameters
+from matrix_train.backbones import Backbone, CogVideoX, trainable_parameters
 from matrix_train.errors import UserError
 from matrix_train.export import export as module
 from matrix_train.export.export import LORA_FILE, PROJECTION_FILE, check_comfy_keys, export, load_into, merge
 from matrix_train.export.trained import find_checkpoint, latest_checkpoint, read_trained
 from matrix_train.fit.checkpoint import TRAINABLE_FILE
-from tests.matrix_train.components import FRAMES, HEIGHT, WIDTH, stock_pipeline, transformer
+from tests.matrix_train.backbones.models import KINDS, batch, made, stock
+from tests.matrix_train.components import stock_pipeline
 
 RANK, ALPHA, BLOCKS = 8, 4, (0, 2)
-MODULES = [f"transformer_blocks.{b}.attn1.{t}" for b in BLOCKS for t in ("to_q", "to_k", "to_v", "to_out.0")]
+TARGETS = ("to_q", "to_k", "to_v", "to_out.0")
+MODULES = [f"transformer_blocks.{b}.attn1.{t}" for b in BLOCKS for t in TARGETS]
+WAN_MODULES = [f"blocks.{b}.{a}.{t}" for b in BLOCKS for a in ("attn1", "attn2") for t in TARGETS]
+FLAVOURS = ["5b-i2v", "1.5-i2v", "wan21", "wan22"]
 
 
-def trained_backbone(flavour: str, seed: int = 5) -> CogVideoX:
-    backbone = CogVideoX(transformer(flavour))
+def modules_of(flavour: str) -> list[str]:
+    return WAN_MODULES if flavour.startswith("wan") else MODULES
+
+
+def trained_backbone(flavour: str, seed: int = 5) -> Backbone:
+    backbone = made(flavour)
     backbone.add_lora(BLOCKS, RANK, ALPHA)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -36,21 +44,21 @@ def trained_backbone(flavour: str, seed: int = 5) -> CogVideoX:
     return backbone
 
 
-def write_checkpoint(backbone: CogVideoX, folder: Path) -> None:
+def write_checkpoint(backbone: Backbone, folder: Path) -> None:
     """As the trainer does."""
     folder.mkdir(parents=True)
     parameters = trainable_parameters(backbone, {"sga": MapDecoder(), "spa": MapDecoder()})
     save_file(
         {name: parameter.detach().float().contiguous() for name, parameter in parameters.items()},
         folder / TRAINABLE_FILE,
-        {"rank": json.dumps(RANK), "alpha": json.dumps(ALPHA), "blocks": json.dumps(BLOCKS)},
+        {"rank": json.dumps(RANK), "alpha": json.dumps(ALPHA), "blocks": json.dumps(BLOCKS), "backbone": backbone.name},
     )
 
 
-def make_run(folder: Path, flavour: str = "5b-i2v") -> tuple[Path, CogVideoX]:
+def make_run(folder: Path, flavour: str = "5b-i2v") -> tuple[Path, Backbone]:
     """A run folder with a base model beside it, and the model as training left it."""
     base = folder / "base"
-    transformer(flavour).save_pretrained(base / "transformer")
+    stock(flavour).save_pretrained(base / "transformer")
     run, backbone = folder / "run", trained_backbone(flavour)
     write_checkpoint(trained_backbone(flavour, seed=6), run / "checkpoints" / "step-00000020")
     write_checkpoint(backbone, run / "checkpoints" / "step-00000100")
@@ -59,7 +67,7 @@ def make_run(folder: Path, flavour: str = "5b-i2v") -> tuple[Path, CogVideoX]:
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, CogVideoX]:
+def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Backbone]:
     return make_run(tmp_path_factory.mktemp("export"))
 
 
@@ -68,57 +76,53 @@ def exported(run) -> Path:
     return export(run[0], run[0].parent / "exported")
 
 
-def updates(backbone: CogVideoX) -> dict[str, Tensor]:
+def updates(backbone: Backbone, modules: list[str] = MODULES) -> dict[str, Tensor]:
     """ΔW = α/r · B A of training, by module."""
-    layers = {name: backbone.model.get_submodule(name) for name in MODULES}
+    layers = {name: backbone.model.get_submodule(name) for name in modules}
     return {
         name: ALPHA / RANK * (layer.lora_B.default.weight.double() @ layer.lora_A.default.weight.double()).detach()
         for name, layer in layers.items()
     }
 
 
-def inputs(backbone: CogVideoX) -> dict[str, Tensor]:
-    grid = backbone.grid(FRAMES if backbone.version == "1.0" else 13, HEIGHT, WIDTH)
-    generator = torch.Generator().manual_seed(1)
-    latents = torch.randn(1, grid.latent_frames, 48, HEIGHT // 8, WIDTH // 8, generator=generator)
-    prompt = torch.randn(1, 12, 24, generator=generator)
-    return {
-        "latents": latents[:, :, :16], "conditions": latents[:, :, 16:], "prompt": prompt,
-        "timesteps": torch.tensor([300]),
-    }  # fmt: skip
-
-
 @torch.no_grad()
-def output(model: CogVideoXTransformer3DModel) -> Tensor:
-    backbone = CogVideoX(model)
-    return backbone.predict(**inputs(backbone))[0]
+def output(model: Any, flavour: str = "5b-i2v") -> Tensor:
+    backbone = KINDS[flavour][0](model)
+    inputs, _ = batch(backbone, flavour)
+    return backbone.predict(**inputs)[0]
 
 
 LOAD = """
 import sys, torch
 from safetensors.torch import save_file
 from tests.matrix_train.components import stock_pipeline
-pipe = stock_pipeline()
-before = {name: p.detach().clone() for name, p in pipe.transformer.named_parameters()}
-pipe.load_lora_weights(sys.argv[1])
-pipe.fuse_lora(components=["transformer"])
-pipe.unload_lora_weights()
-after = dict(pipe.transformer.named_parameters())
-assert after.keys() == before.keys()
-save_file({name: after[name].detach() - before[name] for name in after}, sys.argv[2])
+for flavour, lora, delta in zip(*[iter(sys.argv[1:])] * 3):
+    pipe = stock_pipeline(flavour)
+    before = {name: p.detach().clone() for name, p in pipe.transformer.named_parameters()}
+    pipe.load_lora_weights(lora)
+    pipe.fuse_lora(components=["transformer"])
+    pipe.unload_lora_weights()
+    after = dict(pipe.transformer.named_parameters())
+    assert after.keys() == before.keys()
+    save_file({name: after[name].detach() - before[name] for name in after}, delta)
 """
 
 
-def test_a_fresh_process_of_plain_diffusers_applies_trainings_update(run, exported, tmp_path) -> None:
+def test_a_fresh_process_of_plain_diffusers_applies_trainings_update(tmp_path) -> None:
     """What `load_lora_weights` adds to every weight of the stock model, fused and subtracted again."""
-    subprocess.run(
-        [sys.executable, "-c", LOAD, exported, tmp_path / "delta"], check=True, cwd=Path(__file__).parents[3]
-    )
-    found, want = load_file(tmp_path / "delta"), updates(run[1])
-    assert {name for name, delta in found.items() if delta.any()} == {f"{name}.weight" for name in MODULES}
-    for name in MODULES:
-        assert want[name].abs().max() > 1e-2
-        assert (found[f"{name}.weight"].double() - want[name]).abs().max() <= 1e-6
+    trained: dict[str, Backbone] = {}
+    words: list[Path | str] = []
+    for flavour in ("5b-i2v", "wan21", "wan22"):
+        run, trained[flavour] = make_run(tmp_path / flavour, flavour)
+        words += [flavour, export(run, tmp_path / flavour / "exported"), tmp_path / f"{flavour}.safetensors"]
+    subprocess.run([sys.executable, "-c", LOAD, *words], check=True, cwd=Path(__file__).parents[3])
+    for flavour, backbone in trained.items():
+        modules = modules_of(flavour)
+        found, want = load_file(tmp_path / f"{flavour}.safetensors"), updates(backbone, modules)
+        assert {name for name, delta in found.items() if delta.any()} == {f"{name}.weight" for name in modules}
+        for name in modules:
+            assert want[name].abs().max() > 1e-2
+            assert (found[f"{name}.weight"].double() - want[name]).abs().max() <= 1e-6
 
 
 @pytest.mark.parametrize("with_metadata", [True, False])
@@ -144,16 +148,16 @@ def test_the_strength_is_one_half_and_once(run, exported, tmp_path, with_metadat
 
 
 @pytest.mark.parametrize("source", ["run", "export"])
-@pytest.mark.parametrize("flavour", ["5b-i2v", "1.5-i2v"])
+@pytest.mark.parametrize("flavour", FLAVOURS)
 def test_the_loaded_pipeline_is_the_trained_model(tmp_path, flavour, source) -> None:
     run, backbone = make_run(tmp_path, flavour)
     pipe = stock_pipeline(flavour)
     loaded = load_into(pipe, run if source == "run" else export(run, tmp_path / "out"))
     assert loaded.vae is pipe.vae
     assert loaded.transformer is pipe.transformer
-    want = output(backbone.model)
-    torch.testing.assert_close(output(loaded.transformer), want, rtol=1e-6, atol=1e-6)
-    assert not torch.allclose(output(transformer(flavour)), want, atol=1e-3)
+    want = output(backbone.model, flavour)
+    torch.testing.assert_close(output(loaded.transformer, flavour), want, rtol=1e-6, atol=1e-6)
+    assert not torch.allclose(output(stock(flavour), flavour), want, atol=1e-3)
 
 
 def test_a_chosen_checkpoint_is_the_one_that_is_loaded(run) -> None:
@@ -190,17 +194,17 @@ def test_load_into_is_where_people_look_for_it() -> None:
         _ = matrix_train.load
 
 
-@pytest.mark.parametrize("flavour", ["5b-i2v", "1.5-i2v"])
+@pytest.mark.parametrize("flavour", FLAVOURS)
 def test_merged_equals_unmerged(tmp_path, flavour) -> None:
     run, backbone = make_run(tmp_path, flavour)
     merged = merge(run, tmp_path / "merged")
-    want = output(backbone.model)
-    plain = CogVideoXTransformer3DModel.from_pretrained(merged / "transformer").eval()
-    assert plain.config.in_channels == 48
+    want = output(backbone.model, flavour)
+    plain = type(backbone).model_class.from_pretrained(merged / "transformer").eval()
+    assert plain.config.in_channels == backbone.model.config.in_channels
     assert not any("lora" in name for name, _ in plain.named_parameters())
-    torch.testing.assert_close(output(plain), want, rtol=1e-5, atol=1e-5)
-    again = CogVideoX.load(str(merged))
-    torch.testing.assert_close(output(again.model.eval()), want, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(output(plain, flavour), want, rtol=1e-5, atol=1e-5)
+    again = type(backbone).load(str(merged))
+    torch.testing.assert_close(output(again.model.eval(), flavour), want, rtol=1e-5, atol=1e-5)
     assert json.loads((merged / "export.json").read_text())["kind"] == "merged"
 
 
@@ -222,19 +226,20 @@ def test_the_files_hold_lora_and_projection_and_nothing_else(run, exported) -> N
     digest = record.pop("checkpoint_sha256")
     assert len(digest) == 64
     assert record == {
-        "schema_version": 1, "kind": "lora", "base_model": str(run[0].parent / "base"), "base_revision": None,
+        "schema_version": 1, "kind": "lora", "backbone": "cogvideox",
+        "base_model": str(run[0].parent / "base"), "base_revision": None,
         "rank": 8, "alpha": 4, "blocks": [0, 2], "checkpoint": "step-00000100",
     }  # fmt: skip
 
 
 def test_every_key_is_one_that_comfy_knows(exported, tmp_path) -> None:
-    assert check_comfy_keys(exported / LORA_FILE) == []
+    assert check_comfy_keys(exported / LORA_FILE, CogVideoX) == []
     lora = load_file(exported / LORA_FILE)
     q = "transformer.transformer_blocks.0.attn1.to_q"
     half = lora.pop(f"{q}.lora_A.weight")
     known, unknown = f"{q.replace('to_q', 'to_k')}.alpha", "transformer.transformer_blocks.42.attn1.to_q.lora_A.weight"
     save_file({**lora, known: torch.tensor(8.0), unknown: half}, tmp_path / "lora.safetensors")
-    assert check_comfy_keys(tmp_path / "lora.safetensors") == [f"{q}.lora_B.weight", unknown]
+    assert check_comfy_keys(tmp_path / "lora.safetensors", CogVideoX) == [f"{q}.lora_B.weight", unknown]
 
 
 def test_diffusers_refuses_alpha_among_the_tensors(exported, tmp_path) -> None:
@@ -270,7 +275,7 @@ def test_damaged_and_foreign_files_are_named(run, tmp_path) -> None:
     with pytest.raises(UserError, match="not a readable safetensors file"):
         export(tmp_path / "run", tmp_path / "out", checkpoint)
     save_file({"x": torch.zeros(1)}, checkpoint / TRAINABLE_FILE)
-    with pytest.raises(UserError, match="no rank, alpha and blocks in its metadata"):
+    with pytest.raises(UserError, match="no rank, alpha, blocks and backbone in its metadata"):
         export(tmp_path / "run", tmp_path / "out", checkpoint)
     assert {path.name for path in tmp_path.iterdir()} == {"run"}
 
@@ -278,7 +283,7 @@ def test_damaged_and_foreign_files_are_named(run, tmp_path) -> None:
 @pytest.mark.parametrize("changes", [{"num_layers": 2}, {"num_attention_heads": 3}], ids=str)
 def test_another_base_model_is_refused_and_left_as_it_is(run, tmp_path, changes) -> None:
     pipe = stock_pipeline()
-    pipe.register_modules(transformer=transformer("5b", **changes))
+    pipe.register_modules(transformer=stock("5b", **changes))
     before = {name: tensor.clone() for name, tensor in pipe.transformer.state_dict().items()}
     with pytest.raises(UserError, match="trained on another base model"):
         load_into(pipe, run[0])

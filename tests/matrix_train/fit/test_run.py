@@ -11,7 +11,7 @@ from peft import LoraConfig
 from rich.console import Console
 from safetensors.torch import load_file
 
-from matrix_train.backbones.cogvideox.input_projection import grow_input
+from matrix_train.backbones import CogVideoX
 from matrix_train.errors import UserError
 from matrix_train.fit.checkpoint import checkpoints
 from matrix_train.fit.distributed import make_accelerator
@@ -130,7 +130,8 @@ def test_without_alignment_it_is_plain_lora_training_bit_for_bit(dataset: Path, 
         alpha = alphas[x.timesteps].float().view(-1, 1, 1, 1, 1)
         noisy = alpha.sqrt() * x.clean + (1 - alpha).sqrt() * x.noise
         out = plain(
-            hidden_states=torch.cat([noisy, x.conditions], dim=2), encoder_hidden_states=x.prompt,
+            hidden_states=torch.cat([noisy, x.conditions["frames"]], dim=2),
+            encoder_hidden_states=x.conditions["prompt"],
             timestep=x.timesteps, image_rotary_emb=run.parts.backbone._rotary_tables(3, 4, 6, x.clean.device),
             return_dict=False,
         )[0]  # fmt: skip
@@ -152,7 +153,7 @@ def _plain_lora(
 ) -> tuple[CogVideoXTransformer3DModel, dict[str, torch.nn.Parameter]]:
     """diffusers' own model and processors with peft's own LoRA, and a wider input projection."""
     model = CogVideoXTransformer3DModel.from_pretrained(path, subfolder="transformer").requires_grad_(False)
-    grow_input(model)
+    CogVideoX.grow_input(model)
     where = "|".join(map(str, blocks))
     target = rf"transformer_blocks\.({where})\.attn1\.(to_q|to_k|to_v|to_out\.0)"
     model.add_adapter(LoraConfig(r=rank, lora_alpha=alpha, target_modules=target))

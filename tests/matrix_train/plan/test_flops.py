@@ -1,46 +1,55 @@
 """What alignment costs, by FlopCounterMode: at 5B geometry on the meta device and at tiny size on the CPU."""
 
+from functools import cache
+
 import pytest
 import torch
 
 from matrix_train.align.decoder import MapDecoder
 from matrix_train.attention.maps import Taps, attend
-from matrix_train.backbones import CogVideoX
-from matrix_train.bench.workload import COGVIDEOX_5B_I2V
+from matrix_train.backbones import Backbone, CogVideoX, Wan21, Wan22
 from matrix_train.plan.flops import costly_roles, count_flops, training_step
 from tests.matrix_train.reference import FLAVOURS, TINY, make_roles
 
 
-def backbone(blocks: int) -> CogVideoX:
-    """CogVideoX-5B-I2V but for its 42 blocks: they cost the same each, so two and three of them give the rest."""
-    built = CogVideoX.from_config({**COGVIDEOX_5B_I2V, "num_layers": blocks}, torch.bfloat16, "meta")
+def backbone(kind: type[Backbone], blocks: int) -> Backbone:
+    """The released model but for the number of its blocks: they cost the same each, so two and three give the rest."""
+    built = kind.from_config({**kind.released.config, "num_layers": blocks}, torch.bfloat16, "meta")
     built.add_lora(blocks=range(blocks), rank=128, alpha=64)
     return built
 
 
-@pytest.fixture(scope="module")
-def base_flops() -> tuple[int, int]:
-    """A step at 42 blocks, and at 3, without alignment and checkpointing: the smallest thing to compare with."""
-    two, three = (count_flops(training_step(backbone(n), 49, 480, 720, None, 1)) for n in (2, 3))
-    return three + 39 * (three - two), three
+@cache
+def base_flops(kind: type[Backbone]) -> tuple[int, int]:
+    """A step at all blocks, and at 3, without alignment and checkpointing: the smallest thing to compare with."""
+    clip = kind.released.clip
+    two, three = (count_flops(training_step(backbone(kind, n), *clip, None, 1)) for n in (2, 3))
+    return three + (kind.released.config["num_layers"] - 3) * (three - two), three
 
 
 @pytest.mark.parametrize(
-    ("mode", "kernel", "propagation", "bar"),
+    ("kind", "whole_flops", "mode", "kernel", "propagation", "bar"),
     [
-        ("logits", "auto", True, 1e-4),
-        ("centred", "auto", True, 1e-4),
-        ("softmax", "lse", True, 0.01),
-        ("softmax", "columns", False, 0.01),
+        (CogVideoX, 9.1e14, "logits", "auto", True, 1e-4),
+        (CogVideoX, 9.1e14, "centred", "auto", True, 1e-4),
+        (CogVideoX, 9.1e14, "softmax", "lse", True, 0.01),
+        (CogVideoX, 9.1e14, "softmax", "columns", False, 0.01),
+        (Wan21, 4.77e15, "centred", "auto", True, 1e-4),
+        (Wan21, 4.77e15, "softmax", "lse", True, 0.01),
+        (Wan22, 2.43e14, "centred", "auto", True, 1e-3),
+        (Wan22, 2.43e14, "softmax", "lse", True, 0.01),
     ],
 )
-def test_alignment_costs_at_most_one_percent_at_5b(base_flops, mode, kernel, propagation, bar) -> None:
-    whole, three = base_flops
-    assert 8.5e14 < whole < 9.5e14
-    built = backbone(3)
+def test_alignment_costs_at_most_one_percent_of_the_released_model(
+    kind, whole_flops, mode, kernel, propagation, bar
+) -> None:
+    """At its recipe's clip. Two blocks of grounding and one of propagation, or two."""
+    (whole, three), clip = base_flops(kind), kind.released.clip
+    assert whole == pytest.approx(whole_flops, rel=0.06)
+    built = backbone(kind, 3)
     built.install_taps({0: ["v2t"], 1: ["v2t"], **({2: ["v2v"]} if propagation else {})}, mode, kernel)
-    roles = costly_roles(built, 49, 480, 720, tokens=8)
-    extra = count_flops(training_step(built, 49, 480, 720, roles, stride=1)) - three
+    roles = costly_roles(built, *clip, tokens=8)
+    extra = count_flops(training_step(built, *clip, roles, stride=1)) - three
     assert 0 < extra / whole <= bar
 
 

@@ -3,8 +3,7 @@
 import torch
 
 from matrix_train.backbones import CogVideoX
-from matrix_train.backbones.base import Checkpointing
-from matrix_train.bench.workload import COGVIDEOX_5B_I2V
+from matrix_train.backbones.collector import Checkpointing
 from matrix_train.plan.flops import training_step
 from matrix_train.plan.memory import PeakBytes, peak_bytes
 
@@ -50,7 +49,7 @@ def test_a_step_of_5b_holds_no_square_of_its_tokens_and_checkpointing_saves_what
     peaks = {}
     kinds: tuple[Checkpointing | None, ...] = (None, "selective", "full")
     for kind in kinds:
-        backbone = CogVideoX.from_config({**COGVIDEOX_5B_I2V, "num_layers": 6}, torch.bfloat16, "meta")
+        backbone = CogVideoX.from_config({**CogVideoX.released.config, "num_layers": 6}, torch.bfloat16, "meta")
         backbone.add_lora(blocks=range(6), rank=128, alpha=64)
         if kind:
             backbone.enable_checkpointing(kind)

@@ -7,11 +7,13 @@ import torch
 from functorch.compile import make_boxed_func, min_cut_rematerialization_partition
 from torch._dynamo.backends.common import aot_autograd
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.checkpoint import checkpoint
 
-from matrix_train.backbones import CogVideoX
-from matrix_train.backbones.base import ATTENTION_KERNELS
+from matrix_train.attention.roles import RoleWeights
+from matrix_train.backbones.collector import ATTENTION_KERNELS
 from matrix_train.plan.flops import count_flops
-from tests.matrix_train.backbones.cogvideox.test_model import batch, gradients, ready, stock
+from tests.matrix_train.backbones.models import batch, gradients, made, ready
+from tests.matrix_train.reference import two_samples
 
 
 class CallsOf(TorchDispatchMode):
@@ -26,19 +28,21 @@ class CallsOf(TorchDispatchMode):
 
 @pytest.mark.parametrize("with_roles", [True, False])
 @pytest.mark.parametrize("mode", ["logits", "centred", "softmax"])
-@pytest.mark.parametrize("flavour", ["5b-i2v", "1.5-i2v"])
-def test_selective_checkpointing_keeps_attention_and_changes_nothing_else(flavour, mode, with_roles) -> None:
+@pytest.mark.parametrize(("flavour", "attentions"), [("5b-i2v", 1), ("1.5-i2v", 1), ("wan21", 3), ("wan22", 2)])
+def test_selective_checkpointing_keeps_attention_and_changes_nothing_else(
+    flavour, attentions, mode, with_roles
+) -> None:
     """Values and gradients of the full kind bit for bit; each block's attention kernel runs once instead of twice."""
     results, calls = [], []
     for kind in (None, "full", "selective"):
         backbone = ready(mode, flavour)
         if kind is not None:
             backbone.enable_checkpointing(kind)
-        inputs, roles = batch(backbone)
+        inputs, roles = batch(backbone, flavour)
         with CallsOf() as counted:
             results.append(gradients(backbone, inputs, roles if with_roles else None))
         calls.append(counted.calls)
-    assert calls == [3, 6, 3]
+    assert calls == [3 * attentions, 6 * attentions, 3 * attentions]
     for others in results[1:]:
         for got, want in zip(others, results[0], strict=True):
             assert torch.equal(got, want)
@@ -54,7 +58,7 @@ def test_selective_checkpointing_saves_the_attention_flops() -> None:
         flops[kind] = count_flops(
             lambda backbone=backbone, inputs=inputs, roles=roles: gradients(backbone, inputs, roles)
         )
-    tokens = inputs["prompt"].shape[1] + roles.video_length
+    tokens = inputs["conditions"]["prompt"].shape[1] + roles.video_length
     attention = 3 * 4 * 2 * 2 * tokens**2 * 16  # blocks × two products of a sample, head and pair of tokens
     assert flops["full"] - flops["selective"] == attention
     assert flops["none"] < flops["selective"]
@@ -76,7 +80,7 @@ def test_compiled_blocks_share_one_graph_and_keep_what_checkpointing_keeps(kind)
     results = []
     for compiled in (False, True):
         torch._dynamo.reset()
-        backbone = CogVideoX(stock(num_layers=5))
+        backbone = made(num_layers=5)
         backbone.install_taps({0: ["v2t"], 2: ["v2v"]})
         backbone.add_lora(blocks=(0, 2), rank=4, alpha=2)
         if kind is not None:
@@ -91,11 +95,11 @@ def test_compiled_blocks_share_one_graph_and_keep_what_checkpointing_keeps(kind)
         torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-7)
 
 
-@pytest.mark.parametrize("flavour", ["5b-i2v", "1.5-i2v"])
+@pytest.mark.parametrize("flavour", ["5b-i2v", "1.5-i2v", "wan21", "wan22"])
 def test_what_is_trained_may_be_float32_in_a_bfloat16_model(flavour) -> None:
-    backbone = CogVideoX(stock(flavour, torch.bfloat16))
+    backbone = made(flavour, torch.bfloat16)
     backbone.add_lora(blocks=(0, 2), rank=4, alpha=2)
-    inputs, _ = batch(backbone, torch.bfloat16)
+    inputs, _ = batch(backbone, flavour, torch.bfloat16)
     with torch.no_grad():
         want, _ = backbone.predict(**inputs)
     for parameter in backbone.trainable().values():
@@ -104,3 +108,60 @@ def test_what_is_trained_may_be_float32_in_a_bfloat16_model(flavour) -> None:
     assert torch.equal(got, want)
     grads = torch.autograd.grad(got.float().square().mean(), list(backbone.trainable().values()))
     assert {grad.dtype for grad in grads} == {torch.float32}
+
+
+@pytest.mark.parametrize("mode", ["logits", "centred", "softmax"])
+@pytest.mark.parametrize("flavour", ["5b-i2v", "wan21", "wan22"])
+def test_checkpointed_equals_not_checkpointed(flavour, mode) -> None:
+    backbone = ready(mode, flavour)
+    inputs, roles = batch(backbone, flavour)
+    plain = gradients(backbone, inputs, roles)
+    backbone.enable_checkpointing()
+    for got, want in zip(gradients(backbone, inputs, roles), plain, strict=True):
+        assert torch.equal(got, want)
+    assert all(grad.any() for grad in plain)
+
+
+def test_each_backward_pass_recomputes_with_its_own_roles() -> None:
+    """Two forward passes, then both backward passes: the recompute of the first must not see the second's roles."""
+    backbone = ready("softmax")
+    inputs, first = batch(backbone)
+    text, video = two_samples(first.text_length, first.video_length)
+    second = RoleWeights.build(text.flip(-1), video.flip(-1))
+    apart = [gradients(backbone, inputs, roles)[1:] for roles in (first, second, None)]
+    backbone.enable_checkpointing()
+    total = torch.zeros(())
+    for roles in (first, second, None):
+        prediction, maps = backbone.predict(**inputs, roles=roles)
+        total = total + prediction.square().mean()
+        for i, key in enumerate(sorted(maps)):
+            total = total + (i + 1) * maps[key].square().sum()
+    together = torch.autograd.grad(total, list(backbone.trainable().values()))
+    for got, *parts in zip(together, *apart, strict=True):
+        torch.testing.assert_close(got, sum(parts), rtol=1e-4, atol=1e-6)
+
+
+def test_nothing_is_kept_after_a_step() -> None:
+    backbone = ready("logits")
+    backbone.enable_checkpointing()
+    inputs, roles = batch(backbone)
+    gradients(backbone, inputs, roles)
+    assert backbone.collector._step is None
+
+
+def test_reentrant_checkpointing_is_refused() -> None:
+    backbone = ready("logits")
+    inputs, roles = batch(backbone)
+    backbone.model.enable_gradient_checkpointing(lambda block, *args: checkpoint(block, *args, use_reentrant=True))
+    with pytest.raises(RuntimeError, match="call the backbone's enable_checkpointing"):
+        backbone.predict(**inputs, roles=roles)
+    # Also where it hides from the model: the processor finds its gradient switched off.
+    backbone.model.disable_gradient_checkpointing()
+    block = backbone.model.transformer_blocks[0]
+    plain = block.forward
+    block.forward = lambda **kw: checkpoint(
+        lambda h, e: plain(**{**kw, "hidden_states": h, "encoder_hidden_states": e}),
+        kw["hidden_states"], kw["encoder_hidden_states"], use_reentrant=True,
+    )  # fmt: skip
+    with pytest.raises(RuntimeError, match="reentrant checkpointing drops the maps' gradient"):
+        backbone.predict(**inputs, roles=roles)
