@@ -30,7 +30,8 @@ class WanEncoders(Encoders):
         words = input_ids != reader.config.pad_token_id
         # transformers looks into a mask, and on the meta device there is nothing to see; the work is the same.
         embeddings: Tensor = reader(input_ids, None if words.is_meta else words.long()).last_hidden_state
-        return embeddings * words[..., None]
+        masked: Tensor = embeddings * words[..., None]
+        return masked
 
     def latent_scale(self) -> tuple[Tensor, Tensor]:
         mean, std = (

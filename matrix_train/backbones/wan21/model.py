@@ -67,7 +67,7 @@ class Wan21(Wan):
         )  # fmt: skip
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            more = {"image_encoder": CLIPVisionModel(vision).eval(), "image_processor": CLIPImageProcessor()}
+            more = {"image_encoder": CLIPVisionModel(vision), "image_processor": CLIPImageProcessor()}
         save_tiny(
             folder, captions, seed, more=more, vae={"z_dim": 16},
             transformer={"in_channels": 36, "out_channels": 16, "image_dim": VISION_WIDTH, "added_kv_proj_dim": 128},
