@@ -4,11 +4,12 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from torch.distributed import TCPStore
 
 from benchmarks.processes import free_port
 from matrix_train.config import Config, load_config
@@ -64,20 +65,26 @@ def launch(processes: int, *arguments: str) -> "subprocess.Popen[str]":
 
 @dataclass(frozen=True)
 class Trainer:
-    """The same without 10 s of imports a process: forks, with the variables that torchrun would set."""
+    """The same without 10 s of imports a process: forks, with the variables and the store that torchrun would give."""
 
     forks: Forks
     folder: Path
+    stores: list[TCPStore] = field(default_factory=list)
 
     def start(self, processes: int, *arguments: str) -> list[Fork]:
         """One for each rank."""
-        port, words = free_port(), ["fit", str(TINY), *arguments]
-        shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(processes)}
+        # torchrun's agent holds the store, not the first rank, whose end would take it away from the others.
+        store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+        self.stores.append(store)
+        shared = {
+            "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port), "WORLD_SIZE": str(processes),
+            "TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_RESTART_COUNT": "0",
+        }  # fmt: skip
         started = []
         for rank in map(str, range(processes)):
-            said, mine = self.folder / f"{port}-{rank}", {"RANK": rank, "LOCAL_RANK": rank, **shared}
-            variables = mine if processes > 1 else {}
-            main = "matrix_train.cli.app:main"
+            said = self.folder / f"{len(self.stores)}-{rank}"
+            variables = {"RANK": rank, "LOCAL_RANK": rank, **shared} if processes > 1 else {}
+            main, words = "matrix_train.cli.app:main", ["fit", TINY, *arguments]
             started.append(self.forks.start(main, words, said, said, cwd=TINY.parents[1], **variables))
         return started
 
