@@ -9,7 +9,6 @@ one server share a hash seed. multiprocessing's fork server would not do: a proc
         code = commands.start("flows.cli:main", ["status", "out"], folder / "out", folder / "errors").wait()
 """
 
-import gc
 import importlib
 import json
 import os
@@ -121,8 +120,6 @@ def serve(fd: int, modules: Sequence[str]) -> dict[str, Any]:
     """Fork for every request until the other end closes. Returns in the children only, with the request."""
     for module in modules:
         importlib.import_module(module)
-    gc.collect()
-    gc.freeze()  # else the first collection of a child copies every page
     channel = socket.socket(fileno=fd)
     woken, wakes = socket.socketpair()
     wakes.setblocking(False)
