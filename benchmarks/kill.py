@@ -43,24 +43,20 @@ def main() -> None:
                 print(json.dumps(line), flush=True)
         return
     with tempfile.TemporaryDirectory() as folder, prefect_server(Path(folder) / "prefect") as env:
-        found = kill_and_compare(Path(folder), given.kills, given.videos, given.seed, env)
+        from tasks.world import render_bucket
+
+        world = render_bucket(Path(folder) / "world", given.videos, given.seed, broken=True, workers=2)
+        found = kill_and_compare(Path(folder), world, given.kills, given.seed, env) | {"videos": given.videos}
     print(f"kill -9: {found['kills']} kills over {found['builds']} builds, identical: {found['identical']}")
     print(json.dumps(found))
 
 
-def kill_and_compare(
-    folder: Path, kills: int, videos: int, seed: int, env: dict[str, str], broken: bool = True
-) -> dict[str, object]:
-    """Render a bucket, build it once in peace, then build it under kills until there were `kills` of them.
+def kill_and_compare(folder: Path, world: Path, kills: int, seed: int, env: dict[str, str]) -> dict[str, object]:
+    """Build a rendered bucket once in peace, then build it under kills until there were `kills` of them.
 
-    broken: with a file of every broken kind. `env` points at a Prefect server outside the killed group, so that an
-    attempt starts in seconds.
+    `env` points at a Prefect server outside the killed group, so that an attempt starts in seconds.
     """
-    from tasks.world import render_bucket
-
-    world = folder / "world"
-    raw = render_bucket(world, videos=videos, seed=seed, level="plain", broken=broken, workers=2) / "raw"
-    captions = next(world.glob("captions.*"))
+    raw, captions = world / "raw", next(world.glob("captions.*"))
     rng = random.Random(seed)
     done = builds = 0
     # Moments are drawn over half of an undisturbed build on this machine, as busy as it is: an attempt gets somewhere,
@@ -76,8 +72,7 @@ def kill_and_compare(
         _finish(start(raw, captions, out, env))
         identical &= shard_bytes(out) == calm
     return {
-        "kills": done, "builds": builds, "identical": identical, "files": len(calm), "videos": videos,
-        "calm_seconds": round(span, 1),
+        "kills": done, "builds": builds, "identical": identical, "files": len(calm), "calm_seconds": round(span, 1)
     }  # fmt: skip
 
 

@@ -1,18 +1,37 @@
-"""How pytest-xdist shares the tests out: by file, but all of `tests/flows` to one worker, as of `tests/production`.
+"""How pytest-xdist shares the tests out: by file, but what shares a server or a built folder goes to one worker.
 
-Those share servers and a built folder. xdist's own groups (`--dist loadgroup`, 3.8) write to a field that pytest 9.2
-does not read, so they group nothing.
+So do all tests of `tests/production`; of `tests/flows` those that take `built` are one unit, and those that take
+another fixture of its conftest a second, with a server of its own: together they are longer than all the rest. A file
+that is sorted wrongly costs the time of one more server, nothing else. xdist's own groups (`--dist loadgroup`, 3.8)
+write to a field that pytest 9.2 does not read, so they group nothing.
 """
+
+import re
+from functools import cache
+from pathlib import Path
 
 from xdist.scheduler import LoadScopeScheduling
 
+UNITS = {
+    "builds": re.compile(r"^def \w+\([^)]*\bbuilt\b", re.M),
+    "flows": re.compile(r"^def \w+\([^)]*\b(server|world|matrix_data\w*)\b", re.M),
+}
+
 
 class ByFile(LoadScopeScheduling):
-    """Files in the order they were collected, so that the longest unit, the flows, begins at once."""
+    """Files in the order they were collected, so that the longest units, the flows, begin at once."""
 
     def _split_scope(self, nodeid: str) -> str:
-        shared = ("tests/flows/", "tests/production/")
-        return next((folder for folder in shared if nodeid.startswith(folder)), nodeid.partition("::")[0])
+        return unit_of(nodeid.partition("::")[0], self.config.rootpath)
+
+
+@cache
+def unit_of(file: str, root: Path) -> str:
+    """Which tests of one worker a file belongs to."""
+    if file.startswith("tests/flows/"):
+        text = (root / file).read_text()
+        return next((unit for unit, takes in UNITS.items() if takes.search(text)), file)
+    return "production" if file.startswith("tests/production/") else file
 
 
 def pytest_xdist_make_scheduler(config, log):

@@ -5,10 +5,11 @@ print(describe(result)); print(json.dumps(asdict(result)))
 """
 
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -95,7 +96,7 @@ def one_thread(device: str) -> Iterator[None]:
 
 def _bench(options: BenchOptions) -> BenchResult:
     arms: tuple[Arm, ...] = ("off", "on", "dense") if options.dense else ("off", "on")
-    peaks = {arm: _peak_in_child(options, arm) for arm in arms} if options.device == "cpu" else {}
+    peaks = _peaks_in_children(options, arms) if options.device == "cpu" else {}
     work = Workload(options)
     seconds = _rounds(work, options, peaks)
     on = seconds["on"]
@@ -176,28 +177,41 @@ def _alignment_seconds(work: Workload, stride: int) -> float:
     return seconds
 
 
-def _peak_in_child(options: BenchOptions, arm: Arm) -> int:
-    """Most memory that a process of its own held while it built the model and made one step of this arm, in bytes."""
+def _peaks_in_children(options: BenchOptions, arms: Sequence[Arm]) -> dict[Arm, int]:
+    """By arm, most memory that a process of its own held while it built the model and made one step, in bytes."""
     # Large blocks go back to the system at once, so that the peak is of what is held and not of what was.
     environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "1048576", "MALLOC_TRIM_THRESHOLD_": "1048576"}
-    code = "import sys; from matrix_train.bench.run import peak_of_step; peak_of_step(sys.argv[1], sys.argv[2])"
+    code = "import sys; from matrix_train.bench.run import print_peaks; print_peaks(sys.argv[1], sys.argv[2:])"
     done = subprocess.run(
-        [sys.executable, "-c", code, json.dumps(asdict(options)), arm],
+        [sys.executable, "-c", code, json.dumps(asdict(options)), *arms],
         env=environment, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False,
     )  # fmt: skip
     if done.returncode:
         last = (done.stderr.strip() or "killed, for want of memory it may be").splitlines()[-1]
+        arm = arms[len(done.stdout.split())]
         raise UserError(f"bench: the process that measures memory of arm {arm!r} ended with {done.returncode}: {last}")
-    return int(done.stdout.splitlines()[-1])
+    return dict(zip(arms, map(int, done.stdout.split()), strict=True))
 
 
-def peak_of_step(options: str, arm: Arm) -> None:
-    """In the child: prints VmHWM after a step. Not ru_maxrss, which starts with the parent's size."""
+def print_peaks(options: str, arms: Sequence[Arm]) -> None:
+    """In the child: prints for each arm the VmHWM of a fork after a step. The ten seconds of imports are paid once.
+
+    A fork's VmHWM starts with what its parent holds at that moment; ru_maxrss would start with its most.
+    """
     torch.set_num_threads(1)
+    for arm in arms:
+        process = multiprocessing.get_context("fork").Process(target=_print_peak, args=(options, arm))
+        process.start()
+        process.join()
+        if process.exitcode:
+            sys.exit(process.exitcode)
+
+
+def _print_peak(options: str, arm: Arm) -> None:
     work = Workload(BenchOptions(**json.loads(options)))
     work.step(arm)
     status = Path("/proc/self/status").read_text(encoding="ascii")
-    print(int(status.partition("VmHWM:")[2].split()[0]) * 1024)
+    print(int(status.partition("VmHWM:")[2].split()[0]) * 1024, flush=True)
 
 
 def describe(result: BenchResult) -> str:

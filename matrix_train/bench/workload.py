@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -154,8 +155,14 @@ def build_backbone(options: BenchOptions, device: torch.device | str) -> Backbon
 def step_flops(options: BenchOptions) -> tuple[int, int]:
     """FLOPs of a step with losses off and on, on the meta device. Recomputed ones count again.
 
-    Blocks without taps cost the same each: what one more adds to the tapped ones is taken for every other.
+    Blocks without taps cost the same each: what one more adds to the tapped ones is taken for every other. How a step
+    is run changes nothing: rungs of the ladder share a count.
     """
+    return _step_flops(replace(options, compiled=False, attention="auto"))
+
+
+@cache
+def _step_flops(options: BenchOptions) -> tuple[int, int]:
     size, tapped = options.clip, len(options.align.sga_blocks) + len(options.align.spa_blocks)
 
     def count(blocks: int, aligned: bool) -> int:

@@ -41,11 +41,15 @@ def fit(
     as_json: Json = False,
 ) -> None:
     """Train LoRA, input projection and decoders with SGA and SPA on the shards of a data set."""
-    from matrix_train.cli.commands import fit_command  # imports torch, which takes seconds
-
     if resume not in ("auto", "never"):
         raise UserError(f"--resume {resume}: give auto or never")
-    emit(fit_command(config, set_, resume == "auto", precompute, dry_run, console), as_json)
+    from matrix_train.config import load_config  # imports torch, which takes seconds
+
+    settings = load_config(config, set_)  # a mistake in them is told before diffusers and all else is imported
+
+    from matrix_train.cli.commands import fit_command
+
+    emit(fit_command(settings, resume == "auto", precompute, dry_run, console), as_json)
 
 
 @app.command()

@@ -31,11 +31,8 @@ from matrix_train.fit.run import Run
 from matrix_train.plan.plan import lines, plan_run
 
 
-def fit_command(
-    path: Path, overrides: list[str], resume: bool, precompute: bool, dry_run: bool, console: Console
-) -> dict[str, Any]:
+def fit_command(config: Config, resume: bool, precompute: bool, dry_run: bool, console: Console) -> dict[str, Any]:
     """`fit`, and its two forms that do not train."""
-    config = load_config(path, overrides)
     check_loggers(config.log)
     quieten_libraries()
     if not dry_run:

@@ -11,11 +11,10 @@ from typing import Any
 import pytest
 
 from benchmarks.prefect_server import prefect_server
-from flows import cli
 from tasks.world import render_bucket
 from tests import permissions
 from tests.flows.building import QUICK, sidecar
-from tests.forked import preload, run_forked
+from tests.forked import forks
 
 
 @dataclass(frozen=True)
@@ -47,39 +46,49 @@ def world(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def matrix_data(server, tmp_path_factory):
-    """Run `matrix_data` with arguments in a process of its own, against the test's server.
+def commands(server):
+    """Where `matrix_data` is forked from."""
+    with forks(server, ["flows.cli", "flows.build"]) as found:
+        yield found
 
-    A fork of one that has imported Prefect saves seconds a call. With variables of its own it is started as a user
-    would, for Prefect reads them while it is imported.
-    """
+
+@pytest.fixture(scope="session")
+def forked(commands, tmp_path_factory):
+    """Run `main` (module:function) with arguments in a fork."""
     folder, count = tmp_path_factory.mktemp("told"), itertools.count()
-    preload(["flows.cli", "flows.build"], server)
 
-    def run(*arguments: object, **more: str) -> Ended:
-        words = list(map(str, arguments))
-        if more:
-            return started([sys.executable, "-m", "flows.cli", *words], server | more)
+    def run(main: str, *arguments: object) -> Ended:
         out, errors = (folder / f"{next(count)}-{name}" for name in ("out", "errors"))
-        code = run_forked(cli.main, words, out, errors, server)
+        code = commands.start(main, arguments, out, errors).wait()
         return Ended(code, out.read_text(), errors.read_text())
 
     return run
 
 
-def started(command: list[object], environment: dict[str, str]) -> Ended:
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280)
-    return Ended(done.returncode, done.stdout, done.stderr)
+@pytest.fixture(scope="session")
+def matrix_data(forked, server):
+    """Run `matrix_data` with arguments in a process of its own, against the test's server.
+
+    A fork of one that has imported Prefect saves seconds a call. With variables of its own it is started as a user
+    would, for Prefect reads them while it is imported.
+    """
+
+    def run(*arguments: object, **more: str) -> Ended:
+        if not more:
+            return forked("flows.cli:main", *arguments)
+        command = [sys.executable, "-m", "flows.cli", *map(str, arguments)]
+        done = subprocess.run(command, env=server | more, capture_output=True, text=True, timeout=280)
+        return Ended(done.returncode, done.stdout, done.stderr)
+
+    return run
 
 
 @pytest.fixture(scope="session")
-def matrix_data_obeying(server):
+def matrix_data_obeying(forked):
     """The same for a user who is bound by file permissions."""
 
     def run(*arguments: object) -> Ended:
-        ended = started(
-            [sys.executable, permissions.__file__, sys.executable, "-m", "flows.cli", *map(str, arguments)], server
-        )
+        ended = forked("tests.permissions:matrix_data", *arguments)
         if ended.code == permissions.UNABLE:
             pytest.skip("this machine does not let root give powers away")
         return ended

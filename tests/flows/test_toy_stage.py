@@ -4,15 +4,16 @@ The copy is run as a user would run it, with the toy between `curate` and `shard
 """
 
 import json
-import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from tests.flows.building import QUICK, sidecar
+from tests.forked import forks
 
 ROOT = Path(__file__).parents[2]
 
@@ -79,18 +80,27 @@ def copy(tmp_path_factory) -> Path:
     return root
 
 
+@pytest.fixture
+def run(copy, server, tmp_path):
+    """Run the copy's `matrix_data` in the test's folder; its exit code and output."""
+    out, errors = tmp_path / "told", tmp_path / "errors"
+    with forks(server, ["flows.cli", "flows.build"], root=copy) as commands:
+
+        def run(*words: object) -> tuple[int, str]:
+            code = commands.start("flows.cli:main", words, out, errors, cwd=tmp_path).wait()
+            assert "Traceback" not in errors.read_text(), errors.read_text()
+            return code, out.read_text()
+
+        yield run
+
+
 @pytest.mark.slow
-def test_a_toy_stage_runs_through_everything(copy, server, world, tmp_path):
-    out = tmp_path / "out"
-
-    def run(*words: object) -> tuple[int, str]:
-        environment = server | {"PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
-        command = [sys.executable, "-c", "from flows.cli import main; main()", *map(str, words)]
-        done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=280)
-        assert "Traceback" not in done.stderr, done.stderr
-        return done.returncode, done.stdout
-
-    build = ("build", world / "raw", "--captions", sidecar(world), "--out", out, *QUICK, "--json")
+def test_a_toy_stage_runs_through_everything(run, copy, server, world, tmp_path):
+    out, raw = tmp_path / "out", tmp_path / "raw"
+    raw.mkdir()
+    for video in (world / "raw").glob("clip_*"):
+        shutil.copy2(video, raw)
+    build = ("build", raw, "--captions", sidecar(world), "--out", out, *QUICK, "--json")
     code, told = run(*build)
     funnel = json.loads(told.splitlines()[-1])["funnel"]
     assert code == 0 and list(funnel)[-3:] == ["curate", "toy", "shard"]
@@ -116,11 +126,8 @@ def test_a_toy_stage_runs_through_everything(copy, server, world, tmp_path):
 
     code, told = run(*build)
     assert code == 0
-    asked = "import json; from flows.opened import context_of; print(context_of('out').store('toy').accepted()[0])"
-    clip_id = subprocess.run(
-        [sys.executable, "-c", asked], env=os.environ | {"PYTHONPATH": str(copy)}, cwd=tmp_path, capture_output=True,
-        text=True, check=True,
-    ).stdout.strip()  # fmt: skip
+    part = next(out.glob("work/toy/*/*/part-*.parquet"))
+    clip_id = pq.read_table(part, columns=["key"])["key"][0].as_py()
     assert "toy: " in run("show", out, clip_id)[1]
 
     form = "from flows.build import build; from flows.stages import toy; print(build.parameters.model_dump())"

@@ -1,7 +1,6 @@
 """A run that is killed at a random place and resumed gives what the undisturbed one gives, bit for bit."""
 
 import shutil
-import socket
 import time
 from pathlib import Path
 
@@ -11,37 +10,27 @@ import torch
 from safetensors.torch import load_file
 
 from matrix_train.fit.checkpoint import checkpoints
-from tests.matrix_train.fitting import launch, metrics, sets, settings, small_config
+from tests.matrix_train.fitting import Trainer, launch, metrics, sets, settings, small_config
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
-
-
-def finish(processes: int, words: list[str]) -> None:
-    process = launch(processes, free_port(), *words)
-    said, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, said
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @pytest.mark.parametrize(
     ("processes", "mode"),
     [(1, "softmax"), pytest.param(2, "centred", marks=[pytest.mark.production, pytest.mark.long])],
 )
-def test_killed_and_resumed_is_undisturbed(dataset: Path, tmp_path: Path, processes: int, mode: str) -> None:
+def test_killed_and_resumed_is_undisturbed(
+    dataset: Path, tmp_path: Path, trainer: Trainer, processes: int, mode: str
+) -> None:
+    """The victim is started as users do, with a hash seed of its own."""
     common = (
         "train.steps=10", "checkpoint.every=3", "train.accumulate=2", "data.workers=1", f"align.attention_map={mode}",
     )  # fmt: skip
     small_config(dataset, tmp_path / "none", *common)  # makes the model once, for all
     calm, hurt = tmp_path / "calm", tmp_path / "hurt"
-    finish(processes, sets(settings(dataset, calm, *common)))
+    trainer.finish(processes, *sets(settings(dataset, calm, *common)))
     words = [*sets(settings(dataset, hurt, *common)), "--resume", "auto"]
-    victim = launch(processes, free_port(), *words)
+    victim = launch(processes, *words)
     try:
         # Beyond a checkpoint, and beyond numbers that must be cut off again.
         while len(_lines(hurt)) < 5:
@@ -53,7 +42,7 @@ def test_killed_and_resumed_is_undisturbed(dataset: Path, tmp_path: Path, proces
             process.kill()
         victim.communicate()
     assert checkpoints(hurt)[-1].name == "step-00000003"
-    finish(processes, words)
+    trainer.finish(processes, *words)
     assert metrics(hurt) == metrics(calm)
     assert [line["step"] for line in metrics(hurt)] == list(range(1, 11))
     for name in ("trainable.safetensors", "optimizer.safetensors"):
@@ -68,7 +57,7 @@ def _lines(run: Path) -> list[str]:
     return path.read_text().splitlines() if path.exists() else []
 
 
-def test_shards_of_weights_train_as_copies_do(dataset: Path, tmp_path: Path) -> None:
+def test_shards_of_weights_train_as_copies_do(dataset: Path, tmp_path: Path, trainer: Trainer) -> None:
     """FSDP over two processes, frozen bf16 beside trained float32, validated and resumed; against DDP."""
     common = (
         "train.steps=4", "checkpoint.every=2", "validation.every=2", "validation.videos=0", "validation.clips=3",
@@ -79,11 +68,12 @@ def test_shards_of_weights_train_as_copies_do(dataset: Path, tmp_path: Path) -> 
     for parallel in ("ddp", "fsdp"):
         run = tmp_path / parallel
         words = sets(settings(dataset, run, *common, f"train.parallel={parallel}"))
-        finish(2, words)
+        trainer.finish(2, *words)
         runs[parallel] = metrics(run)
     for one, other in zip(runs["ddp"], runs["fsdp"], strict=True):
         for name in set(one) & {"loss", "diffusion", "val.diffusion", "val.sga.aas"}:
             assert one[name] == pytest.approx(other[name], rel=2e-3), (one["step"], name)
     shutil.rmtree(checkpoints(tmp_path / "fsdp")[-1])  # as if killed before step 4 was whole
-    finish(2, [*sets(settings(dataset, tmp_path / "fsdp", *common, "train.parallel=fsdp")), "--resume", "auto"])
+    words = sets(settings(dataset, tmp_path / "fsdp", *common, "train.parallel=fsdp"))
+    trainer.finish(2, *words, "--resume", "auto")
     assert metrics(tmp_path / "fsdp") == runs["fsdp"]

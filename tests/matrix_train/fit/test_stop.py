@@ -2,6 +2,8 @@
 
 import signal
 import time
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import psutil
@@ -11,19 +13,37 @@ from matrix_train.cli import app as cli
 from matrix_train.errors import UserError
 from matrix_train.fit import run as fit
 from matrix_train.fit.checkpoint import checkpoints
-from matrix_train.fit.run import Run
+from matrix_train.fit.run import FitResult, Run
 from matrix_train.fit.stop import Stopped, StopSignals
-from tests.matrix_train.fit.test_resume import finish, free_port
-from tests.matrix_train.fitting import launch, metrics, sets, settings, small_config, start
+from tests.matrix_train.fitting import Trainer, launch, metrics, sets, settings, small_config, start
+
+STRUCK = ("train.steps=4", "checkpoint.every=0", "validation.every=2", "validation.videos=0", "validation.clips=1")
+DYING = (
+    "train.steps=4", "checkpoint.every=3", "validation.every=4", "validation.clips=1", "validation.videos=1",
+    "validation.video_every=4", "validation.sampling_steps=1",
+)  # fmt: skip
+
+MakeCalm = Callable[[tuple[str, ...]], tuple[Path, FitResult]]
+
+
+@pytest.fixture(scope="module")
+def calm(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> MakeCalm:
+    """The undisturbed run of these settings, made once."""
+
+    @cache
+    def made(common: tuple[str, ...]) -> tuple[Path, FitResult]:
+        folder = tmp_path_factory.mktemp("calm") / "run"
+        return folder, start(small_config(dataset, folder, *common)).train()
+
+    return made
 
 
 @pytest.mark.parametrize(("number", "after"), [(signal.SIGTERM, 3), (signal.SIGINT, 3), (signal.SIGTERM, 2)])
 def test_the_step_is_finished_and_saved(
-    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, after: int
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calm: MakeCalm, number: signal.Signals, after: int
 ) -> None:
     """Between two validations, and at a step that is validated: the continuation makes that up."""
-    common = ("train.steps=4", "checkpoint.every=0", "validation.every=2", "validation.videos=0", "validation.clips=1")
-    start(small_config(dataset, tmp_path / "calm", *common)).train()
+    undisturbed, _ = calm(STRUCK)
     plain, handler = Run._one_step, signal.getsignal(number)
 
     def struck(self, meter):
@@ -31,7 +51,7 @@ def test_the_step_is_finished_and_saved(
             signal.raise_signal(number)
         return plain(self, meter)
 
-    config = small_config(dataset, tmp_path / "run", *common)
+    config = small_config(dataset, tmp_path / "run", *STRUCK)
     with monkeypatch.context() as patch:
         patch.setattr(Run, "_one_step", struck)
         with pytest.raises(
@@ -42,19 +62,15 @@ def test_the_step_is_finished_and_saved(
     assert signal.getsignal(number) == handler
     assert [path.name for path in checkpoints(tmp_path / "run")] == [f"step-0000000{after}"]
     start(config, resume=True).train()
-    assert metrics(tmp_path / "run") == metrics(tmp_path / "calm")
+    assert metrics(tmp_path / "run") == metrics(undisturbed)
 
 
 @pytest.mark.parametrize("at", [0, 4])
 def test_a_run_that_died_while_validating_validates_again(
-    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calm: MakeCalm, at: int
 ) -> None:
     """Before the first checkpoint, and after the last: nothing is missing, and nothing stands there twice."""
-    common = (
-        "train.steps=4", "checkpoint.every=3", "validation.every=4", "validation.clips=1", "validation.videos=1",
-        "validation.video_every=4", "validation.sampling_steps=1",
-    )  # fmt: skip
-    calm = start(small_config(dataset, tmp_path / "calm", *common)).train()
+    undisturbed, ended = calm(DYING)
     plain = fit.write_samples
 
     def dies(config, parts, clips, empty, folder, device):
@@ -62,17 +78,17 @@ def test_a_run_that_died_while_validating_validates_again(
             raise KeyboardInterrupt
         return plain(config, parts, clips, empty, folder, device)
 
-    config = small_config(dataset, tmp_path / "run", *common)
+    config = small_config(dataset, tmp_path / "run", *DYING)
     with monkeypatch.context() as patch:
         patch.setattr(fit, "write_samples", dies)
         with pytest.raises(KeyboardInterrupt):
             start(config).train()
     again = start(config, resume=True).train()
-    assert metrics(tmp_path / "run") == metrics(tmp_path / "calm")
+    assert metrics(tmp_path / "run") == metrics(undisturbed)
     assert sorted(p.parent.name for p in (tmp_path / "run").rglob("*.mp4")) == ["step-00000000", "step-00000004"]
-    assert again.validation == calm.validation != {}
-    assert again.losses.keys() == calm.losses.keys() != set()
-    assert start(config, resume=True).train().validation == calm.validation
+    assert again.validation == ended.validation != {}
+    assert again.losses.keys() == ended.losses.keys() != set()
+    assert start(config, resume=True).train().validation == ended.validation
 
 
 def test_the_first_signal_is_answered_at_once(capfd: pytest.CaptureFixture[str]) -> None:
@@ -110,12 +126,12 @@ def test_the_command_says_it_and_returns_what_shells_expect(
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("processes", [1, 2])
-def test_a_scheduler_takes_the_machine(dataset: Path, tmp_path: Path, processes: int) -> None:
+def test_a_scheduler_takes_the_machine(dataset: Path, tmp_path: Path, trainer: Trainer, processes: int) -> None:
     """SIGTERM to every process there is, data workers and fork server too, as schedulers send it."""
     common = ("train.steps=20", "checkpoint.every=0", "data.workers=1")
     small_config(dataset, tmp_path / "none", *common)
     words = sets(settings(dataset, tmp_path / "run", *common))
-    process = launch(processes, free_port(), *words)
+    process = launch(processes, *words)
     try:
         while not (tmp_path / "run/metrics.jsonl").exists() or len(metrics(tmp_path / "run")) < 3:
             assert process.poll() is None, process.communicate()[0]
@@ -131,20 +147,23 @@ def test_a_scheduler_takes_the_machine(dataset: Path, tmp_path: Path, processes:
     assert process.returncode == 143 if processes == 1 else process.returncode != 0
     [saved] = checkpoints(tmp_path / "run")
     assert int(saved.name.removeprefix("step-")) == metrics(tmp_path / "run")[-1]["step"] < 20
-    finish(processes, [*words, "--set", "train.steps=20", "--resume", "auto"])
+    trainer.finish(processes, *words, "--resume", "auto")
     assert [line["step"] for line in metrics(tmp_path / "run")] == list(range(1, 21))
 
 
 @pytest.mark.slow
-def test_of_several_processes_each_says_its_line_and_no_traceback(dataset: Path, tmp_path: Path) -> None:
+def test_of_several_processes_each_says_its_line_and_no_traceback(
+    dataset: Path, tmp_path: Path, trainer: Trainer
+) -> None:
     """The first finds the folder taken; the second learns that the first has gone."""
     start(small_config(dataset, tmp_path / "run", "train.steps=1")).train()
-    process = launch(2, free_port(), *sets(settings(dataset, tmp_path / "run", "train.steps=1")))
-    said, _ = process.communicate(timeout=120)
-    ours = said.split("torch/distributed/run.py")[0]  # torchrun's own account of the end follows
-    assert "holds a run: go on with it by --resume auto" in ours
-    assert "matrix_train/fit/run.py" not in said and "closed by peer" not in said
-    assert process.returncode == 1
+    both = trainer.start(2, *sets(settings(dataset, tmp_path / "run", "train.steps=1")))
+    assert [process.wait(120) for process in both] == [2, 2]
+    first, second = (process.out.read_text() for process in both)
+    assert "holds a run: go on with it by --resume auto" in first
+    assert "another process of this run has ended; its own message says why" in second
+    for said in (first, second):
+        assert "matrix_train/fit/run.py" not in said and "closed by peer" not in said
 
 
 def test_two_processes_do_not_train_in_one_folder(dataset: Path, tmp_path: Path) -> None:
