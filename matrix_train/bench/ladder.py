@@ -36,6 +36,8 @@ class Rung:
 
     name: str
     switches: dict[str, Any]
+    first_seconds: float | None
+    """Of its first step: with compiled blocks, the compiler's."""
     seconds: float | None
     peak_bytes: int | None
     flops_per_step: int
@@ -69,26 +71,26 @@ def climb(options: BenchOptions, chosen: Sequence[int] = ()) -> Iterator[Rung]:
         _, flops = step_flops(setting)
         try:
             with one_thread(options.device):
-                seconds, peak = _measure(setting)
+                first, seconds, peak = _measure(setting)
         except torch.OutOfMemoryError:
-            yield Rung(name, switches, None, None, flops, None, "does not fit in memory")
+            yield Rung(name, switches, None, None, None, flops, None, "does not fit in memory")
         except RuntimeError as error:
-            yield Rung(name, switches, None, None, flops, None, f"does not run: {str(error).splitlines()[0]}")
+            yield Rung(name, switches, None, None, None, flops, None, f"does not run: {str(error).splitlines()[0]}")
         else:
-            yield Rung(name, switches, seconds, peak, flops, flops / seconds / rate)
+            yield Rung(name, switches, first, seconds, peak, flops, flops / seconds / rate)
         _clear(device)
 
 
-def _measure(options: BenchOptions) -> tuple[float, int | None]:
-    """Median seconds after two steps of warming up (compilation is in the first), and peak bytes on CUDA."""
+def _measure(options: BenchOptions) -> tuple[float, float, int | None]:
+    """Seconds of the first step and the median of those after the second, and peak bytes on CUDA."""
     work = Workload(options)
-    for _ in range(2):
-        work.step("on")
+    first = timed_step(work, "on")
+    work.step("on")
     cuda = options.device == "cuda"
     if cuda:
         torch.cuda.reset_peak_memory_stats()
     seconds = median(timed_step(work, "on") for _ in range(options.rounds or 1))
-    return seconds, torch.cuda.max_memory_allocated() if cuda else None
+    return first, seconds, torch.cuda.max_memory_allocated() if cuda else None
 
 
 def _clear(device: torch.device) -> None:

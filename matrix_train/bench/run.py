@@ -97,7 +97,7 @@ def _bench(options: BenchOptions) -> BenchResult:
     arms: tuple[Arm, ...] = ("off", "on", "dense") if options.dense else ("off", "on")
     peaks = {arm: _peak_in_child(options, arm) for arm in arms} if options.device == "cpu" else {}
     work = Workload(options)
-    seconds = _rounds(work, options, peaks)
+    seconds = timed_rounds(work, options, peaks)
     on = seconds["on"]
     before, after = seconds["off"][0::2], seconds["off"][1::2]
     small, whole = (
@@ -143,7 +143,7 @@ def timed_step(work: Workload, arm: Arm) -> float:
     return work.clock() - began
 
 
-def _rounds(work: Workload, options: BenchOptions, peaks: dict[Arm, int]) -> dict[Arm, list[float]]:
+def timed_rounds(work: Workload, options: BenchOptions, peaks: dict[Arm, int]) -> dict[Arm, list[float]]:
     """Seconds by arm. A round is off, on, off, and in the first rounds dense. On CUDA fills in `peaks`."""
     seconds: dict[Arm, list[float]] = {"off": [], "on": [], "dense": []}
     work.step("on")  # makes AdamW's moments of all parameters, and warms up

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,8 +31,8 @@ from matrix_train.backbones.cogvideox.model import VAE_SPACE
 from matrix_train.backbones.configured import install_training_taps
 from matrix_train.config import AlignConfig, load_config
 from matrix_train.errors import UserError
-from matrix_train.fit.assembly import allow_tf32
 from matrix_train.fit.inputs import Inputs
+from matrix_train.fit.numerics import allow_tf32
 from matrix_train.fit.step import AlignedModel
 from matrix_train.plan.cost import planned_encoding
 from matrix_train.plan.flops import costly_roles, count_flops, training_step
@@ -147,6 +148,11 @@ def step_flops(options: BenchOptions) -> tuple[int, int]:
 
     Blocks without taps cost the same each: what a fourth adds to the three tapped ones is taken for every other.
     """
+    return _step_flops(replace(options, compiled=False, attention="auto"))
+
+
+@cache
+def _step_flops(options: BenchOptions) -> tuple[int, int]:
     size = (options.frames, options.height, options.width)
 
     def count(blocks: int, aligned: bool) -> int:

@@ -85,8 +85,10 @@ def plan_run(config: Config, device: torch.device) -> RunPlan:
         # Parameter, gradient and AdamW's two moments, all float32.
         state_bytes=16 * sum(trainable.values()),
         activation_bytes=peak_bytes(planned_step(config, backbone)) * batch_size,
-        encoding_bytes=peak_bytes(planned_encoding(config, encoders)) * batch_size,
-        sampling_bytes=max(map(peak_bytes, planned_sampling(config, backbone, encoders)), default=0),
+        encoding_bytes=peak_bytes(planned_encoding(config, encoders), encoders.repeated()) * batch_size,
+        sampling_bytes=max(
+            (peak_bytes(run, encoders.repeated()) for run in planned_sampling(config, backbone, encoders)), default=0
+        ),
         matmul_rate=rate, seconds_at_full_rate=cost.done / rate, batch=shapes,
     )  # fmt: skip
 
