@@ -79,6 +79,7 @@ def maps(size: Size) -> Iterator[Figures]:
         peaks: dict[Arm, int] = {}
         with one_thread(options.device):
             work = Workload(chosen)
+            work.step("on")
             seconds = timed_rounds(work, chosen, peaks)
         figures = {"mode": mode, "seconds_on": median(seconds["on"]), "seconds_off": median(seconds["off"])}
         figures["added"] = min(seconds["on"]) - min(seconds["off"])

@@ -24,6 +24,8 @@ RUNGS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("+ cuDNN's attention kernel", {"checkpointing": "selective", "compiled": True, "attention": "cudnn"}),
     ("all activations kept", {"checkpointing": "none"}),
     ("all activations kept, compiled", {"checkpointing": "none", "compiled": True}),
+    ("attention kept, frozen weights in 8 bits", {"checkpointing": "selective", "frozen": "fp8"}),
+    ("attention kept, half of the blocks swapped", {"checkpointing": "selective", "swapped": 0.5}),
 )
 
 ROUNDS = 3
@@ -47,10 +49,10 @@ class Rung:
 
     def __str__(self) -> str:
         if self.seconds is None or self.rate_share is None:
-            return f"{self.name:32} {self.note}"
+            return f"{self.name:42} {self.note}"
         memory = "" if self.peak_bytes is None else f"  {self.peak_bytes / 2**30:6.1f} GiB"
         work = f"{self.flops_per_step / 1e12:8.1f} TFLOP, {self.rate_share:6.1%} of the matrix rate"
-        return f"{self.name:32} {self.seconds:8.3f} s a step{memory}  {work}"
+        return f"{self.name:42} {self.seconds:8.3f} s a step{memory}  {work}"
 
 
 def climb(options: BenchOptions, chosen: Sequence[int] = ()) -> Iterator[Rung]:

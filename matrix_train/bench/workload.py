@@ -28,7 +28,7 @@ from matrix_train.attention.roles import RoleWeights, role_masks
 from matrix_train.backbones import CogVideoX, trainable_parameters
 from matrix_train.backbones.cogvideox.input_projection import LATENT_CHANNELS
 from matrix_train.backbones.cogvideox.model import VAE_SPACE
-from matrix_train.backbones.configured import install_training_taps
+from matrix_train.backbones.configured import install_training_taps, keep_frozen
 from matrix_train.config import AlignConfig, load_config
 from matrix_train.errors import UserError
 from matrix_train.fit.inputs import Inputs
@@ -84,6 +84,9 @@ class BenchOptions:
     checkpointing: Literal["none", "full", "selective"] = "selective"
     compiled: bool = False
     attention: AttentionKernel = "auto"
+    frozen: Literal["precision", "fp8"] = "precision"
+    swapped: float = 0.0
+    """Share of the blocks whose frozen weights lie in the host's memory."""
     seed: int = 0
 
     def resolved(self) -> "BenchOptions":
@@ -140,6 +143,7 @@ def build_backbone(options: BenchOptions, device: torch.device | str) -> CogVide
     install_training_taps(backbone, options.align)
     if options.checkpointing != "none":
         backbone.enable_checkpointing(options.checkpointing)
+    keep_frozen(backbone, options.frozen == "fp8", int(options.swapped * (options.blocks or 0)))
     return backbone
 
 
@@ -148,7 +152,7 @@ def step_flops(options: BenchOptions) -> tuple[int, int]:
 
     Blocks without taps cost the same each: what a fourth adds to the three tapped ones is taken for every other.
     """
-    return _step_flops(replace(options, compiled=False, attention="auto"))
+    return _step_flops(replace(options, compiled=False, attention="auto", frozen="precision", swapped=0.0))
 
 
 @cache

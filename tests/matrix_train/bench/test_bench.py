@@ -96,6 +96,7 @@ def test_the_ladder_reports_rungs_that_do_not_run(monkeypatch) -> None:
     rungs = list(climb(SMALL))
     assert [rung.note for rung in rungs] == [
         "", "", "", "does not run: No available kernel", "does not fit in memory", "does not fit in memory",
+        "", "",
     ]  # fmt: skip
     full, selective = rungs[:2]
     assert full.seconds == selective.seconds == 2.0
@@ -112,14 +113,15 @@ def test_chosen_rungs_alone_are_climbed(monkeypatch: pytest.MonkeyPatch) -> None
     rungs = list(climb(replace(SMALL, rounds=None), (5, 1)))
     assert [rung.name for rung in rungs] == ["all activations kept", "every block formed again"]
     assert {rung.seconds for rung in rungs} == {3.0}
-    with pytest.raises(UserError, match="no rung 7: give 1 to 6"):
-        list(climb(SMALL, (1, 7)))
+    with pytest.raises(UserError, match="no rung 9: give 1 to 8"):
+        list(climb(SMALL, (1, 9)))
 
 
-def test_a_rung_is_measured() -> None:
+@pytest.mark.parametrize("switches", [{}, {"frozen": "fp8"}, {"swapped": 0.5}])
+def test_a_rung_is_measured(switches) -> None:
     from matrix_train.bench import ladder
 
-    first, seconds, peak = ladder._measure(replace(SMALL, checkpointing="selective").resolved())
+    first, seconds, peak = ladder._measure(replace(SMALL, checkpointing="selective", **switches).resolved())
     assert min(first, seconds) > 0
     assert peak is None
 
