@@ -21,7 +21,7 @@ def options_of(size: Size) -> BenchOptions:
     """The recipe's own settings: on CUDA the whole 5B at 49 × 480 × 720, latents at hand."""
     if size == "full":
         return BenchOptions(dense=False, rounds=1).resolved()
-    return BenchOptions(dense=False, rounds=1, frames=5, height=32, width=48, blocks=3, heads=1).resolved()
+    return BenchOptions(dense=False, rounds=1, frames=5, height=32, width=48, blocks=4, heads=1).resolved()
 
 
 def step(size: Size) -> Iterator[Figures]:

@@ -144,7 +144,7 @@ class Swap:
         if device.type != "cuda":
             return weights.copy_(kept), None
         if self._stream is None:
-            self._stream = torch.cuda.Stream(device)
+            self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         self._stream.wait_stream(torch.cuda.current_stream(device))
         with torch.cuda.stream(self._stream):
             weights.copy_(kept, non_blocking=True)

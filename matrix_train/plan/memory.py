@@ -58,7 +58,7 @@ def counted_once(module: nn.Module, memory: "PeakBytes") -> Iterator[None]:
         known[key] = (rise, tree, [_maker(x) for x in leaves]) if len(set(storages)) == len(storages) else None
         return result
 
-    module.forward = once  # type: ignore[method-assign]
+    module.forward = once
     try:
         yield
     finally:

@@ -67,7 +67,7 @@ def plan_run(config: Config, device: torch.device) -> RunPlan:
     for name, parameter in trainable_parameters(backbone, dict(decoders.items())).items():
         trainable[kind_of(name)] += parameter.numel()
     frozen, held, host = frozen_weights(backbone.model)
-    encoding = sum(p.nbytes for module in encoders.modules() for p in module.parameters())
+    encoding = sum(frozen_weights(module)[1] for module in encoders.modules())
     batch_size = config.train.batch_size
     cost = step_cost(config)
     plain = config.model_copy(update={"align": config.align.model_copy(update={"sga": 0.0, "spa": 0.0})})
