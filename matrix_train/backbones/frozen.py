@@ -40,8 +40,8 @@ class FrozenLinear(nn.Linear):
             weight = swap.weight(x, block, start, self.out_features, self.in_features)
         weight = weight.to(x.dtype)
         if self.scale is not None:
-            # In place, for this is a copy. Scales are powers of two: they round nothing.
-            weight = weight.mul_(self.scale.to(x.dtype))
+            # Scales are powers of two: they round nothing. Not in place, which a compiled checkpoint does not take.
+            weight = weight * self.scale.to(x.dtype)
         return F.linear(x, weight, self.bias)
 
     def to_fp8(self) -> None:

@@ -147,8 +147,8 @@ def test_the_plan_sees_what_swapping_saves() -> None:
     assert held[7, True][2] == held[7, False][2] // 2
     assert held[0, False][1] - held[0, True][1] == pytest.approx(8 * one / 2, rel=0.01)  # but for the scales
     assert peaks[7, False] == peaks[0, False]
-    # A block's wide weights are made anew where they are used.
-    assert peaks[0, False] < peaks[0, True] < peaks[0, False] + 1.2 * one
+    # A block's wide weights are made anew where they are used, and one layer's before it is scaled.
+    assert peaks[0, False] < peaks[0, True] < peaks[0, False] + 1.5 * one
 
 
 def test_what_is_left_out_is_said(dataset: Path, tmp_path: Path) -> None:
