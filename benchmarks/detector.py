@@ -12,7 +12,7 @@ import json
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ import torch
 import typer
 
 from schemas.settings import validate
-from tasks.engines.grounding_dino.architecture import KNOWN
+from tasks.engines.grounding_dino.architecture import KNOWN, Architecture
 from tasks.engines.grounding_dino.engine import GroundingDino
 from tasks.engines.grounding_dino.pixels import to_pixels
 from tasks.engines.grounding_dino.prompts import build_prompts
@@ -60,7 +60,6 @@ def bare(engine: GroundingDino, frames: np.ndarray) -> Callable[[], None]:
     (prompt,) = build_prompts(NOUNS, network.tokenizer, network.text_limit)
     options = engine.options
     pixels = to_pixels(frames, options.shorter, options.longer, engine.device)
-    print(f"the network sees {len(pixels)} frames of {tuple(pixels.shape[2:])}, {options.batch} at once")
 
     @torch.inference_mode()
     def run() -> None:
@@ -69,6 +68,52 @@ def bare(engine: GroundingDino, frames: np.ndarray) -> Callable[[], None]:
                 network(part, prompt)
 
     return run
+
+
+def measure(
+    sizes: Architecture,
+    text: Mapping[str, int],
+    frames: int,
+    rounds: int,
+    implementation: str = "groundingdino",
+    **engine_options: Any,
+) -> dict[str, Any]:
+    """The figures, of a network of these sizes with random weights. engine_options: of the engine, as a profile's."""
+    rng = np.random.default_rng(0)
+    clip = np.stack(
+        [cv2.resize(rng.integers(0, 256, (30, 45, 3)).astype(np.uint8), (WIDTH, HEIGHT)) for _ in range(frames)]
+    )
+    with tempfile.TemporaryDirectory() as name:
+        options: dict[str, Any] = save_random(Path(name), implementation, 0, sizes, text) | engine_options
+        engine = GroundingDino(validate(GroundingDino.Options, options), Folder(name))
+        checked = engine.check()
+        boxes = len(engine.propose(clip, NOUNS, 5))
+        runs = {"bare": bare(engine, clip), "engine": lambda: engine.propose(clip, NOUNS, 5)}
+        if engine.device.type == "cuda":
+            runs["bare"]()
+            torch.cuda.reset_peak_memory_stats(engine.device)
+        times: dict[str, list[float]] = {who: [] for who in runs}
+        spent: dict[str, list[float]] = {who: [] for who in runs}
+        for number in range(rounds):
+            for who in runs if number % 2 else reversed(runs):
+                wall, processor = clock(runs[who], engine.device)
+                times[who].append(wall)
+                spent[who].append(processor)
+    figures: dict[str, Any] = {
+        "network": checked,
+        "implementation": implementation,
+        "device": torch.cuda.get_device_name(engine.device) if engine.device.type == "cuda" else "cpu",
+        "precision": str(engine.dtype).removeprefix("torch."),
+        "boxes": boxes,
+        **{f"{who}_frames_per_s": round(frames / statistics.median(t), 3) for who, t in times.items()},
+        "ratio": median_ratio(times["bare"], times["engine"]),
+        "bar": BAR,
+    }
+    if engine.device.type == "cpu":
+        figures["processor_ratio"] = median_ratio(spent["bare"], spent["engine"])
+    else:
+        figures["peak_gib"] = round(torch.cuda.max_memory_allocated(engine.device) / 2**30, 2)
+    return figures
 
 
 def main(
@@ -84,43 +129,12 @@ def main(
 ) -> None:
     torch.set_num_threads(threads)
     sizes, text = (KNOWN["SwinB"], {}) if full else (REDUCED, SMALL_TEXT)
-    rng = np.random.default_rng(0)
-    clip = np.stack(
-        [cv2.resize(rng.integers(0, 256, (30, 45, 3)).astype(np.uint8), (WIDTH, HEIGHT)) for _ in range(frames)]
-    )
-    with tempfile.TemporaryDirectory() as name:
-        options: dict[str, Any] = save_random(Path(name), implementation, 0, sizes, text)
-        # A CPU takes many seconds a frame at 800: the reduced run looks at a third of it.
-        options |= {"shorter": shorter or (800 if full else 256), "longer": 1333, "batch": batch}
-        options |= {"device": device, "precision": precision}
-        engine = GroundingDino(validate(GroundingDino.Options, options), Folder(name))
-        print(engine.check())
-        boxes = len(engine.propose(clip, NOUNS, 5))
-        runs = {"bare": bare(engine, clip), "engine": lambda: engine.propose(clip, NOUNS, 5)}
-        if engine.device.type == "cuda":
-            runs["bare"]()
-            torch.cuda.reset_peak_memory_stats(engine.device)
-        times: dict[str, list[float]] = {who: [] for who in runs}
-        spent: dict[str, list[float]] = {who: [] for who in runs}
-        for number in range(rounds):
-            for who in runs if number % 2 else reversed(runs):
-                wall, processor = clock(runs[who], engine.device)
-                times[who].append(wall)
-                spent[who].append(processor)
-    figures: dict[str, Any] = {
-        "network": "Swin-B, 6+6 layers, BERT-base" if full else "Swin-T, 2+2 layers, BERT of 2 layers",
-        "implementation": implementation,
-        "device": torch.cuda.get_device_name(engine.device) if engine.device.type == "cuda" else "cpu",
-        "precision": str(engine.dtype).removeprefix("torch."),
-        "boxes": boxes,
-        **{f"{who}_frames_per_s": round(frames / statistics.median(t), 3) for who, t in times.items()},
-        "ratio": median_ratio(times["bare"], times["engine"]),
-        "bar": BAR,
-    }
-    if engine.device.type == "cpu":
-        figures["processor_ratio"] = median_ratio(spent["bare"], spent["engine"])
-    else:
-        figures["peak_gib"] = round(torch.cuda.max_memory_allocated(engine.device) / 2**30, 2)
+    # A CPU takes many seconds a frame at 800: the reduced run looks at a third of it.
+    shorter = shorter or (800 if full else 256)
+    figures = measure(
+        sizes, text, frames, rounds, implementation,
+        shorter=shorter, longer=1333, batch=batch, device=device, precision=precision,
+    )  # fmt: skip
     print(
         f"engine {figures['engine_frames_per_s']} frames/s, bare {figures['bare_frames_per_s']} frames/s, "
         f"ratio {figures['ratio']} (median of {rounds} rounds), by processor time {figures.get('processor_ratio', '-')}"

@@ -23,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,17 +58,15 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         arguments.checkpoint = str(Path(folder) / "random.pt")
-        torch.manual_seed(0)
-        torch.save({"model": build.build(build.read_config(arguments.config, None)).state_dict()}, arguments.checkpoint)
-        engine = make(arguments)
+        engine = make_random(arguments)
         print(f"{engine.check()}, {arguments.image_size} px, {arguments.frames} frames of {HEIGHT}x{WIDTH}")
         if "speed" in arguments.what:
-            speed(engine, arguments, Path(folder))
+            describe(speed(engine, arguments.frames, arguments.rounds, Path(folder)))
         if "memory" in arguments.what:
             memory(arguments)
 
 
-def parse() -> argparse.Namespace:
+def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", nargs="+", choices=("speed", "memory"))
     parser.add_argument("--full", action="store_true", help="sam2.1_hiera_l, 1024, 49 frames, on CUDA")
@@ -80,12 +78,19 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--vos-optimized", action="store_true")
     parser.add_argument("--checkpoint", help=argparse.SUPPRESS)
     parser.add_argument("--memory", help=argparse.SUPPRESS)
-    found = parser.parse_args()
+    found = parser.parse_args(words)
     usual = ("sam2.1_hiera_l", 1024, 49, "cuda") if found.full else ("sam2.1_hiera_t", 256, 12, "auto")
     for name, value in zip(("config", "image_size", "frames", "device"), usual, strict=True):
         if getattr(found, name) is None:
             setattr(found, name, value)
     return found
+
+
+def make_random(arguments: argparse.Namespace) -> Sam2Tracker:
+    """Weights drawn and saved at `arguments.checkpoint`, and loaded from there."""
+    torch.manual_seed(0)
+    torch.save({"model": build.build(build.read_config(arguments.config, None)).state_dict()}, arguments.checkpoint)
+    return make(arguments)
 
 
 def make(arguments: argparse.Namespace) -> Sam2Tracker:
@@ -103,49 +108,71 @@ def anchors_on(frames: list[int]) -> list[Anchor]:
     return [anchor(k + 1, t, (40 + 130 * k, 60, 130 + 130 * k, 300)) for k, t in enumerate(frames)]
 
 
-def speed(engine: Sam2Tracker, arguments: argparse.Namespace, folder: Path) -> None:
-    length = arguments.frames
+def speed(engine: Sam2Tracker, length: int, rounds: int, folder: Path, spread: bool = True) -> dict[str, Any]:
+    """Seconds and frames encoded of every run, and what they are of each other. spread: with the run of five anchors on
+    five frames, which upstream cannot do."""
     frames = scene(length, HEIGHT, WIDTH)
     jpegs = folder / "frames"
     jpegs.mkdir()
     for t, frame in enumerate(frames):
         Image.fromarray(frame).save(jpegs / f"{t:05d}.jpg", quality=95)
-    middle, spread = length // 2, [round(k * (length - 1) / (IDS - 1)) for k in range(IDS)]
+    middle, apart = length // 2, [round(k * (length - 1) / (IDS - 1)) for k in range(IDS)]
     looks = Looks(engine._loaded().network)
     runs: dict[str, Callable[[], Spent]] = {
         "upstream, 1 ID from the start": lambda: upstream(engine, jpegs, anchors_on([0])),
-        "engine,   1 ID from the start": lambda: ours(engine, frames, anchors_on([0])),
+        "engine, 1 ID from the start": lambda: ours(engine, frames, anchors_on([0])),
         "upstream, 1 ID from the middle": lambda: upstream(engine, jpegs, anchors_on([middle])),
-        "engine,   1 ID from the middle": lambda: ours(engine, frames, anchors_on([middle])),
+        "engine, 1 ID from the middle": lambda: ours(engine, frames, anchors_on([middle])),
         f"upstream, {IDS} IDs from the middle": lambda: upstream(engine, jpegs, anchors_on([middle] * IDS)),
-        f"engine,   {IDS} IDs from the middle": lambda: ours(engine, frames, anchors_on([middle] * IDS)),
-        f"engine,   {IDS} IDs from {IDS} frames": lambda: ours(engine, frames, anchors_on(spread)),
+        f"engine, {IDS} IDs from the middle": lambda: ours(engine, frames, anchors_on([middle] * IDS)),
     }
+    if spread:
+        runs[f"engine, {IDS} IDs from {IDS} frames"] = lambda: ours(engine, frames, anchors_on(apart))
     if engine.device.type == "cuda":
         for run in runs.values():
             run()  # kernels are chosen, and parts compiled, for every shape
-    rounds: list[list[Spent]] = []
-    encoded: list[int] = []
-    for _ in range(arguments.rounds):
-        rounds.append([])
-        encoded = []
-        for run in runs.values():
+    spent: dict[str, list[Spent]] = {name: [] for name in runs}
+    encoded: dict[str, int] = {}
+    for _ in range(rounds):
+        for name, run in runs.items():
             looks.count = 0
-            rounds[-1].append(run())
-            encoded.append(looks.count)
-    for k, name in enumerate(runs):
-        wall, processor = (statistics.median(r[k][clock] for r in rounds) for clock in (0, 1))
+            spent[name].append(run())
+            encoded[name] = looks.count
+
+    def ratio(a: str, b: str) -> list[float]:
+        pairs = list(zip(spent[a], spent[b], strict=True))
+        return [round(statistics.median(x[clock] / y[clock] for x, y in pairs), 3) for clock in (0, 1)]
+
+    several = f"{IDS} IDs from the middle"
+    ratios = {
+        "engine / upstream, 1 ID from the start": ("upstream, 1 ID from the start", "engine, 1 ID from the start"),
+        "engine / upstream, 1 ID both ways": ("upstream, 1 ID from the middle", "engine, 1 ID from the middle"),
+        f"engine / upstream, {IDS} IDs": (f"upstream, {several}", f"engine, {several}"),
+        f"{IDS} IDs / 1 ID, engine": (f"engine, {several}", "engine, 1 ID from the middle"),
+        f"{IDS} IDs / 1 ID, upstream": (f"upstream, {several}", "upstream, 1 ID from the middle"),
+    }
+    if spread:
+        ratios[f"{IDS} IDs from {IDS} frames / 1 ID, engine"] = (
+            f"engine, {IDS} IDs from {IDS} frames", "engine, 1 ID from the middle",
+        )  # fmt: skip
+    return {
+        "seconds": {name: round(statistics.median(s[0] for s in each), 4) for name, each in spent.items()},
+        "processor_seconds": {name: round(statistics.median(s[1] for s in each), 4) for name, each in spent.items()},
+        "encoded": encoded,
+        "frames": length,
+        "speed and then processor time": {name: ratio(*pair) for name, pair in ratios.items()},
+    }
+
+
+def describe(figures: dict[str, Any]) -> None:
+    for name, wall in figures["seconds"].items():
         print(
-            f"{name:30} {wall:7.2f} s ({processor:.2f} of a processor) {length / wall:6.2f} frames/s, "
-            f"{encoded[k]} encoded"
+            f"{name:30} {wall:7.2f} s ({figures['processor_seconds'][name]:.2f} of a processor) "
+            f"{figures['frames'] / wall:6.2f} frames/s, {figures['encoded'][name]} encoded"
         )
-
-    def ratio(a: int, b: int) -> str:
-        found = [statistics.median(r[a][clock] / r[b][clock] for r in rounds) for clock in (0, 1)]
-        return f"{found[0]:.2f} (processor {found[1]:.2f})"
-
-    print(f"engine / upstream, 1 ID: {ratio(0, 1)} from the start, {ratio(2, 3)} from the middle both ways")
-    print(f"{IDS} IDs / 1 ID, engine: {ratio(5, 3)} from one frame, {ratio(6, 3)} from {IDS}; upstream: {ratio(4, 2)}")
+    for name, (wall, processor) in figures["speed and then processor time"].items():
+        print(f"{name}: {wall:.2f} (processor {processor:.2f})")
+    print(json.dumps(figures))
 
 
 class Looks:

@@ -47,6 +47,17 @@ class ModelConfig(Settings):
         description="compile the blocks that no tap reads, with the first step: some minutes once, then faster steps "
         "on a GPU; rounding differs a little from the stock model's",
     )
+    frozen: Literal["precision", "fp8"] = Field(
+        default="precision",
+        description="how the blocks' frozen weights are kept: in model.precision, or in 8 bits (e4m3, a scale for each "
+        "output) that every pass makes wide again, for models that do not fit otherwise",
+    )
+    swap: int = Field(
+        default=0,
+        ge=0,
+        description="blocks, the last ones, whose frozen weights lie in the host's memory and go to the GPU when their "
+        "block runs",
+    )
 
 
 class LoraConfig(Settings):
@@ -228,6 +239,17 @@ class Config(Settings):
             raise ValueError(
                 "sampling needs the whole model on each GPU: set validation.videos=0 or train.parallel=ddp"
             )
+        model = self.model
+        if (model.swap or model.frozen == "fp8") and model.checkpointing == "none":
+            raise ValueError(
+                "model.swap and model.frozen=fp8 save nothing without model.checkpointing: set it to selective"
+            )
+        if (model.swap or model.frozen == "fp8") and self.train.parallel == "fsdp":
+            raise ValueError(
+                "model.swap and model.frozen=fp8 are for one GPU: set train.parallel=ddp, or leave them out"
+            )
+        if model.swap and model.compile:
+            raise ValueError("blocks that are swapped cannot be compiled: set model.swap=0 or model.compile=false")
         if self.train.cache and self.data.flip:
             raise ValueError("train.cache holds latents of unmirrored clips: set data.flip=0 or train.cache=null")
         return self

@@ -26,8 +26,12 @@ from matrix_train.config import AlignConfig
 
 PARTS = ("bce", "dice", "l2")
 
-CHUNK_PIXELS = 2**21
-"""Pixels whose loss is formed at once (8 MB for each value kept)."""
+CHUNK_PIXELS = {"cpu": 2**21}
+"""Pixels whose loss is formed at once, by kind of device: on a CPU what its caches hold (8 MB for each value kept)."""
+
+CHUNK_PIXELS_ELSEWHERE = 2**24
+"""On a GPU what keeps it busy: a map of 49 × 480 × 720 takes two launches of each kernel instead of nine. A dozen
+values for each pixel are 0.4 GB then, at a time when the backward pass has not yet begun to form its gigabytes."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,9 @@ def mask_parts(lattice: Tensor, masks: Tensor, stride: int, max_pos_weight: floa
     positive = masks.sum(dim=(-3, -2, -1), dtype=torch.float32)
     # pos = 0 gives the cap: 0/0 cannot arise.
     pos_weight = ((pixels - positive) / positive.clamp(min=1e-6)).clamp(max=max_pos_weight)
-    step = max(1, CHUNK_PIXELS // (masks[:, :, 0].numel()))
+    most = max(1, CHUNK_PIXELS.get(masks.device.type, CHUNK_PIXELS_ELSEWHERE) // masks[:, :, 0].numel())
+    # As many frames in the last chunk as in the others, or nearly.
+    step = -(-masks.shape[2] // -(-masks.shape[2] // most))
     total = torch.zeros(*masks.shape[:2], 4, device=lattice.device)
     for values, targets in zip(torch.split(lattice, step, dim=2), torch.split(masks, step, dim=2), strict=True):
         total = total + _recomputed_sums(values, targets, pos_weight, stride)

@@ -181,7 +181,10 @@ def _logit_map(over: Tensor, pooled: Tensor, rows: Rows, keys: Tensor | None, co
     if keys is pooled:
         # The reference is taken off before rounding. An absent role has none, and stays exactly zero.
         mean = mean - rows.present[:, None, :, None] * _mean_key(keys, counted, wide)
-    products = torch.matmul(mean.to(over.dtype), over.transpose(2, 3)).to(wide)
+    # Tensor cores take rows by eights; three would leave them to kernels without. The rows added are zero.
+    roles = mean.shape[2]
+    spare = -roles % 8 if over.dtype in (torch.bfloat16, torch.float16) else 0
+    products = torch.matmul(F.pad(mean.to(over.dtype), (0, 0, 0, spare)), over.transpose(2, 3))[:, :, :roles].to(wide)
     if keys is over:
         products = products - torch.matmul(mean, _mean_key(keys, counted, wide).transpose(2, 3))
     return products.sum(dim=1).div(heads * d**0.5)

@@ -4,6 +4,7 @@ import torch
 
 from matrix_train.attention.maps import Direction, Mode
 from matrix_train.backbones import Backbone, backbone_class
+from matrix_train.backbones.frozen import Swap, store_frozen
 from matrix_train.config import DTYPES, AlignConfig, Config
 from matrix_train.errors import UserError
 
@@ -53,7 +54,22 @@ def prepare_backbone(config: Config, backbone: Backbone) -> Backbone:
     install_training_taps(backbone, config.align)
     if config.model.checkpointing != "none":
         backbone.enable_checkpointing(config.model.checkpointing)
+    keep_frozen(backbone, config.model.frozen == "fp8", config.model.swap)
     return backbone
+
+
+def keep_frozen(backbone: Backbone, fp8: bool, swap: int) -> None:
+    """The blocks' frozen weights in 8 bits, and those of the last `swap` blocks in the host's memory. After LoRA.
+
+    UserError where the model has fewer blocks.
+    """
+    blocks = [block for block in backbone.model.modules() if type(block).__name__ == backbone.block_class]
+    if swap > len(blocks):
+        raise UserError(f"model.swap is {swap}, but this model has {len(blocks)} blocks")
+    if fp8:
+        store_frozen(blocks, fp8)
+    if swap:
+        Swap(blocks[-swap:])
 
 
 def install_training_taps(backbone: Backbone, align: AlignConfig) -> None:

@@ -125,6 +125,10 @@ class Encoders(ABC):
         """The networks."""
         return [self.vae, *self.readers.values()]
 
+    def repeated(self) -> tuple[torch.nn.Module, ...]:
+        """Parts of the VAE that it calls again and again on the same shapes, and that keep nothing between calls."""
+        return ()
+
     @classmethod
     def read_tokenizer(cls, name_or_path: str, revision: str | None = None) -> PreTrainedTokenizerFast:
         """The pipeline's tokenizer alone, which knows tags too. UserError where it cannot be read."""
@@ -152,6 +156,8 @@ class Encoders(ABC):
     def to(self, device: torch.device) -> Self:
         for module in self.modules():
             module.to(device)
+        if device.type == "cuda":
+            channels_last(self.vae)
         return self
 
     @torch.no_grad()
@@ -236,6 +242,18 @@ class Encoders(ABC):
         posterior = self.vae.encode(frames.transpose(1, 2).to(dtype)).latent_dist
         mean, std = (posterior.mean.transpose(1, 2) - shift) * scale, posterior.std.transpose(1, 2) * scale
         return Posterior(mean.to(dtype), std.to(dtype))
+
+
+def channels_last(module: torch.nn.Module) -> None:
+    """Lays out the weights of its convolutions as a GPU's tensor cores read them: channels innermost.
+
+    cuDNN takes the layout from the weights and hands it on, so nothing is turned around between two convolutions. In
+    the usual layout it turns every bfloat16 input around first, or takes a kernel without tensor cores.
+    """
+    for weight in module.parameters():
+        if weight.dim() in (4, 5):
+            layout = torch.channels_last if weight.dim() == 4 else torch.channels_last_3d
+            weight.data = weight.data.contiguous(memory_format=layout)
 
 
 def unit(pixels: Tensor) -> Tensor:

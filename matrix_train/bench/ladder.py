@@ -24,6 +24,8 @@ RUNGS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("+ cuDNN's attention kernel", {"checkpointing": "selective", "compiled": True, "attention": "cudnn"}),
     ("all activations kept", {"checkpointing": "none"}),
     ("all activations kept, compiled", {"checkpointing": "none", "compiled": True}),
+    ("attention kept, frozen weights in 8 bits", {"checkpointing": "selective", "frozen": "fp8"}),
+    ("attention kept, half of the blocks swapped", {"checkpointing": "selective", "swapped": 0.5}),
 )
 
 ROUNDS = 3
@@ -36,6 +38,8 @@ class Rung:
 
     name: str
     switches: dict[str, Any]
+    first_seconds: float | None
+    """Of its first step: with compiled blocks, the compiler's."""
     seconds: float | None
     peak_bytes: int | None
     flops_per_step: int
@@ -45,10 +49,10 @@ class Rung:
 
     def __str__(self) -> str:
         if self.seconds is None or self.rate_share is None:
-            return f"{self.name:32} {self.note}"
+            return f"{self.name:42} {self.note}"
         memory = "" if self.peak_bytes is None else f"  {self.peak_bytes / 2**30:6.1f} GiB"
         work = f"{self.flops_per_step / 1e12:8.1f} TFLOP, {self.rate_share:6.1%} of the matrix rate"
-        return f"{self.name:32} {self.seconds:8.3f} s a step{memory}  {work}"
+        return f"{self.name:42} {self.seconds:8.3f} s a step{memory}  {work}"
 
 
 def climb(options: BenchOptions, chosen: Sequence[int] = ()) -> Iterator[Rung]:
@@ -69,26 +73,26 @@ def climb(options: BenchOptions, chosen: Sequence[int] = ()) -> Iterator[Rung]:
         _, flops = step_flops(setting)
         try:
             with one_thread(options.device):
-                seconds, peak = _measure(setting)
+                first, seconds, peak = _measure(setting)
         except torch.OutOfMemoryError:
-            yield Rung(name, switches, None, None, flops, None, "does not fit in memory")
+            yield Rung(name, switches, None, None, None, flops, None, "does not fit in memory")
         except RuntimeError as error:
-            yield Rung(name, switches, None, None, flops, None, f"does not run: {str(error).splitlines()[0]}")
+            yield Rung(name, switches, None, None, None, flops, None, f"does not run: {str(error).splitlines()[0]}")
         else:
-            yield Rung(name, switches, seconds, peak, flops, flops / seconds / rate)
+            yield Rung(name, switches, first, seconds, peak, flops, flops / seconds / rate)
         _clear(device)
 
 
-def _measure(options: BenchOptions) -> tuple[float, int | None]:
-    """Median seconds after two steps of warming up (compilation is in the first), and peak bytes on CUDA."""
+def _measure(options: BenchOptions) -> tuple[float, float, int | None]:
+    """Seconds of the first step and the median of those after the second, and peak bytes on CUDA."""
     work = Workload(options)
-    for _ in range(2):
-        work.step("on")
+    first = timed_step(work, "on")
+    work.step("on")
     cuda = options.device == "cuda"
     if cuda:
         torch.cuda.reset_peak_memory_stats()
     seconds = median(timed_step(work, "on") for _ in range(options.rounds or 1))
-    return seconds, torch.cuda.max_memory_allocated() if cuda else None
+    return first, seconds, torch.cuda.max_memory_allocated() if cuda else None
 
 
 def _clear(device: torch.device) -> None:

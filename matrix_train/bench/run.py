@@ -98,7 +98,8 @@ def _bench(options: BenchOptions) -> BenchResult:
     arms: tuple[Arm, ...] = ("off", "on", "dense") if options.dense else ("off", "on")
     peaks = _peaks_in_children(options, arms) if options.device == "cpu" else {}
     work = Workload(options)
-    seconds = _rounds(work, options, peaks)
+    work.step("on")  # makes AdamW's moments of all parameters, and warms up
+    seconds = timed_rounds(work, options, peaks)
     on = seconds["on"]
     before, after = seconds["off"][0::2], seconds["off"][1::2]
     small, whole = (step_flops(o) for o in (options, options.whole))
@@ -142,10 +143,10 @@ def timed_step(work: Workload, arm: Arm) -> float:
     return work.clock() - began
 
 
-def _rounds(work: Workload, options: BenchOptions, peaks: dict[Arm, int]) -> dict[Arm, list[float]]:
-    """Seconds by arm. A round is off, on, off, and in the first rounds dense. On CUDA fills in `peaks`."""
+def timed_rounds(work: Workload, options: BenchOptions, peaks: dict[Arm, int]) -> dict[Arm, list[float]]:
+    """Seconds by arm, after a step with alignment. A round is off, on, off, and in the first rounds dense. On CUDA
+    fills in `peaks`."""
     seconds: dict[Arm, list[float]] = {"off": [], "on": [], "dense": []}
-    work.step("on")  # makes AdamW's moments of all parameters, and warms up
     for index in range(options.rounds or 1):
         arms: list[Arm] = ["off", "on", "off"]
         if options.dense and index < DENSE_ROUNDS:

@@ -24,11 +24,11 @@ from matrix_train.attention.kernels import AttentionKernel, attention_kernel
 from matrix_train.attention.maps import Mode, attend
 from matrix_train.attention.roles import RoleWeights, role_masks
 from matrix_train.backbones import BACKBONES, Backbone, backbone_named, trainable_parameters
-from matrix_train.backbones.configured import install_training_taps
+from matrix_train.backbones.configured import install_training_taps, keep_frozen
 from matrix_train.config import AlignConfig, Config, load_config
 from matrix_train.errors import UserError
-from matrix_train.fit.assembly import allow_tf32
 from matrix_train.fit.inputs import Inputs
+from matrix_train.fit.numerics import allow_tf32
 from matrix_train.fit.step import AlignedModel
 from matrix_train.plan.cost import planned_encoding
 from matrix_train.plan.flops import costly_roles, count_flops, training_step
@@ -63,6 +63,9 @@ class BenchOptions:
     checkpointing: Literal["none", "full", "selective"] = "selective"
     compiled: bool = False
     attention: AttentionKernel = "auto"
+    frozen: Literal["precision", "fp8"] = "precision"
+    swapped: float = 0.0
+    """Share of the blocks whose frozen weights lie in the host's memory."""
     seed: int = 0
 
     def resolved(self) -> "BenchOptions":
@@ -149,6 +152,7 @@ def build_backbone(options: BenchOptions, device: torch.device | str) -> Backbon
     install_training_taps(backbone, options.align)
     if options.checkpointing != "none":
         backbone.enable_checkpointing(options.checkpointing)
+    keep_frozen(backbone, options.frozen == "fp8", int(options.swapped * (options.blocks or 0)))
     return backbone
 
 
@@ -158,7 +162,7 @@ def step_flops(options: BenchOptions) -> tuple[int, int]:
     Blocks without taps cost the same each: what one more adds to the tapped ones is taken for every other. How a step
     is run changes nothing: rungs of the ladder share a count.
     """
-    return _step_flops(replace(options, compiled=False, attention="auto"))
+    return _step_flops(replace(options, compiled=False, attention="auto", frozen="precision", swapped=0.0))
 
 
 @cache

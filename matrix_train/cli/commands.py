@@ -59,12 +59,15 @@ def fit_command(config: Config, resume: bool, precompute: bool, dry_run: bool, c
 def smaller(config: Config) -> str:
     """What would make this run fit on a GPU: settings that are not set so already, what costs least first."""
     fp32 = config.model.precision == "fp32"
+    one = config.train.parallel == "ddp" and config.model.checkpointing != "none"
     ways = {
         "train.cache": config.train.cache is None,
         "validation.videos=0": bool(config.validation.every and config.validation.videos),
         "model.precision=bf16": fp32,
         "model.checkpointing=selective": config.model.checkpointing == "none",
         "model.checkpointing=full": config.model.checkpointing == "selective",
+        "model.swap, the number of blocks to keep in the host's memory": one and not config.model.swap,
+        "model.frozen=fp8": one and config.model.frozen == "precision",
         "a lower train.batch_size (and a higher train.accumulate)": config.train.batch_size > 1,
         "train.parallel=fsdp on several GPUs": config.train.parallel == "ddp",
         "fewer data.frames or a smaller data.height and data.width": True,

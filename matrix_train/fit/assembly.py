@@ -1,6 +1,5 @@
 """Puts a run's parts together from its configuration: encoders, backbone, adapters, taps, decoders, loss."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from matrix_train.backbones.configured import load_backbone
 from matrix_train.backbones.encoders import Encoders
 from matrix_train.config import DTYPES, Config
 from matrix_train.data import read_index
+from matrix_train.fit.numerics import allow_tf32, make_deterministic
 from matrix_train.fit.step import AlignedModel
 
 
@@ -53,22 +53,6 @@ def assemble(config: Config, device: torch.device) -> Assembly:
     for parameter in made.trainable().values():
         parameter.data = parameter.data.float()
     return made
-
-
-def make_deterministic(wanted: bool) -> None:
-    """Operators that give the same bits each time, or an error where there is none; slower on a GPU.
-
-    For all of the process. cuBLAS reads its variable when it is first used.
-    """
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(wanted)
-    torch.backends.cudnn.deterministic = wanted
-
-
-def allow_tf32(device: torch.device) -> None:
-    """On a GPU: float32 products of LoRA take tensor cores, at 10 bits where what they read has bfloat16's 7."""
-    if device.type == "cuda":
-        torch.set_float32_matmul_precision("high")
 
 
 def make_random_model(config: Config) -> None:

@@ -35,8 +35,8 @@ and the name of the `backbone`."""
 _NAME = re.compile(r"step-([0-9]{8})")
 
 FREE = (
-    "log", "checkpoint", "validation", "train.out", "train.cache", "model.checkpointing", "data.workers",
-    "data.max_bad_share", "data.dataset", "data.storage_options", "train.precompute",
+    "log", "checkpoint", "validation", "train.out", "train.cache", "model.checkpointing", "model.swap",
+    "data.workers", "data.max_bad_share", "data.dataset", "data.storage_options", "train.precompute",
 )  # fmt: skip
 """Settings that may change between a run and its continuation: they do not change what is learnt.
 

@@ -1,6 +1,7 @@
 """From a batch to what one forward pass reads: latents, conditions, noise, timesteps, masks (paper §5, App. D)."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -9,9 +10,11 @@ from matrix_train.align.metrics import latent_masks
 from matrix_train.attention.grid import Grid
 from matrix_train.attention.roles import Family, RoleWeights, role_masks
 from matrix_train.backbones.encoders import Conditions, Encoders, Posterior, unit
-from matrix_train.data import Batch
-from matrix_train.fit.cache import LatentCache
 from matrix_train.fit.noise import generator, normal, send, uniform
+
+if TYPE_CHECKING:
+    from matrix_train.data import Batch
+    from matrix_train.fit.cache import LatentCache
 
 
 @dataclass(frozen=True)
@@ -48,13 +51,13 @@ class Draw:
 
 
 def prepare(
-    batch: Batch,
+    batch: "Batch",
     encoders: Encoders,
     grid: Grid,
     stride: int,
     draw: Draw,
     device: torch.device,
-    cache: LatentCache | None = None,
+    cache: "LatentCache | None" = None,
 ) -> Inputs:
     """Moves a batch from the CPU to the device and encodes it, or takes its latents and text from the cache."""
 
@@ -95,6 +98,6 @@ def prepare(
     )
 
 
-def empty_prompt(encoders: Encoders, cache: LatentCache | None, input_ids: Tensor) -> Tensor:
+def empty_prompt(encoders: Encoders, cache: "LatentCache | None", input_ids: Tensor) -> Tensor:
     """Embeddings [1, L, text width] of the empty caption, for prompts like these ids [B, L]."""
     return encoders.empty(input_ids.shape[1]) if cache is None else cache.empty(input_ids.device)

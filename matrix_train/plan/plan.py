@@ -11,6 +11,7 @@ import torch
 from matrix_train.align.losses import make_decoders
 from matrix_train.backbones import trainable_parameters
 from matrix_train.backbones.configured import plan_backbone
+from matrix_train.backbones.frozen import frozen_weights
 from matrix_train.backbones.trainable import kind_of
 from matrix_train.config import DTYPES, Config
 from matrix_train.data import open_stream
@@ -31,6 +32,8 @@ class RunPlan:
     again_flops: int
     alignment_flops: int
     weight_bytes: int
+    host_bytes: int
+    """Of blocks that are swapped out, pinned in the host's memory; the device's share is counted above."""
     state_bytes: int
     activation_bytes: int
     """Of a training step."""
@@ -63,8 +66,8 @@ def plan_run(config: Config, device: torch.device) -> RunPlan:
     trainable: Counter[str] = Counter()
     for name, parameter in trainable_parameters(backbone, dict(decoders.items())).items():
         trainable[kind_of(name)] += parameter.numel()
-    frozen = sum(p.numel() for p in backbone.model.parameters() if not p.requires_grad)
-    encoding = sum(p.numel() for module in encoders.modules() for p in module.parameters())
+    frozen, held, host = frozen_weights(backbone.model)
+    encoding = sum(frozen_weights(module)[1] for module in encoders.modules())
     batch_size = config.train.batch_size
     cost = step_cost(config)
     plain = config.model_copy(update={"align": config.align.model_copy(update={"sga": 0.0, "spa": 0.0})})
@@ -81,12 +84,14 @@ def plan_run(config: Config, device: torch.device) -> RunPlan:
         trainable=dict(trainable), frozen=frozen,
         step_flops=cost.done, encoding_flops=cost.encoding, again_flops=cost.again,
         alignment_flops=cost.model + cost.again - without,
-        weight_bytes=(frozen + encoding) * dtype.itemsize,
+        weight_bytes=held + encoding, host_bytes=host,
         # Parameter, gradient and AdamW's two moments, all float32.
         state_bytes=16 * sum(trainable.values()),
         activation_bytes=peak_bytes(planned_step(config, backbone)) * batch_size,
-        encoding_bytes=peak_bytes(planned_encoding(config, encoders)) * batch_size,
-        sampling_bytes=max(map(peak_bytes, planned_sampling(config, backbone, encoders)), default=0),
+        encoding_bytes=peak_bytes(planned_encoding(config, encoders), encoders.repeated()) * batch_size,
+        sampling_bytes=max(
+            (peak_bytes(run, encoders.repeated()) for run in planned_sampling(config, backbone, encoders)), default=0
+        ),
         matmul_rate=rate, seconds_at_full_rate=cost.done / rate, batch=shapes,
     )  # fmt: skip
 
@@ -111,6 +116,7 @@ def lines(plan: RunPlan) -> list[str]:
         f"in the backward pass, {alignment} alignment",
         f"memory       {whole}: weights {weights}, training state {state}, and in turns activations {turns[0]}, "
         f"encoding {turns[1]}, sampling {turns[2]}",
+        *([f"swapped out  {plan.host_bytes / 1e9:.2f} GB of the host's memory"] if plan.host_bytes else []),
         f"time         at least {plan.seconds_at_full_rate:.2f} s a step at this device's {rate:.2f} TFLOP/s of plain "
         "matrix products; 40 to 50 % of that rate is a good step",
         *(f"first batch  {name} {'×'.join(map(str, shape))}" for name, shape in plan.batch.items()),

@@ -41,6 +41,10 @@ class CogVideoXEncoders(Encoders):
         scale, shift = self.latent_scale()
         return 1.0 / scale if self.vae.config.invert_scale_latents else scale, shift
 
+    def repeated(self) -> tuple[torch.nn.Module, ...]:
+        """Tile by tile and a few frames at a time; what must be kept between those goes in and comes out."""
+        return self.vae.encoder, self.vae.decoder
+
     def clean(self, latents: Tensor, grid: Grid) -> Tensor:
         """CogVideoX 1.5 takes frames in pairs: the first one again, in front, where they are odd."""
         lead = grid.latent_frames - latents.shape[1]

@@ -72,7 +72,7 @@ def test_frames_in_chunks_give_the_same_parts_and_gradient(monkeypatch) -> None:
     targets = masks(2)
     results = []
     for pixels in (2**21, 5000, 1):
-        monkeypatch.setattr(losses, "CHUNK_PIXELS", pixels)
+        monkeypatch.setitem(losses.CHUNK_PIXELS, "cpu", pixels)
         parts = mask_parts(decoder.lattice(m), targets, 2, 10.0)
         results.append((parts, *torch.autograd.grad(parts.sum(), [m, decoder.raw_gain])))
     for other in results[1:]:

@@ -57,7 +57,7 @@ def test_the_advice_names_what_would_help_this_run() -> None:
         (["fit", str(TINY), "--resume", "yes"], "--resume yes: give auto or never"),
         (["inspect", str(TINY), "--split", "test"], "--split test: give train or val"),
         (["bench", "--device", "tpu"], "bench: device"),
-        (["bench", "--device", "cpu", "--rung", "9"], "there is no rung 9: give 1 to 6"),
+        (["bench", "--device", "cpu", "--rung", "9"], "there is no rung 9: give 1 to 8"),
         (["export", "nowhere", "out"], "nowhere"),
     ],
 )

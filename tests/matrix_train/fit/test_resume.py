@@ -58,10 +58,10 @@ def _lines(run: Path) -> list[str]:
 
 
 def test_shards_of_weights_train_as_copies_do(dataset: Path, tmp_path: Path, trainer: Trainer) -> None:
-    """FSDP over two processes, frozen bf16 beside trained float32, validated and resumed; against DDP."""
+    """FSDP over two processes, frozen bf16 beside trained float32, calibrated, validated and resumed; against DDP."""
     common = (
         "train.steps=4", "checkpoint.every=2", "validation.every=2", "validation.videos=0", "validation.clips=3",
-        "model.precision=bf16", "model.checkpointing=full",
+        "model.precision=bf16", "model.checkpointing=full", "align.calibrate=true", "optim.decoder_lr=1e-6",
     )  # fmt: skip
     small_config(dataset, tmp_path / "none", *common)
     runs = {}
@@ -73,6 +73,13 @@ def test_shards_of_weights_train_as_copies_do(dataset: Path, tmp_path: Path, tra
     for one, other in zip(runs["ddp"], runs["fsdp"], strict=True):
         for name in set(one) & {"loss", "diffusion", "val.diffusion", "val.sga.aas"}:
             assert one[name] == pytest.approx(other[name], rel=2e-3), (one["step"], name)
+    levels = {}
+    for parallel in runs:
+        held = load_file(checkpoints(tmp_path / parallel)[-1] / "trainable.safetensors")
+        # Set at step 0, each block's own; the rate leaves them where they were set.
+        levels[parallel] = torch.cat([held["decoders.sga.level"], held["decoders.spa.level"]])
+    assert levels["ddp"].abs().min() > 1e-3
+    torch.testing.assert_close(levels["fsdp"], levels["ddp"], rtol=1e-2, atol=1e-4)
     shutil.rmtree(checkpoints(tmp_path / "fsdp")[-1])  # as if killed before step 4 was whole
     words = sets(settings(dataset, tmp_path / "fsdp", *common, "train.parallel=fsdp"))
     trainer.finish(2, *words, "--resume", "auto")

@@ -1,6 +1,9 @@
 """Peak memory, counted on cases worked out by hand."""
 
+from typing import Any
+
 import torch
+from diffusers import AutoencoderKLCogVideoX
 
 from matrix_train.backbones import CogVideoX
 from matrix_train.backbones.collector import Checkpointing
@@ -42,6 +45,26 @@ def test_what_the_backward_pass_keeps_is_counted() -> None:
     # Every product's argument and every relu's result stay; the products themselves do not.
     assert kept == 5 * 400
     assert memory.peak > kept
+
+
+def test_tiles_counted_once_give_the_whole_count() -> None:
+    """Nine tiles of three kinds of edge, five latent frames in two batches of frames and one with the remainder."""
+    unused: Any = None
+    with torch.device("meta"):
+        vae: Any = AutoencoderKLCogVideoX(
+            block_out_channels=(8, 8, 8, 16), layers_per_block=1, norm_num_groups=4, sample_height=128, sample_width=128
+        )
+        clip, latents = torch.zeros(1, 33, 3, 96, 96, dtype=torch.uint8), torch.zeros(1, 5, 16, 18, 18)
+    encoders = CogVideoX.encoders(vae, None, unused, unused)
+    runs: list[int] = []
+    for module in encoders.repeated():
+        module.conv_in.register_forward_hook(lambda *_: runs.append(1))
+    for run, times, kinds in ((lambda: encoders.decode(latents), 9 * 2, 4 * 2), (lambda: encoders.video(clip), 4, 2)):
+        whole, whole_runs = peak_bytes(run), len(runs)
+        once, once_runs = peak_bytes(run, encoders.repeated()), len(runs) - whole_runs
+        assert whole == once > 0
+        assert (whole_runs, once_runs) == (times, kinds)
+        runs.clear()
 
 
 def test_a_step_of_5b_holds_no_square_of_its_tokens_and_checkpointing_saves_what_it_says() -> None:

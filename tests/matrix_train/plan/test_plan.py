@@ -58,8 +58,11 @@ def test_no_weights_are_read_and_a_cache_leaves_the_text_encoder_out(dataset: Pa
     for file in model.glob("*/*.safetensors"):
         file.unlink()
     plan = plan_run(small_config(dataset, tmp_path, f"model.path={model}"), CPU)
-    vae, text = (sum(p.numel() for p in module.parameters()) for module in parts.encoders.modules())
-    assert plan.weight_bytes == 4 * (plan.frozen + vae + text)
+    frozen, vae, text = (
+        sum(t.numel() for t in (*module.parameters(), *module.buffers()) if not t.requires_grad)
+        for module in (parts.backbone.model, *parts.encoders.modules())
+    )
+    assert plan.weight_bytes == 4 * (frozen + vae + text)
     cached = plan_run(small_config(dataset, tmp_path, f"model.path={model}", "train.cache=somewhere"), CPU)
     assert plan.weight_bytes - cached.weight_bytes == 4 * text
     # Of nine frames the first alone is encoded, and no ID map.

@@ -1,0 +1,38 @@
+"""See the package."""
+
+import argparse
+import json
+import sys
+
+from benchmarks.gpu.bars import bars
+from benchmarks.gpu.children import Child, Figures, run_children
+from benchmarks.gpu.parts import PARTS
+
+
+def main() -> int:
+    names = [part.name for part in PARTS]
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description="Everything that wants a GPU.")
+    parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="NAME", help=", ".join(names))
+    parser.add_argument("--minutes", type=float, default=9.0, help="for all parts together")
+    parser.add_argument("--toy", action="store_true", help="at toy size, as without CUDA")
+    options = parser.parse_args()
+    more = ["--toy"] if options.toy else []
+    children = [
+        Child(part.name, part.share, [sys.executable, "-m", "benchmarks.gpu.part", part.name, *more])
+        for part in PARTS
+        if part.name in options.only
+    ]
+    told: list[Figures] = []
+
+    def tell(figures: Figures) -> None:
+        told.append(figures)
+        print(json.dumps(figures), flush=True)
+
+    well = run_children(children, 60 * options.minutes, tell)
+    for figures in bars(told):
+        print(json.dumps({"part": "bars", **figures}), flush=True)
+    return 0 if well else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
