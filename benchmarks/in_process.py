@@ -91,6 +91,7 @@ def main() -> None:
         )
         print(engine.check())
         network = engine.place.network()
+        network.model.generation_config.eos_token_id = None  # of bare steps: nothing ends them earlier
         held, bare, processor, tokens = [], [], [], 0
         for round_ in range(given.rounds):
             numbers = range(given.batch * round_, given.batch * (round_ + 1))
@@ -109,7 +110,7 @@ def main() -> None:
             given_ids = network.prompts(asked).to(network.device)
             began, spent = time.perf_counter(), time.process_time()
             with torch.inference_mode():
-                bare_steps = GenerationConfig(max_new_tokens=steps, min_new_tokens=steps, do_sample=False)
+                bare_steps = GenerationConfig(max_new_tokens=steps, do_sample=False)
                 network.model.generate(**given_ids, generation_config=bare_steps)
             bare_took, bare_cpu = time.perf_counter() - began, time.process_time() - spent
             processor.append(bare_cpu / cpu)
