@@ -59,7 +59,7 @@ def _encoders(size: Size, device: torch.device, dtype: torch.dtype) -> Encoders:
     unused: Any = None
     with torch.device(device):
         made = _vae_class(**({} if size == "full" else TOY))
-    return CogVideoX.encoders(torch.nn.Module.to(made, dtype), None, unused, unused)
+    return CogVideoX.encoders(torch.nn.Module.to(made, dtype), {}, unused, unused)
 
 
 def _flops(size: Size, frames: int, height: int, width: int) -> int:

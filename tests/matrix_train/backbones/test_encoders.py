@@ -14,7 +14,7 @@ def test_channels_innermost_encode_and_decode_the_same() -> None:
     unused: Any = None
     torch.manual_seed(0)
     vae: Any = AutoencoderKLCogVideoX(block_out_channels=(8, 8, 8, 16), layers_per_block=1, norm_num_groups=4)
-    encoders = CogVideoX.encoders(vae, None, unused, unused)
+    encoders = CogVideoX.encoders(vae, {}, unused, unused)
     clip, latents = torch.randint(0, 256, (1, 5, 3, 32, 48), dtype=torch.uint8), torch.randn(1, 2, 16, 4, 6)
     before = encoders.video(clip).mean, encoders.decode(latents)
     channels_last(vae)

@@ -55,7 +55,7 @@ def test_tiles_counted_once_give_the_whole_count() -> None:
             block_out_channels=(8, 8, 8, 16), layers_per_block=1, norm_num_groups=4, sample_height=128, sample_width=128
         )
         clip, latents = torch.zeros(1, 33, 3, 96, 96, dtype=torch.uint8), torch.zeros(1, 5, 16, 18, 18)
-    encoders = CogVideoX.encoders(vae, None, unused, unused)
+    encoders = CogVideoX.encoders(vae, {}, unused, unused)
     runs: list[int] = []
     for module in encoders.repeated():
         module.conv_in.register_forward_hook(lambda *_: runs.append(1))
