@@ -40,7 +40,7 @@ def vae(size: Size) -> Iterator[Figures]:
         if innermost:
             encoders.to(device)
         runs: dict[str, Callable[[], object]] = {
-            "encode_first": lambda e=encoders: e.image(first),
+            "encode_first": lambda e=encoders: e.image(first, frames),
             "encode": lambda e=encoders: e.video(clip),
             "decode": lambda e=encoders: e.decode(latents),
         }

@@ -27,7 +27,7 @@ class WanEncoders(Encoders):
     def prompt(self, input_ids: Tensor) -> Tensor:
         """Padding is masked for the text encoder, and zero in what comes out, as diffusers' pipeline has it."""
         reader = self.readers["text_encoder"]
-        words = input_ids != reader.config.pad_token_id
+        words: Tensor = input_ids != reader.config.pad_token_id
         # transformers looks into a mask, and on the meta device there is nothing to see; the work is the same.
         embeddings: Tensor = reader(input_ids, None if words.is_meta else words.long()).last_hidden_state
         masked: Tensor = embeddings * words[..., None]

@@ -23,6 +23,8 @@ from matrix_train.backbones.wan.sampling import sample
 from matrix_train.backbones.wan.tiny import save_tiny
 from matrix_train.backbones.wan21.encoders import Wan21Encoders
 
+_vision_class: Any = CLIPVisionModel  # typed in part only
+
 VISION_TOKENS = 257
 """CLIP's, of a picture of 224 × 224: one of the whole, 16 × 16 of its parts."""
 
@@ -67,7 +69,7 @@ class Wan21(Wan):
         )  # fmt: skip
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            more = {"image_encoder": CLIPVisionModel(vision), "image_processor": CLIPImageProcessor()}
+            more = {"image_encoder": _vision_class(vision).eval(), "image_processor": CLIPImageProcessor()}
         save_tiny(
             folder, captions, seed, more=more, vae={"z_dim": 16},
             transformer={"in_channels": 36, "out_channels": 16, "image_dim": VISION_WIDTH, "added_kv_proj_dim": 128},

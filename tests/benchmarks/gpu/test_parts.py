@@ -25,10 +25,13 @@ WANTED = {
 }
 
 
+LONG = [pytest.mark.production, pytest.mark.long]
+"""Of what compiles for real: most of it is g++."""
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-@pytest.mark.parametrize(
-    "name", [pytest.param(p.name, marks=[pytest.mark.slow] if p.name == "compiled" else []) for p in PARTS]
-)
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # the compiler looks at every input's
+@pytest.mark.parametrize("name", [pytest.param(p.name, marks=LONG if p.name == "compiled" else []) for p in PARTS])
 def test_every_part_runs(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TQDM_DISABLE", "1")
     (part,) = (part for part in PARTS if part.name == name)

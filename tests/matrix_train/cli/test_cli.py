@@ -47,7 +47,9 @@ def test_the_advice_names_what_would_help_this_run() -> None:
     assert tiny.startswith("set model.precision=bf16, or model.checkpointing=selective, or a lower train.batch_size")
     assert "train.cache" not in tiny and "validation.videos" not in tiny
     recipe = smaller(load_config(TINY.parent / "cogvideox_5b_i2v.yaml", []))
-    assert recipe.startswith("set validation.videos=0, or model.checkpointing=full, or model.swap, the number of blocks")
+    assert recipe.startswith(
+        "set validation.videos=0, or model.checkpointing=full, or model.swap, the number of blocks"
+    )
     assert ", or train.parallel=fsdp on several GPUs" in recipe
 
 
