@@ -77,8 +77,7 @@ def need_of(options: EngineOptions, frames: int, shown: int) -> Need | None:
     if isinstance(options, InProcessOptions):
         return _of_language(options, shown)
     if isinstance(options, DinoOptions) and options.implementation == "transformers":
-        config = _config(options.checkpoint, options.revision)
-        weights = _bytes(AutoModelForZeroShotObjectDetection, config, torch.float32)
+        weights = _bytes(AutoModelForZeroShotObjectDetection, options.checkpoint, options.revision, torch.float32)
         seen = min(options.batch, frames) * options.shorter * min(options.longer, options.shorter * 1.5)
         return Need(weights, int(seen * DETECTOR_A_PIXEL), (options.checkpoint,))
     if isinstance(options, Sam2Options) and options.implementation == "transformers":
@@ -103,7 +102,11 @@ def _of_tracker(options: Sam2Options, frames: int) -> Need:
     # Three levels, of an eighth, a quarter and all of the width (sam2/album.py).
     levels = sum((side // stride) ** 2 * width // share for stride, share in ((4, 8), (8, 4), (16, 1)))
     kept = min(options.window, frames) * levels * dtype.itemsize
-    return Need(_bytes(AutoModel, config, dtype), int(kept + side**2 * ENCODER_A_PIXEL), (options.checkpoint,))
+    return Need(
+        _bytes(AutoModel, options.checkpoint, options.revision, dtype),
+        int(kept + side**2 * ENCODER_A_PIXEL),
+        (options.checkpoint,),
+    )
 
 
 def _of_language(options: InProcessOptions, shown: int) -> Need:
@@ -112,7 +115,8 @@ def _of_language(options: InProcessOptions, shown: int) -> Need:
     dtype = pick_dtype(options.precision, device)
     text = config.get_text_config()
     sees = type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
-    weights = _bytes(AutoModelForImageTextToText if sees else AutoModelForCausalLM, config, dtype)
+    kind = AutoModelForImageTextToText if sees else AutoModelForCausalLM
+    weights = _bytes(kind, options.checkpoint, options.revision, dtype)
     if options.quantize != "none":
         weights = weights * {"8bit": 8, "4bit": 4}[options.quantize] // (8 * dtype.itemsize)
     pixels = _pixels(options, shown)
@@ -144,8 +148,10 @@ def _config(name: str, revision: str | None) -> Any:
         raise UserError(f"{name}: its config.json is not to be had: {str(error).splitlines()[0][:200]}") from None
 
 
-def _bytes(kind: Any, config: Any, dtype: torch.dtype) -> int:
+@lru_cache(maxsize=16)
+def _bytes(kind: Any, name: str, revision: str | None, dtype: torch.dtype) -> int:
+    """Of all weights of a model in this precision."""
     with torch.device("meta"):
-        model = kind.from_config(config)
+        model = kind.from_config(_config(name, revision))
     counted = (t for part in (model.parameters(), model.buffers()) for t in part)
     return sum(t.numel() * (dtype.itemsize if t.is_floating_point() else t.element_size()) for t in counted)

@@ -58,10 +58,10 @@ def declared_alone(specs: dict, folder: Path) -> dict[str, str]:
     return json.loads(done.stdout)
 
 
-@pytest.mark.parametrize("profile", ["gpu", "local"])
+@pytest.mark.parametrize("profile", ["gpu", "gpu_one_server", "laptop", "local"])
 def test_neither_packages_nor_weights_nor_servers_are_needed(profile, tmp_path):
     specs = specs_of(profile)
-    assert len(specs) == (5 if profile == "gpu" else 4)
+    assert len(specs) == (4 if profile == "local" else 5)
     alone = declared_alone(specs, tmp_path)
     assert alone == {kind: declared_identity(kind, EngineSpec(**spec)) for kind, spec in specs.items()}
     assert not any("\n" in line for line in alone.values())

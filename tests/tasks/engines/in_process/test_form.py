@@ -22,7 +22,7 @@ from tests.tasks.caption.captioning import CAPTION, good_answer
 LISTED = TripletsReply.model_validate_json(json.dumps(good_answer("triplets", {"caption": CAPTION, "nonce": ""})))
 MOST = 500
 """Tokens are bytes here, so a reply has many."""
-ROUNDS, OF_ALL = 84, 9
+ROUNDS, OF_ALL = 96, 4
 
 
 def questions(engine, vlm, number: int) -> list[tuple[str, Question]]:
@@ -44,6 +44,7 @@ def questions(engine, vlm, number: int) -> list[tuple[str, Question]]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_two_hundred_replies_of_random_weights_have_the_form_of_all_schemas(engine, vlm, llm):
     """Each is parsed as the stage parses it, and most would go on for ever: the token limit ends none of them."""
     by_turn: dict[str, list] = {}
