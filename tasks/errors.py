@@ -1,4 +1,4 @@
-"""The three ways out of a stage that are not a result, and the one-line error for users."""
+"""The three ways out of a stage that are not a result, and the one-line errors for users."""
 
 from collections.abc import Sequence
 
@@ -7,6 +7,10 @@ from schemas.row import Reason
 
 class UserError(Exception):
     """A mistake the user can mend. The message is one line and says what to do; the command line prints only that."""
+
+
+class NotReady(UserError):
+    """A server that a run needs does not answer as it begins: somebody has to start it, and then the run can."""
 
 
 class Reject(Exception):

@@ -16,7 +16,7 @@ from prefect.exceptions import Pause
 from prefect.states import Suspended
 
 from flows.batches import GaveUpError
-from tasks.errors import StopRun
+from tasks.errors import NotReady, StopRun
 from tasks.store.lease import LeaseLost
 
 ADVICE = "nothing done is lost: mend it and press Resume"
@@ -24,7 +24,7 @@ ADVICE = "nothing done is lost: mend it and press Resume"
 
 def trips(error: BaseException) -> bool:
     """Whether an error that ends a run says that every other batch would meet the same, until somebody mends it."""
-    return isinstance(error, GaveUpError | StopRun) and not isinstance(error, LeaseLost)
+    return isinstance(error, GaveUpError | StopRun | NotReady) and not isinstance(error, LeaseLost)
 
 
 def suspend(why: str) -> None:

@@ -215,7 +215,7 @@ def test_a_build_that_meets_a_dead_server_is_suspended_with_the_reason_and_resum
         (caption,) = [run for run in below if "caption" in run["name"]]
         assert (caption["state_type"], caption["state_name"]) == ("FAILED", "GaveUp" if pool else "Failed")
 
-        for mended in (False, True) if pool else (True,):  # resumed too early, it is suspended once more
+        for mended in (True,) if pool else (False, True):  # resumed too early, the run is suspended once more
             answered(lambda: api.post(f"/flow_runs/{run_id}/resume")).raise_for_status()
             state = until(api, run_id, "PAUSED", "COMPLETED", "FAILED", "CRASHED")
             if not mended:

@@ -19,7 +19,7 @@ from tasks.engines.served.models import Listing, ServedModel, pick
 from tasks.engines.served.options import ServedOptions
 from tasks.engines.served.patience import Breaker, Gate, pause
 from tasks.engines.served.wire import Completion
-from tasks.errors import InfrastructureError, UserError
+from tasks.errors import InfrastructureError, NotReady, UserError
 
 M = TypeVar("M", bound=BaseModel)
 T = TypeVar("T")
@@ -65,14 +65,14 @@ class Client:
             return self.served
 
     async def look(self) -> ServedModel:
-        """What it serves now, whatever it did before, in one try. UserError, for people, where it is not to be had."""
+        """What it serves now, whatever it did before, in one try. NotReady, for people, where it is not to be had."""
         async with self._lock:
             try:
                 async with asyncio.timeout(LISTING_TIMEOUT_S):
                     self.served = await self._ask_model()
             except (openai.OpenAIError, OverlongError, TimeoutError, _NonsenseError) as error:
                 text = self._judged(error, LISTING_TIMEOUT_S).text
-                raise UserError(
+                raise NotReady(
                     f"{self.server}: {text}; start the server, for example with `vllm serve MODEL`, or correct "
                     "base_url (docs/engines/language.md)"
                 ) from None

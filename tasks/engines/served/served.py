@@ -23,7 +23,7 @@ from tasks.engines.served.models import ServedModel
 from tasks.engines.served.options import ImageOptions, ServedOptions
 from tasks.engines.served.reply import content_of, parse
 from tasks.engines.served.wire import Tokens, request_body
-from tasks.errors import InfrastructureError, UserError
+from tasks.errors import InfrastructureError, NotReady, UserError
 from tasks.store.folder import Folder
 
 
@@ -106,7 +106,8 @@ class Served(Answering[bytes]):
         except BadReply as bad:
             verdict = f"but the reply to a test question is unusable: {bad}"
         except (InfrastructureError, RequestRefusedError) as error:
-            raise UserError(f"{self.options.base_url} lists its models but does not answer: {error}") from None
+            kind = NotReady if isinstance(error, InfrastructureError) else UserError
+            raise kind(f"{self.options.base_url} lists its models but does not answer: {error}") from None
         took = time.perf_counter() - began
         context = f", context {model.max_model_len}" if model.max_model_len else ""
         return f"{model.name} at {self.options.base_url}{context}, answered in {took:.2f} s, {verdict}"
