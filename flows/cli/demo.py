@@ -101,7 +101,6 @@ def fit_tiny(dataset: Path, folder: Path, console: Console) -> tuple[list[str], 
     }  # fmt: skip
     words = [word for name, value in sets.items() for word in ("--set", f"{name}={value}")]
     fit = [sys.executable, "-m", "matrix_train", "fit", str(TINY), *words, "--json"]
-    _run([*fit, "--precompute"])
     found = json.loads(_run([*fit, "--resume", "auto"]).splitlines()[-1])
     before, after = _alignment_losses(folder / "run/metrics.jsonl")
     lines = [
