@@ -37,8 +37,8 @@ class Difference:
     high: float
     """Ends of the 95 % interval of Student's t."""
     each: tuple[float, ...]
-    share: float
-    """The mean, as a share of what it is held against."""
+    beside: float
+    """Mean of what it is held against."""
 
     @property
     def clear(self) -> bool:
@@ -51,7 +51,7 @@ def difference(arm: Sequence[float], alone: Sequence[float]) -> Difference:
     each = tuple(a - b for a, b in zip(arm, alone, strict=True))
     half = float(t.ppf(0.975, len(each) - 1)) * stdev(each) / math.sqrt(len(each)) if len(each) > 1 else math.inf
     middle = mean(each)
-    return Difference(middle, middle - half, middle + half, each, middle / mean(alone))
+    return Difference(middle, middle - half, middle + half, each, mean(alone))
 
 
 def differences(values: Mapping[str, Values], against: Mapping[str, str]) -> dict[str, dict[str, Difference]]:
@@ -74,7 +74,7 @@ def table(values: Mapping[str, Values], found: Mapping[str, Mapping[str, Differe
 def _told(found: Difference | None, name: str) -> str:
     if found is None:
         return ""
-    share = f", {100 * found.share:+.1f} %" if name == "diffusion" else ""
+    share = f", {100 * found.mean / found.beside:+.1f} %" if name == "diffusion" else ""
     return f" ({found.mean:+.3f} [{found.low:+.3f}, {found.high:+.3f}]{share})"
 
 
@@ -85,7 +85,7 @@ def draw(found: Mapping[str, Mapping[str, Difference]], seeds: int, picture: Pat
         axis.axvline(0, color="0.6", linewidth=1)
         for row, arm in enumerate(found):
             at = found[arm][name]
-            scale = 1 if name != "diffusion" else 100 * at.share / at.mean  # in per cent of LoRA alone's
+            scale = 1 if name != "diffusion" else 100 / at.beside  # in per cent of LoRA alone's
             color = "tab:blue" if at.clear else "0.5"
             axis.plot([scale * value for value in at.each], [row] * len(at.each), "o", color=color, alpha=0.3)
             axis.plot([scale * at.low, scale * at.high], [row, row], color=color, linewidth=2.5)
