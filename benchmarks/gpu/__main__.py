@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+from pathlib import Path
 
 from benchmarks.gpu.bars import bars
 from benchmarks.gpu.children import Child, Figures, run_children
@@ -15,6 +16,9 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="NAME", help=", ".join(names))
     parser.add_argument("--minutes", type=float, default=9.0, help="for all parts together")
     parser.add_argument("--toy", action="store_true", help="at toy size, as without CUDA")
+    parser.add_argument(
+        "--logs", type=Path, help="folder for what each part says beside its figures: tracebacks, warnings"
+    )
     options = parser.parse_args()
     more = ["--toy"] if options.toy else []
     children = [
@@ -28,7 +32,7 @@ def main() -> int:
         told.append(figures)
         print(json.dumps(figures), flush=True)
 
-    well = run_children(children, 60 * options.minutes, tell)
+    well = run_children(children, 60 * options.minutes, tell, options.logs)
     for figures in bars(told):
         print(json.dumps({"part": "bars", **figures}), flush=True)
     return 0 if well else 1

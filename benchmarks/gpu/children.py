@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 Figures = dict[str, Any]
@@ -23,25 +24,27 @@ class Child(NamedTuple):
     command: Sequence[str]
 
 
-def run_children(children: Sequence[Child], seconds: float, tell: Callable[[Figures], None]) -> bool:
+def run_children(
+    children: Sequence[Child], seconds: float, tell: Callable[[Figures], None], logs: Path | None = None
+) -> bool:
     """Tells every line of every child as it comes, and how each that did not end well ended. Whether all did.
 
-    What one child leaves of its share, the later ones may use.
+    What one child leaves of its share, the later ones may use. What each says beside its lines is kept in `logs`.
     """
     began = time.monotonic()
     well = True
     for place, child in enumerate(children):
         left = began + seconds - time.monotonic()
         allowed = left * child.share / sum(later.share for later in children[place:])
-        for figures in _lines(child, allowed):
+        for figures in _lines(child, allowed, logs):
             well = well and not figures.keys() & {"cut", "failed"}
             tell({**figures, "at": round(time.monotonic() - began, 1)})
     return well
 
 
-def _lines(child: Child, allowed: float) -> Iterator[Figures]:
+def _lines(child: Child, allowed: float, logs: Path | None) -> Iterator[Figures]:
     end = time.monotonic() + allowed
-    with tempfile.TemporaryFile("w+", errors="replace") as said:
+    with tempfile.TemporaryFile("w+", errors="replace") if logs is None else _log(logs, child.name) as said:
         process = subprocess.Popen(child.command, stdout=subprocess.PIPE, stderr=said, start_new_session=True)
         assert process.stdout is not None
         try:
@@ -57,6 +60,11 @@ def _lines(child: Child, allowed: float) -> Iterator[Figures]:
             said.seek(0)
             last = [line for line in said.read().splitlines() if line.strip()][-1:]
             yield {"part": child.name, "failed": (last or ["no word"])[0][:300], "exit": process.returncode}
+
+
+def _log(folder: Path, name: str) -> IO[str]:
+    folder.mkdir(parents=True, exist_ok=True)
+    return (folder / f"{name}.txt").open("w+", errors="replace")
 
 
 def _read(process: "subprocess.Popen[bytes]", stream: IO[bytes], end: float) -> Iterator[Figures]:

@@ -71,3 +71,12 @@ def test_lines_come_as_they_are_told() -> None:
     told: list[dict[str, Any]] = []
     run_children([child("slow", code)], 30, told.append)
     assert told[1]["at"] - told[0]["at"] > 0.5
+
+
+def test_what_a_part_says_is_kept_where_asked(tmp_path: Path) -> None:
+    code = "import sys; print('a warning', file=sys.stderr); raise ValueError('no such kernel')"
+    told: list[dict[str, Any]] = []
+    run_children([child("raises", code)], 30, told.append, tmp_path / "logs")
+    said = (tmp_path / "logs" / "raises.txt").read_text()
+    assert told[0]["failed"] == "ValueError: no such kernel"
+    assert said.startswith("a warning\n") and "Traceback" in said
