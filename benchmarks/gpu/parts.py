@@ -22,15 +22,15 @@ class Part(NamedTuple):
 
 
 PARTS = (
-    Part("machine", 12, "machine"),
-    Part("parity", 22, "attention"),
-    Part("kernels", 20, "attention"),
-    Part("step", 85, "steps"),
-    Part("ladder", 120, "steps"),
-    Part("compiled", 95, "steps"),
-    Part("vae", 40, "vae"),
+    Part("machine", 25, "machine"),
+    Part("parity", 25, "attention"),
+    Part("kernels", 25, "attention"),
+    Part("step", 140, "steps"),
+    Part("ladder", 100, "steps"),
+    Part("compiled", 70, "steps"),
+    Part("vae", 80, "vae"),
     Part("maps", 45, "steps"),
-    Part("trace", 30, "trace"),
-    Part("detector", 31, "engines"),
-    Part("tracker", 40, "engines"),
+    Part("trace", 40, "trace"),
+    Part("detector", 55, "engines"),
+    Part("tracker", 60, "engines"),
 )

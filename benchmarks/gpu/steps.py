@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from statistics import median
+from typing import Any
 
 import torch
 
@@ -14,6 +15,11 @@ from matrix_train.bench.run import one_thread, timed_rounds, timed_step
 from matrix_train.bench.workload import Arm, Workload, host_clock, step_flops
 from matrix_train.plan.flops import matmul_rate
 
+WAYS: tuple[dict[str, Any], ...] = (
+    {"attention": "auto", "compiled": False},
+    {"attention": "cudnn", "compiled": False},
+    {"attention": "cudnn", "compiled": True},
+)
 MODES: tuple[Mode, ...] = ("centred", "logits", "softmax")
 
 
@@ -25,29 +31,45 @@ def options_of(size: Size) -> BenchOptions:
 
 
 def step(size: Size) -> Iterator[Figures]:
-    """With alignment and without, round after round: the figures of all rounds so far."""
+    """With alignment and without, as each way runs them; the model is built once.
+
+    The recipe's own way is the last. `first_seconds` of a way are those of its first step with alignment.
+    """
     options = options_of(size)
     device = torch.device(options.device)
     with one_thread(options.device):
         work = Workload(options)
         rate = matmul_rate(device, work.inputs.clean.dtype, host_clock(device))
         yield {"tokens": work.tokens, "first_step": timed_step(work, "on"), "matrix_tflops": rate / 1e12}
-        useful, done = (step_flops(replace(options, checkpointing=kind))[1] for kind in ("none", options.checkpointing))
-        seconds: dict[Arm, list[float]] = {"off": [], "on": []}
-        peaks: dict[Arm, int] = {}
-        for _ in range(4 if size == "full" else 1):
-            for arm, found in timed_rounds(work, options, peaks).items():
-                if arm in seconds:
-                    seconds[arm] += found
-            on, off = (median(seconds[arm]) for arm in ("on", "off"))
-            yield {
-                "rounds": len(seconds["on"]), "seconds_on": on, "seconds_off": off,
-                "time_overhead": min(seconds["on"]) / min(seconds["off"]) - 1,
-                **({} if not peaks else {
-                    "peak_gib": peaks["on"] / 2**30, "peak_overhead_gib": (peaks["on"] - peaks["off"]) / 2**30,
-                }),
-                "mfu": useful / on / rate, "hfu": done / on / rate, "tflop": useful / 1e12, "tflop_done": done / 1e12,
-            }  # fmt: skip
+        for way in WAYS if size == "full" else WAYS[:1]:
+            if way["compiled"]:
+                work.backbone.compile_blocks()
+            work.options = replace(options, **way)
+            first = timed_step(work, "on")
+            yield from (
+                {**way, "first_seconds": first, **figures} for figures in _rounds(work, rate, 1 + way["compiled"])
+            )
+
+
+def _rounds(work: Workload, rate: float, count: int) -> Iterator[Figures]:
+    """The figures of all rounds so far, round by round."""
+    options = work.options
+    useful, done = (step_flops(replace(options, checkpointing=kind))[1] for kind in ("none", options.checkpointing))
+    seconds: dict[Arm, list[float]] = {"off": [], "on": []}
+    peaks: dict[Arm, int] = {}
+    for _ in range(count):
+        for arm, found in timed_rounds(work, options, peaks).items():
+            if arm in seconds:
+                seconds[arm] += found
+        on, off = (median(seconds[arm]) for arm in ("on", "off"))
+        yield {
+            "rounds": len(seconds["on"]), "seconds_on": on, "seconds_off": off,
+            "time_overhead": min(seconds["on"]) / min(seconds["off"]) - 1,
+            **({} if not peaks else {
+                "peak_gib": peaks["on"] / 2**30, "peak_overhead_gib": (peaks["on"] - peaks["off"]) / 2**30,
+            }),
+            "mfu": useful / on / rate, "hfu": done / on / rate, "tflop": useful / 1e12, "tflop_done": done / 1e12,
+        }  # fmt: skip
 
 
 def ladder(size: Size) -> Iterator[Figures]:

@@ -44,14 +44,14 @@ def vae(size: Size) -> Iterator[Figures]:
             "encode": lambda e=encoders: e.video(clip),
             "decode": lambda e=encoders: e.decode(latents),
         }
-        figures: Figures = {"arm": name}
         for what, run in runs.items():
             warm, seconds, peak = _timed(run, device)
-            figures |= {f"{what}_first_call": warm, f"{what}_seconds": seconds}
+            figures: Figures = {"arm": name, f"{what}_first_call": warm, f"{what}_seconds": seconds}
             if peak:
                 figures[f"{what}_peak_gib"] = peak / 2**30
-        figures["encode_tflops"] = flops / figures["encode_seconds"] / 1e12
-        yield figures
+            if what == "encode":
+                figures["encode_tflops"] = flops / seconds / 1e12
+            yield figures
 
 
 def _encoders(size: Size, device: torch.device, dtype: torch.dtype) -> Encoders:
