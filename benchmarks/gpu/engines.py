@@ -16,7 +16,7 @@ def detector(size: Size) -> Iterator[Figures]:
     from tests.tasks.engines.tiny_dino import SIZES, TEXT
 
     if size == "full":
-        yield measure(KNOWN["SwinB"], {}, frames=32, rounds=3, shorter=800, longer=1333, batch=8)
+        yield measure(KNOWN["SwinB"], {}, frames=16, rounds=1, shorter=800, longer=1333, batch=8)
     else:
         yield measure(SIZES, TEXT, frames=2, rounds=1, shorter=64, longer=128, batch=2)
 

@@ -69,7 +69,7 @@ def climb(options: BenchOptions, chosen: Sequence[int] = ()) -> Iterator[Rung]:
     with one_thread(options.device):
         rate = matmul_rate(device, torch.float32 if device.type == "cpu" else torch.bfloat16, host_clock(device))
     for name, switches in [RUNGS[number - 1] for number in chosen] or RUNGS:
-        setting = replace(options, **switches)
+        setting = replace(options, **{"compiled": False, **switches})
         _, flops = step_flops(setting)
         try:
             with one_thread(options.device):

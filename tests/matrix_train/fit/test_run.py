@@ -189,8 +189,7 @@ def test_deterministic_operators_train_the_same_on_a_cpu(dataset: Path, tmp_path
     for name, wanted in (("one", "true"), ("two", "true"), ("plain", "false")):
         start(small_config(dataset, tmp_path / name, "train.steps=1", f"train.deterministic={wanted}")).train()
         assert torch.are_deterministic_algorithms_enabled() == (wanted == "true")
-        # Else cuDNN times its convolutions, and two runs may take different ones.
-        assert torch.backends.cudnn.benchmark == (wanted == "false")
+        assert torch.backends.cudnn.deterministic == (wanted == "true")
     for name in ("trainable.safetensors", "optimizer.safetensors"):
         files = {(checkpoints(tmp_path / run)[-1] / name).read_bytes() for run in ("one", "two", "plain")}
         assert len(files) == 1
