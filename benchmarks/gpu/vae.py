@@ -1,4 +1,4 @@
-"""The VAE as the trainer runs it, without the layout that it makes, and with cuDNN choosing its kernels by the clock."""
+"""The VAE as the trainer runs it, without the layout that it makes, and with kernels chosen by the clock."""
 
 import time
 from collections.abc import Callable, Iterator
