@@ -196,12 +196,14 @@ def work_through(chunk: Chunk, stages: Sequence[str], gauge: Gauge, end: ChunkEn
                 lost = list[Loss]()
                 try:
                     drive(batched(keys, max(size, 1), some), submit, run.workers, run.give_up_after, gauge.show, lost)
+                    _take_in(chunk, run)
                     fail_alone(chunk, lost)
                 finally:
                     end.lost += lost
                 if run.stage_by_stage:
                     context.release(some[0])
         finally:
+            _take_in(chunk, run)
             if run.task_runner == "ray":
                 _gather_replies(chunk, list(leases))
             end.told += chunk.close_replies()
@@ -215,6 +217,12 @@ def work_through(chunk: Chunk, stages: Sequence[str], gauge: Gauge, end: ChunkEn
                 tell("an event", lambda line=line: emit_stage_event(context.out.uri, line, chunk.name))  # type: ignore[misc]
     _see_to_damage(chunk, gauge.survey)
     end.told += recut(chunk)
+
+
+def _take_in(chunk: Chunk, run: RunSettings) -> None:
+    """The rows that Ray's processes have written: what comes next is pending only once they are seen."""
+    if run.task_runner == "ray":
+        chunk.refresh()
 
 
 def _gather_replies(chunk: Chunk, stages: Sequence[str]) -> None:
