@@ -16,7 +16,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 
 from flows.batches import Loss
-from flows.chunk_flow import RUNNER, ChunkEnd, chunk, gauges
+from flows.chunk_flow import RUNNER, ChunkEnd, chunk, gauges, on_one_cluster
 from flows.context import MARKS, Context
 from flows.legs import LEG_OF, LEGS, RECORDED, SPECS
 from flows.opened import context_of, name_of, open_build
@@ -99,8 +99,9 @@ class Run:
             if on_pools(context.settings, stages):
                 self.told += run_on_pools(context.settings, stages, chunks, self.gauge)
             else:
-                for name in chunks:
-                    self.chunk(stages, name)
+                with on_one_cluster(context.settings.run):
+                    for name in chunks:
+                        self.chunk(stages, name)
         for spec in specs:
             if spec.after:
                 self.survey.look()

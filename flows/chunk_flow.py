@@ -247,6 +247,11 @@ def runner_of(run: RunSettings) -> TaskRunner[Any]:
     return ray
 
 
+def on_one_cluster(run: RunSettings) -> AbstractContextManager[object]:
+    """Chunks that begin within are one job on Ray, whose processes keep their engines from one to the next."""
+    return runner_of(run) if run.task_runner == "ray" else nullcontext()
+
+
 def holding(run: RunSettings, stage: str) -> AbstractContextManager[object]:
     """A batch that is submitted within holds the GPUs that its stage is given on Ray."""
     if run.task_runner == "threads" or stage not in run.gpus:
