@@ -29,10 +29,10 @@ QUALITY = 95
 class Coco:
     """`<split>/JPEGImages/<clip>/00000.jpg` and `<split>.json`."""
 
-    name: ClassVar = "coco"
-    wanted: ClassVar = ("mp4", "json", "tracks.json")
-    block: ClassVar = 32
-    last_id: ClassVar = LAST
+    name: ClassVar[str] = "coco"
+    wanted: ClassVar[tuple[str, ...]] = ("mp4", "json", "tracks.json")
+    block: ClassVar[int] = 32
+    last_id: ClassVar[int] = LAST
 
     def __init__(self, dest: Folder) -> None:
         self.dest = dest

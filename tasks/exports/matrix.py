@@ -33,10 +33,10 @@ LAST_ID = 5
 class Matrix:
     """A sample's number is its place in the export; samples with an ID above id5 are left out and leave a gap."""
 
-    name: ClassVar = "matrix"
-    wanted: ClassVar = ("mp4", "json", "tracks.json")
-    block: ClassVar = 32
-    last_id: ClassVar = LAST_ID
+    name: ClassVar[str] = "matrix"
+    wanted: ClassVar[tuple[str, ...]] = ("mp4", "json", "tracks.json")
+    block: ClassVar[int] = 32
+    last_id: ClassVar[int] = LAST_ID
 
     def __init__(self, dest: Folder) -> None:
         self.dest = dest

@@ -26,10 +26,10 @@ BUCKETS = ((32**2, "small"), (96**2, "medium"))
 class Sav:
     """`sav_<split>/<clip>.mp4`, `sav_<split>/<clip>_manual.json` and `sav_<split>.txt`."""
 
-    name: ClassVar = "sav"
-    wanted: ClassVar = ("mp4", "json", "tracks.json")
-    block: ClassVar = 64
-    last_id: ClassVar = LAST
+    name: ClassVar[str] = "sav"
+    wanted: ClassVar[tuple[str, ...]] = ("mp4", "json", "tracks.json")
+    block: ClassVar[int] = 64
+    last_id: ClassVar[int] = LAST
 
     def __init__(self, dest: Folder) -> None:
         self.dest = dest

@@ -31,10 +31,10 @@ COLUMNS = {
 class Csv:
     """Rows in the order of the shards; UTF-8, commas, quotes where they are needed."""
 
-    name: ClassVar = "csv"
-    wanted: ClassVar = ("json",)
-    block: ClassVar = 512
-    last_id: ClassVar = LAST
+    name: ClassVar[str] = "csv"
+    wanted: ClassVar[tuple[str, ...]] = ("json",)
+    block: ClassVar[int] = 512
+    last_id: ClassVar[int] = LAST
 
     def __init__(self, dest: Folder) -> None:
         self.dest = dest
