@@ -10,18 +10,22 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from flows.cli.base import Json, app, console, emit
-from flows.opened import BUILD_FILE, context_of
+from flows.opened import BUILD_FILE, BUILDS, context_of
 from schemas.dataset import DATASET_FILE
 from tasks.errors import UserError
 from tasks.exports.coco import Coco
 from tasks.exports.hub import Hub
+from tasks.exports.labels import Labels
 from tasks.exports.making import make_dataset
 from tasks.exports.matrix import Matrix
 from tasks.exports.matrix_import import fingerprints_of, read_entry, read_metadata
 from tasks.exports.opening import open_dataset
+from tasks.exports.rebuilding import entry_maker, find_copies, read_labels
 from tasks.exports.running import Format, export
 from tasks.exports.sav import Sav
 from tasks.exports.tables import Csv
+from tasks.ingest.stage import IngestSettings
+from tasks.scan.listing import ScanSettings
 from tasks.shard.stage import ShardSettings
 from tasks.store.folder import Folder
 
@@ -38,7 +42,7 @@ Filter = Annotated[str, typer.Option("--filter", help='Which samples, e.g. "verb
 @app.command("export")
 def export_dataset(
     dataset: Annotated[str, typer.Argument(help="A dataset folder, or the out folder of a build.")],
-    form: Annotated[str, typer.Option("--format", help="matrix, coco, sav, hf or csv.")],
+    form: Annotated[str, typer.Option("--format", help="matrix, coco, sav, hf, csv or labels (no pixels).")],
     out: Annotated[str, typer.Option(help="Folder to write, local or in a bucket. The same command resumes.")],
     text: Filter = "",
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many samples.")] = None,
@@ -46,12 +50,16 @@ def export_dataset(
     as_json: Json = False,
 ) -> None:
     """Write a dataset in the layout of other tools."""
-    if form not in FORMATS:
-        raise UserError(f"--format {form}: choose {', '.join(FORMATS)}")
+    if form not in (*FORMATS, "labels"):
+        raise UserError(f"--format {form}: choose {', '.join(FORMATS)} or labels")
     if audit is not None and form != "hf":
         raise UserError("--audit is for --format hf, whose card has room for it")
     data, dest = open_dataset(dataset_of(dataset)), Folder(out)
-    maker = FORMATS[form](dest) if audit is None else Hub(dest, read_audit(Folder(audit)))
+    maker: Format
+    if form == "labels":
+        maker = Labels(dest, ingest_of(data.folder))
+    else:
+        maker = FORMATS[form](dest) if audit is None else Hub(dest, read_audit(Folder(audit)))
     with progress(form) as tell:
         found = export(data, maker, text, limit, tell)
     left_out = "".join(f", {n} left out: {reason} (left_out.csv)" for reason, n in found["left_out"].items())
@@ -64,6 +72,21 @@ def dataset_of(path: str) -> Folder:
     if not folder.exists(DATASET_FILE) and folder.exists(f"work/{BUILD_FILE}"):
         return context_of(path).dataset
     return folder
+
+
+def ingest_of(dataset: Folder) -> IngestSettings:
+    """How the build that made a dataset has cut its clips. UserError where its record is not beside the dataset."""
+    out, _, name = dataset.uri.rpartition("/dataset/")
+    for file in Folder(out).names(f"work/{BUILDS}") if out else []:
+        build = context_of(out, file.removesuffix(".json"))
+        if build.fingerprints["shard"] == name:
+            found = build.settings.of("ingest")
+            assert isinstance(found, IngestSettings)
+            return found
+    raise UserError(
+        f"--format labels needs how the clips were cut, which stands in the build's own folder, and {dataset.uri} does "
+        "not lie in one: give the --out of the build"
+    )
 
 
 def read_audit(folder: Folder) -> dict[str, Any]:
@@ -125,6 +148,24 @@ def import_dataset(
             prints,
             tell,
         )
+    emit_made(found, dest, as_json)
+
+
+@app.command()
+def rebuild(
+    labels: Annotated[str, typer.Argument(help="Folder that --format labels wrote.")],
+    videos: Annotated[str, typer.Option(help="Your own copies of the videos: folder or bucket, under any names.")],
+    out: Annotated[str, typer.Option(help="Folder of the dataset. The same command resumes.")],
+    as_json: Json = False,
+) -> None:
+    """Cut the clips of labels that came without pixels out of your own videos, byte for byte."""
+    told, dest, scan = read_labels(Folder(labels)), Folder(out), ScanSettings()
+    with progress("videos") as tell:
+        copies = find_copies(told, videos, scan, tell)
+    plan = {"labels": told.identity}
+    with progress("clips") as tell:
+        entry = entry_maker(told, copies, scan)
+        found = make_dataset(dest, plan, told.clips, entry, told.shards, told.fingerprints, tell)
     emit_made(found, dest, as_json)
 
 
