@@ -18,7 +18,7 @@ from tasks.exports.hub import Hub
 from tasks.exports.labels import Labels
 from tasks.exports.making import make_dataset
 from tasks.exports.matrix import Matrix
-from tasks.exports.matrix_import import fingerprints_of, read_entry, read_metadata
+from tasks.exports.matrix_import import digest_of, fingerprints_of, read_entry, read_metadata
 from tasks.exports.opening import open_dataset
 from tasks.exports.rebuilding import entry_maker, find_copies, read_labels
 from tasks.exports.running import Format, export
@@ -137,7 +137,7 @@ def import_dataset(
     folder, dest = Folder(source), Folder(out)
     told = read_metadata(folder)
     prints = fingerprints_of(folder, told)
-    plan = {"import": folder.uri, "rows": len(told), "val_share": val_share}
+    plan = {"import": folder.uri, "rows": digest_of(told), "val_share": val_share}
     with progress("import") as tell:
         found = make_dataset(
             dest,

@@ -9,7 +9,7 @@ DATASET/.making/00000.json    the rows of a block whose shards stand, and what w
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import pyarrow as pa
@@ -17,6 +17,7 @@ from pydantic import TypeAdapter
 
 from schemas import Row
 from schemas.arrow import arrow_schema
+from schemas.base import ClipId
 from schemas.dataset import DATASET_FILE, Sharded, Split
 from tasks.dataset.split import split_of
 from tasks.errors import UserError
@@ -57,21 +58,28 @@ def make_dataset(
     _take_up(dest, plan)
     done = set(dest.names(WORK))
     blocks = [told[at : at + BLOCK] for at in range(0, len(told), BLOCK)]
+    seen = set[ClipId]()
     for n, block in enumerate(blocks):
-        if f"{n:05d}.json" not in done:
+        if f"{n:05d}.json" in done:
+            seen.update(one["row"]["key"] for one in json.loads(dest.read(f"{WORK}/{n:05d}.json"))["rows"])
+        else:
             left_out: list[tuple[str, str]] = []
-            rows = list(_block(dest, f"{n:05d}", block, entry, settings, left_out))
+            rows = list(_block(dest, f"{n:05d}", _entries(block, entry, seen, left_out), settings))
             kept = [row.payload.model_dump(mode="json") for row in rows if row.payload]
             dest.write(f"{WORK}/{n:05d}.json", json.dumps({"rows": kept, "left_out": left_out}).encode())
         if tell:
             tell(min((n + 1) * BLOCK, len(told)), len(told))
-    found = [json.loads(dest.read(f"{WORK}/{n:05d}.json")) for n in range(len(blocks))]
-    lost = [(what, why) for one in found for what, why in one["left_out"]]
-    samples = sum(len(one["rows"]) for one in found)
+
+    def made() -> Iterator[dict[str, Any]]:
+        return (json.loads(dest.read(f"{WORK}/{n:05d}.json")) for n in range(len(blocks)))
+
+    lost = [(what, why) for one in made() for what, why in one["left_out"]]
+    samples = len(told) - len(lost)
     if not samples:
+        dest.remove(WORK)  # what is mended is looked at again
         raise UserError(f"nothing could be taken: {lost[0][1] if lost else 'there is nothing'}")
     gather(
-        dest, (_payloads(one["rows"]) for one in found if one["rows"]), settings.model_dump(mode="json"), fingerprints
+        dest, (_payloads(one["rows"]) for one in made() if one["rows"]), settings.model_dump(mode="json"), fingerprints
     )
     dest.remove(WORK)
     reasons = Counter(why.partition(":")[0] for _, why in lost)
@@ -93,22 +101,29 @@ def _take_up(dest: Folder, plan: Mapping[str, Any]) -> None:
             dest.remove(name)
 
 
-def _block(
-    dest: Folder,
-    chunk: str,
-    block: Sequence[T],
-    entry: Callable[[T], Entry],
-    settings: ShardSettings,
-    left_out: list[tuple[str, str]],
-) -> Iterator[Row[Sharded]]:
+def _entries(
+    block: Sequence[T], entry: Callable[[T], Entry], seen: set[ClipId], left_out: list[tuple[str, str]]
+) -> Iterator[Entry]:
+    """The entries of a block, each clip once; `left_out` gets the others with the reason."""
+    for one in block:
+        try:
+            made = entry(one)
+            if made.sample.clip_id in seen:
+                raise LeftOut("double", f"it is the clip {made.sample.clip_id}, which is there already")
+        except LeftOut as found:
+            left_out.append((str(one), f"{found.reason}: {found}"))
+        else:
+            seen.add(made.sample.clip_id)
+            yield made
+
+
+def _block(dest: Folder, chunk: str, entries: Iterable[Entry], settings: ShardSettings) -> Iterator[Row[Sharded]]:
+    for name in dest.names():  # of a run that was killed before the block was on record
+        if name.startswith((f"train-{chunk}-", f"val-{chunk}-")):
+            dest.remove(name)
     shards: dict[Split, OpenShard] = {}
     try:
-        for one in block:
-            try:
-                made = entry(one)
-            except LeftOut as found:
-                left_out.append((str(one), f"{found.reason}: {found}"))
-                continue
+        for made in entries:
             split = split_of(made.sample.provenance.group, settings.val_share)
             if split in shards and not shards[split].fits(made):
                 yield from shards.pop(split).close()

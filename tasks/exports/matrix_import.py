@@ -61,6 +61,11 @@ def read_metadata(source: Folder) -> list[Told]:
         raise UserError(f"metadata.csv in {source.uri} cannot be read: {one_line(error)}") from None
 
 
+def digest_of(told: list[Told]) -> str:
+    """SHA-256 over the rows."""
+    return hashlib.sha256("\0".join(part for one in told for part in (one.video, one.prompt)).encode()).hexdigest()
+
+
 def fingerprints_of(source: Folder, told: list[Told]) -> dict[str, str]:
     """Those of the dataset that was exported, which each of its samples repeats; of another folder, the import's own.
 
@@ -99,10 +104,7 @@ def read_entry(source: Folder, told: Told, fingerprints: dict[str, str]) -> Entr
     if sample is None:
         if problem := caption_problem(told.prompt, _LONGEST):
             raise LeftOut("bad_prompt", problem)
-        reply = sandbox.run("tasks.exports.probe:probe", mp4, _LIMITS)
-        if not reply:
-            raise LeftOut("undecodable", "the video cannot be decoded to its end")
-        facts = MediaFacts.model_validate_json(reply)
+        facts = _facts(mp4)
         tracks = read_masks(source, stem, facts.frames, facts.height, facts.width)
         sample = sample_of(told.prompt, mp4, facts, tracks, f"{source.uri}/videos/{told.video}", fingerprints)
     else:
@@ -115,6 +117,17 @@ def read_entry(source: Folder, told: Told, fingerprints: dict[str, str]) -> Entr
             raise LeftOut("other_ids", "mask_annotation/ and samples/ do not name the same IDs")
     entry = entry_of(sample, tracks)
     return Entry(sample, {"mp4": mp4, **entry.files})
+
+
+def _facts(mp4: bytes) -> MediaFacts:
+    """What the video says of itself. LeftOut where it does not decode, or does something to the decoder."""
+    try:
+        reply = sandbox.run("tasks.exports.probe:probe", mp4, _LIMITS)
+    except (sandbox.ChildTimeout, sandbox.ChildCrash, sandbox.ChildMemory, sandbox.ChildFailed) as error:
+        raise LeftOut("undecodable", f"the decoder ended with {type(error).__name__}: {one_line(error)}") from None
+    if not reply:
+        raise LeftOut("undecodable", "the video cannot be decoded to its end")
+    return MediaFacts.model_validate_json(reply)
 
 
 def _own_sample(source: Folder, stem: str) -> Sample | None:

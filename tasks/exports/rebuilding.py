@@ -19,6 +19,7 @@ from tasks.dataset.reader import one_line
 from tasks.errors import Reject, UserError
 from tasks.exports.labels import LABELS, MANIFEST, VERSION, made_with
 from tasks.exports.making import LeftOut
+from tasks.ingest import sandbox
 from tasks.ingest.stage import IngestSettings, cut_source, name_clip
 from tasks.scan.listing import ScanSettings, list_files
 from tasks.scan.stage import hash_files
@@ -154,6 +155,8 @@ def _cut(
         _, _, clips = cut_source(source, told.ingest, scan)
     except Reject as reject:
         return LeftOut(str(reject.reason), reject.detail)
+    except sandbox.ChildFailed as error:  # with settings that no build of ours has
+        return LeftOut("not_cut", one_line(error))
     return {name_clip(digest, piece.window): mp4 for piece, mp4 in clips}
 
 

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from benchmarks.rows import put
+from benchmarks.rows import CHAIN, put
 from flows.cli import app
+from flows.legs import SPECS
 from flows.opened import open_build
 from flows.settings import BuildSettings
-from schemas import Captioned, Curated, Deduped, Ingested, Proposed, Reason, Row, SourceFile, Status, Tracked, Verified
+from schemas import Captioned, Deduped, Ingested, Reason, Row, SourceFile, Status, Tracked
 from schemas.dataset import IndexRow, Sharded, ShardInfo
 from tasks.errors import UserError
 from tasks.outcome import Case
@@ -21,7 +22,8 @@ from tasks.scan.listing import Found
 from tasks.shard.entry import build_entry
 from tests.builders import FINGERPRINTS, make_case
 
-STAGES = {"caption": Captioned, "propose": Proposed, "verify": Verified, "track": Tracked, "curate": Curated}
+STAGES = {name: kind for name in CHAIN if (kind := SPECS[name].record)}
+"""What a clip goes through between `dedupe` and `shard`."""
 
 
 def on_record(context: Any, cases: Sequence[Case], rejected: Sequence[str] = ()) -> None:

@@ -106,6 +106,7 @@ def test_the_layout_of_others(tmp_path):
     prompt = "a <id1> woman pushes a red <id2> cart."
     source = _foreign(tmp_path / "theirs", {f"{n}.mp4": prompt for n in names})
     rows = [("video", "prompt"), *((f"{n}.mp4", prompt) for n in names), ("../up.mp4", prompt), ("000009.mp4", prompt)]
+    rows.append(("000001.mp4", prompt))
     rows[4] = (rows[4][0], "a <id1> woman and a <id2> cart.")
     with (source / "metadata.csv").open("w", newline="") as out:
         csv.writer(out).writerows(rows)
@@ -116,7 +117,14 @@ def test_the_layout_of_others(tmp_path):
     (source / "mask_annotation/000005/<id1>/001.png").write_bytes(small.getvalue())
     found, folder = taken(source, tmp_path / "made", 0)
     assert found["samples"] == 2 and verify(folder) == []
-    assert found["left_out"] == {"bad_masks": 2, "bad_name": 1, "no_interaction": 1, "no_video": 1, "undecodable": 1}
+    assert found["left_out"] == {
+        "bad_masks": 2,
+        "bad_name": 1,
+        "double": 1,
+        "no_interaction": 1,
+        "no_video": 1,
+        "undecodable": 1,
+    }
     assert any(line.startswith("000003.mp4: bad_masks: id2 has 3 pictures") for line in found["details"])
     one = next(stream(folder))
     (act,) = one.sample.interactions
@@ -125,3 +133,26 @@ def test_the_layout_of_others(tmp_path):
     spans = (act.spans.subject, act.spans.verb, act.spans.object)
     assert [one.sample.caption[s[0].start : s[0].end] for s in spans] == ["woman", "pushes", "red cart"]
     assert json.loads(Folder(str(tmp_path / "made")).read("dataset.json"))["fingerprints"] == {"import": "matrix/1"}
+
+
+def test_an_import_goes_on_where_it_was_killed(exported, tmp_path, monkeypatch):
+    monkeypatch.setattr("tasks.exports.making.BLOCK", 2)
+    folder = Folder(str(exported))
+    told = read_metadata(folder)
+    prints, calls = fingerprints_of(folder, told), []
+
+    def dying(one):
+        calls.append(one)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return read_entry(folder, one, prints)
+
+    with pytest.raises(KeyboardInterrupt):
+        make_dataset(Folder(str(tmp_path / "cut")), {}, told, dying, ShardSettings(val_share=0.4), prints)
+    assert not (tmp_path / "cut/dataset.json").exists()
+    (tmp_path / f"cut/train-00001-{'0' * 16}.tar").write_bytes(b"of a block that was not on record")
+    assert taken(exported, tmp_path / "cut")[0]["samples"] == 6
+    taken(exported, tmp_path / "whole")
+    assert {p.name: p.read_bytes() for p in (tmp_path / "cut").iterdir()} == {
+        p.name: p.read_bytes() for p in (tmp_path / "whole").iterdir()
+    }
