@@ -71,9 +71,9 @@ def outcomes(context: Context) -> dict[str, str]:
     ends = {row.name: str(Reason.NO_VIDEO) for row in captions_of(context.settings).rows if caption_key(row) in decided}
     sources = {file: source for source, file in select.links().items()}
     clips: dict[str, list[tuple[int, str]]] = {}
-    clip_ends = _clip_ends(context)
+    of_clips = clip_ends(context)
     for clip, source in ingest.links().items():
-        clips.setdefault(source, []).append(clip_ends.get(clip, (0, "pending")))
+        clips.setdefault(source, []).append(of_clips.get(clip, (0, "pending")))
     rejected = [scan.rejected(), select.rejected()], ingest.rejected()
     for found in context.at_work("scan").listed():
         source = sources.get(found.key, "")
@@ -82,7 +82,7 @@ def outcomes(context: Context) -> dict[str, str]:
     return ends
 
 
-def _clip_ends(context: Context) -> dict[str, tuple[int, str]]:
+def clip_ends(context: Context) -> dict[str, tuple[int, str]]:
     """By clip, how many stages it passed, and how it ended."""
     ends: dict[str, tuple[int, str]] = {}
     stages = [stage for stage in RECORDED if SPECS[stage].unit == "clips"]

@@ -93,20 +93,25 @@ def ingest(
 def _ingest(source: SourceVideo, root: Folder, media: str, settings: IngestSettings, scan: ScanSettings) -> Ingested:
     if source.size_bytes > settings.max_size_mb * 2**20:
         raise Reject(Reason.TOO_LARGE, f"{source.size_bytes / 2**20:.0f} MiB, more than {settings.max_size_mb:g}")
+    facts, still, clips = cut_source(source, settings, scan)
+    made = tuple(_write(*c, facts, source, root, media, settings) for c in clips)
+    return Ingested(facts=facts, clips=made, still=still)
+
+
+def cut_source(
+    source: SourceVideo, settings: IngestSettings, scan: ScanSettings
+) -> tuple[MediaFacts, tuple[Stretch, ...], list[tuple["Piece", bytes]]]:
+    """What is known of the source, where it stands still, and its clips with their mp4. Raises Reject."""
     gone: Reject | None = None
     for copy in _copies(source, scan):
         try:
             with copy as path:
-                facts, still, clips = _cut(path, source, settings)
-            break
+                return _cut(path, source, settings)
         except Reject as reject:
             if reject.reason is not Reason.UNREADABLE:
                 raise
             gone = reject
-    else:
-        raise gone or Reject(Reason.UNREADABLE, "no file")
-    made = tuple(_write(*c, facts, source, root, media, settings) for c in clips)
-    return Ingested(facts=facts, clips=made, still=still)
+    raise gone or Reject(Reason.UNREADABLE, "no file")
 
 
 def _copies(source: SourceVideo, scan: ScanSettings) -> Iterator[AbstractContextManager[Path]]:

@@ -2,7 +2,8 @@
 
 import hashlib
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -15,7 +16,7 @@ from tasks.dataset.reader import DatasetError, read_dataset
 from tasks.shard.card import card
 from tasks.spec import Whole
 from tasks.store.chunks import StageView
-from tasks.store.folder import TEMPORARY
+from tasks.store.folder import TEMPORARY, Folder
 from tasks.store.parts import DamagedPart
 
 ROWS = 4096
@@ -41,12 +42,22 @@ def forget_lost(work: Whole) -> list[str]:
 
 def publish(work: Whole) -> list[str]:
     """Write the index, the card and the account over all samples on record."""
-    store, dest = work.store(), work.dataset
+    gather(work.dataset, _by_chunk(work.store()), work.settings.model_dump(mode="json"), work.fingerprints)
+    return []
+
+
+def gather(
+    dest: Folder, chunks: Iterable[pa.StructArray], settings: dict[str, Any], fingerprints: Mapping[str, str]
+) -> None:
+    """Write the index, the card and the account over the `Sharded` of each chunk; nothing where there is none.
+
+    settings: of the shard stage.
+    """
     shards: dict[str, ShardInfo] = {}
     sums = dict.fromkeys(("instances", "interactions", "frames"), 0)
     buffer = io.BytesIO()
     with pq.ParquetWriter(buffer, arrow_schema(IndexRow), compression="zstd") as writer:
-        for payloads in _by_chunk(store):
+        for payloads in chunks:
             rows = pa.Table.from_struct_array(payloads.field("row")).sort_by("key")
             writer.write_table(rows, row_group_size=ROWS)
             sums = {name: total + pc.sum(rows[name]).as_py() for name, total in sums.items()}
@@ -56,14 +67,14 @@ def publish(work: Whole) -> list[str]:
                 info = ShardInfo.model_validate(infos[at].as_py())
                 shards[info.name] = info
     if not shards:
-        return []
+        return
     index = buffer.getbuffer()
     listed = sorted(shards.values(), key=lambda shard: (shard.split, len(shard.name), shard.name))
     train, val = (sum(s.samples for s in listed if s.split == side) for side in ("train", "val"))
     account = DatasetFile(
         schema_version=SCHEMA_VERSION,
-        settings=work.settings.model_dump(mode="json"),
-        fingerprints=dict(work.fingerprints),
+        settings=settings,
+        fingerprints=dict(fingerprints),
         counts=Counts(
             samples=train + val, train=train, val=val, shards=len(listed), bytes=sum(s.bytes for s in listed), **sums
         ),
@@ -77,7 +88,6 @@ def publish(work: Whole) -> list[str]:
         stream.write(index)
     dest.write(CARD_FILE, card(account))
     dest.write(DATASET_FILE, (account.model_dump_json(indent=2) + "\n").encode())
-    return []
 
 
 def spoilt(work: Whole) -> bool:

@@ -4,7 +4,9 @@ Without column types Hugging Face datasets guesses them from the first five samp
 did not have, such as the tracks of a third ID. The card declares them, so that `load_dataset(folder)` gives everything.
 """
 
-from schemas.dataset import DatasetFile
+from collections.abc import Iterable
+
+from schemas.dataset import DatasetFile, Split
 
 _SPLITS = {"train": "train", "val": "validation"}
 
@@ -36,15 +38,20 @@ samples = datasets.load_dataset("path/to/this/folder", split="train").cast_colum
 
 def card(account: DatasetFile) -> bytes:
     """The card of a dataset: a function of which splits it has, so that it seldom changes."""
-    splits = sorted({s.split for s in account.shards})
+    return "\n".join([*front({s.split for s in account.shards}), _TEXT]).encode()
+
+
+def front(splits: Iterable[Split], folder: str = "", more: Iterable[str] = ()) -> list[str]:
+    """The lines of YAML that Hugging Face reads: title, which tars in `folder` are which split, and their columns."""
     head = ["---", "pretty_name: Interaction captions with instance mask tracks", "task_categories:", "- text-to-video"]
-    if splits:
+    head += more
+    if found := sorted(splits):
         head += ["configs:", "- config_name: default", "  data_files:"]
-        head += [f"  - split: {_SPLITS[s]}\n    path: {s}-*.tar" for s in splits]
+        head += [f"  - split: {_SPLITS[s]}\n    path: {folder}{s}-*.tar" for s in found]
         head += ["dataset_info:", "  config_name: default", "  features:"]
         for name, kind in (
             ("mp4", "video"), ("txt", "string"), ("json", "json"), ("tracks.json", "json"), ("idmap.png", "image"),
             ("__key__", "string"), ("__url__", "string"),
         ):  # fmt: skip
             head += [f"  - name: {name}", f"    dtype: {kind}"]
-    return "\n".join([*head, "---", _TEXT]).encode()
+    return [*head, "---"]

@@ -25,7 +25,11 @@ class Entry:
 
 def build_entry(case: Case, fingerprints: Mapping[str, str]) -> Entry:
     """The entry of an accepted clip. Only curated IDs and interactions go in. ValueError where stages disagree."""
-    sample, tracks = build_sample(case, fingerprints), build_tracks(case)
+    return entry_of(build_sample(case, fingerprints), build_tracks(case))
+
+
+def entry_of(sample: Sample, tracks: TrackFile) -> Entry:
+    """The entry of a sample and its masks; the ID map is drawn from those of the first frame."""
     height, width = tracks.size
     firsts = {k: masks[0] for k, masks in tracks.tracks.items() if masks and masks[0] is not None}
     first = {k: decode_mask(rle.counts, height, width) for k, rle in firsts.items()}

@@ -40,7 +40,7 @@ class ShardSettings(Settings):
     )
 
 
-class _Shard:
+class OpenShard:
     """One tar in the making."""
 
     def __init__(self, dest: Folder, split: Split, chunk: str, settings: ShardSettings) -> None:
@@ -99,7 +99,7 @@ def shard(
     A clip whose video looks like one on the other side of the split is rejected. `mp4_of` raises InfrastructureError
     for a clip that ingest has to make again: the others are gone on with, and the first such error ends the whole.
     """
-    open_shards: dict[Split, _Shard] = {}
+    open_shards: dict[Split, OpenShard] = {}
     lost: list[InfrastructureError] = []
     try:
         for case in cases:
@@ -120,7 +120,7 @@ def shard(
             if split in open_shards and not open_shards[split].fits(entry):
                 yield from open_shards.pop(split).close()
             if split not in open_shards:
-                open_shards[split] = _Shard(dest, split, chunk, settings)
+                open_shards[split] = OpenShard(dest, split, chunk, settings)
             open_shards[split].add(entry)
         for split in sorted(open_shards):
             yield from open_shards.pop(split).close()

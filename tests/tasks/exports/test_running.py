@@ -1,0 +1,110 @@
+"""Exports go on where they were killed, refuse what is not theirs, and lose nothing in silence."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from tasks.dataset.reader import DatasetError
+from tasks.errors import UserError
+from tasks.exports.opening import open_dataset
+from tasks.exports.running import EXPORT_FILE, WORK, export
+from tasks.exports.sav import Sav
+from tasks.exports.tables import Csv
+from tasks.store.folder import Folder
+
+
+class Killed(Exception):
+    """As the process had died."""
+
+
+class Small(Sav):
+    """Blocks of two, and a clip after which the process dies."""
+
+    block = 2
+    dies_at = 0
+
+    def write(self, items):
+        for line in super().write(items):
+            self.dies_at -= 1
+            if not self.dies_at:
+                raise Killed
+            yield line
+
+
+def contents(root: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file()}
+
+
+def test_goes_on_where_it_was_killed(data, tmp_path):
+    whole, cut = Small(Folder(str(tmp_path / "whole"))), Small(Folder(str(tmp_path / "cut")))
+    told: list[tuple[int, int]] = []
+    found = export(data, whole, tell=lambda done, total: told.append((done, total)))
+    assert found["clips"] == 6 and found["left_out"] == {} and told == [(2, 6), (4, 6), (6, 6)]
+    for dies_at in (4, 3):
+        cut.dies_at = dies_at
+        with pytest.raises(Killed):
+            export(data, cut)
+        assert not (tmp_path / "cut" / EXPORT_FILE).exists()
+        (tmp_path / "cut/sav_train/.tmp-0123-clip.mp4").write_bytes(b"half")
+    assert len(list((tmp_path / "cut" / WORK).glob("*.jsonl"))) == 2
+    export(data, cut)
+    assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "cut").rglob("*")}
+    assert export(data, cut) == found
+    assert {p: p.stat().st_mtime_ns for p in (tmp_path / "cut").rglob("*")} == before, "done is done"
+
+
+def test_refuses_what_is_not_its_own(data, tmp_path):
+    dest = Folder(str(tmp_path))
+    export(data, Csv(dest), "ids=2")
+    for form, text, limit in ((Csv, "ids=3", None), (Csv, "ids=2", 1), (Sav, "ids=2", None)):
+        with pytest.raises(UserError, match="another export"):
+            export(data, form(dest), text, limit)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/thesis.txt").write_text("mine")
+    with pytest.raises(UserError, match="not empty"):
+        export(data, Csv(Folder(str(tmp_path / "other"))))
+    with pytest.raises(UserError, match="fits none of the 6 samples"):
+        export(data, Csv(Folder(str(tmp_path / "none"))), "ids=99")
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_damaged_dataset_is_told(root, items, tmp_path):
+    copy = tmp_path / "dataset"
+    copy.mkdir()
+    for path in (root / "dataset").iterdir():
+        (copy / path.name).write_bytes(path.read_bytes())
+    with pytest.raises(UserError, match="give a finished dataset"):
+        open_dataset(Folder(str(tmp_path)))
+    item = next(iter(items.values()))
+    data = bytearray((copy / item.row.shard).read_bytes())
+    at = data.index(item.files["mp4"])
+    data[at + 600] ^= 1
+    (copy / item.row.shard).write_bytes(data)
+    with pytest.raises(DatasetError, match="mp4 is not the clip"):
+        export(open_dataset(Folder(str(copy))), Sav(Folder(str(tmp_path / "sav"))))
+    (copy / "index.parquet").write_bytes(b"PAR1")
+    with pytest.raises(DatasetError, match="not the one"):
+        open_dataset(Folder(str(copy)))
+
+
+def test_csv_and_buckets(data, items):
+    dest = Folder("memory://exports/csv")
+    found = export(data, Csv(dest), "split=train,val", limit=4)
+    assert found["clips"] == 4 and json.loads(dest.read(EXPORT_FILE))["limit"] == 4
+    assert [n for n in dest.names() if n != WORK] == ["clips.csv", "export.json", "instances.csv", "interactions.csv"]
+    tables = {
+        name: list(csv.DictReader(dest.read(f"{name}.csv").decode().splitlines()))
+        for name in ("clips", "interactions", "instances")
+    }
+    for clip in tables["clips"]:
+        sample = items[clip["key"]].sample
+        assert clip["caption"] == sample.caption and clip["license"] == (sample.provenance.license or "")
+        acts = [row for row in tables["interactions"] if row["key"] == clip["key"]]
+        assert [(a["subject"], a["verb"], a["object"], int(a["contact"])) for a in acts] == [
+            (a.subject, a.verb, a.object, a.rating.contact) for a in sample.interactions
+        ]
+        ones = [row for row in tables["instances"] if row["key"] == clip["key"]]
+        assert [(o["id"], float(o["anchor_x1"])) for o in ones] == [(a.id, a.box.x1) for a in sample.anchors]
