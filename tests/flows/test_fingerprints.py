@@ -69,7 +69,7 @@ def test_a_change_of_verifier_asks_no_detector_again(tmp_path, monkeypatch):
     gpu = load_settings("gpu", [], source="raw", out="out").engines
     second = Counted(settings_with(tmp_path, verifier=gpu.verifier))
     ahead = second.survey().ahead(RECORDED)
-    assert ahead == ["verify", "track", "curate", "shard"]
+    assert ahead == ["verify", "track", "curate", "review", "shard"]
     assert second.store("propose").accepted() == clips
     for stage in ahead:
         for kind in SPECS[stage].engines:
