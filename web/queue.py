@@ -70,13 +70,14 @@ class Queue:
         state = self.journal.state(clip)
         known = self._outcomes.get(clip)
         if known is None or known[0] != state:
+            found: tuple[Outcome, tuple[str, ...], frozenset[str]]
             if not state:
                 found = Outcome("first", {}), (), frozenset[str]()
             else:
                 shown, said = self.clip(clip), self.said(clip)
                 outcome = shown.outcome(said, self.build.review.second_share, self.build.review.seed)
                 states = [fold(patches, shown.digests) for patches in said.patches.values()]
-                reasons = frozenset(d.reason for s in states for d in s.decisions.values() if d.reason)
+                reasons = frozenset(str(d.reason) for s in states for d in s.decisions.values() if d.reason)
                 found = outcome, tuple(word.reviewer for word in shown.words(said)), reasons
             known = self._outcomes[clip] = (state, *found)
         return known[1:]

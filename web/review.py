@@ -52,7 +52,7 @@ def create_app(build: Build, journal: Journal, hosts: tuple[str, ...], order: st
     app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
     app.add_middleware(Guard, hosts=hosts)
     queue, sessions = Queue(build, journal), Sessions(journal)
-    reader, reviewer, admin = (Depends(sessions.require(r)) for r in ("reader", "reviewer", "admin"))  # type: ignore[arg-type]
+    reader, reviewer, admin = (Depends(sessions.require(r)) for r in ("reader", "reviewer", "admin"))
     jobs: dict[str, Job] = {}
     turn = threading.Lock()
 
@@ -81,6 +81,10 @@ def create_app(build: Build, journal: Journal, hosts: tuple[str, ...], order: st
         if "text/html" in request.headers.get("accept", ""):
             return RedirectResponse("/login", 303)
         return JSONResponse({"detail": error.detail}, 401)
+
+    @app.get("/favicon.ico")
+    def no_icon() -> Response:
+        return Response(status_code=204)
 
     # who is who
 
@@ -174,6 +178,7 @@ def create_app(build: Build, journal: Journal, hosts: tuple[str, ...], order: st
     ) -> dict[str, Any]:  # fmt: skip
         looked = shown(clip)
         before = own(looked, session)
+        done: Op
         if op.get("op") == "act":
             wanted = Wanted.model_validate(op)
             done, was = edited(looked, acts_after(looked.acts, before.edits), wanted), wanted.text

@@ -41,6 +41,7 @@ function take(found) {
   clip = found;
   if (!clip.tracks.some((t) => t.id === stage.chosen)) stage.chosen = clip.tracks[0].id;
   by("seek").max = clip.frames - 1;
+  fit();
   stage.show(clip);
   by("caption").replaceChildren(...clip.caption.map(({ text, role, id }) => {
     if (!role) return text;
@@ -141,9 +142,13 @@ function faint(step) {
   by("opacity").value = 100 * stage.layers.opacity;
   redraw();
 }
+/** The clip fills the stage, whichever side is the longer; zoomed, the stage scrolls. */
+function fit() {
+  by("zoomed").style.width = `${zoom * Math.min(720, (420 * clip.width) / clip.height)}px`;
+}
 function magnify(factor) {
   zoom = Math.max(1, Math.min(6, zoom * factor));
-  by("zoomed").style.width = `${100 * zoom}%`;
+  fit();
 }
 function step(by_) {
   const at = clip.tracks.findIndex((t) => t.id === stage.chosen);
