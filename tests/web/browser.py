@@ -48,7 +48,7 @@ class Page:
         number = next(self.numbers)
         self.socket.send(json.dumps({"id": number, "method": method, "params": given}))
         while True:
-            told = json.loads(self.socket.recv(timeout=30))
+            told = json.loads(self.socket.recv(timeout=120))
             if told.get("method") == "Runtime.exceptionThrown":
                 self.errors.append(str(told["params"]["exceptionDetails"]))
             elif told.get("method") == "Log.entryAdded" and told["params"]["entry"]["level"] == "error":
@@ -66,7 +66,7 @@ class Page:
 
     def wait(self, script: str) -> Any:
         """Until an expression is true."""
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while not (found := self.run(f"Boolean({script})")):
             assert time.monotonic() < deadline, f"{script}; the page says {self.run('document.body.innerText')!r}"
             time.sleep(0.05)

@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from schemas import Box, Curated
+from schemas import Box, Curated, Tracked
 from schemas.palette import colour
+from schemas.review import Reviewed
 from tasks.media.overlay import Label, contact_sheet, draw, draw_small, labels_at, pick_frames
 from tasks.outcome import Case
 from tasks.store.folder import Folder
