@@ -17,12 +17,13 @@ def tables(queue: Queue, journal: Journal) -> dict[str, Any]:
     pairs: list[tuple[str, str]] = []
     said: dict[str, Counter[str]] = defaultdict(Counter)
     needs: Counter[str] = Counter()
-    clips = [clip for clip in journal.clips() if clip in queue.items]
+    versions = journal.versions()
+    clips = [clip for clip in versions if clip in queue.items]
     needs["first"] = len(queue.items) - len(clips)
     for clip in clips:
         shown = queue.clip(clip)
         words = shown.words(queue.said(clip))
-        needs[queue.standing(clip)[0].need] += 1
+        needs[queue.standing(clip, versions[clip]).outcome.need] += 1
         for word in words:
             said[word.reviewer]["clips"] += 1
             said[word.reviewer].update(d.decision for d in word.state.decisions.values() if d.decision)

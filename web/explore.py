@@ -46,7 +46,8 @@ def create_app(datasets: list[Samples], hosts: tuple[str, ...] = LOOPBACK) -> Fa
 
     @app.get("/")
     def results(request: Request, wanted: Annotated[Wanted, Query()]) -> HTMLResponse:
-        shown, start = [], wanted.start
+        start = wanted.start
+        shown: list[dict[str, Any]] = []
         for which, samples in sides.items():
             places = samples.find(wanted)
             some = samples.rows(places[start : start + PAGE])
@@ -117,13 +118,13 @@ def as_json(sample: Sample, tracks: TrackFile) -> dict[str, Any]:
     said = {r.id: r for r in sample.review}
     shown = []
     for name, masks in tracks.tracks.items():
-        counts = [m.counts if m else None for m in masks]
+        counts = tuple(m.counts if m else None for m in masks)
         shown.append(
             {
                 "id": name, "noun": nouns[name].noun, "cls": nouns[name].cls, "app": nouns[name].app,
                 "colour": "#{:02x}{:02x}{:02x}".format(*PALETTE[number(name)]), "masks": counts, "locked": [],
                 "numbers": numbers[name].model_dump(mode="json") if name in numbers else None,
-                "curves": curves(counts, [], tracks.size),
+                "curves": curves(counts, (), tracks.size),
                 "decision": None, "review": f"{said[name].decision} by {said[name].by}" if name in said else "",
             }
         )  # fmt: skip

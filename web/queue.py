@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from schemas import TrackNumbers
-from tasks.review.journal import Journal
+from tasks.review.journal import ConflictError, Journal
 from tasks.review.patches import fold
 from tasks.review.rules import Outcome, doubt
 from tasks.review.words import Reviewable, Said
@@ -50,47 +51,64 @@ class Filter:
     order: str = "doubt"
 
 
+@dataclass(frozen=True)
+class Standing:
+    """Where a clip is between people."""
+
+    outcome: Outcome
+    who: tuple[str, ...]
+    """Who has finished with it, in order."""
+    reasons: frozenset[str]
+    """That were given for any of its tracks."""
+
+
+NOBODY = Standing(Outcome("first", {}), (), frozenset())
+
+
 class Queue:
     """All curated clips, read once; what people say is asked of the journal each time."""
 
     def __init__(self, build: Build, journal: Journal) -> None:
         self.build, self.journal = build, journal
         self.items = {item.clip: item for item in _items(build)}
-        self._outcomes: dict[str, tuple[str, Outcome, tuple[str, ...], frozenset[str]]] = {}
+        self._outcomes: dict[str, tuple[int, Standing]] = {}
+        self._clip = lru_cache(maxsize=256)(self._read)
 
     def clip(self, clip: str) -> Reviewable:
-        """KeyError for one that is not in the queue."""
+        """KeyError for one that is not in the queue. Some stay at hand: a person asks for the same one many times."""
+        return self._clip(clip)
+
+    def _read(self, clip: str) -> Reviewable:
         return self.build.clip(clip, self.items[clip].chunk)
 
     def said(self, clip: str) -> Said:
         return Said.of(self.journal, clip, self.journal.users())
 
-    def standing(self, clip: str) -> tuple[Outcome, tuple[str, ...], frozenset[str]]:
-        """What the words on a clip come to, who has finished with it, and the reasons that were given."""
-        state = self.journal.state(clip)
+    def standing(self, clip: str, patches: int) -> Standing:
+        """What the words on a clip come to. patches: how many it has (`Journal.versions`)."""
         known = self._outcomes.get(clip)
-        if known is None or known[0] != state:
-            found: tuple[Outcome, tuple[str, ...], frozenset[str]]
-            if not state:
-                found = Outcome("first", {}), (), frozenset[str]()
-            else:
-                shown, said = self.clip(clip), self.said(clip)
-                outcome = shown.outcome(said, self.build.review.second_share, self.build.review.seed)
-                states = [fold(patches, shown.digests) for patches in said.patches.values()]
-                reasons = frozenset(str(d.reason) for s in states for d in s.decisions.values() if d.reason)
-                found = outcome, tuple(word.reviewer for word in shown.words(said)), reasons
-            known = self._outcomes[clip] = (state, *found)
-        return known[1:]
+        if known is None or known[0] != patches:
+            known = self._outcomes[clip] = (patches, self._fold(clip) if patches else NOBODY)
+        return known[1]
+
+    def _fold(self, clip: str) -> Standing:
+        shown, said = self.clip(clip), self.said(clip)
+        states = [fold(patches, shown.digests) for patches in said.patches.values()]
+        return Standing(
+            shown.outcome(said, self.build.review.second_share, self.build.review.seed),
+            tuple(word.reviewer for word in shown.words(said)),
+            frozenset(str(d.reason) for s in states for d in s.decisions.values() if d.reason),
+        )
 
     def find(self, wanted: Filter) -> list[Item]:
         """The clips that fit, in the wanted order."""
-        begun = set(self.journal.clips())
+        begun = self.journal.versions()
         found = [item for item in self.items.values() if self._fits(item, wanted, begun)]
         if wanted.order == "doubt":
             return sorted(found, key=lambda item: (-item.doubt, item.clip))
         return sorted(found, key=lambda item: item.clip)
 
-    def _fits(self, item: Item, wanted: Filter, begun: set[str]) -> bool:
+    def _fits(self, item: Item, wanted: Filter, begun: Mapping[str, int]) -> bool:
         plain = (
             (not wanted.verb or wanted.verb in item.verbs)
             and (not wanted.cls or wanted.cls in item.classes)
@@ -101,27 +119,40 @@ class Queue:
             return plain
         if item.clip not in begun:
             return wanted.need == "first" and not (wanted.reason or wanted.reviewer)
-        outcome, who, reasons = self.standing(item.clip)
+        standing = self.standing(item.clip, begun[item.clip])
         return (
-            (not wanted.need or outcome.need == wanted.need)
-            and (not wanted.reviewer or wanted.reviewer in who)
-            and (not wanted.reason or wanted.reason in reasons)
+            (not wanted.need or standing.outcome.need == wanted.need)
+            and (not wanted.reviewer or wanted.reviewer in standing.who)
+            and (not wanted.reason or wanted.reason in standing.reasons)
         )
 
-    def next_for(self, reviewer: str, admin: bool, wanted: Filter, after: str = "") -> str | None:
-        """The first clip that this person may look at, and nobody holds; after a clip, if one is named."""
-        held = self.journal.claims()
-        begun = set(self.journal.clips())
+    def wants(self, clip: str, reviewer: str, admin: bool, patches: int) -> bool:
+        """Whether this person may still say something of a clip that counts."""
+        standing = self.standing(clip, patches)
+        need, who = standing.outcome.need, standing.who
+        return need != "nobody" and reviewer not in who and (need != "third" or admin or len(who) < 3)
+
+    def take_next(self, reviewer: str, admin: bool, wanted: Filter, seconds: float, after: str = "") -> str | None:
+        """Hold the first clip that this person may look at and nobody holds; after a clip, if one is named.
+
+        Many may ask at once: what another was quicker to take, or has finished meanwhile, is gone past.
+        """
+        held, begun = self.journal.claims(), self.journal.versions()
         items = self.find(wanted)
         at = next((n for n, item in enumerate(items) if item.clip == after), -1) + 1
         for item in (*items[at:], *items[:at]):
-            if item.clip == after or held.get(item.clip, reviewer) != reviewer:
+            clip = item.clip
+            if clip == after or held.get(clip, reviewer) != reviewer:
                 continue
-            if item.clip not in begun:
-                return item.clip
-            outcome, who, _ = self.standing(item.clip)
-            if outcome.need != "nobody" and reviewer not in who and (outcome.need != "third" or admin or len(who) < 3):
-                return item.clip
+            if not self.wants(clip, reviewer, admin, begun.get(clip, 0)):
+                continue
+            try:
+                self.journal.claim(clip, reviewer, seconds)
+            except ConflictError:
+                continue
+            if self.wants(clip, reviewer, admin, self.journal.versions().get(clip, 0)):
+                return clip
+            self.journal.release(clip, reviewer)
         return None
 
     def choices(self) -> dict[str, list[str]]:

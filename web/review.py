@@ -118,7 +118,11 @@ def create_app(build: Build, journal: Journal, hosts: tuple[str, ...], order: st
     ) -> HTMLResponse:  # fmt: skip
         wanted = Filter(verb, cls, source, reason, who, need, contact, order)
         found = queue.find(wanted)
-        rows = [(item, queue.standing(item.clip)) for item in found[max(start, 0) : max(start, 0) + PAGE]]
+        versions = journal.versions()
+        rows = [
+            (item, queue.standing(item.clip, versions.get(item.clip, 0)))
+            for item in found[max(start, 0) : max(start, 0) + PAGE]
+        ]
         return page(
             "queue.html.j2", session, rows=rows, total=len(found), start=start, size=PAGE, wanted=wanted,
             choices=queue.choices(), reasons=REASONS, claims=journal.claims(),
@@ -127,7 +131,7 @@ def create_app(build: Build, journal: Journal, hosts: tuple[str, ...], order: st
 
     @app.get("/next")
     def next_clip(session: Session = reviewer, after: str = "", order: str = order) -> RedirectResponse:
-        found = queue.next_for(session.user.name, session.user.role == "admin", Filter(order=order), after)
+        found = queue.take_next(session.user.name, session.user.role == "admin", Filter(order=order), CLAIM_S, after)
         return RedirectResponse(f"/clip/{found}" if found else "/?need=first", 303)
 
     @app.get("/clip/{clip}")
@@ -146,9 +150,9 @@ def create_app(build: Build, journal: Journal, hosts: tuple[str, ...], order: st
     # one clip
 
     @app.get("/api/clip/{clip}")
-    def clip_json(clip: ClipName, session: Session = reader) -> dict[str, Any]:
+    def clip_json(clip: ClipName, session: Session = reader) -> JSONResponse:
         seen = shown(clip)
-        return as_json(seen, own(seen, session)) | {"holder": journal.claims().get(clip)}
+        return JSONResponse(as_json(seen, own(seen, session)))
 
     @app.get("/media/{clip}.mp4")
     def media(clip: ClipName, _: Session = reader) -> FileResponse:
@@ -175,7 +179,7 @@ def create_app(build: Build, journal: Journal, hosts: tuple[str, ...], order: st
     def patch(
         clip: ClipName, seen: Annotated[int, Body(ge=0)], op: Annotated[dict[str, Any], Body()],
         session: Session = reviewer,
-    ) -> dict[str, Any]:  # fmt: skip
+    ) -> JSONResponse:  # fmt: skip
         looked = shown(clip)
         before = own(looked, session)
         done: Op
@@ -187,7 +191,7 @@ def create_app(build: Build, journal: Journal, hosts: tuple[str, ...], order: st
         journal.append(clip, session.user.name, seen, done, looked.digests, was, CLAIM_S)
         if isinstance(done, Finish):
             journal.release(clip, session.user.name)
-        return as_json(looked, own(looked, session))
+        return JSONResponse(as_json(looked, own(looked, session)))
 
     @app.exception_handler(ValueError)
     def no_patch(_: Request, error: ValueError) -> JSONResponse:

@@ -111,11 +111,12 @@ class Samples:
             order = np.asarray(pc.sort_indices(self.table["caption"].take(pa.array(places))))
         else:
             order = np.argsort(self._measure(wanted.sort)[places], kind="stable")
-        return places[order[::-1] if wanted.down else order]
+        ordered: NDArray[np.int64] = places[order[::-1] if wanted.down else order]
+        return ordered
 
     def _measure(self, name: str) -> NDArray[Any]:
         if name == "ids":
-            return np.asarray(self.table["instances"])
+            return np.asarray(self.table["instances"], dtype=np.int64)
         if name == "size":
             return self._least
         most = np.zeros(len(self.table))

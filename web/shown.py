@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import cv2
@@ -28,7 +29,8 @@ def protocol_frames(shown: Reviewable) -> list[int]:
     return [first + t for t in pick_frames(max(last - first, 0) + 1, 10)]
 
 
-def curves(masks: Sequence[str | None], likeness: Sequence[float | None], size: tuple[int, int]) -> dict[str, Any]:
+@lru_cache(maxsize=1024)
+def curves(masks: tuple[str | None, ...], likeness: tuple[float | None, ...], size: tuple[int, int]) -> dict[str, Any]:
     """Per frame: share of the picture, likeness to the anchor's colours, and the leap since the mask before, in sides.
 
     None where nothing is visible. Likeness is the tracker's, so it is left out where a person has changed the mask.

@@ -1,6 +1,6 @@
 """The record of what people decide: patches, claims and accounts, in one SQLite file below `work`.
 
-    work/people/journal.sqlite
+    work/people/journal.db
 
 Whoever writes holds the clip's claim; a patch goes in with the number that follows the last one its writer has seen, in
 one transaction, or not at all. Stages read it; only the review server and its commands write.
@@ -25,7 +25,7 @@ from tasks.store.folder import Folder, make_folder
 PEOPLE = "people"
 """Folder below `work`."""
 
-JOURNAL_FILE = "journal.sqlite"
+JOURNAL_FILE = "journal.db"
 
 Role = Literal["reader", "reviewer", "admin"]
 
@@ -77,6 +77,10 @@ class Journal:
     def clips(self) -> list[str]:
         """Sorted IDs of the clips that somebody has said something of."""
         return [row[0] for row in self._read("select distinct clip from patches order by clip")]
+
+    def versions(self) -> dict[str, int]:
+        """By clip that somebody has said something of, how many patches it has: one look at all of them."""
+        return dict(self._read("select clip, count(*) from patches group by clip"))
 
     def trail(self, clip: str = "", limit: int = 1000) -> list[Patch]:
         """Who did what and when, newest first."""

@@ -1,6 +1,7 @@
 """A small store of curated clips as a build leaves it, and people who are logged in to the pages over it."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 from fastapi.testclient import TestClient
@@ -27,14 +28,18 @@ STAGES = {
 class Place:
     """An out folder with `clips` curated clips, and the review app over it."""
 
-    def __init__(self, root: Path, clips: int = 4, second_share: float = 0.0, **how: int | str):
+    def __init__(
+        self, root: Path, clips: int = 4, second_share: float = 0.0, plant: Callable[[int, Case], Case] | None = None,
+        **how: int | str,
+    ):  # fmt: skip
+        """plant: puts a fault into the tracks of a clip, by its number; how: what `make_case` takes."""
         review = ReviewSettings(second_share=second_share)
         self.out = str(root / "out")
         self.context: Context = open_build(BuildSettings(source=str(root / "raw"), out=self.out, review=review))
         self.cases: dict[str, Case] = {}
         for seed in range(clips):
             case = make_case(self.context.folder, seed, **{"frames": 9, "things": 2, **how})  # type: ignore[arg-type]
-            self.cases[case.clip.clip_id] = case
+            self.cases[case.clip.clip_id] = plant(seed, case) if plant else case
         self.keys = sorted(self.cases)
         for stage, kind in STAGES.items():
             rows = [Row(key=k, status=Status.ACCEPTED, payload=c.of(kind)) for k, c in self.cases.items()]

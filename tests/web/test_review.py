@@ -53,10 +53,12 @@ def test_a_clip_comes_with_its_words_masks_curves_and_ten_frames(ann, place):
 
 def test_accept_all_and_finish_leads_to_the_next(ann, place):
     first = ann.client.get("/next").headers["location"].removeprefix("/clip/")
+    assert place.journal.claims() == {first: "ann"}, "so that no two are led to one"
     assert ann.judge(first).json()["finished"]
     following = ann.client.get(f"/next?after={first}").headers["location"].removeprefix("/clip/")
     assert following in place.keys and following != first
-    assert place.journal.claims() == {}
+    assert place.journal.claims() == {following: "ann"}
+    ann.post(f"/api/clip/{following}/release")
 
 
 def test_a_clip_is_not_done_before_every_track_has_an_end(ann, place):
