@@ -1,6 +1,7 @@
 """A build's store as the pages read it: opened by its fingerprints, never written, locked or mended."""
 
 import json
+from functools import lru_cache
 from typing import Any
 
 from schemas import SCHEMA_VERSION, Captioned, Curated, Deduped, Tracked, Verified
@@ -11,6 +12,7 @@ from tasks.review.words import Reviewable
 from tasks.stages import STAGES
 from tasks.store.chunks import StageView
 from tasks.store.folder import Folder
+from tasks.store.rows import StageStore
 
 _SPECS = {spec.name: spec for spec in STAGES}
 
@@ -36,6 +38,8 @@ class Build:
             raise UserError(f"{out}/work/build.json is damaged: run the build command again") from None
         if saved.get("schema") != SCHEMA_VERSION or "review" not in self.fingerprints:
             raise UserError(f"{out} was built by another version of matrix_data: run the build command again")
+        self._chunk = lru_cache(maxsize=64)(self._open)
+        """Chunks stay open: what was merged meanwhile they find again, and a row does not change."""
 
     def view(self, stage: str) -> StageView[Any]:
         """The rows of a stage, as they are now."""
@@ -43,10 +47,13 @@ class Build:
         assert spec.record is not None
         return StageView(self.work, f"{stage}/{self.fingerprints[stage]}", spec.record, spec.link)
 
+    def _open(self, stage: str, chunk: str) -> StageStore[Any]:
+        return self.view(stage).chunks[chunk]
+
     def clip(self, clip: str, chunk: str) -> Reviewable:
         """A curated clip. KeyError where the chunk has none of that name."""
         stages = {spec.record: spec.name for spec in STAGES}
-        (cut,) = self.view("dedupe").chunks[chunk].payloads([clip])
+        (cut,) = self._chunk("dedupe", chunk).payloads([clip])
         assert isinstance(cut, Deduped)
-        found = [self.view(stages[kind]).chunks[chunk].payloads([clip])[0] for kind in _SHOWN]
+        found = [self._chunk(stages[kind], chunk).payloads([clip])[0] for kind in _SHOWN]
         return Reviewable(Case(cut.clip, (cut, *found)))

@@ -114,6 +114,7 @@ function ask(then) {
   waiting = then;
   why.showModal();
 }
+why.addEventListener("cancel", () => { waiting = null; });
 for (const button of by("reasons").querySelectorAll("button"))
   button.addEventListener("click", () => { why.close(); waiting?.(button.dataset.reason); waiting = null; });
 
