@@ -46,6 +46,8 @@ def outdated(work: Whole) -> bool:
     if not work.folder.local or not (journal := Journal(work.folder)).exists:
         return False
     clips = _sharded(work, journal)
+    wanted = _signature(journal, clips)
+    journal.close()
     if not clips:
         return False
     try:
@@ -53,7 +55,7 @@ def outdated(work: Whole) -> bool:
             found = (pq.read_schema(stream).metadata or {}).get(SIGNATURE, b"").decode()
     except FileNotFoundError:
         found = ""
-    return bool(found != _signature(journal, clips))
+    return bool(found != wanted)
 
 
 def labels_of(work: Whole, journal: Journal, clip: str) -> list[Label]:

@@ -5,7 +5,7 @@ that they were made on: a rebuild that tracks otherwise lists them as lapsed. On
 what people say later travels as a sidecar (tasks/review/sidecar.py).
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 from pydantic import Field
@@ -21,6 +21,7 @@ from tasks.review.words import NOTHING, Reviewable, Said
 from tasks.spec import Batch, StageSpec, Whole
 from tasks.store.chunks import StageView
 from tasks.store.folder import Folder
+from tasks.store.parts import ROW_GROUP
 
 
 class ReviewSettings(Settings):
@@ -43,7 +44,7 @@ class ReviewSettings(Settings):
     not_in_rows: ClassVar[frozenset[str]] = frozenset({"url"})
 
 
-def review(cases: Sequence[Case], said_of: Callable[[str], Said], settings: ReviewSettings) -> Iterator[Row[Reviewed]]:
+def review(cases: Iterable[Case], said_of: Callable[[str], Said], settings: ReviewSettings) -> Iterator[Row[Reviewed]]:
     """One row a clip, in the order of `cases`. A clip without a decision passes as curate left it."""
 
     def one(case: Case) -> Reviewed:
@@ -54,16 +55,27 @@ def review(cases: Sequence[Case], said_of: Callable[[str], Said], settings: Revi
             return clip.unreviewed(said)
         return clip.reviewed(said, outcome, settings.max_same_class_iou)
 
-    yield from settle_each(cases, one)
+    for case in cases:
+        yield from settle_each([case], one)
 
 
-def opinions(work: Folder) -> Callable[[str], Said]:
-    """What was said, by clip; nothing where the store is a bucket, or nobody has begun."""
+def _batch(work: Batch, keys: Sequence[str]) -> Iterator[Row[Reviewed]]:
+    def cases() -> Iterator[Case]:
+        for i in range(0, len(keys), ROW_GROUP):  # masks take room: a chunk's are not held at once
+            yield from work.cases(keys[i : i + ROW_GROUP])
+
+    return review(cases(), opinions(work.folder, keys), work.settings)
+
+
+def opinions(work: Folder, keys: Iterable[str]) -> Callable[[str], Said]:
+    """What was said of these clips, by clip; nothing where the store is a bucket, or nobody has begun."""
     journal = Journal(work) if work.local else None
     if journal is None or not journal.exists:
         return lambda _: NOTHING
-    users = journal.users()
-    return lambda clip: Said.of(journal, clip, users)
+    begun, users = journal.versions(), journal.users()
+    said = {key: Said.of(journal, key, users) for key in keys if key in begun}
+    journal.close()
+    return lambda clip: said.get(clip, NOTHING)
 
 
 def _ready(work: Batch, keys: Sequence[str]) -> list[str]:
@@ -71,9 +83,9 @@ def _ready(work: Batch, keys: Sequence[str]) -> list[str]:
     settings: ReviewSettings = work.settings
     if settings.wait == 0:
         return list(keys)
-    said_of = opinions(work.folder)
-    decided, begun = set[str](), set[str]()
     arrived = work.store("curate").accepted()
+    said_of = opinions(work.folder, arrived)
+    decided, begun = set[str](), set[str]()
     for key in arrived:
         said = said_of(key)
         if said.patches:
@@ -139,7 +151,8 @@ SPEC = StageSpec(
     settings=ReviewSettings,
     record=Reviewed,
     needs=(Captioned, Verified, Tracked, Curated),
-    batch=lambda work, keys: review(work.cases(keys), opinions(work.folder), work.settings),
+    batch=_batch,
+    together=True,
     ready=_ready,
     before=_take_up,
     after=_tell,

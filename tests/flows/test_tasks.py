@@ -83,7 +83,7 @@ def test_each_batch_is_a_named_run_that_is_tried_again_and_the_funnel_grows_mean
     assert build.store("curate").accepted() == KEYS
     below = {"flow_runs": {"parent_flow_run_id": {"any_": [parent_id]}}}
     (run,) = api.post("/flow_runs/filter", json=below).json()
-    assert run["name"] == "chunk 00000: caption to review"
+    assert run["name"] == "chunk 00000: caption to curate"
     names = {f"{stage}[{n:04d}] {size} clips" for stage in CHAIN for n, size in ((0, 4), (1, 2))}
     mine = {"flow_runs": {"id": {"any_": [run["id"]]}}}
     deadline = time.monotonic() + 30
