@@ -1,6 +1,7 @@
 """`matrix_data review`: the page on which people accept, mend and drop tracks. Needs no engine, lock or Prefect."""
 
 import re
+from pathlib import Path
 from typing import Annotated, cast, get_args
 
 import typer
@@ -75,3 +76,21 @@ def explore(
 
     opened = [Samples(Folder(name)) for name in (dataset, second) if name]
     serve(create_app(opened), "127.0.0.1", port, lambda url: emit({"url": url}, as_json, [url]))
+
+
+@app.command()
+def audit(
+    out: Out,
+    to: Annotated[str, typer.Option("--out", help="Folder of the audit: what was drawn, the answers, the figures.")],
+    sample: Annotated[int, typer.Option(min=1, help="Clips; four questions each.")] = 200,
+    seed: Annotated[int, typer.Option(help="Draws the clips.")] = 0,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8092,
+    as_json: Json = False,
+) -> None:
+    """How right a build is: yes/no questions about a seeded sample, and accuracy with intervals. On loopback alone."""
+    from web.audit import create_app
+    from web.serve import serve
+    from web.store import Build
+
+    app_of_audit = create_app(Build(out), Path(to), sample, seed)
+    serve(app_of_audit, "127.0.0.1", port, lambda url: emit({"url": url}, as_json, [url]))
