@@ -19,7 +19,7 @@ from fastapi.staticfiles import StaticFiles
 
 from schemas import Captioned, Verified
 from tasks.errors import UserError
-from tasks.review.audit import Audit, Question, draw, table
+from tasks.review.audit import Audit, Kind, Question, draw, table
 from tasks.review.journal import Journal
 from tasks.review.patches import State
 from tasks.review.words import Reviewable
@@ -39,7 +39,7 @@ def questions_of(shown: Reviewable, stratum: int, seed: int, first: int) -> list
     frames = {a.id: a.frame for a in shown.case.of(Verified).anchors}
     act, (thing, other, track) = chance.choice(shown.acts), (chance.choice(sorted(shown.masks)) for _ in range(3))
     nouns = f"{act.subject} {instances[act.subject].noun}", f"{act.object} {instances[act.object].noun}"
-    asked = (
+    asked: tuple[tuple[Kind, tuple[str, ...], str], ...] = (
         ("object", (thing,), f"Is {thing} a {instances[thing].cls}?"),
         ("attribute", (other,), f"Is this said rightly of {other}: {instances[other].noun}. {instances[other].app}"),
         ("relation", (act.subject, act.object), f"Does this happen: {nouns[0]} · {act.verb} · {nouns[1]}?"),
@@ -48,7 +48,7 @@ def questions_of(shown: Reviewable, stratum: int, seed: int, first: int) -> list
     return [
         Question(
             number=first + n, kind=kind, clip=shown.clip, stratum=stratum, ids=ids, text=text, frame=frames[ids[0]]
-        )  # type: ignore[arg-type]  # of four literals
+        )
         for n, (kind, ids, text) in enumerate(asked)
     ]
 

@@ -116,7 +116,7 @@ def as_json(sample: Sample, tracks: TrackFile) -> dict[str, Any]:
     nouns = {i.id: i for i in sample.instances}
     numbers = {n.id: n for n in sample.numbers}
     said = {r.id: r for r in sample.review}
-    shown = []
+    shown: list[dict[str, Any]] = []
     for name, masks in tracks.tracks.items():
         counts = tuple(m.counts if m else None for m in masks)
         shown.append(

@@ -13,7 +13,7 @@ const stage = new Stage(by("video"), by("overlay"), (frame) => {
 
 async function show(found) {
   by("progress").textContent = `${found.done} of ${found.of} answered`;
-  by("table").textContent = found.table;
+  by("table").textContent = found.question ? "" : found.table; // figures so far would sway who answers
   now = found.question;
   by("question").textContent = now ? now.text : "All is answered.";
   if (!now) return;
