@@ -157,6 +157,8 @@ def create_app(build: Build, journal: Journal, hosts: tuple[str, ...], order: st
     @app.get("/media/{clip}.mp4")
     def media(clip: ClipName, _: Session = reader) -> FileResponse:
         path = build.work.path(shown(clip).case.clip.path)
+        if not Path(path).exists():
+            raise HTTPException(404, "its video is gone: the next build makes it again")
         return FileResponse(path, media_type="video/mp4", headers={"cache-control": "private, max-age=3600"})
 
     @app.get("/strip/{clip}.jpg")
@@ -181,21 +183,14 @@ def create_app(build: Build, journal: Journal, hosts: tuple[str, ...], order: st
         session: Session = reviewer,
     ) -> JSONResponse:  # fmt: skip
         looked = shown(clip)
-        before = own(looked, session)
-        done: Op
-        if op.get("op") == "act":
-            wanted = Wanted.model_validate(op)
-            done, was = edited(looked, acts_after(looked.acts, before.edits), wanted), wanted.text
-        else:
-            done, was = _checked(looked, before, OPS.validate_python(op))
+        try:
+            done, was = _checked(looked, own(looked, session), op)
+        except ValueError as error:
+            raise HTTPException(422, str(error).splitlines()[0][:300]) from None
         journal.append(clip, session.user.name, seen, done, looked.digests, was, CLAIM_S)
         if isinstance(done, Finish):
             journal.release(clip, session.user.name)
         return JSONResponse(as_json(looked, own(looked, session)))
-
-    @app.exception_handler(ValueError)
-    def no_patch(_: Request, error: ValueError) -> JSONResponse:
-        return JSONResponse({"detail": str(error).splitlines()[0][:300]}, 422)
 
     # the tracker, asked again
 
@@ -243,8 +238,12 @@ def create_app(build: Build, journal: Journal, hosts: tuple[str, ...], order: st
     return app
 
 
-def _checked(seen: Reviewable, before: State, op: Op) -> tuple[Op, str]:
+def _checked(seen: Reviewable, before: State, sent: dict[str, Any]) -> tuple[Op, str]:
     """The operation as it goes on record, and what was so before it. ValueError where it makes no sense."""
+    if sent.get("op") == "act":
+        wanted = Wanted.model_validate(sent)
+        return edited(seen, acts_after(seen.acts, before.edits), wanted), wanted.text
+    op = OPS.validate_python(sent)
     if isinstance(op, Decide):
         if op.id not in seen.masks:
             raise ValueError(f"there is no {op.id} in this clip")

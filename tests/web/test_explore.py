@@ -118,6 +118,15 @@ def test_a_sample_has_its_link_and_only_its_own_bytes_are_read(client, samples, 
     assert len(mp4) <= read <= len(mp4) + 5 * 512
 
 
+def test_a_bucket_is_read_as_a_folder_is(samples, folder):
+    bucket = Folder("memory://explored/dataset")
+    for name in folder.names():
+        bucket.write(name, folder.read(name))
+    there, key = Samples(bucket), keys(samples)[0]
+    assert keys(there) == keys(samples) and there.entry(key) == samples.entry(key)
+    assert there.mp4(key) == samples.mp4(key)
+
+
 def test_video_is_served_by_range(client, samples):
     key = keys(samples)[0]
     whole = client.get(f"/a/media/{key}.mp4")
