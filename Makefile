@@ -18,7 +18,7 @@ $(BIN)/.installed: pyproject.toml constraints.txt
 	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -c constraints.txt -e '.[dev,train,server,ray]'
 	SAM2_BUILD_CUDA=0 $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -c constraints.txt \
 	  --no-build-isolation-package sam2 -e '.[dev,train,models,server,ray]'
-	$(BIN)/python -m compileall -q schemas tasks flows matrix_train  # a second less for each process
+	$(BIN)/python -m compileall -q schemas tasks flows matrix_train web  # a second less for each process
 	touch $@
 
 demo: install  ## render a raw bucket, build the dataset, score it, write the report

@@ -33,6 +33,7 @@ from schemas import (
     Verified,
     Window,
 )
+from schemas.review import Reviewed
 from tasks.scan.cutting import LISTED, encode
 from tasks.scan.listing import Found
 
@@ -136,6 +137,8 @@ def payload_of(stage: str) -> Any:
         )
         for i in ("id1", "id2")
     )
+    if stage == "review":
+        return Reviewed(ids=("id1", "id2"), interactions=(_ACT,), numbers=numbers)
     return Curated(ids=("id1", "id2"), interactions=(_ACT.text,), numbers=numbers)
 
 

@@ -232,7 +232,7 @@ def stand_in(process: Any, engines: Engines | None = None) -> Any:
     digest = hashlib.sha256(mp4).hexdigest()
     mask = encode_mask(np.tri(HEIGHT, WIDTH, dtype=bool))
     engines = engines or Engines(0.0)
-    made: dict[str, Any] = {stage: payload_of(stage) for stage in ("caption", "propose", "verify", "curate")}
+    made: dict[str, Any] = {stage: payload_of(stage) for stage in ("caption", "propose", "verify", "curate", "review")}
     made["track"] = Tracked(
         height=HEIGHT,
         width=WIDTH,

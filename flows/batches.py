@@ -67,7 +67,8 @@ def run_batch(chunk: Chunk, stage: str, keys: Sequence[str], account: Account | 
     nothing more is tried. `Lost` tells what stays pending. StopRun and UserError go on to the caller at once, as does
     an error of our own code.
     """
-    store = chunk.store(stage)
+    store, ready = chunk.store(stage), SPECS[stage].ready
+    keys = ready(chunk.at_work(stage), keys) if ready else keys
     account, run = account or Account(), chunk.context.settings.run
     limit = run.max_attempts
     tried: list[str] = []

@@ -32,6 +32,9 @@ def summary(context: Context, survey: Survey, lines: Sequence[Tally], result: Re
         f"| pending | {result.pending:,} |",
         f"| seconds | {result.seconds:,.0f} |",
     ]
+    waiting, url = next(line.pending for line in lines if line.stage == "review"), context.settings.review.url
+    if waiting and url:
+        text.insert(3, f"| for people to decide on | {waiting:,}: {_link(url)} |")
     return "\n".join(text) + "".join(f"\n\n{part}" for part in (_machines(lines), *_pictures(context, survey)) if part)
 
 

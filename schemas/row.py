@@ -55,6 +55,8 @@ class Reason(StrEnum):
     LOST = "lost"
     # curate
     BAD_TRACKS = "bad_tracks"
+    # review
+    DROPPED_IN_REVIEW = "dropped_in_review"
     # shard
     NEAR_HELD_OUT = "near_held_out"
     # any stage

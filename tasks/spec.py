@@ -138,6 +138,9 @@ class StageSpec:
     """What an accepted row holds; None for a stage without rows."""
     batch: Callable[[Batch, Sequence[str]], Iterator[Row[Any]]] | None = None
     """One row a key, in any order; rows are written by who calls it. May run in any process that reaches the store."""
+    ready: Callable[[Batch, Sequence[str]], Sequence[str]] | None = None
+    """Those of a batch's keys that can be done now, where others have to wait for people: these stay pending, and
+    nothing has failed."""
     together: bool = False
     """Whether a batch takes all that is pending in a chunk."""
     before: Callable[[Whole], Sequence[str]] | None = None

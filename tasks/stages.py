@@ -6,6 +6,7 @@ import tasks.dedupe.stage
 import tasks.ingest.stage
 import tasks.propose.stage
 import tasks.report.stage
+import tasks.review.stage
 import tasks.scan.stage
 import tasks.select.stage
 import tasks.shard.stage
@@ -23,6 +24,7 @@ STAGES: tuple[StageSpec, ...] = (
     tasks.verify.stage.SPEC,
     tasks.track.stage.SPEC,
     tasks.curate.stage.SPEC,
+    tasks.review.stage.SPEC,
     tasks.shard.stage.SPEC,
     tasks.report.stage.SPEC,
 )

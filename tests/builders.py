@@ -44,6 +44,7 @@ from schemas.arrow import to_table
 from schemas.dataset import IndexRow, Sharded
 from tasks.media.clips import encode_mask
 from tasks.outcome import Case
+from tasks.review.words import NOTHING, Reviewable
 from tasks.shard.stage import SPEC, ShardSettings
 from tasks.store.chunks import StageView
 from tasks.store.folder import Folder
@@ -165,7 +166,7 @@ def make_case(
         )
         for t in tracks
     )  # fmt: skip
-    return Case(
+    case = Case(
         clip,
         (
             Deduped(clip=clip, group=clip.source.source_id, nearest=None, distance=None),
@@ -176,6 +177,12 @@ def make_case(
             Curated(ids=tuple(t.id for t in tracks), interactions=texts, numbers=numbers),
         ),
     )
+    return unreviewed(case)
+
+
+def unreviewed(case: Case) -> Case:
+    """The clip as stage `review` lets it through where nobody has looked."""
+    return case.plus(Reviewable(case).unreviewed(NOTHING))
 
 
 def _caption(seed: int, things: int, note: str) -> Captioned:

@@ -14,6 +14,7 @@ from schemas import Reason
 from schemas.dataset import DATASET_FILE
 from tasks.dataset.check import verify as verify_dataset
 from tasks.errors import UserError
+from tasks.review.journal import PEOPLE
 from tasks.store.check import verify_store
 from tasks.store.folder import TEMPORARY, Folder
 from tasks.store.lease import LEASES, alone, others
@@ -106,7 +107,7 @@ def collect_garbage(out: str, dry_run: bool) -> list[str]:
     with alone(out):
         if busy := others(work):
             raise UserError(f"{busy[0]} is at work in {out}: wait for it to end")
-        known = {*RECORDED, REPLIES, CLIPS, LEASES, BUILDS, MARKS, "prefect"}
+        known = {*RECORDED, REPLIES, CLIPS, LEASES, BUILDS, MARKS, PEOPLE, "prefect"}
         gone += [n for n in work.names() if n not in known and work.is_folder(n)]
         for stage in RECORDED:
             gone += [f"{stage}/{name}" for name in work.names(stage) if name != context.fingerprints[stage]]

@@ -143,3 +143,8 @@ def overlaps_within_classes(
 
 def worst_overlap(shared: Mapping[tuple[str, str], float], who: str) -> float:
     return max((iou for pair, iou in shared.items() if who in pair), default=0.0)
+
+
+def quality(n: TrackNumbers) -> float:
+    """To tell the worse of two tracks that cover one thing: the one that has left its anchor."""
+    return n.anchor_iou * n.likeness * n.visible_share

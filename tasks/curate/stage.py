@@ -22,7 +22,7 @@ from schemas import (
     Verified,
 )
 from schemas.settings import Settings
-from tasks.curate.numbers import measure, overlaps_within_classes, worst_overlap
+from tasks.curate.numbers import measure, overlaps_within_classes, quality, worst_overlap
 from tasks.errors import Reject
 from tasks.outcome import Case, settle_each
 from tasks.spec import StageSpec
@@ -68,7 +68,7 @@ def _curate(case: Case, settings: CurateSettings) -> Curated:
     dropped = {i: fault for i, n in numbers.items() if (fault := _fault(n, frames, settings)) is not None}
     for pair, iou in sorted(shared.items(), key=lambda item: (-item[1], item[0])):
         if iou > settings.max_same_class_iou and not dropped.keys() & set(pair):
-            better, worse = sorted(pair, key=lambda i: (-_quality(numbers[i]), -anchors[i].score, _natural(i)))
+            better, worse = sorted(pair, key=lambda i: (-quality(numbers[i]), -anchors[i].score, _natural(i)))
             dropped[worse] = Dropped(what=worse, reason="same_as_other", detail=f"IoU {iou:.2f} with {better}")
 
     texts = set(verified.interactions)
@@ -118,11 +118,6 @@ def _fault(n: TrackNumbers, frames: int, s: CurateSettings) -> Dropped | None:
         ),
     )
     return next((Dropped(what=n.id, reason=name, detail=detail) for name, bad, detail in checks if bad), None)
-
-
-def _quality(n: TrackNumbers) -> float:
-    """To tell the worse of two tracks that cover one thing: the one that has left its anchor."""
-    return n.anchor_iou * n.likeness * n.visible_share
 
 
 def _involved(acts: Sequence[Interaction], alive: Sequence[str], limit: int) -> set[str]:

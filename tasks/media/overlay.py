@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 from schemas import Box, Captioned, Curated, Interaction, Tracked, Verified
 from schemas.base import InstanceId
 from schemas.palette import colour, number
+from schemas.review import Reviewed
 from tasks.engines.base import Frames
 from tasks.media.clips import decode_mask
 from tasks.outcome import Case
@@ -175,12 +176,14 @@ def pick_frames(total: int, count: int, always: Sequence[int] = ()) -> list[int]
 def labels_at(case: Case, frame: int) -> list[Label]:
     """What is known of a frame of the clip."""
     captioned, verified = case.get(Captioned), case.get(Verified)
-    tracked, curated = case.get(Tracked), case.get(Curated)
+    tracked, reviewed = case.get(Tracked), case.get(Reviewed)
+    kept = reviewed or case.get(Curated)
     nouns = {i.id: i.cls for i in captioned.instances} if captioned else {}
     anchors = {a.id: a for a in verified.anchors if a.frame == frame} if verified else {}
     if not tracked:
         return [Label(k, f"{k} {nouns.get(k, '')} anchor", box=a.box) for k, a in anchors.items()]
-    keep = set(curated.ids) if curated else {t.id for t in tracked.tracks}
+    tracks = {t.id: t for t in (*tracked.tracks, *(reviewed.tracks if reviewed else ()))}
+    keep = set(kept.ids) if kept else tracks.keys()
     size = tracked.height, tracked.width
     return [
         Label(
@@ -188,7 +191,7 @@ def labels_at(case: Case, frame: int) -> list[Label]:
             f"{t.id} {nouns.get(t.id, '')}{' anchor' if t.id in anchors else ''}",
             decode_mask(t.masks[frame], *size),
         )
-        for t in sorted(tracked.tracks, key=lambda t: number(t.id))
+        for t in sorted(tracks.values(), key=lambda t: number(t.id))
         if t.id in keep
     ]
 

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from schemas import Captioned, Curated, Deduped, MaskRle, Proposed, Provenance, Sample, Tracked, TrackFile, Verified
+from schemas.review import Reviewed
 from tasks.dataset.idmap import encode_id_map, id_map
 from tasks.media.clips import decode_mask
 from tasks.outcome import Case
 
-RESULTS = (Deduped, Captioned, Proposed, Verified, Tracked, Curated)
+RESULTS = (Deduped, Captioned, Proposed, Verified, Tracked, Curated, Reviewed)
 """What a case must carry to become an entry."""
 
 
@@ -24,7 +25,7 @@ class Entry:
 
 
 def build_entry(case: Case, fingerprints: Mapping[str, str]) -> Entry:
-    """The entry of an accepted clip. Only curated IDs and interactions go in. ValueError where stages disagree."""
+    """The entry of an accepted clip: what `review` let through. ValueError where stages disagree."""
     return entry_of(build_sample(case, fingerprints), build_tracks(case))
 
 
@@ -49,12 +50,11 @@ def _json(data: dict[str, Any]) -> bytes:
 def build_sample(case: Case, fingerprints: Mapping[str, str]) -> Sample:
     """The `.json` of a shard entry: instances, interactions and anchors in the order of the caption stage."""
     clip, captioned, verified, curated = case.clip, case.of(Captioned), case.of(Verified), case.of(Curated)
-    proposed, tracked = case.of(Proposed), case.of(Tracked)
-    ids, texts = set(curated.ids), set(curated.interactions)
+    proposed, tracked, reviewed = case.of(Proposed), case.of(Tracked), case.of(Reviewed)
+    ids = set(reviewed.ids)
     instances = tuple(i for i in captioned.instances if i.id in ids)
-    interactions = tuple(a for a in captioned.interactions if a.text in texts and {a.subject, a.object} <= ids)
-    if {i.id for i in instances} != ids or {a.text for a in interactions} != texts:
-        raise ValueError(f"{clip.clip_id}: curate names an ID or an interaction that caption does not know")
+    if {i.id for i in instances} != ids or any(not {a.subject, a.object} <= ids for a in reviewed.interactions):
+        raise ValueError(f"{clip.clip_id}: review names an ID that caption does not know")
     return Sample(
         clip_id=clip.clip_id,
         caption=captioned.caption,
@@ -63,11 +63,12 @@ def build_sample(case: Case, fingerprints: Mapping[str, str]) -> Sample:
         frames=clip.frames,
         fps=clip.fps,
         instances=instances,
-        interactions=interactions,
+        interactions=reviewed.interactions,
         anchors=tuple(a for a in verified.anchors if a.id in ids),
         verdicts=tuple(v for v in verified.verdicts if v.asked in ids),
-        numbers=tuple(n for n in curated.numbers if n.id in ids),
-        dropped=captioned.dropped + verified.dropped + curated.dropped,
+        numbers=reviewed.numbers,
+        dropped=captioned.dropped + verified.dropped + curated.dropped + reviewed.dropped,
+        review=reviewed.review,
         provenance=Provenance(
             uris=clip.source.uris,
             dataset=clip.source.dataset,
@@ -87,11 +88,11 @@ def build_sample(case: Case, fingerprints: Mapping[str, str]) -> Sample:
 
 
 def build_tracks(case: Case) -> TrackFile:
-    """The `.tracks.json` of a shard entry: the curated IDs' masks, one entry a frame."""
-    clip, tracked, curated = case.clip, case.of(Tracked), case.of(Curated)
+    """The `.tracks.json` of a shard entry: the masks of the IDs that stay, one entry a frame; mended ones as mended."""
+    clip, tracked, reviewed = case.clip, case.of(Tracked), case.of(Reviewed)
     size = (tracked.height, tracked.width)
-    by_id = {t.id: t for t in tracked.tracks if t.id in curated.ids}
-    if set(by_id) != set(curated.ids) or size != (clip.height, clip.width):
+    by_id = {t.id: t for t in (*tracked.tracks, *reviewed.tracks) if t.id in reviewed.ids}
+    if set(by_id) != set(reviewed.ids) or size != (clip.height, clip.width):
         raise ValueError(f"{clip.clip_id}: tracks and clip do not belong together")
     tracks: dict[str, tuple[MaskRle | None, ...]] = {}
     for name, track in by_id.items():

@@ -100,5 +100,5 @@ def test_only_what_the_images_hold_reaches_a_build():
     lines = (ROOT / ".dockerignore").read_text().splitlines()
     assert lines[1] == "*"
     taken = {line[1:] for line in lines if line.startswith("!")}
-    packages = {"schemas", "tasks", "flows", "matrix_train", "profiles", "configs"}
+    packages = {"schemas", "tasks", "flows", "matrix_train", "web", "profiles", "configs"}
     assert taken == packages | {"constraints.txt", "prefect.yaml", "pyproject.toml", "README.md", "docker"}

@@ -65,7 +65,7 @@ def test_show_tells_everything_and_draws_a_sheet(matrix_data, copy):
     clip = context_of(str(copy)).store("curate").accepted()[0]
     ended = matrix_data("show", copy, clip[:10], "--json")
     assert ended.code == 0, ended.errors
-    assert set(ended.json["stages"]) == {"dedupe", "caption", "propose", "verify", "track", "curate", "shard"}
+    assert set(ended.json["stages"]) == {"dedupe", "caption", "propose", "verify", "track", "curate", "review", "shard"}
     assert (copy / "show" / f"{clip}.png").read_bytes().startswith(b"\x89PNG")
     text = matrix_data("show", copy, clip).out
     assert "contact" in text and clip in text
@@ -237,8 +237,8 @@ def test_another_setting_does_its_stage_and_all_after_it_anew_and_nothing_before
     ended = matrix_data(*arguments(world, copy, "--set", "curate.max_ids=2"))
     assert ended.code == 0, ended.errors
     fresh = {name.split("/")[1] for name in parts(copy) if name not in before}
-    assert fresh == {"curate", "shard"}
+    assert fresh == {"curate", "review", "shard"}
     old = {name for name in before if "/curate/" in name}
     gone = matrix_data("gc", copy, "--json").json["removed"]
-    assert sorted(name.split("/")[1] for name in gone) == ["curate", "shard"]
+    assert sorted(name.split("/")[1] for name in gone) == ["curate", "review", "shard"]
     assert not [n for n in parts(copy) if n in old]

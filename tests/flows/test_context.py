@@ -42,7 +42,7 @@ def test_stages_that_see_everything_run_alone_and_the_others_together():
         ["select"],
         ["ingest"],
         ["dedupe"],
-        ["caption", "propose", "verify", "track", "curate", "shard"],
+        ["caption", "propose", "verify", "track", "curate", "review", "shard"],
         ["report"],
     ]
     assert CUTTER == {"videos": "select", "clips": "dedupe"}
@@ -70,7 +70,8 @@ def test_looking_at_a_build_does_not_list_its_bucket(settings, tmp_path):
     shutil.move(settings.source, tmp_path / "away")
     assert [(line.stage, line.arrived, line.pending) for line in context.funnel()] == [
         ("scan", 3, 0), ("select", 3, 0), ("ingest", 3, 0), ("dedupe", 3, 0), ("caption", 3, 0), ("propose", 3, 0),
-        ("verify", 3, 3), ("track", 0, 0), ("curate", 0, 0), ("shard", 0, 0),
+        ("verify", 3, 3), ("track", 0, 0), ("curate", 0, 0), ("review", 0, 0),
+        ("shard", 0, 0),
     ]  # fmt: skip
 
 

@@ -65,11 +65,11 @@ def test_a_change_of_verifier_asks_no_detector_again(tmp_path, monkeypatch):
     clips = sorted(key_of("clip", n) for n in range(4))
     first = Counted(settings_with(tmp_path))
     fill(first, 4)
-    assert first.survey().ahead(RECORDED) == ["shard"]
+    assert first.survey().ahead(RECORDED) == ["review", "shard"]
     gpu = load_settings("gpu", [], source="raw", out="out").engines
     second = Counted(settings_with(tmp_path, verifier=gpu.verifier))
     ahead = second.survey().ahead(RECORDED)
-    assert ahead == ["verify", "track", "curate", "shard"]
+    assert ahead == ["verify", "track", "curate", "review", "shard"]
     assert second.store("propose").accepted() == clips
     for stage in ahead:
         for kind in SPECS[stage].engines:

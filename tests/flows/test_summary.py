@@ -8,6 +8,7 @@ import httpx
 import pytest
 from PIL import Image
 
+from flows.context import Context
 from flows.opened import context_of
 from flows.result import result_of
 from flows.server.events import key_of
@@ -46,7 +47,8 @@ def test_every_stage_has_a_bar_and_every_machine_its_line(artifacts, built):
     table = by_machine(funnel)
     assert [row["stage"] for row in table] == [line.stage for line in funnel], "one machine has done it all"
     assert all(row["done"] == line.arrived for row, line in zip(table, funnel, strict=True))
-    assert all(0 < row["busy"] <= 1 and row["per_second"] > 0 for row in table), table
+    assert all(0 <= row["busy"] <= 1 and row["per_second"] > 0 for row in table), table
+    assert all(row["busy"] for row in table if row["stage"] != "review"), "whose clips take microseconds"
     assert '"stage": "track"' in artifacts["machines"]["data"]
 
 
@@ -61,3 +63,9 @@ def test_of_a_bucket_or_an_empty_build_it_can_be_told_too(built):
     told = summary(context, survey, nothing, result)
     assert "none: no clip was accepted" in told and r"[https://host/a\|b/report.html](https://host/a|b/" in told
     assert "| machine |" not in told
+    review = context.settings.review.model_copy(update={"url": "http://reviewers.example/"})
+    waits = Context(context.settings.model_copy(update={"review": review}), context.fingerprints)
+    held = [line.model_copy(update={"pending": 2}) if line.stage == "review" else line for line in lines]
+    assert "decide on | 2: [http://reviewers.example/](http://reviewers.example/) |" in summary(
+        waits, survey, held, result
+    )

@@ -1,6 +1,6 @@
 """A new stage is one folder and one line: a copy of the packages gets one, and everything else follows.
 
-The copy is run as a user would run it, with the toy between `curate` and `shard`.
+The copy is run as a user would run it, with the toy between `curate` and `review`.
 """
 
 import json
@@ -103,11 +103,11 @@ def test_a_toy_stage_runs_through_everything(run, copy, server, world, tmp_path)
     build = ("build", raw, "--captions", sidecar(world), "--out", out, *QUICK, "--json")
     code, told = run(*build)
     funnel = json.loads(told.splitlines()[-1])["funnel"]
-    assert code == 0 and list(funnel)[-3:] == ["curate", "toy", "shard"]
+    assert code == 0 and list(funnel)[-4:] == ["curate", "toy", "review", "shard"]
     assert funnel["toy"]["in"] == funnel["toy"]["accepted"] == funnel["curate"]["accepted"] > 0
 
     found = json.loads(run("status", out, "--json")[1])
-    assert [line["stage"] for line in found["funnel"]][-2] == "toy" and "toy" in found["fingerprints"]
+    assert [line["stage"] for line in found["funnel"]][-3] == "toy" and "toy" in found["fingerprints"]
     assert found["remarks"][-1] == f"toy: {funnel['toy']['in']} clips counted"
     clip = next(
         iter(json.loads((out / "dataset" / found["fingerprints"]["shard"] / "dataset.json").read_text())["shards"])

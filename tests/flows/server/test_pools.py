@@ -71,11 +71,12 @@ def test_a_run_that_crashed_is_begun_once_more_and_then_the_next_leg(way):
 
 
 def test_a_stage_without_a_pool_goes_with_the_one_before_it():
-    def cut(pools, stages="caption propose verify track curate shard"):
+    def cut(pools, stages="caption propose verify track curate review shard"):
         run = RunSettings(pools=pools)
         return list(_by_pool(BuildSettings(source="raw", out="out", run=run), stages.split()))
 
     assert cut({"caption": "cpu", "propose": "gpu", "verify": "cpu", "track": "gpu"}) == [
-        ("cpu", ["caption"]), ("gpu", ["propose"]), ("cpu", ["verify"]), ("gpu", ["track", "curate", "shard"]),
+        ("cpu", ["caption"]), ("gpu", ["propose"]), ("cpu", ["verify"]),
+        ("gpu", ["track", "curate", "review", "shard"]),
     ]  # fmt: skip
-    assert cut({"track": "gpu"}) == [("gpu", ["caption", "propose", "verify", "track", "curate", "shard"])]
+    assert cut({"track": "gpu"}) == [("gpu", ["caption", "propose", "verify", "track", "curate", "review", "shard"])]

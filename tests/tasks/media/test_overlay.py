@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from schemas import Box, Curated
+from schemas import Box, Curated, Tracked
 from schemas.palette import colour
+from schemas.review import Reviewed
 from tasks.media.overlay import Label, contact_sheet, draw, draw_small, labels_at, pick_frames
 from tasks.outcome import Case
 from tasks.store.folder import Folder
@@ -42,10 +43,15 @@ def test_frames_are_spread_and_hold_the_anchors() -> None:
 
 
 def test_a_sheet_for_clips_that_came_any_distance(tmp_path: Path) -> None:
-    case = make_case(Folder(str(tmp_path)), 2, things=2, note="<b>ünï</b> \x00\x1b[31m\u202e " + "x" * 400)
+    made = make_case(Folder(str(tmp_path)), 2, things=2, note="<b>ünï</b> \x00\x1b[31m\u202e " + "x" * 400)
+    case = Case(made.clip, made.results[:-1])  # curated, not reviewed yet
     frames = drawn(2, 2, 9, 96, 144).frames
     fewer = case.plus(case.of(Curated).model_copy(update={"ids": ("id1", "id2")}))
     assert [k.id for k in labels_at(fewer, 0)] == ["id1", "id2"]
+    mended = made.of(Tracked).tracks[0].model_copy(update={"masks": (None,) * 9})
+    people = made.of(Reviewed).model_copy(update={"ids": ("id1", "id2"), "tracks": (mended,)})
+    first, second = labels_at(made.plus(people), 0)
+    assert first.mask is not None and not first.mask.any() and second.id == "id2"
     seen = set()
     for reached in (
         case,

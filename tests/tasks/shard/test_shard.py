@@ -28,10 +28,9 @@ from tasks.dataset.split import split_of
 from tasks.media.clips import decode_mask
 from tasks.outcome import Case
 from tasks.shard.account import spoilt
-from tasks.shard.entry import build_entry
 from tasks.shard.stage import ShardSettings
 from tasks.store.folder import TEMPORARY, Folder
-from tests.builders import FINGERPRINTS, VERBS, Sharding, make_case, make_dataset
+from tests.builders import FINGERPRINTS, VERBS, Sharding, make_case, make_dataset, unreviewed
 
 SETTINGS = ShardSettings(max_samples=3, val_share=0.25)
 
@@ -110,7 +109,7 @@ def test_only_curated_ids_and_interactions_go_in(work: Path, tmp_path: Path) -> 
     keep = case.of(Curated).model_copy(
         update={"ids": ("id1", "id3"), "interactions": (case.of(Captioned).interactions[1].text,)}
     )
-    case = case.plus(keep)
+    case = unreviewed(case.plus(keep))
     dest = Folder(str(tmp_path / "d"))
     build(work, dest, [case])
     loaded = next(stream(dest))
@@ -123,7 +122,7 @@ def test_only_curated_ids_and_interactions_go_in(work: Path, tmp_path: Path) -> 
 def test_curated_names_that_caption_does_not_know_are_an_error(work: Path, unknown: dict[str, Any]) -> None:
     case = make_case(Folder(str(work / "work")), 41, frames=5)
     with pytest.raises(ValueError, match="curate names an ID or an interaction that caption does not know"):
-        build_entry(case.plus(case.of(Curated).model_copy(update=unknown)), FINGERPRINTS)
+        unreviewed(case.plus(case.of(Curated).model_copy(update=unknown)))
 
 
 def test_first_frame_map_has_fixed_colours_and_small_things_on_top(built: Folder, cases: list[Case]) -> None:

@@ -14,6 +14,7 @@ from flows.chunk_flow import recut
 from flows.context import Context
 from flows.settings import BuildSettings
 from schemas import Captioned, Curated, Deduped, Ingested, Proposed, Record, Row, Status, Tracked, Verified
+from schemas.review import Reviewed
 from tasks.outcome import Case
 from tasks.shard.stage import SPEC
 from tasks.store.folder import Folder
@@ -40,6 +41,7 @@ def cases(context: Context) -> list[Case]:
             "verify": case.of(Verified),
             "track": case.of(Tracked),
             "curate": case.of(Curated),
+            "review": case.of(Reviewed),
         }
         put(context, "ingest", clip.source.source_id, Ingested(facts=clip.facts, clips=(clip,)))
         for stage, payload in rows.items():
