@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from schemas import Captioned, Curated, Deduped, MaskRle, Proposed, Provenance, Sample, Tracked, TrackFile, Verified
-from tasks.dataset.idmap import encode_id_map, id_map
+from schemas.idmap import encode_id_map, id_map
 from tasks.media.clips import decode_mask
 from tasks.outcome import Case
 
