@@ -83,7 +83,8 @@ def cut_frames(q: Tensor, k: Tensor, v: Tensor, layout: Layout, frames: int) -> 
 
 def _by_frame(x: Tensor, frames: int) -> Tensor:
     """[B, H, F · c, d] → [B · F, H, c, d]."""
-    return x.unflatten(2, (frames, -1)).transpose(1, 2).flatten(0, 1)
+    batch, heads, _, d = x.shape
+    return x.reshape(batch, heads, frames, -1, d).transpose(1, 2).flatten(0, 1)
 
 
 def _with_text(x: Tensor, layout: Layout, holding: slice, frames: int) -> Tensor:

@@ -1,7 +1,7 @@
 """`matrix_train`: the trainer's command line. Each command is a few lines here and its work elsewhere.
 
-Exit codes: 0 done · 1 some videos failed, each told, or came out otherwise than recorded · 2 a mistake of the user's, said in one line · 130 and 143 a run stopped by Ctrl-C and SIGTERM, its
-checkpoint written.
+Exit codes: 0 done · 1 some videos failed, each told, or one came out otherwise than recorded · 2 a mistake of the
+user's, said in one line · 130 and 143 a run stopped by Ctrl-C and SIGTERM, its checkpoint written.
 """
 
 import json
@@ -155,6 +155,8 @@ def sample(
         )
     if out is None and again is None:
         raise UserError("sample: say by --out where the result is to go")
+    if image is not None and prompt is None:
+        raise UserError("sample: say by --prompt what happens in the video")
     if precision not in (None, "bf16", "fp32"):
         raise UserError(f"--precision {precision}: give bf16 or fp32")
     from matrix_train.cli import sample as work  # imports diffusers, which takes seconds

@@ -67,10 +67,8 @@ def _job(key: str, entry: Entry, config: DataConfig, geometry: Geometry, seed: i
         # The tags say who is meant, and nothing says the verb.
         prompt, roles = with_tags.prompt, {}
     masks = {name: tuple(encode(mask) for mask in entry.masks.fill(name, geometry.taken)) for name in entry.masks.runs}
-    return Job(
-        image=str(image), prompt=prompt, name=key, seed=seed, noise=key, masks=masks,
-        roles=roles,
-    )  # fmt: skip
+    known = {"image": str(image), "prompt": prompt, "name": key, "seed": seed, "noise": key}
+    return Job.model_validate(known | {"masks": masks, "roles": roles})
 
 
 def _roles(acts: Sequence[Interaction]) -> dict[str, tuple[Span, ...]]:

@@ -88,10 +88,10 @@ class Model:
             self.recipe = load_config(
                 Path(matrix_train.__path__[0], "configs", self.kind_of_backbone.released.recipe), []
             )
-        self.weights = Weights(
-            identity(self.base, "transformer", self.revision),
-            None if source.untrained else trained, self.kind, source.precision or precision,
-        )  # fmt: skip
+        precision = source.precision or precision
+        self.source = self.source.model_copy(update={"precision": precision})
+        known = identity(self.base, "transformer", self.revision)
+        self.weights = Weights(known, None if source.untrained else trained, self.kind, precision)
 
     @property
     def tagged(self) -> bool | None:

@@ -69,6 +69,8 @@ def read_picture(job: Job, trackers: Trackers) -> Picture:
         check_count(masks.keys())
     except ValueError as error:
         raise UserError(str(error)) from None
+    if not masks:
+        raise UserError("the ID map shows nobody: give it at least one ID in its colour")
     for name, found in masks.items():
         if not found[0].any():
             raise UserError(f"the mask of {name} is empty: give the first frame's, or leave {name} out")

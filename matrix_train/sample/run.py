@@ -1,9 +1,9 @@
 """Jobs to videos, one after another: a job that fails is named and stops none, one that is done is not done again.
 
 Every job has noise of its own, and every network sees one job at a time, so neither order nor batch size changes a bit
-of a video. What jobs of a batch share is the way of the parts to the device: with `offload` the text encoder, gigabytes,
-goes there once a batch and not once a video. The transformer has nothing to gain from more videos at once: one alone is
-thousands of tokens.
+of a video. What jobs of a batch share is the way of the parts to the device: with `offload` the text encoder, which is
+large, goes there once a batch and not once a video. The transformer has nothing to gain from more videos at once: one
+alone is thousands of tokens.
 """
 
 from collections.abc import Sequence
@@ -81,10 +81,10 @@ def make_videos(
 ) -> Outcome:
     """See the module."""
     outcome, count = Outcome(), len(tasks)
-    say = lambda name, what: console.print(  # noqa: E731
-        f"{len(outcome.made) + len(outcome.there) + len(outcome.failed)}/{count} {name}: {what}",
-        highlight=False, soft_wrap=True, markup=False,
-    )  # fmt: skip
+
+    def say(name: str, what: str) -> None:
+        done = len(outcome.made) + len(outcome.there) + len(outcome.failed)
+        console.print(f"{done}/{count} {name}: {what}", highlight=False, soft_wrap=True, markup=False)
 
     def failed(name: str, error: Exception) -> None:
         told = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
@@ -136,6 +136,11 @@ def make_videos(
 def _check(model: Model, task: Task, trackers: Trackers) -> _Ready:
     """UserError for input that no video can be made from; nothing is loaded yet but the tokenizer."""
     picture = read_picture(task.job, trackers)
+    for name, masks in picture.masks.items():
+        if len(masks) not in (1, task.settings.frames):
+            raise UserError(
+                f"{name} has {len(masks)} masks, the video {task.settings.frames} frames: give one each, or one alone"
+            )
     places = check_words(task.job, picture.masks.keys(), model.tagged)
     if task.settings.cmg and not places:
         raise UserError('CMG needs to know which words mean whom: give roles, as --role id1="the man", or tags')
