@@ -191,7 +191,7 @@ def region(masks: Any, geometry: Geometry, grid: Grid) -> Tensor:
         # The first token stands for one frame, each other one for as many as the VAE joins in it.
         seen = cut[max(end - grid.time_factor, 0) if frame else 0 : end].any(dim=0)
         if seen.any():
-            found[frame] = covered_cells(seen.to(torch.uint8), grid.height, grid.width)
+            found[frame] = covered_cells(seen[None].to(torch.uint8), grid.height, grid.width)[0]
     return found.flatten()
 
 
