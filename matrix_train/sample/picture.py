@@ -72,8 +72,8 @@ def read_picture(job: Job, trackers: Trackers) -> Picture:
     if not masks:
         raise UserError("the ID map shows nobody: give it at least one ID in its colour")
     for name, found in masks.items():
-        if not found[0].any():
-            raise UserError(f"the mask of {name} is empty: give the first frame's, or leave {name} out")
+        if not found.any():  # a track may begin later
+            raise UserError(f"the mask of {name} is empty: give one that shows it, or leave {name} out")
     return Picture(image, pixels_sha256(image), masks)
 
 

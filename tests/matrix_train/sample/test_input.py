@@ -33,8 +33,9 @@ def test_map_rle_and_box_are_the_same_instance(pictures: Path) -> None:
     assert {name: int(mask.sum()) for name, mask in mapped.masks.items()} == {"id1": 720, "id2": 720}
     coco = {name: {"size": [64, 96], "counts": encode(mask[0])} for name, mask in mapped.masks.items()}
     assert np.array_equal(read(pictures, masks=coco).indices, mapped.indices)
-    tracks = read(pictures, masks={"id1": [coco["id1"], None]})
+    tracks = read(pictures, masks={"id1": [coco["id1"], None], "id2": [None, coco["id2"]]})
     assert tracks.masks["id1"].shape == (2, 64, 96)
+    assert set(np.unique(tracks.indices)) == {0, 1}, "id2 comes later"
     boxed = read(pictures, boxes={"id1": [6, 16, 40, 54]}, points={"id2": [70, 30]})
     for name, masks in mapped.masks.items():
         both = masks & boxed.masks[name]
@@ -111,7 +112,7 @@ def test_tags_and_words_become_tokens(tokenizer: PreTrainedTokenizerFast) -> Non
     ids, tokens = role_tokens(tokenizer, PROMPT, spans, 60)
     said = {name: tokenizer.decode([ids[t] for t in found]).replace(" ", "") for name, found in tokens.items()}
     assert said == {"id1": "Amaninablueshirt", "id1+id2": "isliftingup", "id2": "aredbox"}
-    with pytest.raises(UserError, match="the prompt's words for id2 lie beyond its 12 tokens: shorten it"):
+    with pytest.raises(UserError, match="the prompt's words for id1 lie beyond its 12 tokens: shorten it"):
         role_tokens(tokenizer, PROMPT, spans, 12)
     plain = Job.model_validate({"image": "i", "idmap": "m", "prompt": PROMPT})
     assert check_words(plain, ["id1"], None) == {}

@@ -93,7 +93,9 @@ def test_order_and_batch_change_nothing_and_bad_lines_stop_nothing(
     assert "size [96, 64]" in found["failed"]["tall"]
     assert "the model knows 5" in found["failed"][f"line {3 + len(hostile)}"]
     back.write_text("\n".join(json.dumps(j) for j in reversed(jobs[:2])))
-    assert run("sample", sampled_run, "--table", back, "--out", tmp_path / "b", "--batch", 2)["failed"] == {}
+    assert (
+        run("sample", sampled_run, "--table", back, "--out", tmp_path / "b", "--batch", 2, "--offload")["failed"] == {}
+    )
     for name in ("mapped", "boxed"):
         assert (tmp_path / f"a/{name}.mp4").read_bytes() == (tmp_path / f"b/{name}.mp4").read_bytes()
     # Done is done, until what makes it changes or it is damaged.
