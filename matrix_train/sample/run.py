@@ -6,7 +6,8 @@ large, goes there once a batch and not once a video. The transformer has nothing
 alone is thousands of tokens.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -80,57 +81,58 @@ def make_videos(
     model: Model, tasks: Sequence[Task | Unreadable], trackers: Trackers, console: Console, batch: int = 1
 ) -> Outcome:
     """See the module."""
-    outcome, count = Outcome(), len(tasks)
-
-    def say(name: str, what: str) -> None:
-        done = len(outcome.made) + len(outcome.there) + len(outcome.failed)
-        console.print(f"{done}/{count} {name}: {what}", highlight=False, soft_wrap=True, markup=False)
-
-    def failed(name: str, error: Exception) -> None:
-        told = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-        outcome.failed[name] = one_line(told, 500)
-        say(name, f"failed: {outcome.failed[name]}")
-
-    for start in range(0, count, batch):
-        group = tasks[start : start + batch]
+    log = _Log(len(tasks), console)
+    for start in range(0, len(tasks), batch):
         ready: list[_Ready] = []
-        for task in group:
-            if isinstance(task, Unreadable):
-                failed(task.name, UserError(task.reason))
-                continue
-            try:
+        for task in tasks[start : start + batch]:
+            with log.of(task.name):
+                if isinstance(task, Unreadable):
+                    raise UserError(task.reason)
                 checked = _check(model, task, trackers)
                 if is_done(task.out, checked.made_of):
-                    outcome.there.append(task.name)
-                    say(task.name, f"{task.out} is there already, made of the same")
+                    log.outcome.there.append(task.name)
+                    log.say(task.name, f"{task.out} is there already, made of the same")
                 else:
                     ready.append(checked)
-            except Exception as error:  # of whatever kind: the next job is another one
-                failed(task.name, error)
         if not ready:
             continue
         scenes: list[tuple[_Ready, Scene]] = []
         with model.at_work(*model.encoders.readers.values()):
             for one in ready:
-                try:
+                with log.of(one.task.name):
                     scenes.append((one, _scene(model, one)))
-                except Exception as error:
-                    failed(one.task.name, error)
         made: list[tuple[_Ready, Tensor]] = []
         with model.at_work(model.backbone.model):
             for one, scene in scenes:
-                try:
+                with log.of(one.task.name):
                     made.append((one, generate_latents(model.backbone, model.encoders, scene).cpu()))
-                except Exception as error:
-                    failed(one.task.name, error)
         for one, latents in made:
-            try:
+            with log.of(one.task.name):
                 _write(model, one, latents)
-                outcome.made.append(one.task.name)
-                say(one.task.name, str(one.task.out))
-            except Exception as error:
-                failed(one.task.name, error)
-    return outcome
+                log.outcome.made.append(one.task.name)
+                log.say(one.task.name, str(one.task.out))
+    return log.outcome
+
+
+class _Log:
+    """Which job has come to which end, told as it comes."""
+
+    def __init__(self, count: int, console: Console) -> None:
+        self.count, self.console, self.outcome = count, console, Outcome()
+
+    def say(self, name: str, what: str) -> None:
+        ended = len(self.outcome.made) + len(self.outcome.there) + len(self.outcome.failed)
+        self.console.print(f"{ended}/{self.count} {name}: {what}", highlight=False, soft_wrap=True, markup=False)
+
+    @contextmanager
+    def of(self, name: str) -> Iterator[None]:
+        """Around a part of a job's work: the job fails where it does, of whatever kind; the next is another one."""
+        try:
+            yield
+        except Exception as error:
+            told = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+            self.outcome.failed[name] = one_line(told, 500)
+            self.say(name, f"failed: {self.outcome.failed[name]}")
 
 
 def _check(model: Model, task: Task, trackers: Trackers) -> _Ready:
