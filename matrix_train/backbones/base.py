@@ -12,16 +12,14 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from peft import LoraConfig
 from torch import Tensor, nn
 
 from matrix_train.attention.grid import Grid
 from matrix_train.attention.maps import Direction, Kernel, MapScale, Mode
 from matrix_train.attention.roles import RoleWeights
-from matrix_train.backbones.collector import Checkpointing, MapCollector, MapKey, Tap
+from matrix_train.backbones.collector import Attends, Checkpointing, MapCollector, MapKey, Tap
 from matrix_train.backbones.encoders import Conditions, Encoders
 from matrix_train.backbones.input_projection import grow
 from matrix_train.backbones.objective import Objective
@@ -54,6 +52,9 @@ class Backbone(ABC):
     """Modules of a block that get LoRA, as a regular expression."""
     input_layer: ClassVar[str]
     """The layer that noise and conditions enter by."""
+    prompts_together: ClassVar[bool] = False
+    """Whether its pipeline has the empty prompt and the prompt in one call, in this order; else in one each, the prompt
+    first."""
 
     def __init__(self, model: Any) -> None:
         self.model = model
@@ -159,15 +160,18 @@ class Backbone(ABC):
         """The model's output; see `predict`."""
 
     @abstractmethod
-    def sample(self, encoders: Any, scene: Scene) -> NDArray[np.float32]:
-        """A video of the model as it stands, frames [T, H, W, 3] in 0 … 1."""
+    def denoise(self, encoders: Any, scene: Scene) -> Tensor:
+        """A video of the model as it stands, as `encoders.decode` takes it: scaled latents [1, F, C, h, w].
+
+        `scene.cut` is not looked at: that is `guidance.guided`, around it.
+        """
 
     @abstractmethod
     def stock_processor(self) -> Any:
         """Of an attention without a tap."""
 
     @abstractmethod
-    def tap_processor(self, tap: Tap) -> Any:
+    def tap_processor(self, tap: Attends) -> Any:
         """Of one with: diffusers' own, step by step, but for `tap.attend` in the place of attention."""
 
     def words(self, conditions: Conditions) -> Tensor | None:  # noqa: ARG002
@@ -225,7 +229,7 @@ class Backbone(ABC):
 
         UserError for a block that does not exist, and for a direction that no attention of this model holds.
         """
-        self._check(plan)
+        self.check_blocks(plan)
         for direction in {direction for directions in plan.values() for direction in directions}:
             if direction not in self.attentions:
                 raise UserError(f"no attention of {self.name} reads {direction}: give {' or '.join(self.attentions)}")
@@ -244,7 +248,7 @@ class Backbone(ABC):
 
         UserError for a block that does not exist.
         """
-        self._check(blocks)
+        self.check_blocks(blocks)
         pattern = rf"{re.escape(self.blocks_in)}\.({'|'.join(map(str, blocks))})\.({self.lora_targets})"
         self.model.add_adapter(LoraConfig(r=rank, lora_alpha=alpha, target_modules=pattern))
         # peft freezes everything that is not an adapter.
@@ -276,7 +280,7 @@ class Backbone(ABC):
             if ".lora_A." in name or ".lora_B." in name or name.startswith(f"{self.input_layer}.")
         }
 
-    def _check(self, blocks: Iterable[int]) -> None:
+    def check_blocks(self, blocks: Iterable[int]) -> None:
         last = len(self.blocks) - 1
         for block in blocks:
             if not 0 <= block <= last:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -119,6 +119,12 @@ class MapCollector:
             yield
         finally:
             self._step = before
+
+
+class Attends(Protocol):
+    """What a processor of ours hands q, k and v to: a tap, or what stands in its place."""
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, layout: Layout) -> Tensor: ...
 
 
 @dataclass(frozen=True)

@@ -179,6 +179,11 @@ class Encoders(ABC):
     def prompt(self, input_ids: Tensor) -> Tensor:
         """Text embeddings [B, L, text width] of padded ids [B, L]."""
 
+    def read(self, image: Tensor, input_ids: Tensor) -> Conditions:  # noqa: ARG002
+        """What the readers make of first frames uint8 [B, 3, H, W] and prompts [B, L]: all that sampling is to be
+        given."""
+        return {"prompt": self.prompt(input_ids)}
+
     def encode(self, video: Tensor, id_map: Tensor, input_ids: Tensor) -> dict[str, Tensor]:
         """All that never changes of clips uint8 [B, T, 3, H, W], by name: what a cache keeps.
 
@@ -192,13 +197,14 @@ class Encoders(ABC):
         return known
 
     @torch.no_grad()
-    def decode(self, latents: Tensor) -> Tensor:
+    def decode(self, latents: Tensor, tiled: bool = True) -> Tensor:
         """Frames [B, 3, T, H, W] in −1 … 1 of scaled latents [B, F, C, h, w].
 
-        Tile by tile: a clip of 49 × 480 × 720 at once takes 15.8 GB, in tiles 4.0.
+        tiled: tile by tile; a clip of 49 × 480 × 720 at once takes 15.8 GB, in tiles 4.0.
         """
         scale, shift = self.latent_scale()
-        self.vae.enable_tiling()
+        if tiled:
+            self.vae.enable_tiling()
         try:
             frames: Tensor = self.vae.decode((latents / scale + shift).transpose(1, 2).to(self.vae.dtype)).sample
         finally:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from matrix_train.backbones.encoders import Conditions
+from matrix_train.backbones.guidance import Guidance
 
 Clip = tuple[int, int, int]
 """Frames, height and width in pixels."""
@@ -24,13 +25,16 @@ class Scene:
     id_map: NDArray[np.uint8]
     """RGB [H, W, 3]."""
     conditions: Conditions
-    """Of the clip, as `Backbone.predict` takes them."""
+    """`prompt`, and `vision` where the model reads it, as `Backbone.predict` takes them; others are not looked at."""
     empty: Tensor
     """Embeddings [1, L, text width] of the empty caption, for guidance."""
     frames: int
     steps: int
     guidance: float
+    """Of classifier-free guidance; 1: none."""
     generator: torch.Generator
+    cut: Guidance | None = None
+    """CMG and CAG (paper App. E)."""
 
 
 @dataclass(frozen=True)

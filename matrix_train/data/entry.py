@@ -9,7 +9,7 @@ import tarfile
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import numpy as np
 import webdataset as wds
@@ -22,7 +22,7 @@ from matrix_train.data.index import Source, one_line
 from matrix_train.data.masks import MaskTracks
 from schemas import SCHEMA_VERSION, RoleSpans, Sample, TrackFile
 from schemas.dataset import SUFFIXES, IndexRow
-from schemas.palette import PALETTE
+from schemas.idmap import palette_indices
 
 BadReason = Literal[
     "missing_shard",
@@ -196,22 +196,10 @@ def _id_map(png: bytes, sample: Sample) -> NDArray[np.uint8]:
             # Before any pixel is decoded: a small file may claim a huge picture.
             if image.size != (sample.width, sample.height):
                 raise Bad("bad_id_map", f"{image.height} x {image.width}, not {sample.height} x {sample.width}")
-            if image.mode not in ("P", "RGB"):
-                raise Bad("bad_id_map", f"a PNG of mode {image.mode}, neither palette nor RGB")
-            pixels = np.asarray(image)
-            colours = np.array(image.getpalette("RGB") or [], dtype=np.int64).reshape(-1, 3)
+            image.load()
+            try:
+                return palette_indices(image)
+            except ValueError as error:
+                raise Bad("bad_id_map", f"it {error}") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise Bad("bad_id_map", f"not a readable PNG: {one_line(error)}") from None
-    palette = np.array(PALETTE, dtype=np.int64)
-    if pixels.ndim == 2:
-        shown = np.unique(pixels)
-        known_to_both = int(shown.max()) < min(len(palette), len(colours))
-        if not known_to_both or not np.array_equal(colours[shown], palette[shown]):
-            raise Bad("bad_id_map", "other colours than the palette's")
-        return cast(NDArray[np.uint8], pixels)
-    codes, known = pixels.astype(np.int64) @ (65536, 256, 1), palette @ (65536, 256, 1)
-    rank = np.argsort(known)
-    indices = rank[np.searchsorted(known, codes, sorter=rank).clip(max=len(known) - 1)]
-    if not np.array_equal(known[indices], codes):
-        raise Bad("bad_id_map", "other colours than the palette's")
-    return cast(NDArray[np.uint8], indices.astype(np.uint8))

@@ -80,6 +80,16 @@ def load_into(pipe: Any, run_or_export: Path, checkpoint: Path | None = None, ad
     return loaded
 
 
+def load_trained(backbone: Backbone, run_or_export: Path, checkpoint: Path | None = None) -> None:
+    """The trained LoRA and input projection in a backbone of the base model, as `load_into` puts them in a pipeline.
+
+    UserError where the weights were trained on another base model.
+    """
+    lora, projection = _exported(run_or_export, checkpoint)
+    _install(type(backbone), backbone.model, lora, projection)
+    backbone.model.load_lora_adapter({f"transformer.{name}": tensor for name, tensor in lora.items()})
+
+
 def merge(run: Path, out: Path, checkpoint: Path | None = None, base: str | None = None) -> Path:
     """Writes `out/transformer`: the base model with the LoRA added to its weights and the trained input projection.
 

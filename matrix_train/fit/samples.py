@@ -2,22 +2,21 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 
-import av
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from matrix_train.attention.kernels import attention_kernel
 from matrix_train.backbones.encoders import Conditions
 from matrix_train.backbones.scene import Scene
 from matrix_train.config import Config
 from matrix_train.data import Batch
 from matrix_train.fit.assembly import Assembly
 from matrix_train.fit.noise import generator
+from matrix_train.generate.frames import decode_frames, generate_latents
+from matrix_train.generate.mp4 import write_mp4
 
 BRIGHTNESS = np.array([0.2126, 0.7152, 0.0722], np.float32)
 """Shares of red, green and blue (ITU-R BT.709)."""
@@ -68,20 +67,9 @@ def write_samples(
             config.data.frames, settings.sampling_steps, settings.guidance,
             generator(config.train.seed, "sample", batch.keys[0]),
         )  # fmt: skip
-        with torch.no_grad(), attention_kernel(config.model.attention):
-            frames = parts.backbone.sample(parts.encoders, scene)
-        made = (np.nan_to_num(frames[: len(original)]) * 255).round().clip(0, 255).astype(np.uint8)
+        latents = generate_latents(parts.backbone, parts.encoders, scene, config.model.attention)
+        made = decode_frames(parts.encoders, latents)
         path = folder / f"{batch.keys[0]}.mp4"
         write_mp4(path, np.concatenate([original, made], axis=2), batch.fps[0])
         looks.append(Look.at(made))
     return looks
-
-
-def write_mp4(path: Path, frames: NDArray[np.uint8], fps: float) -> None:
-    """RGB uint8 [T, H, W, 3], H and W even, as H.264."""
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001), options={"crf": "20"})
-        stream.height, stream.width, stream.pix_fmt = *frames.shape[1:3], "yuv420p"
-        for frame in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
-        container.mux(stream.encode())

@@ -10,8 +10,8 @@ import numpy as np
 
 from schemas import Sample, TrackFile
 from schemas.dataset import INDEX_FILE, DatasetFile, IndexRow, ShardInfo
+from schemas.idmap import decode_id_map, id_map
 from schemas.rle import run_lengths
-from tasks.dataset.idmap import decode_id_map, id_map
 from tasks.dataset.reader import Loaded, RawEntry, one_line, parse
 from tasks.dataset.split import split_of
 from tasks.media.clips import decode_mask

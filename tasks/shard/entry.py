@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from schemas import Captioned, Curated, Deduped, MaskRle, Proposed, Provenance, Sample, Tracked, TrackFile, Verified
+from schemas.idmap import encode_id_map, id_map
 from schemas.review import Reviewed
-from tasks.dataset.idmap import encode_id_map, id_map
 from tasks.media.clips import decode_mask
 from tasks.outcome import Case
 

@@ -13,12 +13,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-import numpy as np
 import torch
 from diffusers import CogVideoXTransformer3DModel
 from diffusers.models import attention_processor, embeddings
 from diffusers.pipelines.cogvideo import pipeline_cogvideox_image2video
-from numpy.typing import NDArray
 from torch import Tensor
 
 from matrix_train.attention.grid import Grid
@@ -27,15 +25,15 @@ from matrix_train.backbones.base import Backbone
 from matrix_train.backbones.cogvideox.encoders import CogVideoXEncoders
 from matrix_train.backbones.cogvideox.pipeline import INPUT_CHANNELS, LATENT_CHANNELS, MatrixPipeline
 from matrix_train.backbones.cogvideox.released import RELEASED, sized
-from matrix_train.backbones.cogvideox.sampling import sample
+from matrix_train.backbones.cogvideox.sampling import denoise
 from matrix_train.backbones.cogvideox.tiny import make_tiny_pipeline
-from matrix_train.backbones.collector import Tap
+from matrix_train.backbones.collector import Attends
 from matrix_train.backbones.encoders import Conditions, Encoders
 from matrix_train.backbones.objective import Objective, VPrediction
 from matrix_train.backbones.scene import Clip, Released, Scene
 from matrix_train.errors import UserError
 
-VAE_SPACE = 8
+VAE_SPACE, VAE_TIME = 8, 4
 OFS = 2.0
 """The constant that diffusers' 1.5 image-to-video pipeline feeds to the `ofs` embedding."""
 
@@ -58,6 +56,7 @@ class CogVideoX(Backbone):
     attentions: ClassVar[Mapping[Direction, str]] = {"v2t": "attn1", "v2v": "attn1", "t2v": "attn1"}
     lora_targets: ClassVar[str] = r"attn1\.(to_q|to_k|to_v|to_out\.0)"
     input_layer: ClassVar[str] = "patch_embed.proj"
+    prompts_together: ClassVar[bool] = True
 
     @classmethod
     def takes(cls, config: Mapping[str, Any]) -> bool:  # noqa: ARG003
@@ -111,7 +110,7 @@ class CogVideoX(Backbone):
         """
         config = self.model.config
         temporal = config.patch_size_t or 1
-        grid = Grid.of((frames, height, width), pixels=2 * VAE_SPACE, vae_time=4, patch_time=temporal)
+        grid = Grid.of((frames, height, width), pixels=2 * VAE_SPACE, vae_time=VAE_TIME, patch_time=temporal)
         native = (config.sample_frames, config.sample_height * VAE_SPACE, config.sample_width * VAE_SPACE)
         if config.use_learned_positional_embeddings and (frames, height, width) != native:
             want, got = ("×".join(map(str, shape)) for shape in (native, (frames, height, width)))
@@ -121,7 +120,7 @@ class CogVideoX(Backbone):
     def stock_processor(self) -> Any:
         return _stock_processor()
 
-    def tap_processor(self, tap: Tap) -> "_TapProcessor":
+    def tap_processor(self, tap: Attends) -> "_TapProcessor":
         return _TapProcessor(tap)
 
     def forward(self, latents: Tensor, conditions: Conditions, timesteps: Tensor) -> Tensor:
@@ -139,8 +138,10 @@ class CogVideoX(Backbone):
         )[0]
         return output
 
-    def sample(self, encoders: Encoders, scene: Scene) -> NDArray[np.float32]:
-        return sample(self.model, encoders, scene)
+    def denoise(self, encoders: Encoders, scene: Scene) -> Tensor:
+        latents = denoise(self.model, encoders, scene)
+        # In front of the clip's own latent frames stand those that fill up 1.5's patches.
+        return latents[:, latents.shape[1] - ((scene.frames - 1) // VAE_TIME + 1) :]
 
     def _rotary_tables(self, frames: int, height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
         """RoPE tables [cells, d], as diffusers' pipelines make them: 1.0 stretches the trained grid, 1.5 slices."""
@@ -162,7 +163,7 @@ class CogVideoX(Backbone):
 class _TapProcessor:
     """diffusers' CogVideoX attention, step by step; the maps are read from the final q and k, after RoPE."""
 
-    def __init__(self, tap: Tap) -> None:
+    def __init__(self, tap: Attends) -> None:
         self.tap = tap
 
     def __call__(

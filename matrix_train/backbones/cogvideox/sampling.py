@@ -2,9 +2,8 @@
 
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 
 from matrix_train.backbones.cogvideox.pipeline import MatrixPipeline
 from matrix_train.backbones.encoders import Encoders
@@ -13,20 +12,19 @@ from matrix_train.backbones.scene import Scene
 _pipeline_class: Any = MatrixPipeline
 
 
-def sample(model: Any, encoders: Encoders, scene: Scene) -> NDArray[np.float32]:
-    """Frames [T, H, W, 3] in 0 … 1, decoded tile by tile."""
+def denoise(model: Any, encoders: Encoders, scene: Scene) -> Tensor:
+    """Scaled latents [1, F, 16, H/8, W/8], those that fill up patches in front."""
     pipeline = _pipeline_class(
         # Embeddings are given, and with a cache there is no text encoder.
         tokenizer=encoders.tokenizer, text_encoder=None, vae=encoders.vae, transformer=model,
         scheduler=type(encoders.scheduler).from_config(encoders.scheduler.config),
     )  # fmt: skip
     pipeline.set_progress_bar_config(disable=True)
-    pipeline.decode_latents = encoders.decode
-    frames: NDArray[np.float32] = pipeline(
+    latents: Tensor = pipeline(
         image=Image.fromarray(scene.image), id_map=Image.fromarray(scene.id_map),
         prompt_embeds=scene.conditions["prompt"], negative_prompt_embeds=scene.empty,
         max_sequence_length=scene.empty.shape[1],
         height=scene.image.shape[0], width=scene.image.shape[1], num_frames=scene.frames,
-        num_inference_steps=scene.steps, guidance_scale=scene.guidance, generator=scene.generator, output_type="np",
-    ).frames[0]  # fmt: skip
-    return frames
+        num_inference_steps=scene.steps, guidance_scale=scene.guidance, generator=scene.generator, output_type="latent",
+    ).frames  # fmt: skip
+    return latents

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from matrix_train.attention.maps import Layout
-from matrix_train.backbones.collector import Tap
+from matrix_train.backbones.collector import Attends
 
 TEXT_TOKENS = 512
 """Of every prompt, padding included. diffusers cuts text from image tokens by this number."""
@@ -20,7 +20,7 @@ TEXT_TOKENS = 512
 class TapProcessor:
     """q, k and v as attention sees them are [B, N, H, d] here, as in diffusers, and [B, H, N, d] for the tap."""
 
-    def __init__(self, tap: Tap) -> None:
+    def __init__(self, tap: Attends) -> None:
         self.tap = tap
 
     def __call__(

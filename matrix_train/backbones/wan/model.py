@@ -14,7 +14,7 @@ from torch import Tensor
 from matrix_train.attention.grid import Grid
 from matrix_train.attention.maps import Direction
 from matrix_train.backbones.base import Backbone
-from matrix_train.backbones.collector import Tap
+from matrix_train.backbones.collector import Attends
 from matrix_train.backbones.encoders import Conditions
 from matrix_train.backbones.wan.attention import TEXT_TOKENS, TapProcessor
 from matrix_train.backbones.wan.pipeline import WanMatrixPipeline, with_id_map
@@ -77,7 +77,7 @@ class Wan(Backbone):
     def stock_processor(self) -> Any:
         return _stock_processor()
 
-    def tap_processor(self, tap: Tap) -> TapProcessor:
+    def tap_processor(self, tap: Attends) -> TapProcessor:
         return TapProcessor(tap)
 
     def words(self, conditions: Conditions) -> Tensor:

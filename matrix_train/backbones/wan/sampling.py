@@ -2,9 +2,8 @@
 
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 
 from matrix_train.backbones.encoders import Encoders
 from matrix_train.backbones.scene import Scene
@@ -13,8 +12,8 @@ from matrix_train.backbones.wan.pipeline import WanMatrixPipeline
 _pipeline_class: Any = WanMatrixPipeline
 
 
-def sample(model: Any, encoders: Encoders, scene: Scene, expand_timesteps: bool) -> NDArray[np.float32]:
-    """Frames [T, H, W, 3] in 0 … 1, decoded tile by tile."""
+def denoise(model: Any, encoders: Encoders, scene: Scene, expand_timesteps: bool) -> Tensor:
+    """Scaled latents [1, F, C, h, w]."""
     pipeline = _pipeline_class(
         # Embeddings are given, and with a cache there is no text encoder.
         tokenizer=encoders.tokenizer, text_encoder=None, vae=encoders.vae, transformer=model,
@@ -23,13 +22,11 @@ def sample(model: Any, encoders: Encoders, scene: Scene, expand_timesteps: bool)
     pipeline.set_progress_bar_config(disable=True)
     # The call takes image embeddings only without an image.
     pipeline.encode_image = lambda image, device: scene.conditions["vision"]  # noqa: ARG005
-    latents = pipeline(
+    latents: Tensor = pipeline(
         image=Image.fromarray(scene.image), id_map=Image.fromarray(scene.id_map),
         prompt_embeds=scene.conditions["prompt"], negative_prompt_embeds=scene.empty,
         height=scene.image.shape[0], width=scene.image.shape[1], num_frames=scene.frames,
         num_inference_steps=scene.steps, guidance_scale=scene.guidance, generator=scene.generator,
         output_type="latent",
     ).frames  # fmt: skip
-    frames = encoders.decode(latents.transpose(1, 2))[0].permute(1, 2, 3, 0)
-    made: NDArray[np.float32] = (frames.float() / 2 + 0.5).clamp(0, 1).cpu().numpy()
-    return made
+    return latents.transpose(1, 2)

@@ -37,6 +37,10 @@ class Wan21Encoders(WanEncoders):
     def image(self, image: Tensor, frames: int) -> Posterior:
         return self._encode(later(image[:, None], frames), *self.latent_scale())
 
+    def read(self, image: Tensor, input_ids: Tensor) -> Conditions:
+        """And `vision`."""
+        return super().read(image, input_ids) | {"vision": self.vision(image)}
+
     def encode(self, video: Tensor, id_map: Tensor, input_ids: Tensor) -> dict[str, Tensor]:
         """And `vision`: what CLIP makes of the first frame."""
         return super().encode(video, id_map, input_ids) | {"vision": self.vision(video[:, 0])}

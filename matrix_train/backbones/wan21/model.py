@@ -9,9 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModel
 
@@ -19,7 +17,7 @@ from matrix_train.backbones.encoders import Conditions, Encoders
 from matrix_train.backbones.objective import Flow, Objective
 from matrix_train.backbones.scene import Clip, Released, Scene
 from matrix_train.backbones.wan.model import Wan
-from matrix_train.backbones.wan.sampling import sample
+from matrix_train.backbones.wan.sampling import denoise
 from matrix_train.backbones.wan.tiny import save_tiny
 from matrix_train.backbones.wan21.encoders import Wan21Encoders
 
@@ -91,5 +89,5 @@ class Wan21(Wan):
     def forward(self, latents: Tensor, conditions: Conditions, timesteps: Tensor) -> Tensor:
         return self._call(torch.cat([latents, conditions["frames"]], dim=2), timesteps, conditions)
 
-    def sample(self, encoders: Encoders, scene: Scene) -> NDArray[np.float32]:
-        return sample(self.model, encoders, scene, expand_timesteps=False)
+    def denoise(self, encoders: Encoders, scene: Scene) -> Tensor:
+        return denoise(self.model, encoders, scene, expand_timesteps=False)

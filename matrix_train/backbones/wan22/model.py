@@ -8,16 +8,14 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from matrix_train.backbones.encoders import Conditions, Encoders
 from matrix_train.backbones.objective import Flow, Objective
 from matrix_train.backbones.scene import Clip, Released, Scene
 from matrix_train.backbones.wan.model import Wan, later
-from matrix_train.backbones.wan.sampling import sample
+from matrix_train.backbones.wan.sampling import denoise
 from matrix_train.backbones.wan.tiny import save_tiny
 from matrix_train.backbones.wan22.encoders import VAE, Wan22Encoders
 
@@ -84,5 +82,5 @@ class Wan22(Wan):
         expanded[:, :first] = 0
         return self._call(torch.cat([given, later(conditions["id_map"], frames)], dim=2), expanded, conditions)
 
-    def sample(self, encoders: Encoders, scene: Scene) -> NDArray[np.float32]:
-        return sample(self.model, encoders, scene, expand_timesteps=True)
+    def denoise(self, encoders: Encoders, scene: Scene) -> Tensor:
+        return denoise(self.model, encoders, scene, expand_timesteps=True)

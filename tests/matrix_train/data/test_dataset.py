@@ -14,8 +14,8 @@ from matrix_train.data.dataset import UNFLIPPED
 from matrix_train.data.plan import Ref
 from schemas import Sample, TrackFile
 from schemas.dataset import IndexRow
+from schemas.idmap import decode_id_map
 from schemas.palette import PALETTE, colour
-from tasks.dataset.idmap import decode_id_map
 from tasks.dataset.reader import RawEntry, read_raw
 from tasks.media.clips import decode_mask, read_frames
 from tasks.store.folder import Folder

@@ -6,10 +6,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-import numpy as np
 import torch
 from diffusers import AutoencoderKLWan, UniPCMultistepScheduler
-from numpy.typing import NDArray
 from torch import Tensor
 from transformers import T5Config, T5EncoderModel, T5Tokenizer
 
@@ -115,11 +113,10 @@ class Toy(Backbone):
     def forward(self, latents: Tensor, conditions: Conditions, timesteps: Tensor) -> Tensor:
         return self.model(torch.cat([latents, conditions["id_map"]], dim=2), conditions["prompt"], timesteps)
 
-    def sample(self, encoders: Encoders, scene: Scene) -> NDArray[np.float32]:
+    def denoise(self, encoders: Encoders, scene: Scene) -> Tensor:
         shape = self.latent_shape(scene.frames, *scene.image.shape[:2])
         noise = torch.randn(1, *shape, generator=scene.generator)
-        clean = noise - self.forward(noise, scene.conditions, torch.full((1,), 1000.0))
-        return (encoders.decode(clean)[0].permute(1, 2, 3, 0) / 2 + 0.5).numpy()
+        return noise - self.forward(noise, scene.conditions, torch.full((1,), 1000.0))
 
     def stock_processor(self) -> Processor:
         return Processor()

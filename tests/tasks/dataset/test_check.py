@@ -16,8 +16,8 @@ import pytest
 from PIL import Image
 
 from schemas.dataset import DatasetFile, IndexRow
+from schemas.idmap import decode_id_map, encode_id_map
 from tasks.dataset.check import verify
-from tasks.dataset.idmap import decode_id_map, encode_id_map
 from tasks.dataset.reader import decode_index, read_dataset, read_raw
 from tasks.dataset.tar import TarWriter
 from tasks.shard.stage import ShardSettings

@@ -10,6 +10,10 @@ from PIL import Image
 from schemas.base import InstanceId
 from schemas.palette import PALETTE, number
 
+Indices = NDArray[np.uint8]
+"""Palette indices [H, W]: 0 is the background, k is `id<k>`."""
+
+_COLOURS = np.array(PALETTE, dtype=np.int64)
 _FLAT = bytes(channel for rgb in PALETTE for channel in rgb)
 
 
@@ -41,11 +45,30 @@ def decode_id_map(png: bytes, height: int, width: int) -> NDArray[np.uint8]:
                 raise ValueError(f"is {image.size[0]} x {image.size[1]}, not {width} x {height}")
             if image.mode != "P":
                 raise ValueError("is no palette image")
-            palette = bytes(image.getpalette() or [])
-            indices = np.asarray(image, dtype=np.uint8)
+            return palette_indices(image)
     except (OSError, SyntaxError, Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise ValueError("is no readable PNG") from error
-    shown = int(indices.max()) * 3 + 3
-    if palette[:shown] != _FLAT[:shown]:
-        raise ValueError("has other colours than the palette's")
+
+
+def palette_indices(image: Image.Image) -> Indices:
+    """Of a palette image or an RGB one in our colours. ValueError naming the first pixel that has another."""
+    if image.mode == "P":
+        pixels = np.asarray(image, dtype=np.uint8)
+        theirs = np.array(image.getpalette("RGB") or [], dtype=np.int64).reshape(-1, 3)
+        same = np.zeros(256, dtype=bool)
+        common = min(len(theirs), len(_COLOURS))
+        same[:common] = (theirs[:common] == _COLOURS[:common]).all(axis=1)
+        wrong = ~same[pixels]
+        indices = pixels
+    elif image.mode == "RGB":
+        codes, known = np.asarray(image).astype(np.int64) @ (65536, 256, 1), _COLOURS @ (65536, 256, 1)
+        rank = np.argsort(known)
+        indices = rank[np.searchsorted(known, codes, sorter=rank).clip(max=len(known) - 1)].astype(np.uint8)
+        wrong = known[indices] != codes
+    else:
+        raise ValueError(f"is of mode {image.mode}, neither palette nor RGB")
+    if wrong.any():
+        y, x = (int(place[0]) for place in np.nonzero(wrong))
+        shown = image.convert("RGB").getpixel((x, y))
+        raise ValueError(f"has other colours than the palette's, first {shown} at {x}, {y}")
     return indices

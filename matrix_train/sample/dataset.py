@@ -1,0 +1,82 @@
+"""Held-out clips of a data set as jobs: their first frames, captions, tracks and roles, as training has them."""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from matrix_train.attention.tags import tagged
+from matrix_train.data import DataConfig, Geometry, Split, read_index
+from matrix_train.data.entry import Bad, Entry, read_entry
+from matrix_train.data.video import BrokenVideo, decode
+from matrix_train.sample.job import Job, Unreadable
+from matrix_train.sample.picture import encode
+from matrix_train.sample.record import write_whole
+from schemas import Interaction, Span
+
+
+@dataclass(frozen=True)
+class HeldOutClip:
+    """A clip to be sampled beside the original."""
+
+    key: str
+    job: Job
+    fps: float
+    original: NDArray[np.uint8]
+    """RGB [T, H, W, 3], as training sees it."""
+
+
+def held_out(config: DataConfig, split: Split, limit: int, seed: int, folder: Path) -> list[HeldOutClip | Unreadable]:
+    """The split's first clips by key. Their first frames go to `folder`, as `<key>.first.png`.
+
+    UserError where the data set cannot be read; a clip that cannot be used is named.
+    """
+    source, rows, _ = read_index(config, split)
+    geometry = Geometry.of(config)
+    folder.mkdir(parents=True, exist_ok=True)
+    found: list[HeldOutClip | Unreadable] = []
+    for row in islice(rows, limit):
+        try:
+            if row.frames < geometry.span:
+                raise Bad("too_short", f"{row.frames} frames, {geometry.span} are needed")
+            entry = read_entry(source, row)
+            frames = np.empty((geometry.frames, entry.sample.height, entry.sample.width, 3), np.uint8)
+            decode(entry.mp4, geometry.taken, entry.sample.frames, frames)
+        except (Bad, BrokenVideo) as error:
+            found.append(Unreadable(row.key, str(error)))
+            continue
+        image = folder / f"{row.key}.first.png"
+        png = io.BytesIO()
+        Image.fromarray(frames[0]).save(png, format="PNG")
+        write_whole(image, png.getvalue())
+        job = _job(row.key, entry, config, geometry, seed, image)
+        found.append(HeldOutClip(row.key, job, entry.sample.fps / geometry.frame_step, geometry.video(frames)))
+    return found
+
+
+def _job(key: str, entry: Entry, config: DataConfig, geometry: Geometry, seed: int, image: Path) -> Job:
+    sample = entry.sample
+    prompt, roles = sample.caption, _roles(sample.interactions)
+    if config.prompt == "tagged":
+        with_tags = tagged(sample.caption, sample.interactions)
+        # The tags say who is meant, and nothing says the verb.
+        prompt, roles = with_tags.prompt, {}
+    masks = {name: tuple(encode(mask) for mask in entry.masks.fill(name, geometry.taken)) for name in entry.masks.runs}
+    known = {"image": str(image), "prompt": prompt, "name": key, "seed": seed, "noise": key}
+    return Job.model_validate(known | {"masks": masks, "roles": roles})
+
+
+def _roles(acts: Sequence[Interaction]) -> dict[str, tuple[Span, ...]]:
+    """Where the words of each ID, and of the verbs of each pair, stand."""
+    found: dict[str, list[Span]] = {}
+    for act in acts:
+        whose = {"subject": act.subject, "verb": f"{act.subject}+{act.object}", "object": act.object}
+        for role, parts in act.spans:
+            places = found.setdefault(whose[role], [])
+            places += [part for part in parts if part not in places]
+    return {ids: tuple(places) for ids, places in found.items()}

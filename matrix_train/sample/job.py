@@ -1,0 +1,141 @@
+"""What a video is to be made of, as a person writes it: a line of `jobs.jsonl`, or the options of the command line.
+
+{"name": "a", "image": "a.png", "prompt": "A man lifts a box.", "boxes": {"id1": [12, 40, 200, 310]},
+ "roles": {"id1": "A man", "id1+id2": "lifts", "id2": "a box"}, "points": {"id2": [300, 220]}, "seed": 3}
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Annotated, Self
+
+from pydantic import AfterValidator, Field, ValidationError, model_validator
+
+from matrix_train.data.index import one_line
+from matrix_train.errors import UserError
+from schemas import MaskRle, Span
+from schemas.base import InstanceId
+from schemas.palette import number
+from schemas.settings import Settings
+from schemas.text import caption_problem
+from schemas.tracks import Rle
+
+MOST_IDS = 5
+"""Instances of a clip, at most (paper §3): the model has seen no more."""
+
+LONGEST_PROMPT = 4000
+LONGEST_LINE = 2**24
+"""Bytes of a line of a table; masks of five instances over a hundred frames are a tenth of that."""
+
+
+def _plain(prompt: str) -> str:
+    problem = caption_problem(prompt, LONGEST_PROMPT) or (None if prompt.strip() else "is empty")
+    if problem:
+        raise ValueError(problem.replace("the caption", "it"))
+    return prompt
+
+
+Mask = Rle | MaskRle
+RoleIds = Annotated[str, Field(pattern=r"^id[1-9][0-9]?(\+id[1-9][0-9]?)*$")]
+"""Whose region it is: `id1`, or `id1+id2` for a verb between them."""
+
+
+class Job(Settings):
+    """Coordinates are pixels of the image, masks of its size. One of `idmap`, `masks`, and `boxes` with `points`."""
+
+    image: str = Field(min_length=1, max_length=1000, description="first frame: PNG, JPEG or WebP")
+    prompt: Annotated[str, AfterValidator(_plain)]
+    name: str | None = Field(
+        default=None, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$", description="of its files; else the line's number"
+    )
+    seed: int = Field(default=0, ge=0, lt=2**63)
+    noise: str = Field(default="", max_length=200, description="part of what the noise is drawn from, beside the seed")
+    idmap: str | None = Field(default=None, description="palette PNG of the image's size")
+    masks: dict[InstanceId, Mask | Annotated[tuple[Mask | None, ...], Field(min_length=1)]] | None = Field(
+        default=None, description="COCO RLE by ID, of the first frame, or a list: of every frame of the video"
+    )
+    boxes: dict[InstanceId, tuple[float, float, float, float]] = Field(default={}, description="x0, y0, x1, y1 by ID")
+    points: dict[InstanceId, tuple[float, float]] = Field(default={}, description="x, y by ID")
+    roles: dict[RoleIds, str | tuple[Span, ...]] = Field(
+        default={}, description="words of the prompt, or their places, by whom they mean"
+    )
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        ways = [self.idmap is not None, self.masks is not None, bool(self.boxes or self.points)]
+        if sum(ways) != 1:
+            raise ValueError("give the instances by one of idmap, masks, and boxes with points")
+        if both := self.boxes.keys() & self.points.keys():
+            raise ValueError(f"{min(both)} has a box and a point: give one")
+        if self.masks is not None:
+            check_count(self.masks.keys())
+        check_count([*self.boxes, *self.points])
+        return self
+
+
+def check_count(ids: Iterable[str]) -> None:
+    """ValueError for more instances than the model has seen."""
+    names = sorted(ids, key=number)
+    if len(names) > MOST_IDS:
+        raise ValueError(f"{len(names)} IDs ({', '.join(names)}): the model knows {MOST_IDS} a clip, leave some out")
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """A line of a table that is no job, and why."""
+
+    name: str
+    reason: str
+
+
+def read_table(path: Path) -> list[tuple[str, Job] | Unreadable]:
+    """The jobs of a JSON-lines file by name, in its order; pictures are looked for beside the file.
+
+    UserError where the file cannot be read, or holds no line.
+    """
+    try:
+        with path.open("rb") as file:
+            lines = [line for line in _lines(file) if line[1].strip()]
+    except OSError as error:
+        raise UserError(f"--table {path}: cannot be read: {error.strerror}") from None
+    if not lines:
+        raise UserError(f"--table {path}: holds no job: write one JSON object a line")
+    jobs: list[tuple[str, Job] | Unreadable] = []
+    taken: set[str] = set()
+    for place, line in lines:
+        name = f"{place:05d}"
+        try:
+            job = _parse(line)
+            name = job.name or name
+            if name.lower() in taken:
+                raise ValueError(f"another line has the name {name}: names are of files, give another")
+            taken.add(name.lower())
+            jobs.append((name, beside(job, path.parent)))
+        except (ValueError, RecursionError) as error:
+            jobs.append(Unreadable(f"line {place}", one_line(error)))
+    return jobs
+
+
+def beside(job: Job, folder: Path) -> Job:
+    """With its files' paths as they are from here, those of the job being from this folder."""
+    idmap = None if job.idmap is None else str(folder / job.idmap)
+    return job.model_copy(update={"image": str(folder / job.image), "idmap": idmap})
+
+
+def _lines(file: IO[bytes]) -> Iterator[tuple[int, bytes]]:
+    place = 0
+    while line := file.readline(LONGEST_LINE + 1):
+        place += 1
+        yield place, line
+        while len(line) > LONGEST_LINE and not line.endswith(b"\n"):
+            line = file.readline(LONGEST_LINE)
+
+
+def _parse(line: bytes) -> Job:
+    if len(line) > LONGEST_LINE:
+        raise ValueError(f"longer than {LONGEST_LINE >> 20} MiB")
+    try:
+        return Job.model_validate_json(line.removeprefix(b"\xef\xbb\xbf"))
+    except ValidationError as error:
+        told = one_line(error).removeprefix(": ").removeprefix("Value error, ")
+        raise ValueError(told.replace("Extra inputs are not permitted", "unknown key")) from None
