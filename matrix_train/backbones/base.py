@@ -10,7 +10,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
@@ -28,6 +28,9 @@ from matrix_train.backbones.objective import Objective
 from matrix_train.backbones.pretrained import cast, read_config, read_weights
 from matrix_train.backbones.scene import Clip, Released, Scene
 from matrix_train.errors import UserError
+
+Guidance = Literal["together", "in turns"]
+"""Classifier-free: both sides in one call, the conditional one last; or in two calls, the conditional one first."""
 
 
 class Backbone(ABC):
@@ -54,6 +57,8 @@ class Backbone(ABC):
     """Modules of a block that get LoRA, as a regular expression."""
     input_layer: ClassVar[str]
     """The layer that noise and conditions enter by."""
+    guidance: ClassVar[Guidance]
+    """How diffusers' pipelines run it."""
 
     def __init__(self, model: Any) -> None:
         self.model = model
@@ -91,6 +96,21 @@ class Backbone(ABC):
     @abstractmethod
     def pipeline(pipe: Any) -> Any:
         """The parts of diffusers' pipeline as one whose call takes `id_map`."""
+
+    @staticmethod
+    @abstractmethod
+    def stock_processor() -> Any:
+        """Of an attention without a tap."""
+
+    @staticmethod
+    @abstractmethod
+    def tap_processor(tap: Tap) -> Any:
+        """Of one with: diffusers' own, step by step, but for `tap.attend` in the place of attention."""
+
+    @staticmethod
+    @abstractmethod
+    def lattice(config: Mapping[str, Any], states: Sequence[int]) -> tuple[int, int, int]:
+        """Frames, height and width of the tokens that the transformer makes of states of this shape."""
 
     @classmethod
     def load(cls, name_or_path: str, dtype: torch.dtype = torch.float32, revision: str | None = None) -> Self:
@@ -161,14 +181,6 @@ class Backbone(ABC):
     @abstractmethod
     def sample(self, encoders: Any, scene: Scene) -> NDArray[np.float32]:
         """A video of the model as it stands, frames [T, H, W, 3] in 0 … 1."""
-
-    @abstractmethod
-    def stock_processor(self) -> Any:
-        """Of an attention without a tap."""
-
-    @abstractmethod
-    def tap_processor(self, tap: Tap) -> Any:
-        """Of one with: diffusers' own, step by step, but for `tap.attend` in the place of attention."""
 
     def words(self, conditions: Conditions) -> Tensor | None:  # noqa: ARG002
         """Text tokens that are no padding, bool [B, L]; None where the model takes padding for text."""

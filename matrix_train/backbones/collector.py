@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -121,11 +121,18 @@ class MapCollector:
             self._step = before
 
 
+class Attends(Protocol):
+    """Who computes a tapped attention: `MapCollector`, or another that makes something else of what it sees."""
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, tap: "Tap", layout: Layout) -> Tensor:
+        """See `Tap.attend`."""
+
+
 @dataclass(frozen=True)
 class Tap:
     """What an attention's processor reads, and where to."""
 
-    collector: MapCollector
+    collector: Attends
     block: int
     directions: tuple[Direction, ...]
     mode: Mode

@@ -9,7 +9,7 @@ The input is noise latent, first-frame latent and ID-map latent on channels, 16 
 projection grows to 48 channels: old weights copied, new ones zero, so that step 0 is the stock model bit for bit.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -23,7 +23,7 @@ from torch import Tensor
 
 from matrix_train.attention.grid import Grid
 from matrix_train.attention.maps import Direction, Layout
-from matrix_train.backbones.base import Backbone
+from matrix_train.backbones.base import Backbone, Guidance
 from matrix_train.backbones.cogvideox.encoders import CogVideoXEncoders
 from matrix_train.backbones.cogvideox.pipeline import INPUT_CHANNELS, LATENT_CHANNELS, MatrixPipeline
 from matrix_train.backbones.cogvideox.released import RELEASED, sized
@@ -58,6 +58,7 @@ class CogVideoX(Backbone):
     attentions: ClassVar[Mapping[Direction, str]] = {"v2t": "attn1", "v2v": "attn1", "t2v": "attn1"}
     lora_targets: ClassVar[str] = r"attn1\.(to_q|to_k|to_v|to_out\.0)"
     input_layer: ClassVar[str] = "patch_embed.proj"
+    guidance: ClassVar[Guidance] = "together"
 
     @classmethod
     def takes(cls, config: Mapping[str, Any]) -> bool:  # noqa: ARG003
@@ -118,11 +119,19 @@ class CogVideoX(Backbone):
             raise UserError(f"this model has learned positions and takes clips of {want} only, got {got}")
         return grid
 
-    def stock_processor(self) -> Any:
+    @staticmethod
+    def stock_processor() -> Any:
         return _stock_processor()
 
-    def tap_processor(self, tap: Tap) -> "_TapProcessor":
+    @staticmethod
+    def tap_processor(tap: Tap) -> "_TapProcessor":
         return _TapProcessor(tap)
+
+    @staticmethod
+    def lattice(config: Mapping[str, Any], states: Sequence[int]) -> tuple[int, int, int]:
+        """states: [B, F, C, h, w]."""
+        patch = config["patch_size"]
+        return states[1] // (config["patch_size_t"] or 1), states[3] // patch, states[4] // patch
 
     def forward(self, latents: Tensor, conditions: Conditions, timesteps: Tensor) -> Tensor:
         """latents: [B, F, 16, H/8, W/8]. conditions: `frames` [B, F, 32, H/8, W/8] and `prompt` [B, L, text width]."""

@@ -3,7 +3,7 @@
 Video attends to itself (v2v) and asks 512 text tokens (v2t); text asks nothing, so there is no t2v.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from matrix_train.attention.grid import Grid
 from matrix_train.attention.maps import Direction
-from matrix_train.backbones.base import Backbone
+from matrix_train.backbones.base import Backbone, Guidance
 from matrix_train.backbones.collector import Tap
 from matrix_train.backbones.encoders import Conditions
 from matrix_train.backbones.wan.attention import TEXT_TOKENS, TapProcessor
@@ -33,6 +33,7 @@ class Wan(Backbone):
     attentions: ClassVar[Mapping[Direction, str]] = {"v2t": "attn2", "v2v": "attn1"}
     lora_targets: ClassVar[str] = r"attn[12]\.(to_q|to_k|to_v|to_out\.0)"
     input_layer: ClassVar[str] = "patch_embedding"
+    guidance: ClassVar[Guidance] = "in turns"
     vae_space: ClassVar[int]
     """Pixels across a latent."""
 
@@ -74,11 +75,19 @@ class Wan(Backbone):
         clip = (frames, height, width)
         return Grid.of(clip, pixels=2 * self.vae_space, vae_time=VAE_TIME, text_keys=TEXT_TOKENS)
 
-    def stock_processor(self) -> Any:
+    @staticmethod
+    def stock_processor() -> Any:
         return _stock_processor()
 
-    def tap_processor(self, tap: Tap) -> TapProcessor:
+    @staticmethod
+    def tap_processor(tap: Tap) -> TapProcessor:
         return TapProcessor(tap)
+
+    @staticmethod
+    def lattice(config: Mapping[str, Any], states: Sequence[int]) -> tuple[int, int, int]:
+        """states: [B, C, F, h, w]."""
+        frames, height, width = (size // patch for size, patch in zip(states[2:], config["patch_size"], strict=True))
+        return frames, height, width
 
     def words(self, conditions: Conditions) -> Tensor:
         """Padding is zero in a prompt's embeddings, and nothing else is."""

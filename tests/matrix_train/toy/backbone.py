@@ -2,7 +2,7 @@
 
 # ruff: noqa: ARG003, ARG004  (it takes every model and clip alike)
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -16,6 +16,7 @@ from transformers import T5Config, T5EncoderModel, T5Tokenizer
 from matrix_train.attention.grid import Grid
 from matrix_train.attention.maps import Direction
 from matrix_train.backbones import Backbone, Conditions, Encoders
+from matrix_train.backbones.base import Guidance
 from matrix_train.backbones.collector import Tap
 from matrix_train.backbones.objective import Flow, Objective
 from matrix_train.backbones.scene import Clip, Released, Scene
@@ -67,6 +68,7 @@ class Toy(Backbone):
     attentions: ClassVar[Mapping[Direction, str]] = {"v2t": "mix", "v2v": "mix", "t2v": "mix"}
     lora_targets: ClassVar[str] = r"mix\.(query|key|value|out)"
     input_layer: ClassVar[str] = "embed"
+    guidance: ClassVar[Guidance] = "together"
 
     @classmethod
     def takes(cls, config: Mapping[str, Any]) -> bool:
@@ -121,8 +123,14 @@ class Toy(Backbone):
         clean = noise - self.forward(noise, scene.conditions, torch.full((1,), 1000.0))
         return (encoders.decode(clean)[0].permute(1, 2, 3, 0) / 2 + 0.5).numpy()
 
-    def stock_processor(self) -> Processor:
+    @staticmethod
+    def stock_processor() -> Processor:
         return Processor()
 
-    def tap_processor(self, tap: Tap) -> Processor:
+    @staticmethod
+    def tap_processor(tap: Tap) -> Processor:
         return Processor(tap)
+
+    @staticmethod
+    def lattice(config: Mapping[str, Any], states: Sequence[int]) -> tuple[int, int, int]:
+        return states[1], states[3], states[4]
