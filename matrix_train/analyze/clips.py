@@ -39,13 +39,15 @@ class Clips:
         self.keys = self._dataset.plan.order(0)
         self._places = {key: place for place, key in enumerate(self.keys)}
 
-    def batch(self, key: str) -> Batch | None:
-        """None where the entry is bad, or has no interaction. UserError where the data set cannot be read."""
+    def batch(self, key: str) -> Batch | str:
+        """Or why there is none: a bad entry, or no interaction in it. UserError where the data set cannot be read."""
         place = self._places[key]
         found = self._together([self._dataset[Ref(0, place, place)]])
         if isinstance(found, GaveUp):
             raise UserError(found.message or "; ".join(map(str, found.bad[:5])))
-        return found if found.keys[0] == key and found.interactions[0] else None
+        if found.keys[0] != key:
+            return str(found.bad[0])
+        return found if found.interactions[0] else f"{key}: no interaction"
 
 
 @dataclass(frozen=True)

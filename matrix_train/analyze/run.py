@@ -28,7 +28,7 @@ from matrix_train.analyze.summary import Summary, layers_of, summarise, write_js
 from matrix_train.analyze.table import clip_table, join, write_whole
 from matrix_train.backbones.encoders import identity
 from matrix_train.config import Config
-from matrix_train.data import Split
+from matrix_train.data import Batch, Split
 from matrix_train.errors import UserError
 from matrix_train.export.trained import Trained
 from matrix_train.fit.safe import to_bytes
@@ -66,13 +66,16 @@ class Analysis:
         """What `--json` prints."""
         out, options = self.options.out, self.options
         timesteps = self.subject.timesteps(options.steps)
-        left_out = []
+        left_out = set()
         for key in track(self.keys, "clips", console=self.console):
-            if not self._part(key).exists() and not self._read(key, timesteps):
-                left_out.append(key)
+            if not self._part(key).exists():
+                batch = self.clips.batch(key)
+                if isinstance(batch, str):
+                    self._say(f"left out: {batch}")
+                    left_out.add(key)
+                else:
+                    self._read(batch, timesteps)
         parts = {key: self._part(key) for key in sorted(self.keys) if key not in left_out}
-        if left_out:
-            self._say(f"left out: {len(left_out)} clips that cannot be read or show no interaction")
         if not parts:
             raise UserError(f"none of {len(self.keys)} clips of split {options.split} can be analysed: see inspect")
         rows = join(list(parts.values()), out / TABLE_FILE)
@@ -91,11 +94,9 @@ class Analysis:
             "settings": layers["settings"], "chosen_by": layers["chosen_by"], "dummy": layers["dummy"],
         }  # fmt: skip
 
-    def _read(self, key: str, timesteps: torch.Tensor) -> bool:
-        """Writes the clip's part; whether there is one."""
-        batch = self.clips.batch(key)
-        if batch is None:
-            return False
+    def _read(self, batch: Batch, timesteps: torch.Tensor) -> None:
+        """Writes the clip's part."""
+        key = batch.keys[0]
         options, config, subject = self.options, self.config, self.subject
         clip = Clip.of(config, subject, batch)
         if options.generated:
@@ -109,7 +110,6 @@ class Analysis:
             key, reading.values[0].numpy(), reading.timesteps.numpy(), clip.roles, self.subject.grid.cells
         )
         write_whole(table, self._part(key))
-        return True
 
     def _keep(self, key: str, reading: Reading) -> None:
         if reading.maps:
@@ -123,7 +123,7 @@ class Analysis:
         middle = timesteps[len(timesteps) // 2 : len(timesteps) // 2 + 1]
         for key in track(summary.clips, "report", console=self.console):
             batch = self.clips.batch(key)
-            assert batch is not None, key
+            assert not isinstance(batch, str), batch
             clip = Clip.of(self.config, self.subject, batch)
             if self.options.generated:
                 clip = clip_again(self.config, self.subject, clip, self.options.out / "generated")
@@ -174,6 +174,9 @@ class Analysis:
         if self.labels is None:
             return
         good, bad = (len(set(side) & set(self.keys)) for side in (self.labels.success, self.labels.failure))
+        others = len(self.labels.success) + len(self.labels.failure) - good - bad
+        if others:
+            self._say(f"note: {others} labels are of clips that are not analysed here")
         if not good or not bad:
             raise UserError(
                 f"labels {self.options.labels}: of the {len(self.keys)} clips to analyse {good} succeed and {bad} "
