@@ -84,14 +84,14 @@ def gaps(scores: Scores, success: Sequence[int], failure: Sequence[int], influen
 
     The mean over all is over these and over the clips without a label. None where a side has no clip.
     """
-    known: NDArray[np.bool_] = np.isfinite(scores).all(axis=1)
-    good, bad = ([row for row in rows if known[row]] for rows in (success, failure))
+    known = np.flatnonzero(np.isfinite(scores).all(axis=1)).tolist()
+    good, bad = ([row for row in rows if row in known] for rows in (success, failure))
     count = min(len(good), len(bad))
     if not count:
         return None
     # All: what is taken of both sides, and who has no label. Left-over clips of one side would tip the mean.
     spare = {*good[count:], *bad[count:]}
-    everyone = [row for row in np.flatnonzero(known).tolist() if row not in spare]
+    everyone = [row for row in known if row not in spare]
     mean = scores[everyone].mean(axis=0)
     up, down = scores[good[:count]].mean(axis=0) - mean, scores[bad[:count]].mean(axis=0) - mean
     large = [
