@@ -5,6 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from diffusers import WanPipeline
+from diffusers.pipelines.wan import pipeline_wan, pipeline_wan_i2v
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
@@ -14,7 +16,7 @@ from matrix_train.analyze.reading import KINDS, Aim, Kept
 from matrix_train.analyze.tapping import aim_of, spans_of, tapped
 from matrix_train.attention.maps import Layout
 from matrix_train.errors import UserError
-from tests.matrix_train.backbones.models import attention_of, made
+from tests.matrix_train.backbones.models import attention_of, made, stock
 from tests.matrix_train.backbones.test_pipeline import sample as sample_frames
 from tests.matrix_train.components import FRAMES, HEIGHT, WIDTH, stock_pipeline, tokenizer
 from tests.matrix_train.reference import LargestTensor
@@ -26,9 +28,8 @@ TOKENS = {"man": [0, 1], "push": [2], "cart": [3, 4, 5]}
 
 @pytest.fixture(autouse=True)
 def without_ftfy(monkeypatch: pytest.MonkeyPatch) -> None:
-    from diffusers.pipelines.wan import pipeline_wan_i2v
-
-    monkeypatch.setattr(pipeline_wan_i2v, "prompt_clean", lambda text: text)
+    for module in (pipeline_wan, pipeline_wan_i2v):
+        monkeypatch.setattr(module, "prompt_clean", lambda text: text)
 
 
 def roles_of(prompt: str = PROMPT, frames: int = FRAMES) -> list[Role]:
@@ -107,9 +108,9 @@ def test_every_number_is_the_dense_one_and_the_video_is_the_same(
     tapped_pipe, pipe = stock_pipeline(flavour), stock_pipeline(flavour)
     with tap(tapped_pipe, PROMPT, roles) as reading:
         video = sample(tapped_pipe, **size)
-    stock = type(pipe.transformer.get_submodule(next(n for n, m in pipe.transformer.named_modules()
+    theirs = type(pipe.transformer.get_submodule(next(n for n, m in pipe.transformer.named_modules()
                                                      if n.endswith("attn1"))).processor)  # fmt: skip
-    assert all(type(m.processor) is stock for n, m in tapped_pipe.transformer.named_modules() if n.endswith("attn1"))
+    assert all(type(m.processor) is theirs for n, m in tapped_pipe.transformer.named_modules() if n.endswith("attn1"))
     seen = Attentions(pipe, monkeypatch)
     assert torch.equal(video, sample(pipe, **size))
     frames = 2 if flavour == "1.5-i2v" else 3
@@ -136,6 +137,38 @@ def test_every_number_is_the_dense_one_and_the_video_is_the_same(
                     worst = max(worst, float((got - exact).abs().max()), float(((got - exact) / exact.clamp(min=1e-30))
                                                                               .abs().max()))  # fmt: skip
     assert worst < 1e-5
+
+
+def test_text_to_video_by_two_transformers_is_read_step_by_step() -> None:
+    """The noisy steps are the one's, the others the second's: of twice its weights, so that its numbers differ."""
+    parts = stock_pipeline("wan21")
+    first, second = (stock("wan21", in_channels=16, image_dim=None, added_kv_proj_dim=None) for _ in range(2))
+    with torch.no_grad():
+        for weight in second.parameters():
+            weight.mul_(2)
+    pipe = WanPipeline(
+        tokenizer=parts.tokenizer, text_encoder=parts.text_encoder, vae=parts.vae, transformer=first,
+        transformer_2=second, scheduler=parts.scheduler, boundary_ratio=0.9,
+    )  # fmt: skip
+    pipe.set_progress_bar_config(disable=True)
+
+    def run() -> Tensor:
+        return pipe(
+            prompt=PROMPT, height=HEIGHT, width=WIDTH, num_frames=FRAMES, num_inference_steps=2, guidance_scale=3.0,
+            generator=torch.Generator().manual_seed(3), output_type="latent",
+        ).frames  # fmt: skip
+
+    with tap(pipe, PROMPT, roles_of()) as reading:
+        video = run()
+    assert torch.equal(video, run())
+    assert reading.values.shape == (1, 2, 3, 2, 3, 2)
+    noisy, later = reading.timesteps.tolist()
+    assert noisy >= 900 > later
+    with tap(pipe, PROMPT, roles_of()) as alone:
+        pipe.register_to_config(boundary_ratio=None)
+        run()
+    assert torch.equal(alone.values[:, 0], reading.values[:, 0])
+    assert not torch.equal(alone.values[:, 1], reading.values[:, 1])
 
 
 def test_prompts_of_a_call_keep_to_their_own_roles() -> None:
