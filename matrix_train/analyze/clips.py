@@ -1,6 +1,5 @@
 """A clip's reading: on its own latents, noised as at every step of sampling, or along a sampling run (paper §4)."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -157,8 +156,7 @@ def _made(config: Config, subject: Subject, clip: Clip, video: NDArray[np.uint8]
 def read_sampling(config: Config, subject: Subject, made: Clip, before: Clip, steps: int, kept: Kept) -> Reading:
     """Along the sampling run that makes the clip: done again, now that its tracks are known. before: the clip that it
     was made of."""
-    aim: Callable[..., Aim] = lambda *_: made.aim  # noqa: E731
     kind, model = type(subject.backbone), subject.backbone.model
-    with tapped(kind, [model], aim, lambda: config.validation.guidance > 1, kept) as reading:
+    with tapped(kind, [model], lambda *_: made.aim, lambda: config.validation.guidance > 1, kept) as reading:
         sample(config, subject, before, steps)
     return reading

@@ -121,7 +121,7 @@ class Choice:
 def choose(family: Family, count: int, found: Mapping[str, Influence], between: Mapping[str, Gaps | None]) -> Choice:
     """At most as many blocks as are wanted, over all variants that decide: dominant ones, where labels single out any,
     by the sum of their distances, each as a share of its variant's largest; else influential ones, by the sum of their
-    rank sums."""
+    rank sums. Variants that no clip has do not decide; without any there is no block."""
     distance: dict[int, float] = {}
     for own in (between[variant] for variant in DECIDING[family]):
         for block in own.dominant if own else ():
@@ -131,8 +131,11 @@ def choose(family: Family, count: int, found: Mapping[str, Influence], between: 
     if distance:
         order = sorted(distance, key=lambda block: (-distance[block], block))
         return Choice(tuple(sorted(order[:count])), "dominant")
-    ranks = np.sum([found[variant].rank_sum for variant in DECIDING[family]], axis=0)
-    sizes = np.sum([found[variant].magnitude for variant in DECIDING[family]], axis=0)
+    known = [found[variant] for variant in DECIDING[family] if found[variant].influential]
+    if not known:
+        return Choice((), "influential")
+    ranks = np.sum([own.rank_sum for own in known], axis=0)
+    sizes = np.sum([own.magnitude for own in known], axis=0)
     allowed = np.flatnonzero(np.isfinite(ranks)).tolist()
     order = sorted(allowed, key=lambda block: (ranks[block], -sizes[block], block))
     return Choice(tuple(sorted(order[:count])), "influential")

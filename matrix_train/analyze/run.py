@@ -87,7 +87,8 @@ class Analysis:
             out / REPORT_FILE, summary, self.made_of, timesteps.float().numpy(), self._shown(summary, timesteps)
         )
         for family, choice in summary.chosen.items():
-            self._say(f"{family.upper()}: blocks {', '.join(map(str, choice.blocks))}, the most {choice.by}")
+            named = f"blocks {', '.join(map(str, choice.blocks))}, the most {choice.by}"
+            self._say(f"{family.upper()}: {named if choice.blocks else 'no clip says anything of it'}")
         self._say(f"{rows} rows of {len(parts)} clips, layers and report in {out}")
         return {
             "out": str(out), "clips": len(parts), "left_out": len(left_out), "rows": rows,
@@ -127,7 +128,9 @@ class Analysis:
             clip = Clip.of(self.config, self.subject, batch)
             if self.options.generated:
                 clip = clip_again(self.config, self.subject, clip, self.options.out / "generated")
-            blocks = {kind: summary.chosen[family].blocks[0] for family, kind in FAMILY_KIND.items()}
+            blocks = {
+                kind: own.blocks[0] for family, kind in FAMILY_KIND.items() if (own := summary.chosen[family]).blocks
+            }
             reading = read_noised(self.config, self.subject, clip, middle, Kept.of(blocks.values(), [0]))
             yield draw_clip(clip, {kind: reading.maps[block, 0, kind][0].numpy() for kind, block in blocks.items()})
 

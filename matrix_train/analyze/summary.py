@@ -103,8 +103,10 @@ def layers_of(summary: Summary, backbone: str, made_of: Mapping[str, Any]) -> di
         "dummy": list(summary.dummies),
         "variants": variants,
         "chosen_by": {family: choice.by for family, choice in summary.chosen.items()},
+        # Of a loss that no clip says anything of, the configuration's own blocks stay.
         "settings": {
-            "align.sga_blocks": sga, "align.spa_blocks": spa, "lora.blocks": sorted({*sga, *spa}),
+            **({"align.sga_blocks": sga} if sga else {}), **({"align.spa_blocks": spa} if spa else {}),
+            **({"lora.blocks": sorted({*sga, *spa})} if sga and spa else {}),
         },
     }  # fmt: skip
 

@@ -82,6 +82,10 @@ def test_what_is_chosen_for_each_loss() -> None:
     assert choose("sga", 2, found, none).blocks == (2, 3)
     assert choose("spa", 1, found, none) == choose("spa", 1, found, none)
     assert (choose("spa", 1, found, none).blocks, choose("spa", 1, found, none).by) == ((0,), "influential")
+    tagged = found | {"verb.v2t": influence(np.full((2, 4), np.nan))}
+    assert choose("sga", 1, tagged, none).blocks == (2,), "prompts of tags have no verb: nouns alone decide"
+    silent = dict.fromkeys(VARIANTS, tagged["verb.v2t"])
+    assert choose("sga", 2, silent, none).blocks == ()
     split = np.array([[0.0, 0.0, 0.9, 1.0], [0.0, 0.0, 0.5, 0.9]])
     told = {variant: gaps(split, [0], [1], (2, 3)) for variant in VARIANTS}
     chosen = choose("sga", 2, found, told)
