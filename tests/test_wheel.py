@@ -30,6 +30,7 @@ def test_everything_that_is_read_at_run_time_is_in_the_wheel(tmp_path: Path) -> 
         ("tasks/compare", "*.j2"),
         ("web", "templates/*"),
         ("web", "static/*"),
+        ("matrix_train/analyze", "report.*"),
     ):
         wanted |= {str(path.relative_to(ROOT)) for path in (ROOT / package).glob(pattern)}
     assert len(wanted) >= 12 and wanted <= names

@@ -30,6 +30,7 @@ PARTS = (
     Part("compiled", 70, "steps"),
     Part("vae", 80, "vae"),
     Part("maps", 45, "steps"),
+    Part("analyze", 25, "reading"),
     Part("trace", 40, "trace"),
     Part("detector", 55, "engines"),
     Part("tracker", 60, "engines"),

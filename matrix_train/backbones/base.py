@@ -93,6 +93,21 @@ class Backbone(ABC):
     def pipeline(pipe: Any) -> Any:
         """The parts of diffusers' pipeline as one whose call takes `id_map`."""
 
+    @staticmethod
+    @abstractmethod
+    def stock_processor() -> Any:
+        """Of an attention without a tap."""
+
+    @staticmethod
+    @abstractmethod
+    def tap_processor(tap: Attends) -> Any:
+        """Of one with: diffusers' own, step by step, but for `tap.attend` in the place of attention."""
+
+    @staticmethod
+    @abstractmethod
+    def lattice(config: Mapping[str, Any], states: Sequence[int]) -> tuple[int, int, int]:
+        """Frames, height and width of the tokens that the transformer makes of states of this shape."""
+
     @classmethod
     def load(cls, name_or_path: str, dtype: torch.dtype = torch.float32, revision: str | None = None) -> Self:
         """From a diffusers checkpoint: a pipeline folder or repository with a `transformer` subfolder. UserError."""
@@ -165,14 +180,6 @@ class Backbone(ABC):
 
         `scene.cut` is not looked at: that is `guidance.guided`, around it.
         """
-
-    @abstractmethod
-    def stock_processor(self) -> Any:
-        """Of an attention without a tap."""
-
-    @abstractmethod
-    def tap_processor(self, tap: Attends) -> Any:
-        """Of one with: diffusers' own, step by step, but for `tap.attend` in the place of attention."""
 
     def words(self, conditions: Conditions) -> Tensor | None:  # noqa: ARG002
         """Text tokens that are no padding, bool [B, L]; None where the model takes padding for text."""

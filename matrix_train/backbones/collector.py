@@ -127,11 +127,18 @@ class Attends(Protocol):
     def attend(self, q: Tensor, k: Tensor, v: Tensor, layout: Layout) -> Tensor: ...
 
 
+class Reads(Protocol):
+    """Who computes a tapped attention: `MapCollector`, or another that makes something else of what it sees."""
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, tap: "Tap", layout: Layout) -> Tensor:
+        """See `Tap.attend`."""
+
+
 @dataclass(frozen=True)
 class Tap:
     """What an attention's processor reads, and where to."""
 
-    collector: MapCollector
+    collector: Reads
     block: int
     directions: tuple[Direction, ...]
     mode: Mode

@@ -7,7 +7,7 @@ user's, said in one line · 130 and 143 a run stopped by Ctrl-C and SIGTERM, its
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 from rich.console import Console
@@ -38,17 +38,24 @@ def fit(
     resume: Annotated[str, typer.Option(help="auto: go on from the newest checkpoint of train.out.")] = "never",
     precompute: Annotated[bool, typer.Option("--precompute", help="Fill train.cache, and stop.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what a step will cost, and stop.")] = False,
+    layers: Annotated[
+        Path | None, typer.Option(help="layers.json of analyze: its blocks for SGA, SPA and LoRA, under --set.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Train LoRA, input projection and decoders with SGA and SPA on the shards of a data set."""
     if resume not in ("auto", "never"):
         raise UserError(f"--resume {resume}: give auto or never")
+    from matrix_train.analyze.layers import check_backbone, settings_of
     from matrix_train.config import load_config  # imports torch, which takes seconds
 
-    settings = load_config(config, set_)  # a mistake in them is told before diffusers and all else is imported
+    chosen = [] if layers is None else settings_of(layers)
+    settings = load_config(config, [*chosen, *set_])  # a mistake is told before diffusers and all else is imported
 
     from matrix_train.cli.commands import fit_command
 
+    if layers is not None:
+        check_backbone(layers, settings)
     emit(fit_command(settings, resume == "auto", precompute, dry_run, console), as_json)
 
 
@@ -88,6 +95,35 @@ def bench(
     from matrix_train.cli.commands import bench_command
 
     emit(bench_command(backbone, device, mode, rounds, blocks, heads, stride, dense, ladder, rung, console), as_json)
+
+
+@app.command()
+def analyze(
+    target: Annotated[Path | None, typer.Argument(help="YAML as for fit, or a run folder of it.")] = None,
+    model: Annotated[str | None, typer.Option(help="Instead: a pipeline of diffusers, by its recipe.")] = None,
+    set_: Set = [],  # noqa: B006
+    out: Annotated[Path, typer.Option(help="Folder of the table, layers.json and report.html.")] = Path(
+        "build/analyze"
+    ),
+    clips: Annotated[int, typer.Option(min=1, help="Clips of the split; all where it has fewer.")] = 64,
+    steps: Annotated[int, typer.Option(min=1, max=1000, help="Denoising steps.")] = 50,
+    split: Annotated[str, typer.Option(help="train or val")] = "val",
+    generated: Annotated[
+        bool, typer.Option("--generated", help="Clips that the model makes, as it makes them.")
+    ] = False,
+    labels: Annotated[Path | None, typer.Option(help="CSV: clip and label (success, failure), or score.")] = None,
+    keep_maps: Annotated[str | None, typer.Option(help="Blocks and steps whose maps are kept: 7,11@0,25.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Find the blocks that ground words and carry instances: AAS of every block and denoising step."""
+    if split not in ("train", "val"):
+        raise UserError(f"--split {split}: give train or val")
+    if (target is None) == (model is None):
+        raise UserError("give a configuration or a run folder, or a pipeline by --model")
+    from matrix_train.cli.analyze import analyze_command
+
+    side: Literal["train", "val"] = "val" if split == "val" else "train"
+    emit(analyze_command(target, model, set_, out, clips, steps, side, generated, labels, keep_maps, console), as_json)
 
 
 @app.command()

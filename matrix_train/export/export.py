@@ -102,16 +102,22 @@ def merge(run: Path, out: Path, checkpoint: Path | None = None, base: str | None
     with _new_folder(out) as folder:
         kind = backbone_named(trained.backbone)
         backbone = kind.load(base or model["path"], model["dtype"], model["revision"])
-        lora = trained.lora()
-        _install(kind, backbone.model, lora, trained.projection())
-        with torch.no_grad():
-            for name in sorted({name.split(".lora_")[0] for name in lora}):
-                weight = backbone.model.get_submodule(name).weight
-                update = lora[f"{name}.lora_B.weight"] @ lora[f"{name}.lora_A.weight"]
-                weight.copy_(weight.float() + update)
+        merge_into(kind, backbone.model, trained)
         backbone.model.save_pretrained(folder / "transformer")
         _write_record(folder, "merged", model, trained)
     return out
+
+
+@torch.no_grad()
+def merge_into(kind: type[Backbone], model: Any, trained: Trained) -> None:
+    """Adds the LoRA to the model's weights and puts the trained input projection into it. UserError where they were
+    trained on another base model."""
+    lora = trained.lora()
+    _install(kind, model, lora, trained.projection())
+    for name in sorted({name.split(".lora_")[0] for name in lora}):
+        weight = model.get_submodule(name).weight
+        update = lora[f"{name}.lora_B.weight"] @ lora[f"{name}.lora_A.weight"]
+        weight.copy_(weight.float() + update)
 
 
 def check_comfy_keys(file: Path, kind: type[Backbone]) -> list[str]:

@@ -9,7 +9,7 @@ import matrix_train
 ROOT = Path(matrix_train.__file__).parent
 ORDER = (
     "errors", "attention", "data", "config", "backbones", "align", "plan", "generate", "fit", "export", "sample",
-    "bench", "cli",
+    "analyze", "bench", "cli",
 )  # fmt: skip
 """From the lowest up. What only a package's `__init__` or `__main__` at the top imports may come from anywhere."""
 

@@ -9,7 +9,7 @@ The input is noise latent, first-frame latent and ID-map latent on channels, 16 
 projection grows to 48 channels: old weights copied, new ones zero, so that step 0 is the stock model bit for bit.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -117,11 +117,19 @@ class CogVideoX(Backbone):
             raise UserError(f"this model has learned positions and takes clips of {want} only, got {got}")
         return grid
 
-    def stock_processor(self) -> Any:
+    @staticmethod
+    def stock_processor() -> Any:
         return _stock_processor()
 
-    def tap_processor(self, tap: Attends) -> "_TapProcessor":
+    @staticmethod
+    def tap_processor(tap: Attends) -> "_TapProcessor":
         return _TapProcessor(tap)
+
+    @staticmethod
+    def lattice(config: Mapping[str, Any], states: Sequence[int]) -> tuple[int, int, int]:
+        """states: [B, F, C, h, w]."""
+        patch = config["patch_size"]
+        return states[1] // (config["patch_size_t"] or 1), states[3] // patch, states[4] // patch
 
     def forward(self, latents: Tensor, conditions: Conditions, timesteps: Tensor) -> Tensor:
         """latents: [B, F, 16, H/8, W/8]. conditions: `frames` [B, F, 32, H/8, W/8] and `prompt` [B, L, text width]."""

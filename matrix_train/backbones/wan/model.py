@@ -3,7 +3,7 @@
 Video attends to itself (v2v) and asks 512 text tokens (v2t); text asks nothing, so there is no t2v.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -74,11 +74,19 @@ class Wan(Backbone):
         clip = (frames, height, width)
         return Grid.of(clip, pixels=2 * self.vae_space, vae_time=VAE_TIME, text_keys=TEXT_TOKENS)
 
-    def stock_processor(self) -> Any:
+    @staticmethod
+    def stock_processor() -> Any:
         return _stock_processor()
 
-    def tap_processor(self, tap: Attends) -> TapProcessor:
+    @staticmethod
+    def tap_processor(tap: Attends) -> TapProcessor:
         return TapProcessor(tap)
+
+    @staticmethod
+    def lattice(config: Mapping[str, Any], states: Sequence[int]) -> tuple[int, int, int]:
+        """states: [B, C, F, h, w]."""
+        frames, height, width = (size // patch for size, patch in zip(states[2:], config["patch_size"], strict=True))
+        return frames, height, width
 
     def words(self, conditions: Conditions) -> Tensor:
         """Padding is zero in a prompt's embeddings, and nothing else is."""

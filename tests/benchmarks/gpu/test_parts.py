@@ -19,6 +19,7 @@ WANTED = {
     "compiled": {"name", "seconds", "first_seconds"},
     "vae": {"arm", "encode_seconds", "encode_first_seconds", "decode_seconds"},
     "maps": {"mode", "added"},
+    "analyze": {"overhead", "seconds_plain", "tokens"},
     "trace": {"launches", "top"},
     "detector": {"ratio"},
     "tracker": {"seconds", "encoded"},

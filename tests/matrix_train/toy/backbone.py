@@ -2,7 +2,7 @@
 
 # ruff: noqa: ARG003, ARG004  (it takes every model and clip alike)
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -65,6 +65,7 @@ class Toy(Backbone):
     attentions: ClassVar[Mapping[Direction, str]] = {"v2t": "mix", "v2v": "mix", "t2v": "mix"}
     lora_targets: ClassVar[str] = r"mix\.(query|key|value|out)"
     input_layer: ClassVar[str] = "embed"
+    prompts_together: ClassVar[bool] = True
 
     @classmethod
     def takes(cls, config: Mapping[str, Any]) -> bool:
@@ -118,8 +119,14 @@ class Toy(Backbone):
         noise = torch.randn(1, *shape, generator=scene.generator)
         return noise - self.forward(noise, scene.conditions, torch.full((1,), 1000.0))
 
-    def stock_processor(self) -> Processor:
+    @staticmethod
+    def stock_processor() -> Processor:
         return Processor()
 
-    def tap_processor(self, tap: Tap) -> Processor:
+    @staticmethod
+    def tap_processor(tap: Tap) -> Processor:
         return Processor(tap)
+
+    @staticmethod
+    def lattice(config: Mapping[str, Any], states: Sequence[int]) -> tuple[int, int, int]:
+        return states[1], states[3], states[4]
