@@ -22,7 +22,8 @@ from matrix_train.data.video import decode
 from matrix_train.errors import UserError
 from matrix_train.fit.inputs import Draw, Inputs, prepare
 from matrix_train.fit.noise import generator
-from matrix_train.fit.samples import write_mp4
+from matrix_train.generate.frames import decode_frames, generate_latents
+from matrix_train.generate.mp4 import write_mp4
 
 PURPOSE, STRIDE = "analyze", 8
 
@@ -114,9 +115,8 @@ def sample(config: Config, subject: Subject, clip: Clip, steps: int) -> NDArray[
         subject.encoders.empty(config.data.max_tokens), config.data.frames, steps, config.validation.guidance,
         generator(config.train.seed, "sample", batch.keys[0]),
     )  # fmt: skip
-    with attention_kernel(config.model.attention):
-        frames = subject.backbone.sample(subject.encoders, scene)[: config.data.frames]
-    return (np.nan_to_num(frames) * 255).round().clip(0, 255).astype(np.uint8)
+    latents = generate_latents(subject.backbone, subject.encoders, scene, config.model.attention)
+    return decode_frames(subject.encoders, latents)[: config.data.frames]
 
 
 def generated_clip(config: Config, subject: Subject, clip: Clip, steps: int, folder: Path) -> Clip:

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from schemas import Sample
 from schemas.base import InstanceId
-from schemas.palette import number
 from schemas.idmap import encode_id_map, id_map
+from schemas.palette import number
 from tasks.exports.opening import Item
 from tasks.exports.running import Line, Told, write_all
 from tasks.exports.tables import write_table

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from schemas import Sample
-from tasks.dataset.check import verify
 from schemas.idmap import id_map
+from tasks.dataset.check import verify
 from tasks.dataset.reader import stream
 from tasks.exports.making import make_dataset
 from tasks.exports.matrix import Matrix
