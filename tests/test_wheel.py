@@ -23,6 +23,7 @@ def test_everything_that_is_read_at_run_time_is_in_the_wheel(tmp_path: Path) -> 
     names = set(zipfile.ZipFile(wheel).namelist())
     wanted = {f"flows/profiles/{path.name}" for path in (ROOT / "profiles").glob("*.yaml")}
     wanted |= {f"matrix_train/configs/{path.name}" for path in (ROOT / "configs").glob("*.yaml")}
-    for package, pattern in (("tasks/engines/prompts", "**/*.md"), ("tasks/report", "*.j2"), ("tasks/report", "*.css")):
+    prompts = [(package, "**/*.md") for package in ("tasks/engines/prompts", "matrix_train/evaluate/prompts")]
+    for package, pattern in (*prompts, ("tasks/report", "*.j2"), ("tasks/report", "*.css")):
         wanted |= {str(path.relative_to(ROOT)) for path in (ROOT / package).glob(pattern)}
     assert len(wanted) >= 12 and wanted <= names

@@ -8,7 +8,7 @@ import matrix_train
 
 ROOT = Path(matrix_train.__file__).parent
 ORDER = (
-    "errors", "attention", "data", "config", "backbones", "align", "plan", "fit", "export", "bench", "cli",
+    "errors", "attention", "data", "config", "backbones", "align", "plan", "fit", "evaluate", "export", "bench", "cli",
 )  # fmt: skip
 """From the lowest up. What only a package's `__init__` or `__main__` at the top imports may come from anywhere."""
 
