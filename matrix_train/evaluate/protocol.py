@@ -4,7 +4,7 @@ A line of a prompts file is a `Prompt`. The colour of an instance is that of its
 so that the box, the question and the ID map of the first frame agree.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -127,13 +127,16 @@ def with_boxes(frame: Picture, masks: Mapping[InstanceId, Mask]) -> Picture:
     return np.asarray(image)
 
 
-def match_videos(folder: Path, prompts: Sequence[Prompt]) -> None:
-    """UserError where a prompt has no video, or a video no prompt: nothing is left out in silence."""
+def match_videos(folder: Path, prompts: Sequence[Prompt], others: Collection[str] = ()) -> None:
+    """UserError where a prompt has no video, or a video no prompt: nothing is left out in silence.
+
+    others: files that may be there without one.
+    """
     there = {path.name for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")}
     wanted = {prompt.video for prompt in prompts}
     if lost := sorted(wanted - there):
         raise UserError(f"{folder}: no video {_some(lost)}, which the prompts name: make them, or take their lines out")
-    if extra := sorted(there - wanted):
+    if extra := sorted(there - wanted - set(others)):
         raise UserError(f"{folder}: no prompt for {_some(extra)}: add their lines, or take the files out")
 
 

@@ -8,6 +8,7 @@ Nothing is scored on a guess: answers that are missing, doubled or about no ques
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from statistics import fmean
 from typing import Annotated, Literal
 
@@ -113,3 +114,16 @@ def mean_scores(videos: Iterable[VideoScores]) -> dict[str, float]:
     """The means over videos, by the names of `SCORES`. IF is the mean of the videos' IF."""
     rows = list(videos)
     return {name: fmean(getattr(row, name) for row in rows) for name in SCORES}
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One video."""
+
+    answers: tuple[tuple[Answer, ...], ...]
+    """Ten a key interaction, in the prompt's order."""
+    checks: tuple[FrameCheck, ...]
+
+    @property
+    def scores(self) -> VideoScores:
+        return video_scores(self.answers, self.checks)
