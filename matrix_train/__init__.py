@@ -1,4 +1,5 @@
-"""Trains interaction-aware LoRAs on the shards. Imports `schemas`, never `tasks` or `flows`.
+"""Trains interaction-aware LoRAs on the shards. Imports `schemas`, never `flows`,
+and of `tasks` only the engines that `evaluate/judge_vlm.py` asks.
 
 from matrix_train import load_into
 pipe = load_into(DiffusionPipeline.from_pretrained(base), Path("runs/a"))

@@ -35,9 +35,7 @@ def evaluate_command(
     if len(folders) > 1:
         raise UserError("give one folder of videos; several are for --compare")
     result = evaluate_world(folders[0], world, out)
-    console.print(
-        f"{result['videos']} videos by {result['judge']}, {result['without_interaction']} with nothing to ask"
-    )
+    console.print(f"{result['videos']} videos by {result['judge']}, {result['not_asked']} with nothing to ask")
     _show(result["means"], console)
     for video, reason in result["failed"].items():
         console.print(f"not judged: {video}: {reason}", highlight=False, soft_wrap=True, markup=False)

@@ -6,5 +6,5 @@ judge_truth.py   answers from true tracks and events   faults.py       planted f
 judge_vlm.py  answers from a vision-language model     bias.py         how often it says yes to what is false
 run.py        a folder of videos, resumable            compare.py      differences of runs, with intervals
 
-Of `tasks` only `judge_vlm.py` and its command know, for the served engines; nothing here knows `flows`.
+Of `tasks` only `judge_vlm.py` knows, for the engines; nothing here knows `flows`.
 """

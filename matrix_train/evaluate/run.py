@@ -44,27 +44,30 @@ class Row(Record):
 def evaluate_world(videos: Path, world: Path, out: Path) -> dict[str, Any]:
     """The videos of a rendered world judged by their truth; the result as `scores.json` has it.
 
-    A video without an interaction has no questions and is left out, and counted. UserError for a folder that does not
-    fit the truth, and for an `out` of another judge.
+    Broken files and those without an interaction have no questions and are left out, and counted. UserError for a
+    folder that does not fit the truth, and for an `out` of another judge.
     """
-    truths = read_truths(world)
-    asked = [truth for truth in truths if truth.triplets]
-    if not asked:
+    there = truth_files(world)
+    prompts = {}
+    for path in there:
+        truth = read_truth(path)
+        if truth.expect in ("accept", "filtered") and truth.triplets:  # broken files show other than their truth says
+            prompts[path] = judge_truth.prompt_of(truth)
+    if not prompts:
         raise UserError(f"no truth below {world} states an interaction: there is nothing to ask")
-    match_videos(
-        videos,
-        [judge_truth.prompt_of(t) for t in asked],
-        others=[path.stem for path in (world / "truth").glob("*.json")],
-    )
+    match_videos(videos, list(prompts.values()), others=[path.stem for path in there])
     rows = []
-    for truth in asked:
-        kept = kept_row(out, truth.video, judge_truth.JUDGE)
-        rows.append(kept if kept and not kept.failed else _judge_true(videos / truth.video, truth))
-        files.write_json(_row_file(out, truth.video), rows[-1])
-    return publish(out, [judge_truth.prompt_of(t) for t in asked], rows, len(truths) - len(asked))
+    for path, prompt in prompts.items():
+        row = kept_row(out, prompt.video, judge_truth.JUDGE)
+        if row is None or row.failed:
+            row = _judge_true(videos / prompt.video, path)  # one truth at a time: their masks are large
+            files.write_json(_row_file(out, prompt.video), row)
+        rows.append(row)
+    return publish(out, list(prompts.values()), rows, len(there) - len(prompts))
 
 
-def _judge_true(video: Path, truth: VideoTruth) -> Row:
+def _judge_true(video: Path, path: Path) -> Row:
+    truth = read_truth(path)
     try:
         count = count_frames(video)
         if count != truth.frames:
@@ -82,19 +85,19 @@ def count_frames(video: Path) -> int:
         return sum(1 for _ in container.decode(video=0))
 
 
-def read_truths(world: Path) -> list[VideoTruth]:
-    """UserError where there is none, or a damaged one."""
-    found = []
-    for path in sorted((world / "truth").glob("*.json")):
-        try:
-            truth = VideoTruth.model_validate_json(path.read_bytes())
-        except ValidationError:
-            raise UserError(f"{path} is no truth of this version: render the world again") from None
-        if truth.expect == "accept":  # broken files show what their truth does not say
-            found.append(truth)
-    if not found:
-        raise UserError(f"no truth below {world}: render a world with `python -m tasks.world --out {world}` first")
-    return found
+def truth_files(world: Path) -> list[Path]:
+    """UserError where there is none."""
+    if found := sorted((world / "truth").glob("*.json")):
+        return found
+    raise UserError(f"no truth below {world}: render a world with `python -m tasks.world --out {world}` first")
+
+
+def read_truth(path: Path) -> VideoTruth:
+    """UserError for one that is damaged."""
+    try:
+        return VideoTruth.model_validate_json(path.read_bytes())
+    except ValidationError:
+        raise UserError(f"{path} is no truth of this version: render the world again") from None
 
 
 def kept_row(out: Path, video: str, judge: str) -> Row | None:
@@ -127,7 +130,7 @@ def publish(out: Path, prompts: Sequence[Prompt], rows: Sequence[Row], without: 
     found = {
         "judge": rows[0].judge,
         "videos": len(good),
-        "without_interaction": without,
+        "not_asked": without,
         "failed": failed,
         "means": {name: mean_of([getattr(scores, name) for _, _, scores in good]) for name in SCORES},
         "by_video": {p.video: {name: getattr(scores, name) for name in SCORES} for p, _, scores in good},

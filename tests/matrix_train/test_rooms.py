@@ -43,8 +43,17 @@ def test_no_model_is_named_outside_the_backbones() -> None:
     assert named == []
 
 
-def _imported(file: Path) -> list[str]:
-    """Modules of the trainer that a file imports, wherever in it."""
+def test_of_other_packages_it_knows_the_schemas_and_one_judge_the_engines() -> None:
+    foreign = {
+        (str(file.relative_to(ROOT)), name.split(".")[0])
+        for file in ROOT.rglob("*.py")
+        for name in _imported(file, ("tasks", "flows"))
+    }
+    assert foreign == {("evaluate/judge_vlm.py", "tasks")}
+
+
+def _imported(file: Path, packages: tuple[str, ...] = ("matrix_train",)) -> list[str]:
+    """Modules of these packages that a file imports, wherever in it."""
     names = []
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom):
@@ -52,4 +61,4 @@ def _imported(file: Path) -> list[str]:
             names.append(node.module or "")
         elif isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
-    return [name for name in names if name.startswith("matrix_train.")]
+    return [name for name in names if name.startswith(tuple(f"{package}." for package in packages))]

@@ -33,7 +33,7 @@ def world(tmp_path: Path) -> Path:
     for name, more in (
         ("a.mp4", {}),
         ("b.mp4", {}),
-        ("silent.mp4", {"triplets": ()}),
+        ("silent.mp4", {"triplets": (), "expect": "no_interaction"}),
         ("broken.mp4", {"expect": "unreadable"}),
     ):
         truth = pushed().model_copy(update={"video": name, **more})
@@ -48,7 +48,7 @@ def run(*folders: Path, out: Path, world: Path | None = None, judge: str = "trut
 
 def test_a_world_is_judged_by_its_truth(world: Path, tmp_path: Path):
     found = run(world / "raw", out=tmp_path / "e", world=world)
-    assert (found["videos"], found["without_interaction"], found["failed"]) == (2, 1, {})
+    assert (found["videos"], found["not_asked"], found["failed"]) == (2, 2, {})
     assert found["means"]["if_score"] == {"mean": 1, "low": 1, "high": 1}
     assert json.loads((tmp_path / "e" / "scores.json").read_text()) == found
     assert files.score_theirs(tmp_path / "e")["a"].if_score == 1
