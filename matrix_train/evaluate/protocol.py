@@ -4,6 +4,7 @@ A line of a prompts file is a `Prompt`. The colour of an instance is that of its
 so that the box, the question and the ID map of the first frame agree.
 """
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
@@ -130,8 +131,12 @@ def with_boxes(frame: Picture, masks: Mapping[InstanceId, Mask]) -> Picture:
 def match_videos(folder: Path, prompts: Sequence[Prompt], others: Collection[str] = ()) -> None:
     """UserError where a prompt has no video, or a video no prompt: nothing is left out in silence.
 
-    others: files that may be there without one.
+    others: files that may be there without one. Also UserError where two names differ in their endings alone: the
+    authors' files know a video by its name without.
     """
+    counts = Counter(prompt.video_id for prompt in prompts)
+    if double := sorted(video_id for video_id, count in counts.items() if count > 1):
+        raise UserError(f"{folder}: several videos are called {double[0]}, with other endings: rename all but one")
     there = {path.name for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")}
     wanted = {prompt.video for prompt in prompts}
     if lost := sorted(wanted - there):

@@ -80,8 +80,11 @@ def _judge_true(video: Path, path: Path) -> Row:
 
 
 def count_frames(video: Path) -> int:
-    """Frames that a file shows, decoded one by one: what a container says of itself may be wrong."""
+    """Frames that a file shows, decoded one by one: what a container says of itself may be wrong. ValueError where it
+    holds no video, FFmpegError where it cannot be decoded."""
     with av.open(str(video)) as container:
+        if not container.streams.video:
+            raise ValueError("no video stream")
         return sum(1 for _ in container.decode(video=0))
 
 

@@ -83,6 +83,8 @@ def test_videos_and_prompts_must_match(tmp_path: Path):
     with pytest.raises(UserError, match=r"no video 001\.mp4"):
         match_videos(tmp_path, prompts)
     match_videos(tmp_path, prompts[:1])
+    with pytest.raises(UserError, match="several videos are called 000"):
+        match_videos(tmp_path, [prompts[0], prompts[0].model_copy(update={"video": "000.avi"})])
     (tmp_path / "002.mp4").touch()
     with pytest.raises(UserError, match=r"no prompt for 002\.mp4"):
         match_videos(tmp_path, prompts[:1])

@@ -25,6 +25,15 @@ def write_video(path: Path, frames: int) -> None:
         container.mux(stream.encode(None))
 
 
+def write_sound(path: Path) -> None:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=16000)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        frame.sample_rate = 16000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+
+
 @pytest.fixture
 def world(tmp_path: Path) -> Path:
     """Two good videos, one with nothing to ask, one broken file."""
@@ -59,6 +68,8 @@ def test_a_run_goes_on_from_what_was_judged_and_one_failure_is_one_row(world: Pa
     write_video(world / "raw" / "b.mp4", FRAMES - 3)
     found = run(world / "raw", out=tmp_path / "e", world=world)
     assert found["videos"] == 1 and found["failed"] == {"b.mp4": "28 frames, its truth has 31"}
+    write_sound(world / "raw" / "b.mp4")
+    assert run(world / "raw", out=tmp_path / "e", world=world)["failed"] == {"b.mp4": "no video stream"}
     (world / "raw" / "a.mp4").write_bytes(b"")  # is not looked at again
     write_video(world / "raw" / "b.mp4", FRAMES)
     assert run(world / "raw", out=tmp_path / "e", world=world)["videos"] == 2
