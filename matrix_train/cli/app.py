@@ -242,6 +242,23 @@ def idmap(
     emit(idmap_command(image, box, point, out, profile, console), as_json)
 
 
+@app.command()
+def evaluate(
+    folders: Annotated[list[Path], typer.Argument(help="Videos; with --compare, folders of results.")],
+    out: Annotated[Path, typer.Option(help="Folder for the results; goes on from what it holds.")],
+    world: Annotated[Path | None, typer.Option(help="Folder of the rendered world that the videos are of.")] = None,
+    judge: Annotated[str, typer.Option(help="truth: from the world's tracks and events.")] = "truth",
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Differences to the first folder, with intervals.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Score who does what to whom: KISA, SGI, SPI and IF of InterGenEval."""
+    from matrix_train.cli.evaluate import evaluate_command
+
+    emit(evaluate_command(folders, out, world, judge, compare, console), as_json)
+
+
 def emit(found: dict[str, Any], as_json: bool) -> None:
     if as_json:
         print(json.dumps(found))

@@ -14,6 +14,7 @@ from scipy.optimize import linear_sum_assignment
 
 from schemas import Anchor, Captioned, Curated, Rating, Track, Tracked, Verified
 from schemas.base import InstanceId
+from schemas.review import Reviewed
 from tasks.media.clips import decode_mask
 from tasks.media.overlay import pick_frames
 from tasks.outcome import Case
@@ -88,20 +89,22 @@ def _triplets(case: Case) -> dict[Triplet, Rating]:
     captioned = case.get(Captioned)
     if captioned is None:
         return {}
-    last = case.get(Curated) or case.get(Verified)
+    reviewed, last = case.get(Reviewed), case.get(Curated) or case.get(Verified)
     kept = None if last is None else set(last.interactions)
+    said = reviewed.interactions if reviewed else captioned.interactions
     classes = {i.id: i.cls for i in captioned.instances}
     return {
         (classes[a.subject], bare(a.verb), classes[a.object]): a.rating
-        for a in captioned.interactions
-        if kept is None or a.text in kept
+        for a in said
+        if reviewed or kept is None or a.text in kept
     }
 
 
 def _tracks(case: Case) -> list[Track]:
-    """Those that `curate` kept, where it has accepted the clip, else all."""
-    tracked, curated = case.get(Tracked), case.get(Curated)
-    return [t for t in tracked.tracks if not curated or t.id in curated.ids] if tracked else []
+    """Those that came as far as the clip did, as people mended them."""
+    tracked, last = case.get(Tracked), case.get(Reviewed) or case.get(Curated)
+    mended = {t.id: t for t in last.tracks} if isinstance(last, Reviewed) else {}
+    return [mended.get(t.id, t) for t in tracked.tracks if not last or t.id in last.ids] if tracked else []
 
 
 def _pair(left: Case, right: Case) -> tuple[tuple[TrackPair, ...], tuple[tuple[str, InstanceId], ...]]:

@@ -9,7 +9,7 @@ import matrix_train
 ROOT = Path(matrix_train.__file__).parent
 ORDER = (
     "errors", "attention", "data", "config", "backbones", "align", "plan", "generate", "fit", "export", "sample",
-    "analyze", "bench", "cli",
+    "analyze", "evaluate", "bench", "cli",
 )  # fmt: skip
 """From the lowest up. What only a package's `__init__` or `__main__` at the top imports may come from anywhere."""
 
@@ -44,8 +44,17 @@ def test_no_model_is_named_outside_the_backbones() -> None:
     assert named == []
 
 
-def _imported(file: Path) -> list[str]:
-    """Modules of the trainer that a file imports, wherever in it."""
+def test_of_other_packages_it_knows_the_schemas_and_one_judge_the_engines() -> None:
+    foreign = {
+        (str(file.relative_to(ROOT)), name.split(".")[0])
+        for file in ROOT.rglob("*.py")
+        for name in _imported(file, ("tasks", "flows"))
+    }
+    assert foreign == {("evaluate/judge_vlm.py", "tasks")}
+
+
+def _imported(file: Path, packages: tuple[str, ...] = ("matrix_train",)) -> list[str]:
+    """Modules of these packages that a file imports, wherever in it."""
     names = []
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom):
@@ -53,4 +62,4 @@ def _imported(file: Path) -> list[str]:
             names.append(node.module or "")
         elif isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
-    return [name for name in names if name.startswith("matrix_train.")]
+    return [name for name in names if name.startswith(tuple(f"{package}." for package in packages))]

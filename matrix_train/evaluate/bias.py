@@ -1,0 +1,112 @@
+"""How far a yes/no judge can be believed: its rate of yes to questions whose answer is known.
+
+Judges of images say yes too easily. What is known of a question q: f_q, how often the judge says yes where no is right,
+and t_q, how often where yes is. The share p of right yes then follows from the share o that it said, since
+o = p·t_q + (1 − p)·f_q (Rogan and Gladen, "Estimating prevalence from the results of a screening test", 1978), so every
+answer a in {0, 1} counts as (a − f_q) / (t_q − f_q). One video's corrected score may lie outside of [0, 1]; the mean
+over videos is what is meant.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from matrix_train.evaluate.faults import static
+from matrix_train.evaluate.scores import KISA_QUESTIONS, QUESTIONS, SGI_QUESTIONS, YES, Judged
+from schemas.base import Count, Record
+from schemas.truth import VideoTruth
+
+BAR = 0.3
+"""From this rate of yes to false questions on, a judge is warned of."""
+
+
+class Known(Record):
+    """What a judge said to one of the ten questions where the answer was known."""
+
+    false_asked: Count = 0
+    yes_to_false: Count = 0
+    true_asked: Count = 0
+    yes_to_true: Count = 0
+
+    @property
+    def false_rate(self) -> float | None:
+        """f_q; None where it was never asked with no for an answer."""
+        return self.yes_to_false / self.false_asked if self.false_asked else None
+
+    @property
+    def true_rate(self) -> float | None:
+        """t_q."""
+        return self.yes_to_true / self.true_asked if self.true_asked else None
+
+
+Bias = dict[int, Known]
+"""By question, all ten."""
+
+
+@dataclass(frozen=True)
+class Plant:
+    """Questions whose answers are known: what is asked for, what is seen, and whether a still picture is shown."""
+
+    asked: VideoTruth
+    seen: VideoTruth
+    still: bool = False
+
+
+def plants(truth: VideoTruth) -> list[Plant]:
+    """Of one true video: itself; the same questions with the roles exchanged; its first frame as a still picture.
+
+    The still is left out where an act goes on in frame 0 already, which a single frame may show.
+    """
+    turned = tuple(t.model_copy(update={"subject": t.object, "object": t.subject}) for t in truth.triplets)
+    found = [Plant(truth, truth), Plant(truth.model_copy(update={"triplets": turned}), truth)]
+    if all(t.start_frame for t in truth.triplets):
+        found.append(Plant(truth, static(truth), still=True))
+    return found
+
+
+def measure(pairs: Iterable[tuple[Judged, Judged]]) -> Bias:
+    """pairs: what is known and what the judge said, of the same questions."""
+    counts = {q: [0, 0, 0, 0] for q in QUESTIONS}
+    for known, said in pairs:
+        for right, told in zip(known.answers, said.answers, strict=True):
+            for a, b in zip(right, told, strict=True):
+                place = 2 if a.answer == YES else 0
+                counts[a.question_id][place] += 1
+                counts[a.question_id][place + 1] += b.answer == YES
+    names = ("false_asked", "yes_to_false", "true_asked", "yes_to_true")
+    return {q: Known(**dict(zip(names, count, strict=True))) for q, count in counts.items()}
+
+
+def warnings(bias: Bias) -> list[str]:
+    """A line for each question to which the judge says yes too easily, and for those that were never planted."""
+    lines = []
+    for q, known in bias.items():
+        if (rate := known.false_rate) is None:
+            lines.append(f"Q{q}: never asked where no is right: its bias is not known")
+        elif rate > BAR:
+            lines.append(f"Q{q}: yes to {known.yes_to_false} of {known.false_asked} false questions ({rate:.2f})")
+    return lines
+
+
+def corrected(videos: Sequence[Judged], bias: Bias) -> dict[str, float] | None:
+    """Means of kisa, sgi and if_score over videos, every answer corrected and weighted by its video's SPI.
+
+    A question never planted counts with f = 0 and t = 1, as it was said. None where the judge tells yes from no no
+    better than chance on a question (t_q ≤ f_q): nothing can be made of its answers then.
+    """
+    rates = {q: (k.false_rate or 0.0, 1.0 if k.true_rate is None else k.true_rate) for q, k in bias.items()}
+    if any(true <= false for false, true in rates.values()):
+        return None
+
+    def part(video: Judged, questions: range) -> float:
+        values = []
+        for answers in video.answers:
+            for a in answers:
+                if a.question_id in questions:
+                    false, true = rates[a.question_id]
+                    values.append(((a.answer == YES) - false) / (true - false))
+        return fmean(values) * video.scores.spi
+
+    kisa = fmean(part(video, KISA_QUESTIONS) for video in videos)
+    sgi = fmean(part(video, SGI_QUESTIONS) for video in videos)
+    return {"kisa": kisa, "sgi": sgi, "if_score": (kisa + sgi) / 2}

@@ -1,0 +1,153 @@
+"""`matrix_train evaluate`: a folder of videos judged one by one, resumable, its results in files.
+
+E/judged/<video_id>.json      answers and checks of one video, or why it could not be judged: what a run goes on from
+E/questions/…, E/question_verification.json, E/_emergence_disappearance.json, E/combined_scores_summary.json
+                              the authors' files (files.py)
+E/scores.json                 means with intervals, what was judged, by whom
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from pydantic import ValidationError
+
+from matrix_train.errors import UserError
+from matrix_train.evaluate import files, judge_truth
+from matrix_train.evaluate.protocol import Prompt, chosen_frames, match_videos
+from matrix_train.evaluate.scores import SCORES, Answer, FrameCheck, Judged, VideoScores
+from schemas.base import Record
+from schemas.truth import VideoTruth
+
+SCORES_FILE = "scores.json"
+DRAWS = 2000
+"""Bootstrap samples behind an interval."""
+
+
+class Row(Record):
+    """What became of one video."""
+
+    video: str
+    judge: str
+    frames: tuple[int, ...] = ()
+    answers: tuple[tuple[Answer, ...], ...] = ()
+    checks: tuple[FrameCheck, ...] = ()
+    failed: str | None = None
+
+    @property
+    def scores(self) -> VideoScores:
+        return Judged(self.answers, self.checks).scores
+
+
+def evaluate_world(videos: Path, world: Path, out: Path) -> dict[str, Any]:
+    """The videos of a rendered world judged by their truth; the result as `scores.json` has it.
+
+    Broken files and those without an interaction have no questions and are left out, and counted. UserError for a
+    folder that does not fit the truth, and for an `out` of another judge.
+    """
+    there = truth_files(world)
+    prompts = {}
+    for path in there:
+        truth = read_truth(path)
+        if truth.expect in ("accept", "filtered") and truth.triplets:  # broken files show other than their truth says
+            prompts[path] = judge_truth.prompt_of(truth)
+    if not prompts:
+        raise UserError(f"no truth below {world} states an interaction: there is nothing to ask")
+    match_videos(videos, list(prompts.values()), others=[path.stem for path in there])
+    rows = []
+    for path, prompt in prompts.items():
+        row = kept_row(out, prompt.video, judge_truth.JUDGE)
+        if row is None or row.failed:
+            row = _judge_true(videos / prompt.video, path)  # one truth at a time: their masks are large
+            files.write_json(_row_file(out, prompt.video), row)
+        rows.append(row)
+    return publish(out, list(prompts.values()), rows, len(there) - len(prompts))
+
+
+def _judge_true(video: Path, path: Path) -> Row:
+    truth = read_truth(path)
+    try:
+        count = count_frames(video)
+        if count != truth.frames:
+            raise ValueError(f"{count} frames, its truth has {truth.frames}")
+        judged = judge_truth.judge(truth, truth)
+    except (ValueError, av.error.FFmpegError) as error:
+        return Row(video=truth.video, judge=judge_truth.JUDGE, failed=str(error))
+    frames = tuple(chosen_frames(truth.frames))
+    return Row(video=truth.video, judge=judge_truth.JUDGE, frames=frames, answers=judged.answers, checks=judged.checks)
+
+
+def count_frames(video: Path) -> int:
+    """Frames that a file shows, decoded one by one: what a container says of itself may be wrong. ValueError where it
+    holds no video, FFmpegError where it cannot be decoded."""
+    with av.open(str(video)) as container:
+        if not container.streams.video:
+            raise ValueError("no video stream")
+        return sum(1 for _ in container.decode(video=0))
+
+
+def truth_files(world: Path) -> list[Path]:
+    """UserError where there is none."""
+    if found := sorted((world / "truth").glob("*.json")):
+        return found
+    raise UserError(f"no truth below {world}: render a world with `python -m tasks.world --out {world}` first")
+
+
+def read_truth(path: Path) -> VideoTruth:
+    """UserError for one that is damaged."""
+    try:
+        return VideoTruth.model_validate_json(path.read_bytes())
+    except ValidationError:
+        raise UserError(f"{path} is no truth of this version: render the world again") from None
+
+
+def kept_row(out: Path, video: str, judge: str) -> Row | None:
+    """What an earlier run found. UserError where another judge did: two judges' answers are not one result."""
+    path = _row_file(out, video)
+    if not path.exists():
+        return None
+    try:
+        row = Row.model_validate_json(path.read_bytes())
+    except ValidationError:
+        raise UserError(f"{path} is damaged, or of another version: delete it, or give a new --out") from None
+    if row.judge != judge:
+        raise UserError(f"{path} is by the judge {row.judge!r}, this one is {judge!r}: give a new --out")
+    return row
+
+
+def publish(out: Path, prompts: Sequence[Prompt], rows: Sequence[Row], without: int) -> dict[str, Any]:
+    """Write the authors' files and `scores.json`, whose content is returned. UserError where no video was judged."""
+    good = [(p, row, row.scores) for p, row in zip(prompts, rows, strict=True) if not row.failed]
+    failed = {row.video: row.failed for row in rows if row.failed}
+    if not good:
+        raise UserError(f"none of {len(rows)} videos could be judged; the first: {rows[0].video}: {rows[0].failed}")
+    files.write_questions(out, [p for p, _, _ in good])
+    verified = [files.verified_video(p, row.answers, row.frames, row.judge) for p, row, _ in good]
+    files.write_json(out / files.VERIFICATION_FILE, verified)
+    checks = [files.persistence_video(p, row.checks, row.judge) for p, row, _ in good]
+    files.write_json(out / files.PERSISTENCE_FILE, checks)
+    table = {p.video_id: (p.prompt, scores) for p, _, scores in good}
+    files.write_json(out / files.COMBINED_FILE, files.summary(out.name, "all", table))
+    found = {
+        "judge": rows[0].judge,
+        "videos": len(good),
+        "not_asked": without,
+        "failed": failed,
+        "means": {name: mean_of([getattr(scores, name) for _, _, scores in good]) for name in SCORES},
+        "by_video": {p.video: {name: getattr(scores, name) for name in SCORES} for p, _, scores in good},
+    }
+    files.write_json(out / SCORES_FILE, found)
+    return found
+
+
+def mean_of(values: Sequence[float]) -> dict[str, float]:
+    """Mean with its 95 % percentile bootstrap interval over the values; seeded, so that it is the same each time."""
+    drawn = np.random.default_rng(0).choice(np.asarray(values), size=(DRAWS, len(values))).mean(axis=1)
+    low, high = np.quantile(drawn, (0.025, 0.975))
+    return {"mean": float(np.mean(values)), "low": float(low), "high": float(high)}
+
+
+def _row_file(out: Path, video: str) -> Path:
+    return out / "judged" / f"{video}.json"

@@ -1,0 +1,112 @@
+"""`matrix_train evaluate` over a small made-up world on disk: results, resuming, comparing, bad input."""
+
+import json
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from rich.console import Console
+
+from matrix_train.cli.evaluate import evaluate_command
+from matrix_train.errors import UserError
+from matrix_train.evaluate import files
+from matrix_train.evaluate.scores import SCORES
+from tests.matrix_train.evaluate.made_up import FRAMES, pushed
+
+
+def write_video(path: Path, frames: int) -> None:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        for k in range(frames):
+            picture = np.full((64, 96, 3), 4 * k, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode(None))
+
+
+def write_sound(path: Path) -> None:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=16000)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        frame.sample_rate = 16000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Path:
+    """Two good videos, one with nothing to ask, one broken file."""
+    (tmp_path / "w" / "truth").mkdir(parents=True)
+    (tmp_path / "w" / "raw").mkdir()
+    for name, more in (
+        ("a.mp4", {}),
+        ("b.mp4", {}),
+        ("silent.mp4", {"triplets": (), "expect": "no_interaction"}),
+        ("broken.mp4", {"expect": "unreadable"}),
+    ):
+        truth = pushed().model_copy(update={"video": name, **more})
+        (tmp_path / "w" / "truth" / f"{name}.json").write_text(truth.model_dump_json())
+        write_video(tmp_path / "w" / "raw" / name, FRAMES)
+    return tmp_path / "w"
+
+
+def run(*folders: Path, out: Path, world: Path | None = None, judge: str = "truth", compare: bool = False) -> dict:
+    return evaluate_command(folders, out, world, judge, compare, Console(quiet=True))
+
+
+def test_a_world_is_judged_by_its_truth(world: Path, tmp_path: Path):
+    found = run(world / "raw", out=tmp_path / "e", world=world)
+    assert (found["videos"], found["not_asked"], found["failed"]) == (2, 2, {})
+    assert found["means"]["if_score"] == {"mean": 1, "low": 1, "high": 1}
+    assert json.loads((tmp_path / "e" / "scores.json").read_text()) == found
+    assert files.score_theirs(tmp_path / "e")["a"].if_score == 1
+    assert set(files.read_combined(tmp_path / "e" / files.COMBINED_FILE)["e"]["all"]) == {"a", "b"}
+
+
+def test_a_run_goes_on_from_what_was_judged_and_one_failure_is_one_row(world: Path, tmp_path: Path):
+    write_video(world / "raw" / "b.mp4", FRAMES - 3)
+    found = run(world / "raw", out=tmp_path / "e", world=world)
+    assert found["videos"] == 1 and found["failed"] == {"b.mp4": "28 frames, its truth has 31"}
+    write_sound(world / "raw" / "b.mp4")
+    assert run(world / "raw", out=tmp_path / "e", world=world)["failed"] == {"b.mp4": "no video stream"}
+    (world / "raw" / "a.mp4").write_bytes(b"")  # is not looked at again
+    write_video(world / "raw" / "b.mp4", FRAMES)
+    assert run(world / "raw", out=tmp_path / "e", world=world)["videos"] == 2
+
+
+def test_runs_are_compared_by_video(world: Path, tmp_path: Path):
+    run(world / "raw", out=tmp_path / "e", world=world)
+    worse = json.loads((tmp_path / "e" / "scores.json").read_text())
+    worse["by_video"] = {"a.mp4": dict.fromkeys(SCORES, 0.5), "c.mp4": dict.fromkeys(SCORES, 0.0)}
+    (tmp_path / "f").mkdir()
+    (tmp_path / "f" / "scores.json").write_text(json.dumps(worse))
+    (difference,) = run(tmp_path / "e", tmp_path / "f", out=tmp_path / "c", compare=True)["differences"]
+    assert (difference["paired"], difference["unpaired"]) == (1, 2)
+    assert difference["kisa"] == {"mean": -0.5, "low": -0.5, "high": -0.5}
+    worse["judge"] = "another"
+    (tmp_path / "f" / "scores.json").write_text(json.dumps(worse))
+    with pytest.raises(UserError, match="the judges differ"):
+        run(tmp_path / "e", tmp_path / "f", out=tmp_path / "c", compare=True)
+
+
+def test_bad_input_is_named(world: Path, tmp_path: Path):
+    out = tmp_path / "e"
+    with pytest.raises(UserError, match="is no folder"):
+        run(tmp_path / "none", out=out, world=world)
+    with pytest.raises(UserError, match="needs --world"):
+        run(world / "raw", out=out)
+    with pytest.raises(UserError, match="has the judge truth only"):
+        run(world / "raw", out=out, judge="vlm")
+    with pytest.raises(UserError, match="no truth below"):
+        run(world / "raw", out=out, world=tmp_path)
+    with pytest.raises(UserError, match="two folders"):
+        run(world, out=out, compare=True)
+    with pytest.raises(UserError, match=r"no scores\.json"):
+        run(world, world / "raw", out=out, compare=True)
+    (world / "raw" / "b.mp4").unlink()
+    with pytest.raises(UserError, match=r"no video b\.mp4"):
+        run(world / "raw", out=out, world=world)
+    (world / "truth" / "a.mp4.json").write_text("{}")
+    with pytest.raises(UserError, match=r"a\.mp4\.json is no truth"):
+        run(world / "raw", out=out, world=world)
