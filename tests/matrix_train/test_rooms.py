@@ -44,13 +44,13 @@ def test_no_model_is_named_outside_the_backbones() -> None:
     assert named == []
 
 
-def test_of_other_packages_it_knows_the_schemas_and_one_judge_the_engines() -> None:
+def test_of_other_packages_it_knows_the_schemas_and_where_it_asks_engines() -> None:
     foreign = {
         (str(file.relative_to(ROOT)), name.split(".")[0])
         for file in ROOT.rglob("*.py")
         for name in _imported(file, ("tasks", "flows"))
     }
-    assert foreign == {("evaluate/judge_vlm.py", "tasks")}
+    assert foreign == {("evaluate/judge_vlm.py", "tasks"), ("sample/trackers.py", "tasks")}
 
 
 def _imported(file: Path, packages: tuple[str, ...] = ("matrix_train",)) -> list[str]:
