@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from schemas import Anchor, Captioned, Curated, Track, Tracked, Verified
+from schemas.review import Reviewed
 from tasks.compare.differing import differ, mean_iou
 from tasks.media.clips import decode_mask, encode_mask
 from tasks.outcome import Case
@@ -15,7 +16,9 @@ SIZE = 64, 96
 
 @pytest.fixture(scope="module")
 def case(tmp_path_factory) -> Case:
-    return make_case(Folder(str(tmp_path_factory.mktemp("c"))), 1, things=2, frames=6, height=64, width=96)
+    """As far as `curate`."""
+    whole = make_case(Folder(str(tmp_path_factory.mktemp("c"))), 1, things=2, frames=6, height=64, width=96)
+    return Case(whole.clip, tuple(r for r in whole.results if not isinstance(r, Reviewed)))
 
 
 def moved(track: Track, pixels: int) -> Track:
@@ -52,6 +55,17 @@ def test_other_names_for_the_same_things(case):
     )
     found = differ(case, right)
     assert found.size == 0 and {p.left: p.right for p in found.tracks} == names
+
+
+def test_what_people_mended_counts(case):
+    captioned, tracked, numbers = case.of(Captioned), case.of(Tracked), case.of(Curated).numbers
+    first, _ = captioned.interactions
+    told = first.model_copy(update={"verb": "is dropping"})
+    ids, mended = (first.subject, first.object), moved(tracked.tracks[1], 4)
+    right = case.plus(Reviewed(ids=ids, interactions=(told,), numbers=numbers[:2], tracks=(mended,)))
+    found = differ(case, right)
+    assert len(found.only_right) == 1 and len(found.only_left) == 2
+    assert found.alone == (("left", "id3"),) and [p.iou < 1 for p in found.tracks] == [False, True]
 
 
 def test_what_differs_is_told(case):
