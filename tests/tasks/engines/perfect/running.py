@@ -77,7 +77,7 @@ class World:
         self,
         dial: Dial = NO_ERROR,
         verifier: Any = None,
-        stages: Sequence[str] = ("propose", "verify", "track", "curate"),
+        stages: Sequence[str] = ("propose", "verify", "track", "curate", "review"),
     ) -> Given:
         """Run the stages after `caption` with engines that err by the dial; `verifier` in place of the perfect one."""
         # Each engine is told of its own errors only, so that runs share the stages that do not differ.
