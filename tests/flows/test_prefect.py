@@ -180,7 +180,7 @@ FORMS = {form.__name__: form for form in (CountReply, DescribeReply, ScoreReply,
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("pool", [None, "captions"])
+@pytest.mark.parametrize("pool", [pytest.param(None, marks=[pytest.mark.production, pytest.mark.long]), "captions"])
 def test_a_build_that_meets_a_dead_server_is_suspended_with_the_reason_and_resumed(api, server, world, tmp_path, pool):
     """In its own process, and where the chunk's run on a pool is the one that meets it."""
     out, mended = str(tmp_path / "out"), False

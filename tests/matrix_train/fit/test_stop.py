@@ -125,7 +125,7 @@ def test_the_command_says_it_and_returns_what_shells_expect(
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=[pytest.mark.production, pytest.mark.long])])
 def test_a_scheduler_takes_the_machine(dataset: Path, tmp_path: Path, trainer: Trainer, processes: int) -> None:
     """SIGTERM to every process there is, data workers and fork server too, as schedulers send it."""
     common = ("train.steps=20", "checkpoint.every=0", "data.workers=1")
