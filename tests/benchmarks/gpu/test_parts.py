@@ -66,7 +66,7 @@ def test_bars_are_held_against_what_was_measured_at_full_size() -> None:
         {"part": "step", **full, "rounds": 2, "seconds_on": 3.0, "mfu": 0.45, "time_overhead": 0.01},
         {"part": "step", "cut": "after 80 s, its share of the time"},
         {"part": "vae", **full, "arm": "as trained", "encode_first_seconds": 0.1},
-        {"part": "vae", **full, "arm": "cuDNN's guess", "encode_first_seconds": 5.0},
+        {"part": "vae", **full, "arm": "kernels timed", "encode_first_seconds": 5.0},
     ]
     found = {line["bar"]: (line["found"], line["met"]) for line in bars(lines)}
     assert list(found.values()) == [(3.1, True), (0.45, True), (0.01, True), (0.03, False)]
