@@ -18,12 +18,12 @@ from pydantic import TypeAdapter
 from schemas import Row
 from schemas.arrow import arrow_schema
 from schemas.base import ClipId
-from schemas.dataset import DATASET_FILE, Sharded, Split
+from schemas.dataset import DATASET_FILE, Sharded
 from tasks.dataset.split import split_of
 from tasks.errors import UserError
 from tasks.shard.account import gather
 from tasks.shard.entry import Entry
-from tasks.shard.stage import OpenShard, ShardSettings
+from tasks.shard.stage import OpenShards, ShardSettings
 from tasks.store.folder import TEMPORARY, Folder
 
 WORK, PLAN, BLOCK = ".making", "plan.json", 256
@@ -121,21 +121,10 @@ def _block(dest: Folder, chunk: str, entries: Iterable[Entry], settings: ShardSe
     for name in dest.names():  # of a run that was killed before the block was on record
         if name.startswith((f"train-{chunk}-", f"val-{chunk}-")):
             dest.remove(name)
-    shards: dict[Split, OpenShard] = {}
-    try:
+    with OpenShards(dest, chunk, settings) as shards:
         for made in entries:
-            split = split_of(made.sample.provenance.group, settings.val_share)
-            if split in shards and not shards[split].fits(made):
-                yield from shards.pop(split).close()
-            if split not in shards:
-                shards[split] = OpenShard(dest, split, chunk, settings)
-            shards[split].add(made)
-        for split in sorted(shards):
-            yield from shards.pop(split).close()
-    except BaseException as error:
-        for unfinished in shards.values():
-            unfinished.drop(error)
-        raise
+            yield from shards.add(split_of(made.sample.provenance.group, settings.val_share), made)
+        yield from shards.close()
 
 
 def _payloads(rows: list[dict[str, Any]]) -> pa.StructArray:

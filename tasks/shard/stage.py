@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from typing import Self
 
 from pydantic import Field
 
@@ -86,6 +87,35 @@ class OpenShard:
         self.ends.__exit__(type(error), error, None)
 
 
+class OpenShards:
+    """A chunk's unfinished shard of each split: a context, whose error leaves none of them behind."""
+
+    def __init__(self, dest: Folder, chunk: str, settings: ShardSettings) -> None:
+        self.dest, self.chunk, self.settings = dest, chunk, settings
+        self._open: dict[Split, OpenShard] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if error is not None:
+            for unfinished in self._open.values():
+                unfinished.drop(error)
+
+    def add(self, split: Split, entry: Entry) -> Iterator[Row[Sharded]]:
+        """Rows of the shard that had no room left for it, which is whole now."""
+        if split in self._open and not self._open[split].fits(entry):
+            yield from self._open.pop(split).close()
+        if split not in self._open:
+            self._open[split] = OpenShard(self.dest, split, self.chunk, self.settings)
+        self._open[split].add(entry)
+
+    def close(self) -> Iterator[Row[Sharded]]:
+        """Rows of all that are still open."""
+        for split in sorted(self._open):
+            yield from self._open.pop(split).close()
+
+
 def shard(
     cases: Iterable[Case],
     mp4_of: Callable[[Case], bytes],
@@ -99,9 +129,8 @@ def shard(
     A clip whose video looks like one on the other side of the split is rejected. `mp4_of` raises InfrastructureError
     for a clip that ingest has to make again: the others are gone on with, and the first such error ends the whole.
     """
-    open_shards: dict[Split, OpenShard] = {}
     lost: list[InfrastructureError] = []
-    try:
+    with OpenShards(dest, chunk, settings) as shards:
         for case in cases:
             kin = case.of(Deduped)
             split = split_of(kin.group, settings.val_share)
@@ -116,18 +145,8 @@ def shard(
                 lost.append(error)
                 continue
             entry = build_entry(case, fingerprints)
-            entry = replace(entry, files={"mp4": mp4, **entry.files})
-            if split in open_shards and not open_shards[split].fits(entry):
-                yield from open_shards.pop(split).close()
-            if split not in open_shards:
-                open_shards[split] = OpenShard(dest, split, chunk, settings)
-            open_shards[split].add(entry)
-        for split in sorted(open_shards):
-            yield from open_shards.pop(split).close()
-    except BaseException as error:
-        for unfinished in open_shards.values():
-            unfinished.drop(error)
-        raise
+            yield from shards.add(split, replace(entry, files={"mp4": mp4, **entry.files}))
+        yield from shards.close()
     if lost:
         raise lost[0]
 
