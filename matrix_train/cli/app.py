@@ -111,7 +111,9 @@ def analyze(
     generated: Annotated[
         bool, typer.Option("--generated", help="Clips that the model makes, as it makes them.")
     ] = False,
-    labels: Annotated[Path | None, typer.Option(help="CSV: clip and label (success, failure), or score.")] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="CSV of clip and label or score; scores.json; review.parquet.")
+    ] = None,
     keep_maps: Annotated[str | None, typer.Option(help="Blocks and steps whose maps are kept: 7,11@0,25.")] = None,
     profile: Annotated[
         Path | None, typer.Option(help="Profile whose tracker follows generated clips; embedded else.")
