@@ -123,10 +123,10 @@ def generated_clip(config: Config, subject: Subject, clip: Clip, steps: int, tra
     """The clip as the model makes it, with tracks that follow the first frame's masks; its files in the folder."""
     video = sample(config, subject, clip, steps)
     first = dict(zip(clip.batch.ids[0], clip.batch.masks[0, :, 0].bool().numpy(), strict=False))
-    tracks = trackers.follow(video, first)
+    followed = trackers.follow(video, first)
     masks = np.zeros((clip.batch.masks.shape[1], *video.shape[:3]), dtype=bool)
     for own, name in zip(masks, first, strict=False):
-        own[:] = tracks[name]
+        own[:] = followed[name]
     folder.mkdir(parents=True, exist_ok=True)
     mp4, tracks = files_of(folder, clip)
     write_mp4(mp4, video, clip.batch.fps[0])

@@ -112,7 +112,7 @@ def analyze(
         bool, typer.Option("--generated", help="Clips that the model makes, as it makes them.")
     ] = False,
     labels: Annotated[
-        Path | None, typer.Option(help="CSV of clip and label or score; scores.json; review.parquet.")
+        Path | None, typer.Option(help="CSV of clip and label or score; or scores.json, or review.parquet.")
     ] = None,
     keep_maps: Annotated[str | None, typer.Option(help="Blocks and steps whose maps are kept: 7,11@0,25.")] = None,
     profile: Annotated[

@@ -65,9 +65,9 @@ class Trackers:
         found = {name: np.zeros((len(video), height, width), dtype=bool) for name in first}
         anchors = [_anchor(name, _bounds(mask)) for name, mask in first.items() if mask.any()]
         for track in self._propagate(video, anchors):
-            for masks, mask in zip(found[track.id], track.masks, strict=True):
+            for own, mask in zip(found[track.id], track.masks, strict=True):
                 if mask is not None:
-                    masks[:] = fill(run_lengths(mask, height, width), height, width)
+                    own[:] = fill(run_lengths(mask, height, width), height, width)
         for name, mask in first.items():
             found[name][0] = mask
         return found

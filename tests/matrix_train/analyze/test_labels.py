@@ -71,7 +71,7 @@ def test_a_review(tmp_path: Path) -> None:
     pq.write_table(to_table(rows, Label), tmp_path / "review.parquet")
     assert read_labels(tmp_path / "review.parquet") == Labels(("a" * 16,), ("b" * 16, "d" * 16))
     pq.write_table(to_table(rows, Label).drop_columns(["applies"]), tmp_path / "other.parquet")
-    with pytest.raises(UserError, match="lacks applies: give review.parquet of a data set"):
+    with pytest.raises(UserError, match=r"lacks applies: give review\.parquet of a data set"):
         read_labels(tmp_path / "other.parquet")
     (tmp_path / "cut.parquet").write_bytes(b"PAR1")
     with pytest.raises(UserError, match="not a whole parquet file"):
