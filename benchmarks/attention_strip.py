@@ -55,7 +55,7 @@ def read(run: Path, trained: bool, overrides: list[str], place: int, block: int 
     pixel = frame * (batch.video.shape[1] - 1) // max(1, len(own) - 1)
     return {
         "clip": batch.keys[0], "word": clip.roles[role].words, "block": block,
-        "share": float(own[cells].sum() / own.sum()), "map": own[frame],
+        "share": float(own[cells].sum() / own.sum()), "covers": float(cells.mean()), "map": own[frame],
         "frame": batch.video[0, pixel].permute(1, 2, 0).numpy(), "mask": batch.masks[0, number, pixel].bool().numpy(),
         "said": f"{config.train.steps} steps" if trained else "base model",
     }  # fmt: skip
@@ -68,9 +68,9 @@ def draw(before: dict[str, Any], after: dict[str, Any], about: str, out: Path) -
     figure, axes = plt.subplots(1, 3, figsize=(12, 3.35), layout="constrained")
     most = max(float(side["map"].max()) for side in (before, after))
     titles = [
-        f"“{before['word']}”, a held-out clip",
-        f"before ({before['said']}): {before['share']:.0%} of its attention inside",
-        f"after SGA ({after['said']}): {after['share']:.0%} inside",
+        f"“{before['word']}”, held-out clip; covers {before['covers']:.1%}",
+        f"before ({before['said']}): {before['share']:.1%} of its attention inside",
+        f"after SGA ({after['said']}): {after['share']:.1%} inside",
     ]
     for axis, side, title in zip(axes, (None, before, after), titles, strict=True):
         picture = before["frame"] if side is None else _over(side["frame"], side["map"] / most)
@@ -112,7 +112,7 @@ def main() -> None:
         f"{after['block']}, step {STEPS // 2} of {STEPS}; outline: the word's mask"
     )
     draw(before, after, about, options.out)
-    told = {name: after[name] for name in ("clip", "word", "block")}
+    told = {name: after[name] for name in ("clip", "word", "block", "covers")}
     print(json.dumps({**told, "before": before["share"], "after": after["share"], "out": str(options.out)}))
 
 

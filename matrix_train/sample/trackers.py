@@ -68,8 +68,8 @@ class Trackers:
             for own, mask in zip(found[track.id], track.masks, strict=True):
                 if mask is not None:
                     own[:] = fill(run_lengths(mask, height, width), height, width)
-        for name, mask in first.items():
-            found[name][0] = mask
+        for name, given in first.items():
+            found[name][0] = given
         return found
 
     @property
