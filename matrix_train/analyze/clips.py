@@ -12,7 +12,6 @@ from matrix_train.analyze.reading import KINDS, NOTHING, Aim, Kept, Processors, 
 from matrix_train.analyze.subject import Subject
 from matrix_train.analyze.table import ReadRole
 from matrix_train.analyze.tapping import tapped
-from matrix_train.analyze.tracking import follow
 from matrix_train.attention.kernels import attention_kernel
 from matrix_train.attention.roles import ROLES, RoleWeights, query_weights, role_masks
 from matrix_train.backbones.scene import Scene
@@ -24,6 +23,7 @@ from matrix_train.fit.inputs import Draw, Inputs, prepare
 from matrix_train.fit.noise import generator
 from matrix_train.generate.frames import decode_frames, generate_latents
 from matrix_train.generate.mp4 import write_mp4
+from matrix_train.sample.trackers import Trackers
 
 PURPOSE, STRIDE = "analyze", 8
 
@@ -119,10 +119,14 @@ def sample(config: Config, subject: Subject, clip: Clip, steps: int) -> NDArray[
     return decode_frames(subject.encoders, latents)[: config.data.frames]
 
 
-def generated_clip(config: Config, subject: Subject, clip: Clip, steps: int, folder: Path) -> Clip:
+def generated_clip(config: Config, subject: Subject, clip: Clip, steps: int, trackers: Trackers, folder: Path) -> Clip:
     """The clip as the model makes it, with tracks that follow the first frame's masks; its files in the folder."""
     video = sample(config, subject, clip, steps)
-    masks = np.stack([follow(video, first.bool().numpy()) for first in clip.batch.masks[0, :, 0]])
+    first = dict(zip(clip.batch.ids[0], clip.batch.masks[0, :, 0].bool().numpy(), strict=False))
+    followed = trackers.follow(video, first)
+    masks = np.zeros((clip.batch.masks.shape[1], *video.shape[:3]), dtype=bool)
+    for own, name in zip(masks, first, strict=False):
+        own[:] = followed[name]
     folder.mkdir(parents=True, exist_ok=True)
     mp4, tracks = files_of(folder, clip)
     write_mp4(mp4, video, clip.batch.fps[0])

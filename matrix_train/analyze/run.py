@@ -32,6 +32,7 @@ from matrix_train.data import Batch, Split
 from matrix_train.errors import UserError
 from matrix_train.export.trained import Trained
 from matrix_train.fit.safe import to_bytes
+from matrix_train.sample.trackers import Trackers
 
 ANALYSIS_FILE, TABLE_FILE, REPORT_FILE = "analysis.json", "analysis.parquet", "report.html"
 
@@ -45,6 +46,8 @@ class Options:
     generated: bool = False
     labels: Path | None = None
     kept: Kept = NOTHING
+    profile: Path | None = None
+    """Whose tracker follows generated clips."""
 
 
 class Analysis:
@@ -53,6 +56,7 @@ class Analysis:
     def __init__(self, config: Config, options: Options, trained: Trained | None, console: Console) -> None:
         self.config, self.options, self.console = config, options, console
         self.labels = None if options.labels is None else read_labels(options.labels)
+        self.trackers = Trackers(options.profile)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.subject = Subject.load(config, trained, device)
         self._check_kept()
@@ -101,7 +105,7 @@ class Analysis:
         options, config, subject = self.options, self.config, self.subject
         clip = Clip.of(config, subject, batch)
         if options.generated:
-            made = generated_clip(config, subject, clip, options.steps, options.out / "generated")
+            made = generated_clip(config, subject, clip, options.steps, self.trackers, options.out / "generated")
             reading = read_sampling(config, subject, made, clip, options.steps, options.kept)
             clip = made
         else:
@@ -148,6 +152,7 @@ class Analysis:
             "prompt": data.prompt, "seed": self.config.train.seed, "steps": self.options.steps,
             "generated": self.options.generated,
             "guidance": self.config.validation.guidance if self.options.generated else None,
+            "tracker": self.trackers.identity if self.options.generated else None,
             "kept": [sorted(kept.blocks), sorted(kept.steps)],
         }  # fmt: skip
 

@@ -31,15 +31,18 @@ def analyze_command(
     generated: bool,
     labels: Path | None,
     keep_maps: str | None,
+    profile: Path | None,
     console: Console,
 ) -> dict[str, Any]:
     """`analyze`, of a configuration's model, of what a run has made of it, or of a pipeline by its recipe."""
     kept = kept_of(keep_maps)
+    if profile is not None and not generated:
+        raise UserError("--profile names a tracker for clips that are made: give --generated too, or leave it out")
     config, trained = subject_of(target, model, overrides)
     quieten_libraries()
     read_index(config.data, split)  # a wrong data set is told before a model is loaded
     make_random_model(config)
-    options = Options(out, clips, steps, split, generated, labels, kept)
+    options = Options(out, clips, steps, split, generated, labels, kept, profile)
     with told_when_full("fewer data.frames or a smaller data.height and data.width take less"):
         return Analysis(config, options, trained, console).run()
 

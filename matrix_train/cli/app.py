@@ -111,8 +111,13 @@ def analyze(
     generated: Annotated[
         bool, typer.Option("--generated", help="Clips that the model makes, as it makes them.")
     ] = False,
-    labels: Annotated[Path | None, typer.Option(help="CSV: clip and label (success, failure), or score.")] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="CSV of clip and label or score; or scores.json, or review.parquet.")
+    ] = None,
     keep_maps: Annotated[str | None, typer.Option(help="Blocks and steps whose maps are kept: 7,11@0,25.")] = None,
+    profile: Annotated[
+        Path | None, typer.Option(help="Profile whose tracker follows generated clips; embedded else.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Find the blocks that ground words and carry instances: AAS of every block and denoising step."""
@@ -123,7 +128,10 @@ def analyze(
     from matrix_train.cli.analyze import analyze_command
 
     side: Literal["train", "val"] = "val" if split == "val" else "train"
-    emit(analyze_command(target, model, set_, out, clips, steps, side, generated, labels, keep_maps, console), as_json)
+    emit(
+        analyze_command(target, model, set_, out, clips, steps, side, generated, labels, keep_maps, profile, console),
+        as_json,
+    )
 
 
 @app.command()

@@ -1,10 +1,12 @@
-"""Masks from boxes and points, by a tracker engine of the data pipeline: the one import of `tasks` in the trainer.
+"""Masks from boxes, points and first masks, by a tracker engine of the data pipeline: here the trainer asks for one.
 
 An engine tracks from a box, so a point becomes one first: around what looks like it and hangs together with it.
 """
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from matrix_train.data.index import one_line
 from matrix_train.errors import UserError
-from schemas import Anchor, Box
+from schemas import Anchor, Box, Track
 from schemas.rle import fill, run_lengths
 from schemas.settings import parse_mapping
 
@@ -21,18 +24,21 @@ ALIKE = 12
 """CIELAB units (8 bits) between a pixel and the point's: steps of a smooth shade stay below, most outlines do not."""
 
 Corners = tuple[float, float, float, float]
+Mask = NDArray[np.bool_]
 
 
 class Trackers:
-    """The engine that a profile names, `embedded` without one; loaded when it is first asked."""
+    """The engine that a profile names, `embedded` without one; loaded when it is first asked.
+
+    UserError from all of it where the profile or the engine cannot be used.
+    """
 
     def __init__(self, profile: Path | None = None) -> None:
         self.profile = profile
-        self._engine: Any = None
 
     def masks(
         self, image: NDArray[np.uint8], boxes: Mapping[str, Corners], points: Mapping[str, tuple[float, float]]
-    ) -> dict[str, NDArray[np.bool_]]:
+    ) -> dict[str, Mask]:
         """[H, W] by ID, of a picture RGB [H, W, 3]. UserError where a place is outside, or nothing is found there."""
         height, width = image.shape[:2]
         corners = dict(boxes) | {name: _around(name, image, point) for name, point in points.items()}
@@ -42,35 +48,82 @@ class Trackers:
                 raise UserError(f"the box of {name} has no area: give x0, y0, x1, y1, the far corner last")
             if x0 >= width or y0 >= height or x1 <= 0 or y1 <= 0:
                 raise UserError(f"the box of {name} lies outside of the picture, which is {width}x{height}")
-            box = Box(x0=max(x0, 0), y0=max(y0, 0), x1=min(x1, width), y1=min(y1, height))
-            anchors.append(Anchor(id=name, frame=0, box=box, score=1, confidence=1))
+            anchors.append(_anchor(name, (max(x0, 0), max(y0, 0), min(x1, width), min(y1, height))))
         found = {}
-        for track in self.engine.propagate(image[None], anchors):
+        for track in self._propagate(image[None], anchors):
             if track.masks[0] is None:
                 raise UserError(f"the tracker finds nothing of {track.id}: give a closer box, or a mask")
             found[track.id] = fill(run_lengths(track.masks[0], height, width), height, width)
         return found
 
-    @property
-    def engine(self) -> Any:
-        """UserError where the profile or the engine cannot be used."""
-        if self._engine is None:
-            from tasks.engines.registry import EngineSpec, load_engine
-            from tasks.errors import UserError as EngineError
-            from tasks.store.folder import Folder
+    def follow(self, video: NDArray[np.uint8], first: Mapping[str, Mask]) -> dict[str, Mask]:
+        """[T, H, W] by ID, through a video RGB [T, H, W, 3], from the boxes of its first frame's masks [H, W].
 
-            named: Any = {}
+        The first frame keeps the mask that is given; an ID that is not in it is nowhere.
+        """
+        height, width = video.shape[1:3]
+        found = {name: np.zeros((len(video), height, width), dtype=bool) for name in first}
+        anchors = [_anchor(name, _bounds(mask)) for name, mask in first.items() if mask.any()]
+        for track in self._propagate(video, anchors):
+            for own, mask in zip(found[track.id], track.masks, strict=True):
+                if mask is not None:
+                    own[:] = fill(run_lengths(mask, height, width), height, width)
+        for name, given in first.items():
+            found[name][0] = given
+        return found
+
+    @property
+    def identity(self) -> str:
+        """What decides about its masks: the engine, its settings and its weights."""
+        with self._told():
+            return str(self._engine.identity)
+
+    def _propagate(self, frames: NDArray[np.uint8], anchors: Sequence[Anchor]) -> list[Track]:
+        with self._told():
+            tracks: list[Track] = self._engine.propagate(frames, anchors)
+        return tracks
+
+    @cached_property
+    def _engine(self) -> Any:
+        from tasks.engines.registry import EngineSpec, load_engine
+        from tasks.store.folder import Folder
+
+        named: Any = {}
+        if self.profile is not None:
             try:
-                if self.profile is not None:
-                    text = self.profile.read_text(encoding="utf-8")
-                    named = (parse_mapping(text, f"--profile {self.profile}").get("engines") or {}).get("tracker") or {}
-                home = tempfile.gettempdir()
-                self._engine = load_engine("tracker", EngineSpec.model_validate(named), Folder(home))
-            except (EngineError, ValueError) as error:
+                settings = parse_mapping(self.profile.read_text(encoding="utf-8"), f"--profile {self.profile}")
+                named = (settings.get("engines") or {}).get("tracker") or {}
+            except (OSError, UnicodeDecodeError) as error:
+                why = getattr(error, "strerror", None) or "not valid UTF-8"
+                raise UserError(f"--profile {self.profile}: cannot be read: {why}") from None
+            except AttributeError:
+                raise UserError(f"--profile {self.profile}: its engines.tracker is no mapping of settings") from None
+            except ValueError as error:
                 raise UserError(str(error)) from None
-            except (OSError, AttributeError) as error:
-                raise UserError(f"--profile {self.profile}: cannot be read: {error}") from None
-        return self._engine
+        return load_engine("tracker", EngineSpec.model_validate(named), Folder(tempfile.gettempdir()))
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """The pipeline's errors as the trainer's."""
+        from tasks.errors import InfrastructureError
+        from tasks.errors import UserError as EngineError
+
+        try:
+            yield
+        except (EngineError, InfrastructureError, ValueError) as error:
+            named = "the embedded tracker" if self.profile is None else f"the tracker of --profile {self.profile}"
+            raise UserError(f"{named}: {one_line(error)}") from None
+
+
+def _anchor(name: str, corners: Corners) -> Anchor:
+    x0, y0, x1, y1 = corners
+    return Anchor(id=name, frame=0, box=Box(x0=x0, y0=y0, x1=x1, y1=y1), score=1, confidence=1)
+
+
+def _bounds(mask: Mask) -> Corners:
+    """Of a mask that shows something."""
+    left, top, wide, high = cv2.boundingRect(mask.astype(np.uint8))
+    return left, top, left + wide, top + high
 
 
 def _around(name: str, image: NDArray[np.uint8], point: tuple[float, float]) -> Corners:

@@ -14,7 +14,8 @@ from matrix_train.cli import app as cli
 from matrix_train.cli.analyze import subject_of
 from matrix_train.config import load_config
 from matrix_train.errors import UserError
-from tests.matrix_train.fitting import TINY, sets, settings, small_config
+from matrix_train.fit.assembly import make_random_model
+from tests.matrix_train.fitting import SMALL, TINY, sets, settings, small_config
 
 
 def run(*words: str) -> dict[str, Any]:
@@ -168,6 +169,25 @@ def test_a_pipeline_alone_is_analysed_by_the_recipe_of_its_kind(dataset: Path, t
     assert (config.data.height, config.align.sga_blocks) == (480, (7, 11)), "the recipe's"
 
 
+@pytest.mark.parametrize(("recipe", "generated"), [("tiny", True), ("tiny_wan21", False), ("tiny_wan22", True)])
+def test_a_whole_run_on_a_pipeline_alone(dataset: Path, tmp_path: Path, recipe: str, generated: bool) -> None:
+    """A folder of diffusers as it is, without a run of ours."""
+    model = tmp_path / "model"
+    changes = [*SMALL, f"data.dataset={dataset}", f"model.path={model}", f"train.out={tmp_path / 'run'}"]
+    made = load_config(TINY.with_name(f"{recipe}.yaml"), changes)
+    make_random_model(made)
+    size = sets(
+        [*SMALL[:4], f"data.dataset={dataset}", "model.precision=fp32", f"data.max_tokens={made.data.max_tokens}"]
+    )
+    words = ["--clips", "1", "--steps", "2", *(["--generated"] if generated else [])]
+    said = run("analyze", "--model", str(model), *size, *words, "--out", str(tmp_path / "A"))
+    table = pq.read_table(tmp_path / "A/analysis.parquet")
+    assert (said["clips"], said["rows"]) == (1, table.num_rows)
+    assert set(table["kind"].to_pylist()) == {"v2t", "v2v"}
+    assert pc.min(table["aas"]).as_py() >= 0 and pc.max(table["mass"]).as_py() > 0
+    assert (tmp_path / "A/report.html").stat().st_size > 10_000
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -175,6 +195,7 @@ def test_a_pipeline_alone_is_analysed_by_the_recipe_of_its_kind(dataset: Path, t
         ([str(TINY), "--model", "x"], "give a configuration or a run folder, or a pipeline by --model"),
         (["tests"], "tests is not a run folder: it has no config.yaml"),
         ([str(TINY), "--keep-maps", "7"], "--keep-maps 7: write blocks@steps, as 7,11@0,25"),
+        ([str(TINY), "--profile", "p.yaml"], "--profile names a tracker for clips that are made: give --generated too"),
         ([str(TINY), "--split", "test"], "--split test: give train or val"),
         ([str(TINY), "--set", "data.dataset=nowhere"], "nowhere"),
     ],

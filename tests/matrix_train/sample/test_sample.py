@@ -152,3 +152,20 @@ def test_a_held_out_job_is_what_training_sees(sampled_run: Path, dataset: Path, 
         cells = region(first, Geometry.of(config), grid).view(grid.frames, -1)
         assert cells[0].any() == first.any()
         assert not cells[1:].any(), "known of the first frame alone"
+
+
+@pytest.mark.production
+def test_compiled_blocks_make_nearly_the_same_video(sampled_run: Path, pictures: Path, tmp_path: Path) -> None:
+    roles = ("--role", "id1=a red block", "--role", "id2=a blue block")
+    for name, more in (("plain", ()), ("compiled", ("--compile",))):
+        one(sampled_run, pictures, tmp_path / f"{name}.mp4", *roles, "--cmg", 1.5, "--cmg-block", 1, *more)
+    plain, compiled = (read_mp4(tmp_path / f"{name}.mp4").astype(int) for name in ("plain", "compiled"))
+    assert np.abs(plain - compiled).mean() < 1
+
+
+def test_a_small_video_is_the_same_decoded_whole_or_in_tiles(sampled_run: Path, pictures: Path, tmp_path: Path) -> None:
+    """Smaller than a tile, so there is one."""
+    for name, more in (("tiles", ()), ("whole", ("--no-tiling",))):
+        one(sampled_run, pictures, tmp_path / f"{name}.mp4", "--steps", 1, *more)
+    tiles, whole = (read_mp4(tmp_path / f"{name}.mp4").astype(int) for name in ("tiles", "whole"))
+    assert np.abs(tiles - whole).mean() < 1
