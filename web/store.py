@@ -1,6 +1,7 @@
 """A build's store as the pages read it: opened by its fingerprints, never written, locked or mended."""
 
 import json
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -50,10 +51,9 @@ class Build:
     def _open(self, stage: str, chunk: str) -> StageStore[Any]:
         return self.view(stage).chunks[chunk]
 
-    def clip(self, clip: str, chunk: str) -> Reviewable:
-        """A curated clip. KeyError where the chunk has none of that name."""
+    def clips(self, clips: Sequence[str], chunk: str) -> dict[str, Reviewable]:
+        """Curated clips of one chunk, by name: many cost hardly more than one. KeyError for one it does not have."""
         stages = {spec.record: spec.name for spec in STAGES}
-        (cut,) = self._chunk("dedupe", chunk).payloads([clip])
-        assert isinstance(cut, Deduped)
-        found = [self._chunk(stages[kind], chunk).payloads([clip])[0] for kind in _SHOWN]
-        return Reviewable(Case(cut.clip, (cut, *found)))
+        kinds = (Deduped, *_SHOWN)
+        columns = [self._chunk(stages[kind], chunk).payloads(clips) for kind in kinds]
+        return {cut.clip.clip_id: Reviewable(Case(cut.clip, (cut, *rest))) for cut, *rest in zip(*columns, strict=True)}
