@@ -39,6 +39,7 @@ class Build:
             raise UserError(f"{out}/work/build.json is damaged: run the build command again") from None
         if saved.get("schema") != SCHEMA_VERSION or "review" not in self.fingerprints:
             raise UserError(f"{out} was built by another version of matrix_data: run the build command again")
+        self.dataset = self.out.below(f"dataset/{self.fingerprints['shard']}")
         self._chunk = lru_cache(maxsize=64)(self._open)
         """Chunks stay open: what was merged meanwhile they find again, and a row does not change."""
 
