@@ -16,10 +16,10 @@ from flows.chunk_flow import RUNNER
 from flows.cli.keep import verify_any
 from flows.fitting import run_fit
 from flows.opened import context_of
-from flows.progress import tell_pause
-from flows.result import Result
+from flows.progress import tell_pause, tell_waiting
+from flows.result import Result, waits_for_people
 from flows.resume import resume_command
-from flows.server.breaker import suspend, trips
+from flows.server.breaker import DECIDE, suspend, trips
 from flows.settings import PROFILES, BuildSettings, load_settings
 from schemas.text import one_line
 from tasks.errors import UserError
@@ -57,12 +57,18 @@ def deployed(inner: Flow[[BuildSettings], Built]) -> Flow[[str, str, str | None,
         """
         settings = load_settings(profile, changes, source=source, captions=captions, out=out)
         try:
-            return inner.fn(settings)
+            ended = inner.fn(settings)
         except Exception as error:
             if trips(error):
                 tell_pause(out, one_line(error, 1000), resume_command(settings))
                 suspend(one_line(error, 1000))
             raise
+        result = ended.data if isinstance(ended, State) else ended
+        if settings.review.wait and isinstance(result, Result) and waits_for_people(result):
+            why = one_line("; ".join(result.told), 1000)
+            tell_waiting(out, why, settings.review.url)
+            suspend(why, DECIDE)
+        return ended
 
     return run
 

@@ -11,6 +11,7 @@ from functools import partial
 from uuid import UUID
 
 from prefect.artifacts import (
+    create_link_artifact,
     create_markdown_artifact,
     create_progress_artifact,
     create_table_artifact,
@@ -136,6 +137,16 @@ def tell_pause(out: str, why: str, again: str) -> None:
     )
     tell("the run's log", lambda: get_run_logger().error("stopped: %s", why), True)
     tell("the artifact `paused`", lambda: create_markdown_artifact(text, key=f"paused-{key_of(out)}"), True)
+
+
+def tell_waiting(out: str, why: str, url: str | None) -> None:
+    """Whom a run waits for, and where they decide: into its log, and a link where there is one to the review's page."""
+    tell("the run's log", lambda: get_run_logger().warning("waiting: %s", why), True)
+    key = f"review-{key_of(out)}"
+    if url:
+        tell("the link `review`", lambda: create_link_artifact(url, link_text="review", key=key, description=why), True)
+    else:
+        tell("the artifact `review`", lambda: create_markdown_artifact(f"**Waiting:** {why}", key=key), True)
 
 
 def tell_summary(out: str, text: str) -> None:

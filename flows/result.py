@@ -64,6 +64,12 @@ def result_of(context: Context, lines: Sequence[Tally], began: float, told: Sequ
     )
 
 
+def waits_for_people(result: Result) -> bool:
+    """Whether all that is pending waits for people: to run again before they have decided would change nothing."""
+    review = result.funnel.get("review")
+    return review is not None and review.pending == result.pending > 0
+
+
 def end_of(result: Result) -> Result | State[Result]:
     """What a flow returns: the result, or a state of its own where something was left pending."""
     if not result.pending:

@@ -11,6 +11,9 @@ Split = Literal["train", "val"]
 
 DATASET_FILE, INDEX_FILE, CARD_FILE = "dataset.json", "index.parquet", "README.md"
 
+AUDIT_FILE = "audit.json"
+"""Once somebody has audited the dataset: the figures of `tasks.review.audit.figures`, which the cards show."""
+
 SHARD_PATTERN = r"^(train|val)-[0-9]{5,}-[0-9a-f]{16}\.tar$"
 """Side, chunk, and the first digits of its SHA-256: many may write shards, and each name has one content."""
 

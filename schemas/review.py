@@ -37,6 +37,7 @@ class Label(Record):
     clip: Literal["keep", "drop"] = Field(description="what became of the whole clip")
     decision: Literal["accept", "fix", "drop"] = Field(description="`fix`: accepted once it was mended")
     reason: str
+    detail: str = ""
     by: str
     at: float = Field(ge=0, description="seconds since 1970, UTC")
     applies: bool = Field(description="whether it was made on the very track that the shard holds")
@@ -44,4 +45,8 @@ class Label(Record):
     width: Count
     masks: tuple[Rle | None, ...] = Field(
         default=(), description="the mended track, one entry a frame; empty where the shard's own stands"
+    )
+    numbers: TrackNumbers | None = Field(default=None, description="of the track as it is now; null for a dropped one")
+    interactions: tuple[Interaction, ...] = Field(
+        default=(), description="of the clip, all, as people left them; in the row of its first ID that is kept"
     )

@@ -1,7 +1,7 @@
 """The audit server: one yes/no question after the other, answered by a key. For loopback, so without accounts.
 
 A/audit.json      what was drawn       A/answers.jsonl   an answer a line; of two on one question the later holds
-A/audit.md        the figures
+A/audit.md        the figures, and A/figures.json; they go on the card of the build's dataset too
 """
 
 import hmac
@@ -18,11 +18,14 @@ from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
 
 from schemas import Captioned, Verified
+from schemas.dataset import AUDIT_FILE, CARD_FILE
+from tasks.dataset.reader import read_dataset
 from tasks.errors import UserError
-from tasks.review.audit import Audit, Kind, Question, draw, table
+from tasks.review.audit import FIGURES, Audit, Kind, Question, draw, figures, table
 from tasks.review.journal import Journal
 from tasks.review.patches import State
 from tasks.review.words import Reviewable
+from tasks.shard.card import card
 from tasks.store.folder import make_folder
 from web.guard import CSRF, Guard, same_origin
 from web.queue import Queue
@@ -59,6 +62,7 @@ class Answers:
     def __init__(self, folder: Path, queue: Queue, sample: int, seed: int) -> None:
         """Drawn at first, and found again. UserError where the folder holds the audit of another build."""
         self.folder, self._lock = folder, threading.Lock()
+        self.dataset = queue.build.dataset
         fingerprint = queue.build.fingerprints["curate"]
         try:
             self.audit = Audit.model_validate_json((folder / "audit.json").read_bytes())
@@ -90,7 +94,17 @@ class Answers:
                 stream.write(("\n" if torn else "") + json.dumps([number, yes]) + "\n")
                 stream.flush()
                 os.fsync(stream.fileno())
-            (self.folder / "audit.md").write_text(table(self.audit, self.all()))
+            self._tell(self.all())
+
+    def _tell(self, said: dict[int, bool]) -> None:
+        """The figures for people, for programs, and on the card of the dataset, where there is one."""
+        (self.folder / "audit.md").write_text(table(self.audit, said))
+        found = figures(self.audit, said)
+        data = (json.dumps(found, indent=1) + "\n").encode()
+        (self.folder / FIGURES).write_bytes(data)
+        if account := read_dataset(self.dataset):
+            self.dataset.write(AUDIT_FILE, data)
+            self.dataset.write(CARD_FILE, card(account, found))
 
 
 def create_app(build: Build, folder: Path, sample: int, seed: int, hosts: tuple[str, ...] = LOOPBACK) -> FastAPI:

@@ -12,6 +12,7 @@ from fastapi.responses import HTMLResponse, Response
 from fastapi.staticfiles import StaticFiles
 
 from schemas import Sample, TrackFile
+from schemas.labels import Said
 from schemas.palette import PALETTE, number
 from web.guard import Guard
 from web.review import HERE, PAGES
@@ -78,7 +79,9 @@ def create_app(datasets: list[Samples], hosts: tuple[str, ...] = LOOPBACK) -> Fa
             raise HTTPException(404, "there is no such sample") from None
         kin = samples.rows(samples.find(Wanted(group=row.group)))
         page = PAGES.get_template("sample.html.j2")
-        return HTMLResponse(page.render(session=None, which=which, row=row, kin=[k for k in kin if k.key != key][:50]))
+        people = ("dropped" if key in samples.labels.dropped else "kept") if key in samples.labels else ""
+        kin = [k for k in kin if k.key != key][:50]
+        return HTMLResponse(page.render(session=None, which=which, row=row, kin=kin, people=people))
 
     @app.get("/{which}/api/{key}")
     def sample_json(which: Which, key: Key) -> dict[str, Any]:
@@ -111,11 +114,12 @@ def ranged(data: bytes, wanted: str, kind: str) -> Response:
     return Response(data[first : last + 1], 206, headers, kind)
 
 
-def as_json(sample: Sample, tracks: TrackFile) -> dict[str, Any]:
-    """A sample as the page's script takes it."""
+def as_json(sample: Sample, tracks: TrackFile, labels: Said) -> dict[str, Any]:
+    """A sample as the page's script takes it, with who said what of its tracks; labels: what was said since."""
     nouns = {i.id: i for i in sample.instances}
     numbers = {n.id: n for n in sample.numbers}
-    said = {r.id: r for r in sample.review}
+    said = {r.id: f"{r.decision} by {r.by}" for r in sample.review}
+    said |= {one.id: f"{one.decision} {one.reason} by {one.by}".replace("  ", " ") for one in labels}
     shown: list[dict[str, Any]] = []
     for name, masks in tracks.tracks.items():
         counts = tuple(m.counts if m else None for m in masks)
@@ -125,7 +129,7 @@ def as_json(sample: Sample, tracks: TrackFile) -> dict[str, Any]:
                 "colour": "#{:02x}{:02x}{:02x}".format(*PALETTE[number(name)]), "masks": counts, "locked": [],
                 "numbers": numbers[name].model_dump(mode="json") if name in numbers else None,
                 "curves": curves(counts, (), tracks.size),
-                "decision": None, "review": f"{said[name].decision} by {said[name].by}" if name in said else "",
+                "decision": None, "review": said.get(name, ""),
             }
         )  # fmt: skip
     return {

@@ -10,6 +10,7 @@ from typing import Any
 
 from fastapi import HTTPException, Request
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import cookie_parser
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -37,9 +38,13 @@ class Guard:
     def __init__(
         self, app: ASGIApp, hosts: Sequence[str], per_second: float = 40.0, burst: float = 200.0,
         now: Callable[[], float] = time.monotonic,
+        person: Callable[[str], str] = lambda _: "",
     ) -> None:  # fmt: skip
-        """per_second, burst: requests of one client, by its address and session."""
-        self.app, self.hosts, self.now = app, frozenset(hosts), now
+        """per_second, burst: requests of one person, and of an address that nobody is logged in from.
+
+        person: whose request it is, by its cookie; empty for a cookie that is nobody's, which so gains nothing.
+        """
+        self.app, self.hosts, self.now, self.person = app, frozenset(hosts), now, person
         self.per_second, self.burst = per_second, burst
         self._buckets: dict[str, tuple[float, float]] = {}
 
@@ -73,7 +78,7 @@ class Guard:
         if not length.isdigit() or int(length) > LARGEST:
             return 413, "too large"
         client = scope["client"][0] if scope.get("client") else "?"
-        if not self._allowed(f"{client} {headers.get('cookie', '')[:200]}"):
+        if not self._allowed(f"{client} {self.person(cookie_parser(headers.get('cookie', '')).get(COOKIE, ''))}"):
             return 429, "too many requests: wait a moment"
         return None
 
@@ -133,6 +138,11 @@ class Sessions:
 
     def end(self, request: Request) -> None:
         self._open.pop(_hashed(request.cookies.get(COOKIE, "")), None)
+
+    def name_of(self, cookie: str) -> str:
+        """Who has logged in with a cookie; empty for one that is nobody's."""
+        found = self._open.get(_hashed(cookie))
+        return found[0] if found and found[2] >= self.now() else ""
 
     def of(self, request: Request) -> Session | None:
         """Whose request it is. Roles are asked each time: who was dismissed is out at once."""

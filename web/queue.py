@@ -1,8 +1,9 @@
 """The curated clips in the order in which people look at them, and who has to look at which."""
 
+import threading
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 from schemas import TrackNumbers
@@ -18,6 +19,10 @@ _CAPTION = ["payload.caption", "payload.instances.list.element.id", "payload.ins
     for leaf in ("text", "verb", "rating.contact", "rating.dynamism", "rating.confidence")
 ]
 _DEDUPE = ["payload.clip.source.dataset", "payload.clip.source.license"]
+
+
+AHEAD, AT_HAND = 16, 256
+"""Clips that are read together, and that stay open."""
 
 
 @dataclass(frozen=True)
@@ -72,14 +77,27 @@ class Queue:
         self.build, self.journal = build, journal
         self.items = {item.clip: item for item in _items(build)}
         self._outcomes: dict[str, tuple[int, Standing]] = {}
-        self._clip = lru_cache(maxsize=256)(self._read)
+        self._near = _neighbours(self.items.values())
+        self._open: OrderedDict[str, Reviewable] = OrderedDict()
+        self._reading = threading.Lock()
 
     def clip(self, clip: str) -> Reviewable:
-        """KeyError for one that is not in the queue. Some stay at hand: a person asks for the same one many times."""
-        return self._clip(clip)
+        """KeyError for one that is not in the queue.
 
-    def _read(self, clip: str) -> Reviewable:
-        return self.build.clip(clip, self.items[clip].chunk)
+        Those last asked for stay at hand, for a person asks for the same one many times; what the queue comes to next
+        is read along, for opening a chunk is what costs.
+        """
+        with self._reading:
+            if clip not in self._open:
+                item = self.items[clip]
+                chunk, place = self._near[item.chunk], self._near[item.chunk].index(clip)
+                fresh = [name for name in chunk[place : place + AHEAD] if name not in self._open]
+                self._open.update(self.build.clips(fresh, item.chunk))
+            self._open.move_to_end(clip)
+            found = self._open[clip]
+            while len(self._open) > AT_HAND:
+                self._open.popitem(last=False)
+            return found
 
     def said(self, clip: str) -> Said:
         return Said.of(self.journal, clip, self.journal.users())
@@ -105,7 +123,7 @@ class Queue:
         begun = self.journal.versions()
         found = [item for item in self.items.values() if self._fits(item, wanted, begun)]
         if wanted.order == "doubt":
-            return sorted(found, key=lambda item: (-item.doubt, item.clip))
+            return sorted(found, key=_by_doubt)
         return sorted(found, key=lambda item: item.clip)
 
     def _fits(self, item: Item, wanted: Filter, begun: Mapping[str, int]) -> bool:
@@ -162,6 +180,18 @@ class Queue:
             "cls": _most(cls for item in self.items.values() for cls in item.classes),
             "source": _most(item.source for item in self.items.values()),
         }
+
+
+def _neighbours(items: Iterable[Item]) -> dict[str, list[str]]:
+    """By chunk its clips as the queue comes to them."""
+    found: dict[str, list[str]] = {}
+    for item in sorted(items, key=_by_doubt):
+        found.setdefault(item.chunk, []).append(item.clip)
+    return found
+
+
+def _by_doubt(item: Item) -> tuple[float, str]:
+    return -item.doubt, item.clip
 
 
 def _most(words: Iterable[str]) -> list[str]:

@@ -50,8 +50,8 @@ def create_app(build: Build, journal: Journal, hosts: tuple[str, ...], order: st
     """The app over one build. hosts: the names that it is reached by; order: how the queue begins."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
-    app.add_middleware(Guard, hosts=hosts)
     queue, sessions = Queue(build, journal), Sessions(journal)
+    app.add_middleware(Guard, hosts=hosts, person=sessions.name_of)
     reader, reviewer, admin = (Depends(sessions.require(r)) for r in ("reader", "reviewer", "admin"))
     jobs: dict[str, Job] = {}
     turn = threading.Lock()

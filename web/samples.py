@@ -11,14 +11,18 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from schemas import Record, Sample, TrackFile
-from schemas.arrow import arrow_schema, from_table
+from schemas.arrow import arrow_schema, from_table, to_table
 from schemas.base import Count
 from schemas.dataset import INDEX_FILE, DatasetFile, IndexRow
-from tasks.dataset.reader import DatasetError, one_line, read_dataset, read_parts
+from schemas.labels import Labels, Said, relabel
+from schemas.review import REVIEW_FILE
+from tasks.dataset.reader import DatasetError, one_line, open_labels, read_dataset, read_parts
 from tasks.errors import UserError
 from tasks.store.folder import Folder
 
 Sort = Literal["key", "contact", "dynamism", "ids", "size", "caption"]
+
+People = Literal["nobody", "kept", "dropped"]
 
 Mask = NDArray[np.bool_]
 
@@ -38,6 +42,8 @@ class Wanted(Record):
     dynamism: int = 0
     ids: int = 0
     interactions: int = 0
+    people: People | Literal[""] = ""
+    """What they said since the dataset was made."""
     side_from: float = 0.0
     """Of the smallest track: sqrt(mask area) / shorter image side."""
     side_to: float = 0.0
@@ -56,7 +62,8 @@ class Samples:
         if account is None:
             raise UserError(f"no dataset.json in {folder.uri}: give the folder of a dataset")
         self.folder, self.account = folder, account
-        self.table = _index(folder, account)
+        self.labels = open_labels(folder)
+        self.table = _as_left(_index(folder, account), self.labels)
         self._rows = {key: at for at, key in enumerate(self.table["key"].to_pylist())}
         self._lists: dict[str, tuple[pa.Array, NDArray[np.int64]]] = {}
         for name in ("verbs", "nouns", "contact", "dynamism", "sides"):
@@ -64,6 +71,9 @@ class Samples:
             self._lists[name] = (column.flatten(), np.asarray(pc.list_parent_indices(column)))
         rated = [np.asarray(self._lists[name][0]) for name in ("contact", "dynamism")]
         self._contact, self._dynamism = rated
+        self._people = np.full(len(self.table), "nobody", dtype="U7")
+        for key in self.labels:
+            self._people[self._rows[key]] = "dropped" if key in self.labels.dropped else "kept"
         self._least = np.full(len(self.table), np.inf)
         np.minimum.at(self._least, self._lists["sides"][1], np.asarray(self._lists["sides"][0]))
 
@@ -93,6 +103,8 @@ class Samples:
         for name, count in (("instances", wanted.ids), ("interactions", wanted.interactions)):
             if count:
                 fits &= np.asarray(self.table[name]) == count
+        if wanted.people:
+            fits &= self._people == wanted.people
         fits &= self._least >= wanted.side_from
         if wanted.side_to:
             fits &= self._least < wanted.side_to
@@ -147,21 +159,40 @@ class Samples:
             "source": _counted(some["dataset"]),
             "license": _counted(pc.fill_null(some["license"], "not stated")),
             "split": _counted(some["split"]),
+            "people": _counted(pa.array(self._people[places])) if len(self.labels) else [],
         }
 
     def _words(self, name: str, inside: Mask) -> list[tuple[str, int]]:
         values, parents = self._lists[name]
         return _counted(values.filter(pa.array(inside[parents])))[:40]
 
-    def entry(self, key: str) -> tuple[Sample, TrackFile]:
-        """A sample without its video: two small files out of its shard, and no more of it."""
+    def entry(self, key: str) -> tuple[Sample, TrackFile, Said]:
+        """A sample without its video, as people left it, and their labels: two small files out of its shard, no more.
+
+        One that people dropped is as the shard has it.
+        """
         (parts,) = read_parts(self.folder, [self.row(key)], ("json", "tracks.json"))
-        return Sample.model_validate_json(parts["json"]), TrackFile.model_validate_json(parts["tracks.json"])
+        sample, tracks = Sample.model_validate_json(parts["json"]), TrackFile.model_validate_json(parts["tracks.json"])
+        said = self.labels.of(key)
+        if said and key not in self.labels.dropped:
+            sample, tracks = relabel(sample, tracks, said)
+        return sample, tracks, said
 
     def mp4(self, key: str) -> bytes:
         """Its video."""
         (parts,) = read_parts(self.folder, [self.row(key)], ("mp4",))
         return parts["mp4"]
+
+
+def _as_left(table: pa.Table, labels: Labels) -> pa.Table:
+    """The index as people left its samples. DatasetError where they speak of samples that it does not have."""
+    said = pc.is_in(table["key"], pa.array(list(labels), pa.string()))
+    rows = [labels.row(row) for row in from_table(table.filter(said), IndexRow)]
+    if len(rows) != len(labels):
+        raise DatasetError(f"{REVIEW_FILE} speaks of samples that {INDEX_FILE} does not have: is it of this dataset?")
+    if not rows:
+        return table
+    return pa.concat_tables([table.filter(pc.invert(said)), to_table(rows, IndexRow)]).sort_by("key")
 
 
 def _index(folder: Folder, account: DatasetFile) -> pa.Table:

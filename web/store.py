@@ -1,6 +1,7 @@
 """A build's store as the pages read it: opened by its fingerprints, never written, locked or mended."""
 
 import json
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -38,6 +39,7 @@ class Build:
             raise UserError(f"{out}/work/build.json is damaged: run the build command again") from None
         if saved.get("schema") != SCHEMA_VERSION or "review" not in self.fingerprints:
             raise UserError(f"{out} was built by another version of matrix_data: run the build command again")
+        self.dataset = self.out.below(f"dataset/{self.fingerprints['shard']}")
         self._chunk = lru_cache(maxsize=64)(self._open)
         """Chunks stay open: what was merged meanwhile they find again, and a row does not change."""
 
@@ -50,10 +52,9 @@ class Build:
     def _open(self, stage: str, chunk: str) -> StageStore[Any]:
         return self.view(stage).chunks[chunk]
 
-    def clip(self, clip: str, chunk: str) -> Reviewable:
-        """A curated clip. KeyError where the chunk has none of that name."""
+    def clips(self, clips: Sequence[str], chunk: str) -> dict[str, Reviewable]:
+        """Curated clips of one chunk, by name: many cost hardly more than one. KeyError for one it does not have."""
         stages = {spec.record: spec.name for spec in STAGES}
-        (cut,) = self._chunk("dedupe", chunk).payloads([clip])
-        assert isinstance(cut, Deduped)
-        found = [self._chunk(stages[kind], chunk).payloads([clip])[0] for kind in _SHOWN]
-        return Reviewable(Case(cut.clip, (cut, *found)))
+        kinds = (Deduped, *_SHOWN)
+        columns = [self._chunk(stages[kind], chunk).payloads(clips) for kind in kinds]
+        return {cut.clip.clip_id: Reviewable(Case(cut.clip, (cut, *rest))) for cut, *rest in zip(*columns, strict=True)}

@@ -1,6 +1,5 @@
 """`matrix_data export` and `import`: finished datasets for and from others. Needs no engine, source or Prefect."""
 
-import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,13 +24,18 @@ from tasks.exports.running import Format, export
 from tasks.exports.sav import Sav
 from tasks.exports.tables import Csv
 from tasks.ingest.stage import IngestSettings
+from tasks.review.audit import FIGURES
 from tasks.scan.listing import ScanSettings
+from tasks.shard.card import read_audit
 from tasks.shard.stage import ShardSettings
 from tasks.store.folder import Folder
 
 FORMATS: dict[str, Callable[[Folder], Format]] = {
-    "matrix": Matrix, "coco": Coco, "sav": Sav, "hf": Hub, "csv": Csv,
+    "matrix": Matrix, "coco": Coco, "sav": Sav, "csv": Csv,
 }  # fmt: skip
+
+ALL = (*FORMATS, "hf", "labels")
+"""Those two take more than a folder."""
 
 SAY_EVERY_S = 10.0
 """How often progress is told where there is no terminal."""
@@ -46,20 +50,24 @@ def export_dataset(
     out: Annotated[str, typer.Option(help="Folder to write, local or in a bucket. The same command resumes.")],
     text: Filter = "",
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many samples.")] = None,
-    audit: Annotated[str | None, typer.Option(help="hf: the folder of `matrix_data audit`, for the card.")] = None,
+    audit: Annotated[
+        str | None, typer.Option(help="hf: the folder of another `matrix_data audit` than the dataset's own.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Write a dataset in the layout of other tools."""
-    if form not in (*FORMATS, "labels"):
-        raise UserError(f"--format {form}: choose {', '.join(FORMATS)} or labels")
+    if form not in ALL:
+        raise UserError(f"--format {form}: choose {', '.join(ALL)}")
     if audit is not None and form != "hf":
         raise UserError("--audit is for --format hf, whose card has room for it")
     data, dest = open_dataset(dataset_of(dataset)), Folder(out)
     maker: Format
     if form == "labels":
         maker = Labels(dest, ingest_of(data.folder))
+    elif form == "hf":
+        maker = Hub(dest, audit_of(data.folder, audit))
     else:
-        maker = FORMATS[form](dest) if audit is None else Hub(dest, read_audit(Folder(audit)))
+        maker = FORMATS[form](dest)
     with progress(form) as tell:
         found = export(data, maker, text, limit, tell)
     left_out = "".join(f", {n} left out: {reason} (left_out.csv)" for reason, n in found["left_out"].items())
@@ -89,18 +97,14 @@ def ingest_of(dataset: Folder) -> IngestSettings:
     )
 
 
-def read_audit(folder: Folder) -> dict[str, Any]:
-    """`audit.json`: per kind of question how many were asked and right, the share, and its interval."""
-    try:
-        found = json.loads(folder.read("audit.json"))
-        for one in found["kinds"].values():
-            if not all(isinstance(one[key], int | float) for key in ("asked", "right", "share", "low", "high")):
-                raise TypeError
-    except FileNotFoundError:
-        raise UserError(f"no audit.json in {folder.uri}: run `matrix_data audit` first, or leave --audit out") from None
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise UserError(f"audit.json in {folder.uri} is not what `matrix_data audit` writes") from None
-    return dict(found)
+def audit_of(dataset: Folder, audit: str | None) -> dict[str, Any] | None:
+    """The figures for the card: those of an audit's folder, or those that the dataset has itself. UserError."""
+    if audit is None:
+        return read_audit(dataset)
+    found = read_audit(Folder(audit), FIGURES)
+    if found is None:
+        raise UserError(f"no {FIGURES} in {audit}: answer some questions of `matrix_data audit`, or leave --audit out")
+    return found
 
 
 @contextmanager

@@ -1,4 +1,5 @@
-"""The breaker: where the world fails again and again, a run of a deployment is suspended with the reason.
+"""The breaker: where the world fails again and again, a run of a deployment is suspended with the reason. So is one
+that has nothing to do until people have decided (`review.wait`).
 
 Suspended and not paused: a paused run stays in its worker's process, with its memory, its GPU and its leases, and
 polls; a suspended one ends. Its leases are given back, the worker takes other runs, and Resume in the UI starts it anew
@@ -20,6 +21,7 @@ from tasks.errors import NotReady, StopRun
 from tasks.store.lease import LeaseLost
 
 ADVICE = "nothing done is lost: mend it and press Resume"
+DECIDE = "nothing done is lost: press Resume when people have decided"
 
 
 def trips(error: BaseException) -> bool:
@@ -27,7 +29,7 @@ def trips(error: BaseException) -> bool:
     return isinstance(error, GaveUpError | StopRun | NotReady) and not isinstance(error, LeaseLost)
 
 
-def suspend(why: str) -> None:
+def suspend(why: str, advice: str = ADVICE) -> None:
     """Suspend the flow run under way and leave it, by Prefect's `Pause`; call it when no lease is held any more.
 
     Returns where that is not possible: the run has no deployment, or its server does not answer.
@@ -36,7 +38,7 @@ def suspend(why: str) -> None:
     if context is None or context.flow_run is None or context.flow_run.deployment_id is None:
         return
     run = context.flow_run
-    state: State[None] = Suspended(message=f"{why}; {ADVICE}", pause_key=uuid.uuid4().hex)
+    state: State[None] = Suspended(message=f"{why}; {advice}", pause_key=uuid.uuid4().hex)
     try:
         with get_client(sync_client=True) as server:
             taken = server.set_flow_run_state(run.id, state)

@@ -102,7 +102,7 @@ class MatrixDataset(Dataset[TrainSample | GaveUp]):
         """
         self.config, self.tokenizer, self.decode_video = config, tokenizer, decode_video
         self.geometry = Geometry.of(config)
-        self.source, rows, self.identity = read_index(config, split)
+        self.source, rows, self.identity, self.labels = read_index(config, split)
         self.rows = {row.key: row for row in rows}
         self.plan = Plan(list(self.rows), seed, batch_size, world, rank)
 
@@ -134,7 +134,7 @@ class MatrixDataset(Dataset[TrainSample | GaveUp]):
             raise Bad(
                 "too_short", f"{row.frames} frames, {self.geometry.span} are needed for {self.geometry.frames}{step}"
             )
-        return read_entry(self.source, row)
+        return read_entry(self.source, row, self.labels.of(row.key))
 
     def _cut(self, ref: Ref, row: IndexRow, entry: Entry, bad: tuple[BadEntry, ...]) -> TrainSample:
         sample, taken = entry.sample, self.geometry.taken

@@ -22,7 +22,8 @@ from matrix_train.data.index import Source, one_line
 from matrix_train.data.masks import MaskTracks
 from schemas import SCHEMA_VERSION, RoleSpans, Sample, TrackFile
 from schemas.dataset import SUFFIXES, IndexRow
-from schemas.idmap import palette_indices
+from schemas.idmap import id_map, palette_indices
+from schemas.labels import Said, relabel
 
 BadReason = Literal[
     "missing_shard",
@@ -36,6 +37,7 @@ BadReason = Literal[
     "missing_mask",
     "bad_mask",
     "bad_id_map",
+    "bad_label",
     "broken_video",
     "too_short",
 ]
@@ -79,19 +81,22 @@ class Entry:
     mp4: bytes
 
 
-def read_entry(source: Source, row: IndexRow) -> Entry:
-    """The entry of an index row. Bad for one that fails any check; UserError where the folder cannot be read."""
+def read_entry(source: Source, row: IndexRow, said: Said = ()) -> Entry:
+    """The entry of an index row, as people left it. said: their labels of it (`Listing.labels`).
+
+    Bad for one that fails any check; UserError where the folder cannot be read.
+    """
     try:
         data = source.read(row.shard, row.offset, row.offset + row.bytes)
     except FileNotFoundError:
         raise Bad("missing_shard", "listed in dataset.json, but not in the folder") from None
     if len(data) < row.bytes:
         raise Bad("torn", f"the shard ends {row.bytes - len(data)} bytes before the entry does")
-    return parse_entry(data, row)
+    return parse_entry(data, row, said)
 
 
-def parse_entry(data: bytes, row: IndexRow) -> Entry:
-    """The entry from its bytes. Bad for one that fails any check."""
+def parse_entry(data: bytes, row: IndexRow, said: Said = ()) -> Entry:
+    """The entry from its bytes, first checked as it was written. Bad for one that fails any check."""
     files = _files(data, row)
     sample = _sample(files["json"])
     differs = _differences(sample, row)
@@ -102,12 +107,22 @@ def parse_entry(data: bytes, row: IndexRow) -> Entry:
     for act in sample.interactions:
         _check_spans(sample.caption, act.spans)
     masks = _masks(files["tracks.json"], sample)
-    id_map = _id_map(files["idmap.png"], sample)
-    if not masks.agrees_with(id_map):
+    shown = _id_map(files["idmap.png"], sample)
+    if not masks.agrees_with(shown):
         raise Bad("bad_id_map", "the ID map does not show the first frame's masks")
     if hashlib.sha256(files["mp4"]).hexdigest() != sample.provenance.media_digest:
         raise Bad("broken_video", "the mp4 is not the one on record: its SHA-256 differs")
-    return Entry(sample, masks, id_map, files["mp4"])
+    return Entry(sample, masks, shown, files["mp4"]) if not said else _labelled(sample, files, said)
+
+
+def _labelled(sample: Sample, files: dict[str, bytes], said: Said) -> Entry:
+    try:
+        changed, tracks = relabel(sample, TrackFile.model_validate_json(files["tracks.json"]), said)
+        masks = MaskTracks.read(tracks)
+    except ValueError as error:
+        raise Bad("bad_label", one_line(error)) from None
+    firsts = {name: masks.fill(name, range(1))[0] for name in masks.runs}
+    return Entry(changed, masks, id_map(firsts, masks.height, masks.width), files["mp4"])
 
 
 def _files(data: bytes, row: IndexRow) -> dict[str, bytes]:

@@ -17,6 +17,7 @@ from matrix_train.errors import UserError
 from schemas import SCHEMA_VERSION
 from schemas.arrow import arrow_schema, from_table
 from schemas.dataset import DATASET_FILE, INDEX_FILE, DatasetFile, IndexRow
+from schemas.labels import Labels, read_labels
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,9 @@ class Listing(NamedTuple):
     rows: list[IndexRow]
     """Sorted by key."""
     identity: str
-    """Of everything that the split's shards hold."""
+    """Of everything that the split's shards hold, and of what people said of it since."""
+    labels: Labels
+    """That: it wins over the shards. Samples that people dropped are not among the rows."""
 
 
 def read_index(config: DataConfig, split: Split) -> Listing:
@@ -62,11 +65,17 @@ def read_index(config: DataConfig, split: Split) -> Listing:
     source = _find(Source(config.dataset, tuple(config.storage_options.items())))
     account = _account(source)
     rows = _rows(source, account)
-    chosen = sorted((row for row in rows if row.split == split), key=lambda row: row.key)
+    try:
+        labels = read_labels(source.read)
+    except ValueError as error:
+        raise UserError(f"{error} ({source.url})") from None
+    chosen = sorted((row for row in rows if row.split == split and row.key not in labels.dropped), key=lambda r: r.key)
     if not chosen:
-        raise UserError(f"{source.url} has no sample in split {split!r} of its {len(rows)}")
+        dropped = f"; people dropped {len(labels.dropped)} in review" if labels.dropped else ""
+        raise UserError(f"{source.url} has no sample in split {split!r} of its {len(rows)}{dropped}")
     shards = sorted((shard.name, shard.sha256) for shard in account.shards if shard.split == split)
-    return Listing(source, chosen, hashlib.sha256(repr(shards).encode()).hexdigest()[:16])
+    named = repr(shards) + labels.digest
+    return Listing(source, chosen, hashlib.sha256(named.encode()).hexdigest()[:16], labels)
 
 
 def _find(source: Source) -> Source:

@@ -36,7 +36,7 @@ def held_out(config: DataConfig, split: Split, limit: int, seed: int, folder: Pa
 
     UserError where the data set cannot be read; a clip that cannot be used is named.
     """
-    source, rows, _ = read_index(config, split)
+    source, rows, _, labels = read_index(config, split)
     geometry = Geometry.of(config)
     folder.mkdir(parents=True, exist_ok=True)
     found: list[HeldOutClip | Unreadable] = []
@@ -44,7 +44,7 @@ def held_out(config: DataConfig, split: Split, limit: int, seed: int, folder: Pa
         try:
             if row.frames < geometry.span:
                 raise Bad("too_short", f"{row.frames} frames, {geometry.span} are needed")
-            entry = read_entry(source, row)
+            entry = read_entry(source, row, labels.of(row.key))
             frames = np.empty((geometry.frames, entry.sample.height, entry.sample.width, 3), np.uint8)
             decode(entry.mp4, geometry.taken, entry.sample.frames, frames)
         except (Bad, BrokenVideo) as error:

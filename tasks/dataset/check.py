@@ -8,7 +8,16 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 
-from schemas.dataset import CARD_FILE, DATASET_FILE, INDEX_FILE, SHARD_PATTERN, DatasetFile, IndexRow, ShardInfo
+from schemas.dataset import (
+    AUDIT_FILE,
+    CARD_FILE,
+    DATASET_FILE,
+    INDEX_FILE,
+    SHARD_PATTERN,
+    DatasetFile,
+    IndexRow,
+    ShardInfo,
+)
 from schemas.review import REVIEW_FILE
 from tasks.dataset.check_entry import entry_problems
 from tasks.dataset.reader import DatasetError, decode_index, one_line, read_dataset, read_raw
@@ -55,7 +64,7 @@ def _strays(dataset: Folder, account: DatasetFile | None) -> Iterator[Problem]:
             yield Problem(name, "temporary file of a run that was killed; the next build removes it")
         elif re.fullmatch(SHARD_PATTERN, name) and name not in listed:
             yield Problem(name, f"shard that {DATASET_FILE} does not list; the next build writes it anew")
-        elif name not in {DATASET_FILE, INDEX_FILE, CARD_FILE, REVIEW_FILE, *listed}:
+        elif name not in {AUDIT_FILE, DATASET_FILE, INDEX_FILE, CARD_FILE, REVIEW_FILE, *listed}:
             yield Problem(name, "file that does not belong to the dataset")
     for name in sorted(listed - set(names)):
         yield Problem(name, "shard is missing")

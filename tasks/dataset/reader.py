@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from schemas import Sample, TrackFile
 from schemas.arrow import arrow_schema, from_table
 from schemas.dataset import DATASET_FILE, INDEX_FILE, SUFFIXES, DatasetFile, IndexRow
+from schemas.labels import Labels, read_labels
 from schemas.text import one_line as visible_line
 from tasks.dataset.tar import BLOCK, TarError, padded, parse_header, read_entries
 from tasks.errors import UserError
@@ -50,6 +51,14 @@ def read_dataset(folder: Folder) -> DatasetFile | None:
         return DatasetFile.model_validate_json(folder.read(DATASET_FILE))
     except ValidationError as error:
         raise DatasetError(f"{DATASET_FILE} is damaged or of another version: {first_problem(error)}") from None
+
+
+def open_labels(folder: Folder) -> Labels:
+    """What people said of a dataset's samples since it was made; nothing where they have not. DatasetError."""
+    try:
+        return read_labels(folder.read)
+    except ValueError as error:
+        raise DatasetError(f"{error} ({folder.uri})") from None
 
 
 def decode_index(data: bytes) -> list[IndexRow]:

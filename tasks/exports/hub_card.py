@@ -8,7 +8,7 @@ from typing import Any
 from schemas.dataset import IndexRow, Split
 from tasks.exports.running import Told
 from tasks.report.stats import Stats, collect, top
-from tasks.shard.card import front
+from tasks.shard.card import audited, front
 
 _LOAD = """\
 # Interaction captions with instance mask tracks
@@ -54,7 +54,7 @@ def hub_card(told: Told, audit: Mapping[str, Any] | None) -> str:
         _figures(stats, splits),
         "## Licences\n\nThe clips keep the licence of the video that they were cut from; each sample names it.\n\n"
         + _table(("source", "licence", "clips"), ((*k, n) for k, n in sorted(licences.items()))),
-        _quality(audit),
+        audited(audit),
         _made(told),
         _LIMITS,
     ]
@@ -82,17 +82,6 @@ def _figures(stats: Stats, splits: Mapping[Split, int]) -> str:
         _table(("verb", "interactions"), top(stats.verbs, 15)),
         _table(("class", "instances"), top(stats.nouns, 15)),
     ])  # fmt: skip
-
-
-def _quality(audit: Mapping[str, Any] | None) -> str:
-    if audit is None:
-        return "## Audit\n\nNobody has audited it yet (`matrix_data audit`): how many labels are right is not known.\n"
-    rows = [
-        (kind, f"{one['right']} of {one['asked']}", f"{one['share']:.1%}", f"{one['low']:.1%} – {one['high']:.1%}")
-        for kind, one in audit["kinds"].items()
-    ]
-    about = "A seeded sample, looked at by people; intervals at 95 %.\n"
-    return f"## Audit\n\n{about}\n" + _table(("kind", "right", "share", "interval"), rows)
 
 
 def _made(told: Told) -> str:

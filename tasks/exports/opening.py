@@ -3,7 +3,7 @@
 import hashlib
 import itertools
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -13,11 +13,22 @@ from pydantic import ValidationError
 from schemas import Sample, TrackFile
 from schemas.base import InstanceId
 from schemas.dataset import DATASET_FILE, INDEX_FILE, DatasetFile, IndexRow
+from schemas.labels import Labels, relabel
 from schemas.palette import number
-from tasks.dataset.reader import DatasetError, first_problem, index_rows, read_dataset, read_parts
+from schemas.review import REVIEW_FILE
+from tasks.dataset.reader import (
+    DatasetError,
+    first_problem,
+    index_rows,
+    one_line,
+    open_labels,
+    read_dataset,
+    read_parts,
+)
 from tasks.errors import UserError
 from tasks.exports.choosing import Test
 from tasks.media.clips import decode_mask
+from tasks.shard.entry import entry_of
 from tasks.store.folder import Folder
 
 _AT_ONCE = 1024
@@ -85,13 +96,18 @@ class Dataset:
 
     folder: Folder
     account: DatasetFile
+    labels: Labels
+    """What people said since: it wins over the shards."""
 
     def chosen(self, test: Test, limit: int | None) -> Iterator[IndexRow]:
-        """The rows that pass, at most `limit`; some at a time in memory, those in the order of the shards."""
+        """The rows that pass as people left them, at most `limit`, in the order of the shards; some are held at a time.
+
+        Samples that people dropped whole are among them (`labels.dropped`), so that who asked can say so.
+        """
         with self.folder.open(INDEX_FILE) as stream:
             rows = index_rows(stream)
             while some := list(itertools.islice(rows, _AT_ONCE)):
-                for row in sorted(some, key=lambda r: (r.split, r.shard, r.offset)):
+                for row in sorted(map(self.labels.row, some), key=lambda r: (r.split, r.shard, r.offset)):
                     if limit is not None and limit <= 0:
                         return
                     if test(row):
@@ -99,10 +115,20 @@ class Dataset:
                         yield row
 
     def items(self, rows: list[tuple[int, IndexRow]], wanted: Collection[str]) -> Iterator[Item]:
-        """Rows with their places, and what is wanted of their entries, one in memory at a time."""
-        files = read_parts(self.folder, [row for _, row in rows], wanted)
+        """Rows with their places, and what is wanted of their entries, one in memory at a time, as people left them."""
+        labelled = {"json", "tracks.json"} if any(row.key in self.labels for _, row in rows) else set[str]()
+        files = read_parts(self.folder, [row for _, row in rows], labelled.union(wanted))
         for (place, row), found in zip(rows, files, strict=True):
-            yield Item(place, row, found)
+            yield self._labelled(Item(place, row, found)) if row.key in self.labels else Item(place, row, found)
+
+    def _labelled(self, item: Item) -> Item:
+        """The item under its labels; only its mp4 stays as it is. DatasetError where they do not belong together."""
+        try:
+            tracks = TrackFile.model_validate_json(item.files["tracks.json"])
+            entry = entry_of(*relabel(item.sample, tracks, self.labels.of(item.row.key)))
+        except ValueError as error:
+            raise item.damaged(f": .tracks.json or {REVIEW_FILE}: {one_line(error)}") from None
+        return replace(item, files={k: entry.files.get(k, data) for k, data in item.files.items()})
 
 
 def open_dataset(folder: Folder) -> Dataset:
@@ -119,4 +145,4 @@ def open_dataset(folder: Folder) -> Dataset:
         raise DatasetError(f"no {INDEX_FILE} in {folder.uri}: copy the whole folder") from None
     if digest.hexdigest() != account.index_sha256:
         raise DatasetError(f"{INDEX_FILE} in {folder.uri} is not the one that {DATASET_FILE} was written with")
-    return Dataset(folder, account)
+    return Dataset(folder, account, open_labels(folder))

@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
+from schemas import Reason
 from schemas.dataset import DatasetFile, IndexRow
 from schemas.palette import number
 from tasks.errors import UserError
@@ -39,7 +40,7 @@ class Told:
     account: DatasetFile
     plan: Mapping[str, Any]
     left_out: Mapping[str, int]
-    """Samples that the layout cannot hold, by reason."""
+    """Samples that the layout cannot hold, or that people dropped, by reason."""
 
 
 class Format(Protocol):
@@ -65,7 +66,8 @@ class Format(Protocol):
 
 def plan_of(form: Format, data: Dataset, text: str, limit: int | None) -> dict[str, Any]:
     """What makes two exports the same."""
-    return {"format": form.name, "dataset": data.account.index_sha256, "filter": text, "limit": limit}
+    said = data.labels.digest
+    return {"format": form.name, "dataset": data.account.index_sha256, "review": said, "filter": text, "limit": limit}
 
 
 def export(
@@ -129,9 +131,16 @@ def _sweep(dest: Folder) -> None:
 
 
 def _block(data: Dataset, form: Format, rows: list[tuple[int, IndexRow]]) -> Iterator[Line]:
-    refused = {place for place, row in rows if max(map(number, row.ids)) > form.last_id}
-    yield from ({"key": row.key, "left_out": f"id_above_{form.last_id}"} for place, row in rows if place in refused)
+    refused = {place: why for place, row in rows if (why := _refused(data, form, row))}
+    yield from ({"key": row.key, "left_out": refused[place]} for place, row in rows if place in refused)
     yield from form.write(data.items([found for found in rows if found[0] not in refused], form.wanted))
+
+
+def _refused(data: Dataset, form: Format, row: IndexRow) -> str:
+    """Why a sample is left out; empty where it is not."""
+    if row.key in data.labels.dropped:
+        return Reason.DROPPED_IN_REVIEW.value
+    return f"id_above_{form.last_id}" if max(map(number, row.ids)) > form.last_id else ""
 
 
 def _close(data: Dataset, form: Format, plan: dict[str, Any], blocks: list[str]) -> dict[str, Any]:

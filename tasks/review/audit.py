@@ -9,7 +9,7 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from schemas import Record
 from schemas.base import ClipId, Count, InstanceId
@@ -21,6 +21,9 @@ HUMAN = {"object": 0.938, "attribute": 0.883, "relation": 0.854}
 """Accuracy that people found in Synthetic Visual Genome 2, to hold ours against."""
 
 STRATA = 3
+
+FIGURES = "figures.json"
+"""In the audit's folder; the dataset gets the same (`schemas.dataset.AUDIT_FILE`)."""
 
 _Z = 1.959963984540054
 
@@ -96,6 +99,17 @@ def _wilson(share: float, n: float) -> tuple[float, float]:
     middle = (share + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
     half = _Z / (1 + _Z**2 / n) * math.sqrt(share * (1 - share) / n + _Z**2 / (4 * n * n))
     return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def figures(audit: Audit, answers: Mapping[int, bool]) -> dict[str, Any]:
+    """What cards show: per kind that was answered, how many were asked and right, and the share with its interval."""
+    kinds = {}
+    for kind in KINDS:
+        said = [answers[q.number] for q in audit.questions if q.kind == kind and q.number in answers]
+        if said:
+            a = accuracy(audit, answers, kind)
+            kinds[kind] = {"asked": a.n, "right": sum(said), "share": a.value, "low": a.low, "high": a.high}
+    return {"seed": audit.seed, "kinds": kinds}
 
 
 def table(audit: Audit, answers: Mapping[int, bool]) -> str:

@@ -10,9 +10,9 @@ import json
 
 import pyarrow.parquet as pq
 
-from schemas import Deduped
+from schemas import Curated, Deduped
 from schemas.arrow import to_table
-from schemas.review import REVIEW_FILE, Label
+from schemas.review import REVIEW_FILE, Label, Reviewed
 from tasks.errors import Reject
 from tasks.outcome import Case
 from tasks.review.journal import Journal
@@ -79,23 +79,28 @@ def labels_of(work: Whole, journal: Journal, clip: str) -> list[Label]:
             if patch.tracks.get(patch.op.id) != seen.digests.get(patch.op.id)
         ]  # fmt: skip
     word = outcome.word
-    at = word.state.finished or 0.0
     try:
         reviewed = seen.reviewed(said, outcome, work.settings.max_same_class_iou)
     except Reject:
         reviewed = None
+    held = work.store("review").payloads([clip])[0]
+    assert isinstance(held, Reviewed)
+    now, shard = ({**seen.masks, **{t.id: t.masks for t in one.tracks}} if one else {} for one in (reviewed, held))
     kept = {one.id: one for one in reviewed.review} if reviewed else {}
-    mended = {track.id: track.masks for track in reviewed.tracks} if reviewed else {}
-    reasons = {drop.what: drop.reason for drop in reviewed.dropped} if reviewed else {}
+    numbers = {one.id: one for one in reviewed.numbers} if reviewed else {}
+    dropped = {drop.what: drop for drop in reviewed.dropped} if reviewed else {}
     labels = []
-    for name in seen.masks:
-        said_of = word.state.decisions.get(name)
-        reason = reasons.get(name) or (said_of.reason if said_of else "")
-        decision = kept[name].decision if name in kept else "drop"
+    for name in seen.case.of(Curated).ids:
+        said_of, drop = word.state.decisions.get(name), dropped.get(name)
+        reason = drop.reason if drop else said_of.reason if said_of else ""
         labels.append(
             Label(
-                key=clip, id=name, clip="keep" if reviewed else "drop", decision=decision, reason=reason,
-                by=word.reviewer, at=at, applies=True, height=height, width=width, masks=mended.get(name, ()),
+                key=clip, id=name, clip="keep" if reviewed else "drop",
+                decision=kept[name].decision if name in kept else "drop", reason=reason,
+                detail=drop.detail if drop else "", by=word.reviewer, at=word.state.finished or 0.0, applies=True,
+                height=height, width=width,
+                masks=now[name] if name in kept and now[name] != shard[name] else (), numbers=numbers.get(name),
+                interactions=reviewed.interactions if reviewed and name == reviewed.ids[0] else (),
             )
         )  # fmt: skip
     return labels

@@ -13,7 +13,7 @@ from schemas import SCHEMA_VERSION
 from schemas.arrow import arrow_schema
 from schemas.dataset import CARD_FILE, DATASET_FILE, INDEX_FILE, Counts, DatasetFile, IndexRow, Sharded, ShardInfo
 from tasks.dataset.reader import DatasetError, read_dataset
-from tasks.shard.card import card
+from tasks.shard.card import card, read_audit
 from tasks.spec import Whole
 from tasks.store.chunks import StageView
 from tasks.store.folder import TEMPORARY, Folder
@@ -86,7 +86,7 @@ def gather(
             dest.remove(name)
     with dest.create(INDEX_FILE) as stream:
         stream.write(index)
-    dest.write(CARD_FILE, card(account))
+    dest.write(CARD_FILE, card(account, read_audit(dest)))
     dest.write(DATASET_FILE, (account.model_dump_json(indent=2) + "\n").encode())
 
 
@@ -99,7 +99,7 @@ def spoilt(work: Whole) -> bool:
         index, shown = work.dataset.read(INDEX_FILE), work.dataset.read(CARD_FILE)
     except (DatasetError, FileNotFoundError):
         return True
-    return hashlib.sha256(index).hexdigest() != account.index_sha256 or shown != card(account)
+    return hashlib.sha256(index).hexdigest() != account.index_sha256 or shown != card(account, read_audit(work.dataset))
 
 
 def _by_chunk(store: StageView[Sharded]) -> Iterator[pa.StructArray]:

@@ -4,9 +4,14 @@ Without column types Hugging Face datasets guesses them from the first five samp
 did not have, such as the tracks of a third ID. The card declares them, so that `load_dataset(folder)` gives everything.
 """
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
 
-from schemas.dataset import DatasetFile, Split
+from schemas.dataset import AUDIT_FILE, DatasetFile, Split
+from tasks.errors import UserError
+from tasks.review.audit import HUMAN
+from tasks.store.folder import Folder
 
 _SPLITS = {"train": "train", "val": "validation"}
 
@@ -36,9 +41,37 @@ samples = datasets.load_dataset("path/to/this/folder", split="train").cast_colum
 """
 
 
-def card(account: DatasetFile) -> bytes:
-    """The card of a dataset: a function of which splits it has, so that it seldom changes."""
-    return "\n".join([*front({s.split for s in account.shards}), _TEXT]).encode()
+def card(account: DatasetFile, audit: Mapping[str, Any] | None) -> bytes:
+    """The card of a dataset: a function of which splits it has and of its audit, so that it seldom changes."""
+    return "\n".join([*front({s.split for s in account.shards}), _TEXT, audited(audit)]).encode()
+
+
+def audited(audit: Mapping[str, Any] | None) -> str:
+    """What people found of a seeded sample (`tasks.review.audit.figures`), as Markdown; or that nobody has looked."""
+    if not audit or not audit["kinds"]:
+        return "## Audit\n\nNobody has audited it yet (`matrix_data audit`): how many labels are right is not known.\n"
+    lines = [
+        "## Audit\n\nA seeded sample, looked at by people; shares weighted back to all clips, intervals at 95 %.\n",
+        "| kind | right | share | interval | people on Synthetic Visual Genome 2 |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for kind, one in audit["kinds"].items():
+        found = f"{one['share']:.1%} | {one['low']:.1%} – {one['high']:.1%}"
+        human = f"{HUMAN[kind]:.1%}" if kind in HUMAN else ""
+        lines.append(f"| {kind} | {one['right']} of {one['asked']} | {found} | {human} |")
+    return "\n".join([*lines, ""])
+
+
+def read_audit(folder: Folder, name: str = AUDIT_FILE) -> dict[str, Any] | None:
+    """The figures that an audit left in a folder; None where there are none. UserError for a damaged file."""
+    try:
+        found: dict[str, Any] = json.loads(folder.read(name))
+        audited(found)
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise UserError(f"{folder.shown(name)} is not what `matrix_data audit` writes: remove it") from None
+    return found
 
 
 def front(splits: Iterable[Split], folder: str = "", more: Iterable[str] = ()) -> list[str]:

@@ -12,12 +12,14 @@ import pytest
 
 from flows.opened import context_of
 from flows.server.events import key_of
+from tasks.dataset.reader import stream
 from tasks.engines.base import Message
 from tasks.engines.embedded.language import EmbeddedLanguage
 from tasks.engines.replies import CountReply, DescribeReply, ScoreReply, TripletsReply
 from tasks.stages import STAGES
 from tasks.store.lease import others
 from tests.flows.building import QUICK, sidecar
+from tests.flows.reviewing import decide_all
 from tests.tasks.engines.served.fault_server import FaultServer, failed, said
 
 ROOT = Path(__file__).parents[2]
@@ -223,3 +225,25 @@ def test_a_build_that_meets_a_dead_server_is_suspended_with_the_reason_and_resum
         assert state["type"] == "COMPLETED", (state, log_of(api, run_id)[-20:])
     assert list((tmp_path / "out" / "dataset").glob("*/dataset.json"))
     assert others(build.folder) == []
+
+
+@pytest.mark.production
+@pytest.mark.timeout(600)
+def test_a_build_is_suspended_until_people_have_decided_and_goes_on(api, server, world, tmp_path):
+    out, url = str(tmp_path / "out"), "http://reviewers.example/"
+    changes = [*QUICK[1::2], "review.wait=1", "review.second_share=0", f"review.url={url}"]
+    given = {"source": str(world / "raw"), "captions": str(sidecar(world)), "out": out, "changes": changes}
+    run_id = start(api, "build", **given)
+    for mended in (False, True):  # resumed too early, it is suspended once more
+        state = until(api, run_id, "PAUSED", "COMPLETED", "FAILED", "CRASHED")
+        assert (state["type"], state["name"]) == ("PAUSED", "Suspended"), log_of(api, run_id)[-10:]
+        assert "clips wait for people" in state["message"] and "press Resume" in state["message"]
+        assert others(context_of(out).folder) == [], "leases are given back"
+        found = api.post("/artifacts/filter", json={"artifacts": {"key": {"any_": [f"review-{key_of(out)}"]}}}).json()
+        assert f"[review]({url})" in found[0]["data"]
+        clips = decide_all(out) if mended else []
+        answered(lambda: api.post(f"/flow_runs/{run_id}/resume")).raise_for_status()
+    state = until(api, run_id, "PAUSED", "COMPLETED", "FAILED", "CRASHED")
+    assert state["type"] == "COMPLETED", (state, log_of(api, run_id)[-20:])
+    samples = [one.sample for one in stream(context_of(out).dataset)]
+    assert {s.clip_id for s in samples} == set(clips) and {r.by for s in samples for r in s.review} == {"ann"}

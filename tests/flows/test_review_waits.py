@@ -9,11 +9,8 @@ import pytest
 from flows.opened import context_of
 from schemas import Sample
 from tasks.dataset.reader import stream
-from tasks.review.journal import Journal
-from tasks.review.patches import Decide, Finish
 from tests.flows.building import QUICK, sidecar
-from web.queue import Queue
-from web.store import Build
+from tests.flows.reviewing import decide_all
 
 
 @pytest.mark.slow
@@ -29,28 +26,12 @@ def test_a_build_waits_for_people_and_goes_on(matrix_data, built, world, tmp_pat
         ended.json["told"]
     )
 
-    build = Build(str(out))
-    journal = Journal(build.work)
-    queue = Queue(build, journal)
-    first = sorted(queue.items)[0]
-    for clip in queue.items:
-        shown = queue.clip(clip)
-        journal.claim(clip, "ann", 60)
-        for seen, name in enumerate(shown.masks):
-            # Of the first clip everything goes, of the others nothing.
-            end = (
-                Decide(id=name, decision="drop", reason="drift")
-                if clip == first
-                else Decide(id=name, decision="accept")
-            )
-            journal.append(clip, "ann", seen, end, shown.digests, "", 60)
-        journal.append(clip, "ann", len(shown.masks), Finish(), shown.digests, "", 60)
-    journal.close()
+    _, *others = decide_all(str(out), drop=[0])
     ended = matrix_data(*waiting)
     assert ended.code == (0 if clips > 1 else 4), ended.errors
     assert ended.json["funnel"]["review"]["rejected"] == {"dropped_in_review": 1}
     samples: list[Sample] = [one.sample for one in stream(context_of(str(out)).dataset)] if clips > 1 else []
-    assert {s.clip_id for s in samples} == set(queue.items) - {first}
+    assert {s.clip_id for s in samples} == set(others)
     assert all({r.by for r in s.review} == {"ann"} for s in samples)
     status = json.loads(matrix_data("status", out, "--json").out.splitlines()[-1])
     assert clips == 1 or f"review: {clips - 1} clips as people accepted them" in status["remarks"]

@@ -91,7 +91,12 @@ def test_large_and_many_requests_are_refused(place, ann):
     assert unsaid.status_code == 413, "one that does not say how long it is"
     guarded = Guard(place.app, ("testserver",), per_second=0.0, burst=3.0)
     client = TestClient(guarded, follow_redirects=False)
-    assert [client.get("/login").status_code for _ in range(5)] == [200, 200, 200, 429, 429]
+    cookies = [{"cookie": f"matrix_session=made-up-{n}; other={n}"} for n in range(5)]
+    assert [client.get("/login", headers=h).status_code for h in cookies] == [200, 200, 200, 429, 429]
+    people = Guard(place.app, ("testserver",), per_second=0.0, burst=2.0, person={"a": "ann", "b": "bob"}.get)
+    client = TestClient(people, follow_redirects=False)
+    told = [client.get("/login", headers={"cookie": f"matrix_session={who}"}).status_code for who in "aaabb"]
+    assert told == [200, 200, 429, 200, 200], "two behind one address do not use up each other's"
 
 
 def test_texts_of_others_are_shown_as_text(place, ann):

@@ -2,12 +2,19 @@
 
 import json
 import random
+from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
 
+from schemas.dataset import CARD_FILE
+from tasks.dataset.check import verify
+from tasks.dataset.reader import read_dataset
 from tasks.errors import UserError
-from tasks.review.audit import KINDS, Audit, Question, accuracy, draw
+from tasks.review.audit import FIGURES, KINDS, Audit, Question, accuracy, draw
+from tasks.shard.card import card, read_audit
+from tasks.store.folder import Folder
+from tests.builders import make_dataset
 from tests.web.places import Place
 from web.audit import create_app
 from web.store import Build
@@ -88,6 +95,23 @@ def test_questions_are_answered_one_by_one_and_found_again(place, tmp_path):
     assert again.get("/api/next").json()["done"] == 8, "what was drawn and said stays"
     changed = again.post("/api/answer", json={"number": 0, "yes": False}).json()
     assert changed["done"] == 8 and "| object | 2 | 50.0% |" in changed["table"], "the later answer holds"
+
+
+def test_figures_go_on_the_cards_by_themselves(place, tmp_path):
+    dataset = make_dataset(
+        Path(place.out), list(place.cases.values()), dest=Build(place.out).dataset.uri.removeprefix(f"{place.out}/")
+    )
+    assert "Nobody has audited" in dataset.read(CARD_FILE).decode()
+    client = opened(place, tmp_path / "a")
+    for number in range(8):
+        client.post("/api/answer", json={"number": number, "yes": number != 0})
+    figures = read_audit(dataset)
+    assert figures == read_audit(Folder(str(tmp_path / "a")), FIGURES)
+    assert figures["kinds"]["object"]["right"] == 1 and figures["kinds"]["relation"]["share"] == 1.0
+    shown = dataset.read(CARD_FILE).decode()
+    assert "| object | 1 of 2 | 50.0% |" in shown and "93.8%" in shown
+    assert shown.encode() == card(read_dataset(dataset), figures), "so that the next build leaves it as it is"
+    assert verify(dataset) == []
 
 
 def test_what_is_refused(place, tmp_path):

@@ -2,15 +2,18 @@
 
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
+from schemas.review import REVIEW_FILE
 from tasks.dataset.reader import DatasetError
 from tasks.errors import UserError
 from tasks.store.folder import Folder
 from tests.builders import make_case, make_dataset
+from tests.labels import write_labels
 from web.explore import as_json, create_app
 from web.samples import Samples, Wanted
 
@@ -85,9 +88,9 @@ def test_the_page_has_cells_as_links_and_both_sides(client, samples):
 def test_a_sample_has_its_link_and_only_its_own_bytes_are_read(client, samples, monkeypatch):
     key = keys(samples)[0]
     assert client.get(f"/a/sample/{key}").status_code == 200
-    found, (sample, tracks) = client.get(f"/a/api/{key}").json(), samples.entry(key)
+    found, (sample, tracks, _) = client.get(f"/a/api/{key}").json(), samples.entry(key)
     assert (
-        found == json.loads(json.dumps(as_json(sample, tracks)))
+        found == json.loads(json.dumps(as_json(sample, tracks, ())))
         and found["tracks"][0]["masks"][0] == tracks.tracks["id1"][0].counts
     )
     read = 0
@@ -125,6 +128,27 @@ def test_a_bucket_is_read_as_a_folder_is(samples, folder):
     there, key = Samples(bucket), keys(samples)[0]
     assert keys(there) == keys(samples) and there.entry(key) == samples.entry(key)
     assert there.mp4(key) == samples.mp4(key)
+
+
+def test_what_people_said_since_is_what_is_shown(folder, samples, client, tmp_path):
+    there = Folder(str(shutil.copytree(folder.uri, tmp_path / "said")))
+    big, gone = keys(samples, ids=3)[0], keys(samples, ids=2)[0]
+    write_labels(there, {big: {"id1": "fix", "id2": "drop"}, gone: {"id1": "drop"}})
+    said = Samples(there)
+    assert (keys(said, people="kept"), keys(said, people="dropped")) == ([big], [gone])
+    assert keys(said) == keys(samples) and said.row(big).ids == ("id1", "id3") and samples.row(big).instances == 3
+    without, client = client, TestClient(create_app([said], ("testserver",)))
+    tracks = client.get(f"/a/api/{big}").json()["tracks"]
+    assert next((t["id"], t["review"], t["masks"][0]) for t in tracks) == ("id1", "fix by ann", None)
+    assert [t["id"] for t in tracks] == ["id1", "id3"]
+    assert client.get(f"/a/api/{gone}").json()["tracks"][0]["review"] == "drop drift by ann"
+    assert "People have dropped it" in client.get(f"/a/sample/{gone}").text
+    assert "people=dropped" in client.get("/").text and "people=dropped" not in without.get("/").text
+    write_labels(there, {})
+    assert keys(Samples(there), people="nobody") == keys(samples)
+    there.write(REVIEW_FILE, b"PAR1")
+    with pytest.raises(DatasetError, match=r"review\.parquet is damaged"):
+        Samples(there)
 
 
 def test_video_is_served_by_range(client, samples):

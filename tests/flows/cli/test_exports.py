@@ -119,7 +119,7 @@ def test_there_and_back_as_typed(built, tmp_path):
         (("export", "{raw}", "--format", "csv", "--out", "{new}"), "give a finished dataset"),
         (("export", "{out}", "--format", "csv", "--out", "{new}", "--filter", "verb"), "write FIELD=VALUE"),
         (("export", "{out}", "--format", "csv", "--out", "{new}", "--audit", "{raw}"), "--format hf"),
-        (("export", "{out}", "--format", "hf", "--out", "{new}", "--audit", "{raw}"), "no audit.json"),
+        (("export", "{out}", "--format", "hf", "--out", "{new}", "--audit", "{raw}"), "no figures.json"),
         (("import", "{raw}", "--out", "{new}"), "no metadata.csv"),
         (("import", "{raw}", "--format", "coco", "--out", "{new}"), "only matrix"),
         (("rebuild", "{raw}", "--videos", "{raw}", "--out", "{new}"), "no manifest.json"),

@@ -4,6 +4,8 @@ import pickle
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from torch import Tensor
@@ -11,14 +13,17 @@ from torch import Tensor
 from matrix_train.attention.prompts import encode
 from matrix_train.data import GaveUp, MatrixDataset, TrainSample
 from matrix_train.data.dataset import UNFLIPPED
+from matrix_train.data.entry import Bad
 from matrix_train.data.plan import Ref
 from schemas import Sample, TrackFile
 from schemas.dataset import IndexRow
 from schemas.idmap import decode_id_map
 from schemas.palette import PALETTE, colour
+from schemas.review import REVIEW_FILE
 from tasks.dataset.reader import RawEntry, read_raw
 from tasks.media.clips import decode_mask, read_frames
 from tasks.store.folder import Folder
+from tests.labels import write_labels
 from tests.matrix_train.data.shards import FRAMES, HEIGHT, WIDTH, config, tamper
 
 
@@ -176,3 +181,25 @@ def test_a_pickled_dataset_gives_the_same(dataset, tokenizer) -> None:
 def test_length_is_that_of_the_split(dataset, tokenizer, split) -> None:
     data = MatrixDataset(config(dataset), split, tokenizer, seed=0)
     assert len(data) == len(data.rows) == len(data.plan.keys)
+
+
+def test_people_win_over_the_shards(damaged, tokenizer) -> None:
+    """A mended track, one that was taken out, and a sample that is gone; the order is that of another dataset."""
+    before = open_dataset(damaged, tokenizer)
+    many, gone = (next(k for k, row in before.rows.items() if row.instances == n) for n in (4, 2))
+    write_labels(Folder(str(damaged)), {many: {"id1": "fix", "id2": "drop"}, gone: {"id1": "drop"}})
+    data = pickle.loads(pickle.dumps(open_dataset(damaged, tokenizer)))
+    assert len(data) == len(before) - 1 and data.identity != before.identity
+    sample, was = (next(s for s in samples(d) if s.key == many) for d in (data, before))
+    assert (sample.ids, was.ids) == (("id1", "id3", "id4"), ("id1", "id2", "id3", "id4"))
+    assert not sample.masks[0, 0].any() and torch.equal(sample.masks[0, 1:], was.masks[0, 1:])
+    assert {a.object for a in sample.interactions} == {"id3", "id4"}
+    taken = {colour("id1"), colour("id2")}
+    assert not taken & {tuple(c) for c in sample.id_map.flatten(1).T.tolist()}
+    write_labels(Folder(str(damaged)), {gone: {}})
+    label = pq.read_table(damaged / REVIEW_FILE)
+    pq.write_table(label.set_column(label.schema.get_field_index("height"), label.schema.field("height"),
+                                    pa.array([7] * len(label))), damaged / REVIEW_FILE)  # fmt: skip
+    data = open_dataset(damaged, tokenizer)
+    with pytest.raises(Bad, match="another size"):
+        data.entry(data.rows[gone])

@@ -246,7 +246,7 @@ def test_a_clip_with_too_few_frames(dataset, key) -> None:
 
 def test_every_reason_is_met_here() -> None:
     met = {reason for _, reason, _ in CASES.values()}
-    assert met | {"torn", "missing_shard", "too_short"} == set(get_args(BadReason))
+    assert met | {"torn", "missing_shard", "too_short", "bad_label"} == set(get_args(BadReason))
 
 
 def test_an_rgb_map_is_read_as_the_palette_one(damaged, key) -> None:

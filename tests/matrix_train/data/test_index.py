@@ -84,7 +84,7 @@ def test_the_one_dataset_in_a_folder_is_found(dataset, tmp_path) -> None:
     shutil.copytree(dataset, tmp_path / "out/3f2a")
     found = read_index(config(tmp_path / "out"), "train")
     assert found.source.url == str(tmp_path / "out/3f2a")
-    assert found[1:] == read_index(config(dataset), "train")[1:]
+    assert found[1:3] == read_index(config(dataset), "train")[1:3]
     shutil.copytree(dataset, tmp_path / "out/77aa")
     with pytest.raises(UserError, match="holds 2 datasets: give one of 3f2a, 77aa"):
         read_index(config(tmp_path / "out"), "train")

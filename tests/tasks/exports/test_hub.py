@@ -18,7 +18,7 @@ def test_load_dataset_by_the_card(data, items, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
     folder = tmp_path / "hub"
-    audit = {"kinds": {"object": {"asked": 200, "right": 190, "share": 0.95, "low": 0.91, "high": 0.97}}}
+    audit = {"seed": 0, "kinds": {"object": {"asked": 200, "right": 190, "share": 0.95, "low": 0.91, "high": 0.97}}}
     export(data, Hub(Folder(str(folder)), audit))
     card = (folder / "README.md").read_text()
     assert "| object | 190 of 200 | 95.0% | 91.0% – 97.0% |" in card and "| not stated |" in card

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from tasks.exports.running import EXPORT_FILE, WORK, export
 from tasks.exports.sav import Sav
 from tasks.exports.tables import Csv
 from tasks.store.folder import Folder
+from tests.labels import write_labels
 
 
 class Killed(Exception):
@@ -108,3 +110,23 @@ def test_csv_and_buckets(data, items):
         ]
         ones = [row for row in tables["instances"] if row["key"] == clip["key"]]
         assert [(o["id"], float(o["anchor_x1"])) for o in ones] == [(a.id, a.box.x1) for a in sample.anchors]
+
+
+def test_people_win_over_the_shards(root, tmp_path):
+    folder = Folder(str(shutil.copytree(root / "dataset", tmp_path / "dataset")))
+    shards = {name: folder.read(name) for name in folder.names()}
+    rows = {row.key: row for row in open_dataset(folder).chosen(lambda row: True, None)}
+    big, gone = (next(key for key, row in rows.items() if row.instances == n) for n in (3, 2))
+    write_labels(folder, {big: {"id1": "fix", "id2": "drop"}, gone: {"id1": "drop"}})
+    data = open_dataset(folder)
+    found = export(data, Sav(Folder(str(tmp_path / "sav"))))
+    assert found["left_out"] == {"dropped_in_review": 1} and found["clips"] == 5
+    told = json.loads(next((tmp_path / "sav").rglob(f"{big}_manual.json")).read_bytes())
+    assert told["masklet_id"] == [1, 3] and told["masklet_first_appeared_frame"][0] == 1
+    assert [a["object"] for a in told["interactions"]] == ["id3"]
+    assert export(data, Csv(Folder(str(tmp_path / "two"))), f"ids=2 key={big}")["clips"] == 1
+    tables = (tmp_path / "two" / "instances.csv").read_text()
+    assert f"{big},id3" in tables and f"{big},id2" not in tables
+    with pytest.raises(UserError, match="another export"):
+        export(open_dataset(Folder(str(root / "dataset"))), Sav(Folder(str(tmp_path / "sav"))))
+    assert {name: folder.read(name) for name in shards} == shards

@@ -10,15 +10,17 @@ from flows.batches import run_batch
 from flows.chunk import Chunk
 from flows.context import Context
 from flows.settings import BuildSettings
-from schemas import Captioned, Curated, Deduped, Proposed, Row, Status, Tracked, Verified
+from schemas import Captioned, Curated, Deduped, Proposed, Row, Status, Tracked, TrackFile, Verified
+from schemas.dataset import IndexRow
+from schemas.labels import read_labels, relabel
 from schemas.review import REVIEW_FILE, Reviewed
 from tasks.media.clips import encode_mask
 from tasks.review.journal import Journal
-from tasks.review.patches import Decide, Finish, Op, Paint
+from tasks.review.patches import Act, Decide, Finish, Op, Paint
 from tasks.review.sidecar import outdated
 from tasks.review.stage import SPEC, ReviewSettings
-from tasks.review.words import NOTHING, Reviewable
-from tasks.shard.entry import build_entry
+from tasks.review.words import NOTHING, Reviewable, Said
+from tasks.shard.entry import build_entry, entry_of
 from tests.builders import FINGERPRINTS, make_case
 
 CHUNK = "00000"
@@ -174,6 +176,41 @@ def test_labels_travel_beside_shards_that_are_finished(place):
     assert found[key, "id2"] == ("keep", "drop", "drift") and found[key, "id1"] == ("keep", "accept", "")
     assert found[other, "id2"][0] == "drop"
     assert {name: place.context.dataset.read(name) for name in shards} == shards
+
+
+def test_under_its_labels_a_sample_is_what_a_build_after_the_review_would_have_made(place):
+    dropping, mending, _ = place.keys
+    before = {k: build_entry(place.cases[k].plus(row.payload), FINGERPRINTS) for k, row in place.run().items()}
+    place.put("shard", {})
+    with place.context.lease("shard", CHUNK):
+        run_batch(Chunk(place.context, CHUNK), "shard", place.keys)
+    mask = np.zeros((96, 144), bool)
+    mask[10:40, 20:60] = True
+    act = Reviewable(place.cases[mending]).acts[0]
+    firmer = act.model_copy(update={"rating": act.rating.model_copy(update={"contact": 1})})
+    place.say(dropping, Decide(id="id2", decision="drop", reason="drift"), *accept("id1", "id3"), Finish())
+    place.say(
+        mending, *accept("id1", "id3"), Decide(id="id2", decision="fix", reason="jitter"),
+        Paint(id="id2", frame=0, masks=(encode_mask(mask),)), Act(text=act.text, act=firmer), Finish(),
+    )  # fmt: skip
+    place.run()
+    labels = read_labels(place.context.dataset.read)
+    where = (f"train-{CHUNK}-{'0' * 16}.tar", "train", 0, 9)
+    for key in (dropping, mending):
+        case = place.cases[key]
+        clip, users = Reviewable(case), place.journal.users()
+        said = Said.of(place.journal, key, users)
+        wanted = build_entry(case.plus(clip.reviewed(said, clip.outcome(said, 0.0, 0), 0.5)), FINGERPRINTS)
+        there = before[key]
+        found = entry_of(
+            *relabel(there.sample, TrackFile.model_validate_json(there.files["tracks.json"]), labels.of(key))
+        )
+        assert found.sample == wanted.sample and found.files == wanted.files != there.files
+        old = IndexRow.of(there.sample, *where)
+        assert labels.row(old) == IndexRow.of(wanted.sample, *where) != old
+    place.say(dropping, Decide(id="id1", decision="drop", reason="swap"), Finish())
+    place.run()
+    assert read_labels(place.context.dataset.read).dropped == {dropping}
 
 
 def test_two_tracks_of_one_class_on_one_thing(place):
