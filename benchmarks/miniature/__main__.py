@@ -4,8 +4,10 @@
     python -m benchmarks.miniature --folder build/miniature --stage all --size large      # with a GPU at hand
 
 Stages: render (clips to train on, and pictures to be asked about), code (the linear video code), base (a model of a
-seed trained as plain diffusion). What is there already is not made again, and a base that was killed goes on from where
-it was saved last. docs/training/miniature.md says what each stage takes, and what is still to come.
+seed trained as plain diffusion), look (videos of the bases alone, as a contact sheet), arms (LoRA with and without the
+losses, by `matrix_train.fit`), sample (every arm's videos, by `matrix_train.sample`). What is there already is not made
+again, and what was killed goes on from where it was saved last. docs/training/miniature.md says what each stage takes;
+docs/decisions/0017-miniature-who-does-it.md says what is compared.
 """
 
 import argparse
@@ -13,9 +15,13 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from benchmarks.miniature.arms import train_arms
 from benchmarks.miniature.base import base_of_seed, make_code
 from benchmarks.miniature.render import render_asked, render_dataset
-from benchmarks.miniature.sizes import SIZES
+from benchmarks.miniature.sample import look_at, sample_arms
+from benchmarks.miniature.sizes import SIZES, Size
+
+STAGES = ("render", "code", "base", "look", "arms", "sample")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -23,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--size", choices=tuple(SIZES), default="small")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--stage", choices=("all", "render", "code", "base"), default="all")
+    parser.add_argument("--stage", choices=("all", *STAGES), default="all")
     options = parser.parse_args(argv)
     folder, size = options.folder.resolve() / options.size, SIZES[options.size]
 
@@ -31,18 +37,26 @@ def main(argv: Sequence[str] | None = None) -> None:
         render_dataset(folder / "dataset", size)
         render_asked(folder / "asked", size)
 
-    def base() -> None:
-        for seed in range(options.seeds):
-            base_of_seed(folder, size, seed)
+    def of_seeds(make: Callable[[Path, Size, int], None]) -> Callable[[], None]:
+        def run() -> None:
+            for seed in range(options.seeds):
+                make(folder, size, seed)
+
+        return run
 
     stages: dict[str, Callable[[], None]] = {
-        "render": render, "code": lambda: make_code(folder / "code", size), "base": base,
-    }  # fmt: skip
+        "render": render,
+        "code": lambda: make_code(folder / "code", size),
+        "base": of_seeds(base_of_seed),
+        "look": of_seeds(look_at),
+        "arms": of_seeds(train_arms),
+        "sample": of_seeds(sample_arms),
+    }
     print(size, flush=True)
-    for name, stage in stages.items():
+    for name in STAGES:
         if options.stage in ("all", name):
             began = time.perf_counter()
-            stage()
+            stages[name]()
             print(f"{name}: {time.perf_counter() - began:.0f} s", flush=True)
 
 

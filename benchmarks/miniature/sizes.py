@@ -16,13 +16,46 @@ class Size:
     blocks: int
     base_steps: int
     batch: int
+    steps: int
+    """Of an arm."""
+    sampling_steps: int
     max_tokens: int = 32
 
 
 SIZES = {
-    "smoke": Size(Film(5, 32, 48, 3), pictures=12, asked=3, heads=1, blocks=4, base_steps=2, batch=2),
-    "small": Size(Film(13, 96, 144, 6), pictures=600, asked=33, heads=4, blocks=6, base_steps=6000, batch=8),
-    "large": Size(Film(17, 192, 288, 8), pictures=4000, asked=99, heads=8, blocks=12, base_steps=20000, batch=32),
+    "smoke": Size(
+        Film(5, 32, 48, 2),
+        pictures=12,
+        asked=3,
+        heads=1,
+        blocks=4,
+        base_steps=2,
+        batch=2,
+        steps=2,
+        sampling_steps=2,
+    ),
+    "small": Size(
+        Film(13, 96, 144, 6),
+        pictures=600,
+        asked=33,
+        heads=4,
+        blocks=6,
+        base_steps=6000,
+        batch=8,
+        steps=1500,
+        sampling_steps=20,
+    ),
+    "large": Size(
+        Film(17, 192, 288, 8),
+        pictures=4000,
+        asked=99,
+        heads=8,
+        blocks=12,
+        base_steps=20000,
+        batch=32,
+        steps=4000,
+        sampling_steps=50,
+    ),
 }
 
 TRAIN_SEED, ASKED_SEED = 1, 2
