@@ -22,18 +22,27 @@ def recipe() -> Settings:
     return said | {"lora.blocks": blocks}
 
 
-def arms() -> dict[str, Settings]:
-    """Settings by arm, "LoRA alone" first. `strong` is the tiny configuration's own alignment, LoRA on all blocks."""
+WITHOUT_SGA: Settings = {"align.sga": 0}
+WITHOUT_SPA: Settings = {"align.spa": 0}
+
+
+def paper_arms() -> dict[str, Settings]:
+    """Settings of the paper's arms (its table 2), "LoRA alone" first, by the recipe."""
     main = recipe()
-    without_sga, without_spa = {"align.sga": 0}, {"align.spa": 0}
     return {
-        "LoRA alone": main | without_sga | without_spa,
-        "+ SPA": main | without_sga,
-        "+ SGA": main | without_spa,
-        "+ SGA on t2v": main | without_spa | {"align.sga_direction": "t2v"},
+        "LoRA alone": main | WITHOUT_SGA | WITHOUT_SPA,
+        "+ SPA": main | WITHOUT_SGA,
+        "+ SGA": main | WITHOUT_SPA,
+        "+ SGA on t2v": main | WITHOUT_SPA | {"align.sga_direction": "t2v"},
         "+ both": main,
-        "+ both, logits": main | {"align.attention_map": "logits"},
-        "strong, LoRA alone": without_sga | without_spa,
+    }
+
+
+def arms() -> dict[str, Settings]:
+    """These and more. `strong` is the tiny configuration's own alignment, LoRA on all blocks."""
+    return paper_arms() | {
+        "+ both, logits": recipe() | {"align.attention_map": "logits"},
+        "strong, LoRA alone": WITHOUT_SGA | WITHOUT_SPA,
         "strong, + both": {},
     }
 

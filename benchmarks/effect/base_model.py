@@ -4,8 +4,9 @@
 
 A LoRA is put on a model that has learned to make video. On random weights it would have to learn that first, and the
 attention of LoRA alone, which SGA and SPA are held against, would go wherever that took it. So all weights are trained
-here as plain image-to-video diffusion: no ID map, no alignment. What comes out is a pipeline of diffusers with its
-stock 32 input channels. Needs the model and the cache that `matrix_train fit --precompute` made.
+here as plain image-to-video diffusion, without alignment, and without the ID map where the pipeline was made without.
+What comes out is a pipeline of diffusers with the input channels that it had. Needs the model and the cache that
+`matrix_train fit --precompute` made. Run again, it goes on from where it was saved last.
 """
 
 import argparse
@@ -17,9 +18,8 @@ from statistics import mean
 from typing import Any
 
 import torch
-from diffusers import CogVideoXTransformer3DModel
 
-from matrix_train.backbones import CogVideoX
+from matrix_train.backbones import Backbone, backbone_class
 from matrix_train.backbones.cogvideox.pipeline import LATENT_CHANNELS
 from matrix_train.config import Config, load_config
 from matrix_train.data import open_stream
@@ -31,8 +31,7 @@ from matrix_train.fit.step import AlignedModel
 
 CPU = torch.device("cpu")
 LR, WARMUP = 1e-3, 50
-
-_transformer_class: Any = CogVideoXTransformer3DModel  # diffusers is typed in part only
+STATE_FILE, SAVE_EVERY = "state.pt", 100
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -42,43 +41,65 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--set", action="append", default=[], dest="sets")
     options = parser.parse_args(argv)
-    config = load_config(options.config, [*options.sets, "align.sga=0", "align.spa=0"])
-    making = options.out.with_name(f".{options.out.name}-making")
-    shutil.rmtree(making, ignore_errors=True)
-    shutil.copytree(config.model.path, making)
-    transformer, loss = train_base(config, options.steps)
+    make_base(load_config(options.config, options.sets), options.steps, options.out)
+
+
+def make_base(config: Config, steps: int, out: Path) -> None:
+    """The pipeline folder `out`, which appears whole at the end; beside it meanwhile what a killed run goes on from."""
+    config = config.model_copy(update={"align": config.align.model_copy(update={"sga": 0.0, "spa": 0.0})})
+    making = out.with_name(f".{out.name}-making")
+    shutil.copytree(config.model.path, making, dirs_exist_ok=True)
+    transformer, loss = train_base(config, steps, making / STATE_FILE)
     transformer.save_pretrained(making / "transformer")
-    making.rename(options.out)
-    print(f"diffusion loss {loss:.4f}, mean of the last tenth of {options.steps} steps")
+    (making / STATE_FILE).unlink()
+    making.rename(out)
+    print(f"diffusion loss {loss:.4f}, mean of the last tenth of {steps} steps")
 
 
-def train_base(config: Config, steps: int) -> tuple[Any, float]:
-    """The trained transformer with its stock input channels, and the mean loss of the last tenth of the steps."""
+def train_base(config: Config, steps: int, state: Path) -> tuple[Any, float]:
+    """The trained transformer with the input channels that it had, and the mean loss of the last tenth of the steps.
+
+    state: saved there every `SAVE_EVERY` steps and after the last, and gone on from.
+    """
     torch.manual_seed(config.train.seed)
-    encoders = CogVideoX.encoders.load(config.model.path, torch.float32)
-    backbone = CogVideoX.load(config.model.path)
+    kind = backbone_class(config.model.path)
+    encoders = kind.encoders.load(config.model.path, torch.float32)
+    backbone = kind.load(config.model.path)
+    reads_id_map = kind.read_config(config.model.path)["in_channels"] == backbone.model.config.in_channels
     grid = backbone.grid(config.data.frames, config.data.height, config.data.width)
     model = AlignedModel(backbone, grid, config.align, encoders.scheduler).requires_grad_(True).train()
     cache = LatentCache(Path(str(config.train.cache)), cache_key(config))
-    stream = open_stream(
-        config.data, "train", encoders.tokenizer, grid, config.train.batch_size, config.train.seed, decode_video=False
-    )
-    draw = Draw(config.train.seed, "base", config.train.caption_dropout, config.train.image_noise)
     optimizer = torch.optim.AdamW(model.parameters(), lr=LR, betas=config.optim.betas, eps=config.optim.eps)
     losses: list[float] = []
-    for step, batch in zip(range(steps), stream, strict=False):
+    if state.exists():
+        saved = torch.load(state, weights_only=True)
+        model.load_state_dict(saved["model"])
+        optimizer.load_state_dict(saved["optimizer"])
+        losses = saved["losses"]
+    stream = open_stream(
+        config.data, "train", encoders.tokenizer, grid, config.train.batch_size, config.train.seed,
+        position=len(losses), decode_video=False,
+    )  # fmt: skip
+    draw = Draw(config.train.seed, "base", config.train.caption_dropout, config.train.image_noise)
+    for step, batch in zip(range(len(losses), steps), stream, strict=False):
         for group in optimizer.param_groups:
             group["lr"] = LR * cosine_with_warmup(step, steps, WARMUP)
         with torch.no_grad():
-            inputs = without_id_map(prepare(batch, encoders, grid, config.align.supervise_stride, draw, CPU, cache))
-        loss, _ = model(inputs)
+            inputs = prepare(batch, encoders, grid, config.align.supervise_stride, draw, CPU, cache)
+        loss, _ = model(inputs if reads_id_map else without_id_map(inputs))
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), config.optim.clip)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         losses.append(float(loss.detach()))
+        if len(losses) % SAVE_EVERY == 0 or len(losses) == steps:
+            scratch = state.with_name(f".{state.name}")
+            torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "losses": losses}, scratch)
+            scratch.replace(state)
+            print(f"step {len(losses)}/{steps}: diffusion loss {mean(losses[-SAVE_EVERY:]):.4f}", flush=True)
     stream.close()
-    return stock(backbone, config.model.path), mean(losses[-max(1, steps // 10) :])
+    trained = backbone.model if reads_id_map else stock(backbone, config.model.path)
+    return trained, mean(losses[-max(1, steps // 10) :])
 
 
 def without_id_map(inputs: Inputs) -> Inputs:
@@ -88,11 +109,11 @@ def without_id_map(inputs: Inputs) -> Inputs:
     return replace(inputs, conditions={**inputs.conditions, "frames": frames})
 
 
-def stock(backbone: CogVideoX, path: str) -> Any:
+def stock(backbone: Backbone, path: str) -> Any:
     """The weights in a transformer as it was before its input projection grew."""
-    made = _transformer_class.from_pretrained(path, subfolder="transformer")
+    made = backbone.model_class.from_pretrained(path, subfolder="transformer")
     weights = backbone.model.state_dict()
-    name = "patch_embed.proj.weight"
+    name = f"{backbone.input_layer}.weight"
     weights[name] = weights[name][:, : made.config.in_channels]
     made.load_state_dict(weights)
     return made

@@ -88,8 +88,9 @@ def gather_states(model: Any, optimizer: Any) -> States:
     """Whole tensors on the CPU. Every process must call it; under FSDP only the first gets them."""
     inner = _optimizer(optimizer)
     parameters: dict[str, Tensor] = get_model_state_dict(model, options=_OPTIONS)  # type: ignore[assignment]
-    moments: Any = get_optimizer_state_dict(model, inner, options=_OPTIONS)
-    return parameters, moments.get("state", {})
+    moments: Any = get_optimizer_state_dict(model, inner, options=_OPTIONS).get("state", {})
+    # Without buffers, which come too: the released CogVideoX-5B-I2V keeps its learned positions as one.
+    return {name: parameters[name] for name in moments}, moments
 
 
 def save_states(

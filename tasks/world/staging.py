@@ -85,7 +85,7 @@ def make_scene(
     nowhere = len(caption.text)
     first = {key: spans[0].start if spans else nowhere for key, spans in caption.mentions.items()}
     order = tuple(sorted(actors, key=lambda k: (first.get(k, nowhere), k)))
-    looks = {key: _look(rng, actor, form, views[0][1][1]) for key, actor in actors.items()}
+    looks = {key: make_look(rng, actor, form.unit, level, views[0][1][1]) for key, actor in actors.items()}
     two = drawn_cut if cut is None else cut
     lengths = [rng.uniform(6.4, 7.0) for _ in range(2)] if two else [rng.uniform(6.35, 9.0)]
     shots, start = [], Fraction(0)
@@ -105,20 +105,21 @@ def make_scene(
     )  # fmt: skip
 
 
-def _look(rng: random.Random, actor: Actor, form: _Format, floor: Rgb) -> Look:
-    size, half = _build(actor, form.level)
+def make_look(rng: random.Random, actor: Actor, unit: float, level: Level, floor: Rgb) -> Look:
+    """How an actor is drawn, some of it by lot. unit: pixels of the safe region's height."""
+    size, half = measure(actor, level)
     lighter = rng.randint(-8, 8)
     red, green, blue = (min(max(c + lighter + rng.randint(-3, 3), 0), 255) for c in COLOURS[actor.colour])
     main = (red, green, blue)
-    if form.level == "hard":
+    if level == "hard":
         main = ((red + floor[0]) // 2, (green + floor[1]) // 2, (blue + floor[2]) // 2)
     return Look(
-        actor.cls, main, rng.choice(_TRIMS), rng.choice(_SKINS), rng.choice(_HAIRS), size * form.unit, half * form.unit,
+        actor.cls, main, rng.choice(_TRIMS), rng.choice(_SKINS), rng.choice(_HAIRS), size * unit, half * unit,
         rng.random() < 0.35,
     )  # fmt: skip
 
 
-def _build(actor: Actor, level: Level) -> tuple[float, float]:
+def measure(actor: Actor, level: Level) -> tuple[float, float]:
     """Size and half width of an actor; its adjective shows, and in `hard` everything is smaller, things most."""
     factor = {"small": 0.88, "large": 1.18, "tall": 1.06}.get(actor.adjective, 1.0)
     if level == "hard":
@@ -130,7 +131,7 @@ def _build(actor: Actor, level: Level) -> tuple[float, float]:
 def _shot(rng: random.Random, plot: Plot, form: _Format, start: float, end: float, view: backdrop.Backdrop) -> Shot:
     theatre = Theatre(form.width / 2 / form.unit)
     for actor in (*plot.cast, *(e for e, _ in plot.extras)):
-        size, half = _build(actor, form.level)
+        size, half = measure(actor, form.level)
         flies = actor.cls == "bird" and any(a.subject == actor.key for a in plot.acts)
         theatre.puppets[actor.key] = Puppet(
             actor.key, actor.cls, size, half, mouth=KIND[actor.cls] == "animal", flies=flies

@@ -38,7 +38,7 @@ def make_tiny_pipeline(
             text_encoder=_text_encoder(),
             vae=_vae(height, width),
             transformer=_transformer(frames, height, width, max_tokens),
-            scheduler=_scheduler(),
+            scheduler=noise_schedule(),
         )
         pipeline.save_pretrained(scratch / PIPELINE)
 
@@ -77,7 +77,7 @@ def _transformer(frames: int, height: int, width: int, max_tokens: int) -> Any:
     ).eval()  # fmt: skip
 
 
-def _scheduler() -> Any:
+def noise_schedule() -> Any:
     """As released with CogVideoX-5B-I2V."""
     return _scheduler_class(
         beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", prediction_type="v_prediction",

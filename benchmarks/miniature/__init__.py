@@ -1,0 +1,1 @@
+"""MATRIX in miniature: `python -m benchmarks.miniature --help`, docs/training/miniature.md."""

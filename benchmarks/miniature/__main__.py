@@ -1,0 +1,64 @@
+"""MATRIX in miniature: who does what to whom, by a model small enough for two cores, in a world whose truth is known.
+
+    python -m benchmarks.miniature --folder build/miniature --stage all
+    python -m benchmarks.miniature --folder build/miniature --stage all --size large      # with a GPU at hand
+
+Stages: render (clips to train on, and pictures to be asked about), code (the linear video code), base (a model of a
+seed trained as plain diffusion), look (videos of the bases alone, as a contact sheet), arms (LoRA with and without the
+losses, by `matrix_train.fit`), sample (every arm's videos, by `matrix_train.sample`). What is there already is not made
+again, and what was killed goes on from where it was saved last. docs/training/miniature.md says what each stage takes;
+docs/decisions/0017-miniature-who-does-it.md says what is compared.
+"""
+
+import argparse
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from benchmarks.miniature.arms import train_arms
+from benchmarks.miniature.base import base_of_seed, make_code
+from benchmarks.miniature.render import render_asked, render_dataset
+from benchmarks.miniature.sample import look_at, sample_arms
+from benchmarks.miniature.sizes import SIZES, Size
+
+STAGES = ("render", "code", "base", "look", "arms", "sample")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--size", choices=tuple(SIZES), default="small")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--stage", choices=("all", *STAGES), default="all")
+    options = parser.parse_args(argv)
+    folder, size = options.folder.resolve() / options.size, SIZES[options.size]
+
+    def render() -> None:
+        render_dataset(folder / "dataset", size)
+        render_asked(folder / "asked", size)
+
+    def of_seeds(make: Callable[[Path, Size, int], None]) -> Callable[[], None]:
+        def run() -> None:
+            for seed in range(options.seeds):
+                make(folder, size, seed)
+
+        return run
+
+    stages: dict[str, Callable[[], None]] = {
+        "render": render,
+        "code": lambda: make_code(folder / "code", size),
+        "base": of_seeds(base_of_seed),
+        "look": of_seeds(look_at),
+        "arms": of_seeds(train_arms),
+        "sample": of_seeds(sample_arms),
+    }
+    print(size, flush=True)
+    for name in STAGES:
+        if options.stage in ("all", name):
+            began = time.perf_counter()
+            stages[name]()
+            print(f"{name}: {time.perf_counter() - began:.0f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,62 @@
+"""How large everything is. `small` is for hours on two cores, `large` for one GPU, `smoke` for a test."""
+
+from dataclasses import dataclass
+
+from benchmarks.miniature.scenes import Film
+
+
+@dataclass(frozen=True)
+class Size:
+    film: Film
+    pictures: int
+    """Rendered for training, two scenes each; a twentieth is held out for validation."""
+    asked: int
+    """Pictures to be sampled from, of a seed of their own, two prompts each."""
+    heads: int
+    blocks: int
+    base_steps: int
+    batch: int
+    steps: int
+    """Of an arm."""
+    sampling_steps: int
+    max_tokens: int = 32
+
+
+SIZES = {
+    "smoke": Size(
+        Film(5, 32, 48, 2),
+        pictures=12,
+        asked=3,
+        heads=1,
+        blocks=4,
+        base_steps=2,
+        batch=2,
+        steps=2,
+        sampling_steps=2,
+    ),
+    "small": Size(
+        Film(13, 96, 144, 6),
+        pictures=600,
+        asked=33,
+        heads=4,
+        blocks=6,
+        base_steps=6000,
+        batch=8,
+        steps=1500,
+        sampling_steps=20,
+    ),
+    "large": Size(
+        Film(17, 192, 288, 8),
+        pictures=4000,
+        asked=99,
+        heads=8,
+        blocks=12,
+        base_steps=20000,
+        batch=32,
+        steps=4000,
+        sampling_steps=50,
+    ),
+}
+
+TRAIN_SEED, ASKED_SEED = 1, 2
+"""Of the scenes to train on, and of those to sample from."""
