@@ -3,6 +3,7 @@
 scores.py     answers → KISA, SGI, SPI, IF            files.py        the authors' JSON files
 protocol.py   what is asked about: instances, frames, boxes     questions.py    the ten questions of an interaction
 judge_truth.py   answers from true tracks and events   faults.py       planted faults, which must lower the right score
+judge_tracks.py  answers from tracks alone             events.py       who does what to whom, worked out from them
 judge_vlm.py  answers from a vision-language model     bias.py         how often it says yes to what is false
 run.py        a folder of videos, resumable            compare.py      differences of runs, with intervals
 

@@ -8,23 +8,24 @@ bears      firm contact, and one stands lower than the other by `LOWER`: whoever
 carries    no firm contact, and a third one touches one of the two first and the other later: it goes, or reaches, from
            the agent to the recipient
 pursues    contact 1, and both move: the one behind, in the direction in which they move
-first      whoever moves first, before they touch; of two that begin together, whoever has moved farther by then
+first      firm contact that begins later: whoever goes farther before it; else whoever sets out first
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import pairwise, product
+from math import dist
 
 from matrix_train.evaluate.judge_truth import LIVELY, must_touch
 from matrix_train.evaluate.protocol import KeyInteraction
-from matrix_train.evaluate.tracks import CHANGED, Tracks
+from matrix_train.evaluate.tracks import Tracks
 from schemas.base import InstanceId
 
 LOWER = 0.12
 """Of the picture's height, by which the lower end of one mask lies below the other's: the other does not stand there."""
 
-STIRS = CHANGED / 2
-"""1 − IoU with its first mask from which on an instance has begun to move."""
+SET_OUT = 0.03
+"""Of the picture's width, from its first place: an instance has set out."""
 
 PURSUIT = 1
 """Contactness of acts in which one goes after, along or around the other."""
@@ -46,7 +47,9 @@ class Act:
 def act_seen(tracks: Tracks, asked: KeyInteraction) -> Act | None:
     """The act of the ratings asked for; None where no pair shows one. ValueError where the ratings are not known."""
     if asked.contact is None or asked.dynamism is None:
-        raise ValueError(f"{asked.text} has no contact and dynamism in its prompt: rate it from 1 to 5 (paper App. A.1)")
+        raise ValueError(
+            f"{asked.text} has no contact and dynamism in its prompt: rate it from 1 to 5 (paper App. A.1)"
+        )
     shown = [act for one, other in _pairs(tracks, asked) if (act := _between(tracks, asked, one, other)) is not None]
     # `max` takes the first of equals, and the pair asked for is the first of all.
     return max(shown, key=lambda act: _touch(tracks, act), default=None)
@@ -81,30 +84,20 @@ def _between(tracks: Tracks, asked: KeyInteraction, one: InstanceId, other: Inst
         return None
     if not near and not tracks.together(one, other, frames):
         return None
-    first = near[0] if near else frames[-1]
-    agent, recipient = _roles(tracks, one, other, near if firm else [], first if firm else frames[-1], asked.contact)
-    if firm and near:
-        start, end = _stretch(near)
-    else:
-        onsets = [begun for key in (one, other) if (begun := _onset(tracks, key)) is not None]
-        start, end = min(onsets, default=0), len(frames)
+    agent, recipient = _roles(tracks, one, other, near if firm else [], asked.contact)
+    start, end = (near[0], near[-1] + 1) if firm and near else (0, len(frames))
     return Act(agent, recipient, asked.contact, asked.dynamism, start, end)
 
 
-def _stretch(near: Sequence[int]) -> tuple[int, int]:
-    """From the first contact to the last."""
-    return near[0], near[-1] + 1
-
-
 def _roles(
-    tracks: Tracks, one: InstanceId, other: InstanceId, touching: Sequence[int], until: int, contact: int
+    tracks: Tracks, one: InstanceId, other: InstanceId, touching: Sequence[int], contact: int
 ) -> tuple[InstanceId, InstanceId]:
-    """(agent, recipient), by the rules at the head. until: the frame before which they act each of itself."""
+    """(agent, recipient), by the rules at the head. touching: frames, none where the act demands no firm contact."""
     for lead in (
         _bears(tracks, one, other, touching),
         _carries(tracks, one, other) if not touching and contact > PURSUIT else 0.0,
         _pursues(tracks, one, other) if contact == PURSUIT else 0.0,
-        _first(tracks, one, other, until),
+        _first(tracks, one, other, touching),
     ):
         if lead:
             return (one, other) if lead > 0 else (other, one)
@@ -134,7 +127,7 @@ def _pursues(tracks: Tracks, one: InstanceId, other: InstanceId) -> float:
     together = tracks.together(one, other, range(tracks.film.frames))
     if any(tracks.changed(key, together) is None for key in (one, other)):
         return 0.0
-    for now, then in zip(together, together[1:], strict=False):
+    for now, then in pairwise(together):
         a, b, a_then, b_then = (tracks.place(key, frame) for frame in (now, then) for key in (one, other))
         if a and b and a_then and b_then:
             for axis in (0, 1):
@@ -143,21 +136,21 @@ def _pursues(tracks: Tracks, one: InstanceId, other: InstanceId) -> float:
     return behind
 
 
-def _first(tracks: Tracks, one: InstanceId, other: InstanceId, until: int) -> float:
-    """Positive where `one` moves first before the frame `until`, or, where both begin together, farther."""
-    begun = [_onset(tracks, key) for key in (one, other)]
-    a, b = (tracks.film.frames if frame is None or frame > until else frame for frame in begun)
-    return float(b - a) or _far(tracks, one, until) - _far(tracks, other, until)
+def _first(tracks: Tracks, one: InstanceId, other: InstanceId, touching: Sequence[int]) -> float:
+    """Positive where `one` goes farther before they touch, or, where no firm contact is to be waited for, sets out
+    before `other`. Ways, not outlines: where the camera moves, the outline of a small thing changes most."""
+    ways = [_way(tracks, key) for key in (one, other)]
+    if touching and touching[0]:
+        a, b = (max(way[: touching[0] + 1]) for way in ways)
+        return a - b
+    a, b = (next((frame for frame, far in enumerate(way) if far >= SET_OUT), len(way)) for way in ways)
+    return b - a or max(ways[0]) - max(ways[1])
 
 
-def _onset(tracks: Tracks, key: InstanceId) -> int | None:
-    """The frame in which an instance has begun to move: it comes in, or is no longer as it was."""
-    seen = [frame for frame in range(tracks.film.frames) if tracks.seen(key, frame)]
-    if seen and seen[0]:
-        return seen[0]
-    return next((frame for frame in seen if tracks.change(key, seen[0], frame) >= STIRS), None)
-
-
-def _far(tracks: Tracks, key: InstanceId, until: int) -> float:
-    seen = [frame for frame in range(until + 1) if tracks.seen(key, frame)]
-    return max((tracks.change(key, seen[0], frame) for frame in seen), default=0.0)
+def _way(tracks: Tracks, key: InstanceId) -> list[float]:
+    """By frame, how far an instance is from its first place, as a share of the picture's width; 0 where unseen. Who
+    comes in later has gone as far as `SET_OUT` by then at least."""
+    places = [tracks.place(key, frame) for frame in range(tracks.film.frames)]
+    first = next((place for place in places if place), None)
+    late = SET_OUT if places[0] is None else 0.0
+    return [late + dist(first, place) if first and place else 0.0 for place in places]

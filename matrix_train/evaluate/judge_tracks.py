@@ -28,7 +28,8 @@ JUDGE = "tracks 1"
 def judge_tracks(prompt: Prompt, film: Film) -> Judged:
     """Judge what tracks show. ValueError where an interaction has no ratings, or one of its instances no track."""
     tracks = Tracks(film)
-    if lost := {key for act in prompt.interactions for key in (act.subject, act.object)} - {i.id for i in film.instances}:
+    named = {key for act in prompt.interactions for key in (act.subject, act.object)}
+    if lost := named - {i.id for i in film.instances}:
         raise ValueError(f"no track of {min(lost)}, which the prompt names")
     acts = [act_seen(tracks, asked) for asked in prompt.interactions]
 

@@ -65,9 +65,7 @@ def prompt_of(truth: VideoTruth) -> Prompt:
         prompt=truth.caption or "",
         instances=tuple(Asked(id=i.id, cls=i.cls, appearance=i.phrase) for i in truth.instances if i.id in named),
         interactions=tuple(
-            KeyInteraction(
-                subject=t.subject, verb=t.verb, object=t.object, contact=t.contact, dynamism=t.dynamism
-            )
+            KeyInteraction(subject=t.subject, verb=t.verb, object=t.object, contact=t.contact, dynamism=t.dynamism)
             for t in truth.triplets
         ),
     )

@@ -16,6 +16,7 @@ from matrix_train.errors import UserError
 from schemas import Anchor, Box
 from schemas.rle import fill, run_lengths
 from schemas.settings import parse_mapping
+from schemas.tracks import Rle
 
 ALIKE = 12
 """CIELAB units (8 bits) between a pixel and the point's: steps of a smooth shade stay below, most outlines do not."""
@@ -50,6 +51,22 @@ class Trackers:
                 raise UserError(f"the tracker finds nothing of {track.id}: give a closer box, or a mask")
             found[track.id] = fill(run_lengths(track.masks[0], height, width), height, width)
         return found
+
+    def follow(
+        self, frames: NDArray[np.uint8], masks: Mapping[str, NDArray[np.bool_]]
+    ) -> dict[str, tuple[Rle | None, ...]]:
+        """A mask or None for every frame of a video, RGB [T, H, W, 3], by ID, from masks [H, W] of its first frame.
+
+        UserError for an empty mask, and for an engine that cannot be used.
+        """
+        anchors = []
+        for name, mask in sorted(masks.items()):
+            rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+            if not rows.size:
+                raise UserError(f"the first frame's mask of {name} is empty: give one that shows it")
+            box = Box(x0=columns[0], y0=rows[0], x1=columns[-1] + 1, y1=rows[-1] + 1)
+            anchors.append(Anchor(id=name, frame=0, box=box, score=1, confidence=1))
+        return {track.id: track.masks for track in self.engine.propagate(frames, anchors)}
 
     @property
     def engine(self) -> Any:
