@@ -22,7 +22,7 @@ from matrix_train.evaluate.tracks import Tracks
 from schemas.base import InstanceId
 
 LOWER = 0.12
-"""Of the picture's height, by which the lower end of one mask lies below the other's: the other does not stand there."""
+"""Of the picture's height, by which one mask ends below the other: the other does not stand on the ground there."""
 
 SET_OUT = 0.03
 """Of the picture's width, from its first place: an instance has set out."""
