@@ -38,7 +38,12 @@ def pairs(truth: VideoTruth) -> Iterator[tuple[Judged, Judged]]:
     """(by truth, by tracks) of every question that is put to one video."""
     for plant in (*bias.plants(truth), bias.Plant(truth, wrong_one(truth))):
         prompt = judge_truth.prompt_of(plant.asked)
-        yield judge_truth.judge(plant.asked, plant.seen), judge_tracks(prompt, plant.seen)
+        try:
+            said = judge_tracks(prompt, plant.seen)
+        except ValueError as error:  # a tie
+            print(f"{truth.video}: {error}")
+            continue
+        yield judge_truth.judge(plant.asked, plant.seen), said
 
 
 def main() -> None:

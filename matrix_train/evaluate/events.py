@@ -9,10 +9,12 @@ carries    no firm contact, and a third one touches one of the two first and the
            the agent to the recipient
 pursues    contact 1, and both move: the one behind, in the direction in which they move
 first      firm contact that begins later: whoever goes farther before it; else whoever sets out first
+
+Where none does, who acts cannot be told: that is an error of the video, never a yes to the pair asked for.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise, product
 from math import dist
 
@@ -45,14 +47,16 @@ class Act:
 
 
 def act_seen(tracks: Tracks, asked: KeyInteraction) -> Act | None:
-    """The act of the ratings asked for; None where no pair shows one. ValueError where the ratings are not known."""
+    """The act of the ratings asked for; None where no pair shows one. ValueError where the ratings are not known, and
+    where agent and recipient cannot be told apart."""
     if asked.contact is None or asked.dynamism is None:
         raise ValueError(
             f"{asked.text} has no contact and dynamism in its prompt: rate it from 1 to 5 (paper App. A.1)"
         )
     shown = [act for one, other in _pairs(tracks, asked) if (act := _between(tracks, asked, one, other)) is not None]
     # `max` takes the first of equals, and the pair asked for is the first of all.
-    return max(shown, key=lambda act: _touch(tracks, act), default=None)
+    pair = max(shown, key=lambda act: _touch(tracks, act), default=None)
+    return None if pair is None else _cast(tracks, pair)
 
 
 def _pairs(tracks: Tracks, asked: KeyInteraction) -> list[tuple[InstanceId, InstanceId]]:
@@ -72,7 +76,7 @@ def _touch(tracks: Tracks, act: Act) -> bool:
 
 
 def _between(tracks: Tracks, asked: KeyInteraction, one: InstanceId, other: InstanceId) -> Act | None:
-    """What happens between these two, whoever takes which part; None where they only are there."""
+    """What happens between these two, `one` for the agent as yet; None where they only are there."""
     assert asked.contact is not None
     assert asked.dynamism is not None
     frames = range(tracks.film.frames)
@@ -84,15 +88,14 @@ def _between(tracks: Tracks, asked: KeyInteraction, one: InstanceId, other: Inst
         return None
     if not near and not tracks.together(one, other, frames):
         return None
-    agent, recipient = _roles(tracks, one, other, near if firm else [], asked.contact)
     start, end = (near[0], near[-1] + 1) if firm and near else (0, len(frames))
-    return Act(agent, recipient, asked.contact, asked.dynamism, start, end)
+    return Act(one, other, asked.contact, asked.dynamism, start, end)
 
 
-def _roles(
-    tracks: Tracks, one: InstanceId, other: InstanceId, touching: Sequence[int], contact: int
-) -> tuple[InstanceId, InstanceId]:
-    """(agent, recipient), by the rules at the head. touching: frames, none where the act demands no firm contact."""
+def _cast(tracks: Tracks, act: Act) -> Act:
+    """The act with its agent and recipient, by the rules at the head. ValueError where none tells them apart."""
+    one, other, contact = act.subject, act.object, act.contact
+    touching = tracks.touching(one, other, range(tracks.film.frames)) if must_touch(act) else []
     for lead in (
         _bears(tracks, one, other, touching),
         _carries(tracks, one, other) if not touching and contact > PURSUIT else 0.0,
@@ -100,8 +103,8 @@ def _roles(
         _first(tracks, one, other, touching),
     ):
         if lead:
-            return (one, other) if lead > 0 else (other, one)
-    return one, other
+            return act if lead > 0 else replace(act, subject=other, object=one)
+    raise ValueError(f"cannot be judged from tracks: nothing tells who of {one} and {other} acts on the other")
 
 
 def _bears(tracks: Tracks, one: InstanceId, other: InstanceId, touching: Sequence[int]) -> float:

@@ -21,12 +21,13 @@ from matrix_train.evaluate.tracks import Film, Filmed, Seen, Tracks
 from schemas.base import InstanceId
 from schemas.tracks import Rle
 
-JUDGE = "tracks 1"
+JUDGE = "tracks 2"
 """Goes into the files as the model, with the tracker. Raised with every change of a rule."""
 
 
 def judge_tracks(prompt: Prompt, film: Film) -> Judged:
-    """Judge what tracks show. ValueError where an interaction has no ratings, or one of its instances no track."""
+    """Judge what tracks show. ValueError where an interaction has no ratings, or one of its instances no track, or
+    where it cannot be told who of two acts."""
     tracks = Tracks(film)
     named = {key for act in prompt.interactions for key in (act.subject, act.object)}
     if lost := named - {i.id for i in film.instances}:

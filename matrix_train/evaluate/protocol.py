@@ -61,6 +61,9 @@ class Prompt(Record):
     instances: tuple[Asked, ...] = Field(min_length=2)
     interactions: tuple[KeyInteraction, ...] = Field(min_length=1)
     tracks: str | None = Field(default=None, description="a .tracks.json (docs/shard_entry.md) of the video's frames")
+    idmap: str | None = Field(
+        default=None, description="the ID map of the first frame, a palette PNG: tracks are made from it"
+    )
 
     @property
     def video_id(self) -> str:

@@ -10,7 +10,7 @@ from matrix_train.evaluate.protocol import Prompt
 from matrix_train.sample.trackers import Trackers
 from schemas.rle import fill, run_lengths
 from schemas.truth import VideoTruth
-from tests.matrix_train.evaluate.made_up import BOX, HEIGHT, MAN, WIDTH, pushed
+from tests.matrix_train.evaluate.made_up import BOX, FRAMES, HEIGHT, MAN, WIDTH, pushed
 
 
 def seen(truth: VideoTruth, asked: Prompt) -> list[int]:
@@ -64,3 +64,13 @@ def test_tracks_are_made_from_the_masks_of_the_first_frame():
     assert all(len(masks) == truth.frames for masks in tracks.values())
     asked = prompt_of(truth)
     assert judge_tracks(asked, filmed(asked, tracks, HEIGHT, WIDTH, truth.fps)).scores.sgi_raw == 1
+
+
+def test_who_cannot_be_told_from_whom_is_no_yes():
+    """Both stand still and touch from the first frame on: held, by either."""
+    (act,) = prompt_of(pushed()).interactions
+    held = act.model_copy(update={"contact": 5, "dynamism": 1})
+    asked = prompt_of(pushed()).model_copy(update={"interactions": (held,)})
+    masks = {i.id: (i.masks[12],) * FRAMES for i in pushed().instances}
+    with pytest.raises(ValueError, match="nothing tells who of id1 and id2 acts"):
+        judge_tracks(asked, filmed(asked, masks, HEIGHT, WIDTH, 10))
