@@ -254,17 +254,24 @@ def idmap(
 def evaluate(
     folders: Annotated[list[Path], typer.Argument(help="Videos; with --compare, folders of results.")],
     out: Annotated[Path, typer.Option(help="Folder for the results; goes on from what it holds.")],
+    judge: Annotated[
+        str, typer.Option(help="truth: the world's; tracks: from tracks alone; vlm: the profile's verifier is asked.")
+    ] = "truth",
     world: Annotated[Path | None, typer.Option(help="Folder of the rendered world that the videos are of.")] = None,
-    judge: Annotated[str, typer.Option(help="truth: from the world's tracks and events.")] = "truth",
+    prompts: Annotated[Path | None, typer.Option(help="JSON lines, one a video: what each is held to.")] = None,
+    profile: Annotated[str | None, typer.Option(help="Profile, or its name: its verifier and its tracker.")] = None,
     compare: Annotated[
         bool, typer.Option("--compare", help="Differences to the first folder, with intervals.")
     ] = False,
     as_json: Json = False,
 ) -> None:
     """Score who does what to whom: KISA, SGI, SPI and IF of InterGenEval."""
-    from matrix_train.cli.evaluate import evaluate_command
+    from matrix_train.cli.evaluate import Request, evaluate_command
 
-    emit(evaluate_command(folders, out, world, judge, compare, console), as_json)
+    found = evaluate_command(folders, Request(out, judge, world, prompts, profile, compare), console)
+    emit(found, as_json)
+    if found.get("failed"):
+        raise typer.Exit(1)
 
 
 def emit(found: dict[str, Any], as_json: bool) -> None:

@@ -10,7 +10,8 @@ else, with dynamism ≥ 3             one of the two does (carry, put down, hug,
 else                                they stay together to the end (hold, pet)
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from matrix_train.evaluate.protocol import Asked, KeyInteraction, Prompt, chosen_frames
 from matrix_train.evaluate.scores import Answer, FrameCheck, Judged
@@ -30,6 +31,32 @@ _LEAD_S = 1.0
 """Seconds before an act in which its actors get ready."""
 
 
+class Wanted(Protocol):
+    """Who is to do it to whom."""
+
+    @property
+    def subject(self) -> InstanceId: ...
+    @property
+    def object(self) -> InstanceId: ...
+
+
+class Event(Protocol):
+    """What happens: a triplet of a truth record, or what tracks show (`events.py`). Frames as in the record."""
+
+    @property
+    def subject(self) -> InstanceId: ...
+    @property
+    def object(self) -> InstanceId: ...
+    @property
+    def contact(self) -> int: ...
+    @property
+    def dynamism(self) -> int: ...
+    @property
+    def start_frame(self) -> int: ...
+    @property
+    def end_frame(self) -> int: ...
+
+
 def prompt_of(truth: VideoTruth) -> Prompt:
     """The truth of a rendered video as a prompt: the instances that its triplets name, and the triplets."""
     named = {key for t in truth.triplets for key in (t.subject, t.object)}
@@ -37,20 +64,30 @@ def prompt_of(truth: VideoTruth) -> Prompt:
         video=truth.video,
         prompt=truth.caption or "",
         instances=tuple(Asked(id=i.id, cls=i.cls, appearance=i.phrase) for i in truth.instances if i.id in named),
-        interactions=tuple(KeyInteraction(subject=t.subject, verb=t.verb, object=t.object) for t in truth.triplets),
+        interactions=tuple(
+            KeyInteraction(subject=t.subject, verb=t.verb, object=t.object, contact=t.contact, dynamism=t.dynamism)
+            for t in truth.triplets
+        ),
     )
 
 
 def judge(asked: VideoTruth, seen: VideoTruth) -> Judged:
     """Judge what is seen against what was asked for. The frames of both are the same."""
     tracks = Tracks(seen)
-    roster = {key for t in asked.triplets for key in (t.subject, t.object)}
-    classes = {i.cls for i in asked.instances if i.id in roster}
-    strangers = [i.id for i in seen.instances if i.id not in roster and i.cls in classes]
-    return Judged(
-        answers=tuple(_ten(tracks, triplet) for triplet in asked.triplets),
-        checks=tuple(_check(tracks, roster, strangers, frame) for frame in chosen_frames(seen.frames)[1:]),
-    )
+
+    def acting(key: InstanceId) -> int | None:
+        return next((_middle(act) for act in seen.triplets if act.subject == key), None)
+
+    answers = (ten(tracks, _act_for(seen.triplets, wanted), wanted, acting) for wanted in asked.triplets)
+    return Judged(tuple(answers), checks(tracks, prompt_of(asked)))
+
+
+def checks(tracks: Tracks, prompt: Prompt) -> tuple[FrameCheck, ...]:
+    """Every frame that is looked at against frame 0. Boxes are those of the instances in the prompt's interactions."""
+    roster = {key for act in prompt.interactions for key in (act.subject, act.object)}
+    classes = {i.cls for i in prompt.instances if i.id in roster}
+    strangers = [i.id for i in tracks.film.instances if i.id not in roster and i.cls in classes]
+    return tuple(_check(tracks, roster, strangers, frame) for frame in chosen_frames(tracks.film.frames)[1:])
 
 
 def _check(tracks: Tracks, roster: set[InstanceId], strangers: Sequence[InstanceId], frame: int) -> FrameCheck:
@@ -70,12 +107,15 @@ def _check(tracks: Tracks, roster: set[InstanceId], strangers: Sequence[Instance
     )
 
 
-def _ten(tracks: Tracks, asked: TrueTriplet) -> tuple[Answer, ...]:
-    act = _act_for(tracks.truth.triplets, asked)
+def ten(
+    tracks: Tracks, act: Event | None, asked: Wanted, acting: Callable[[InstanceId], int | None]
+) -> tuple[Answer, ...]:
+    """The ten answers. act: what happens in place of what was asked. acting: a frame in which an instance does
+    something, whatever it is."""
     if act is None:  # nothing of the kind happens: it is "not yet done", and no to all else
         found: dict[int, int | None] = {1: 0}
     else:
-        found = _what(tracks, act) | _who(tracks, act, asked)
+        found = _what(tracks, act) | _who(act, asked, acting(asked.subject))
     return tuple(
         Answer(question_id=q, answer="no" if found.get(q) is None else "yes", frame_index=found.get(q))
         for q in range(1, 11)
@@ -93,14 +133,14 @@ def _act_for(acts: Sequence[TrueTriplet], asked: TrueTriplet) -> TrueTriplet | N
     return max((act for act in acts if act.verb == asked.verb), key=shared, default=None)
 
 
-def must_touch(act: TrueTriplet) -> bool:
+def must_touch(act: Event) -> bool:
     """Whether an act of these ratings is none without contact."""
     return act.contact >= FIRM or (act.contact == FIRM - 1 and act.dynamism >= STRONG)
 
 
-def _what(tracks: Tracks, act: TrueTriplet) -> dict[int, int | None]:
+def _what(tracks: Tracks, act: Event) -> dict[int, int | None]:
     """Q1–Q6, of those who really take part: question → decisive frame, None for a no."""
-    s, o, fps, count = act.subject, act.object, tracks.truth.fps, tracks.truth.frames
+    s, o, fps, count = act.subject, act.object, tracks.film.fps, tracks.film.frames
     during = range(act.start_frame, min(act.end_frame, count))
     lead = range(max(0, during.start - round(_LEAD_S * fps)), during.stop)
     around = range(max(0, during.start - round(_AROUND_S * fps)), min(count, during.stop + round(_AROUND_S * fps)))
@@ -138,14 +178,16 @@ def _first(one: int | None, other: int | None) -> int | None:
     return other if one is None else one
 
 
-def _who(tracks: Tracks, act: TrueTriplet, asked: TrueTriplet) -> dict[int, int | None]:
+def _who(act: Event, asked: Wanted, acting: int | None) -> dict[int, int | None]:
     """Q7–Q10: whether those who take part are those who were asked for."""
-    middle = (act.start_frame + act.end_frame) // 2
-    mine = next((a for a in tracks.truth.triplets if a.subject == asked.subject), None)
     agent, recipient = act.subject == asked.subject, act.object == asked.object
     return {
-        7: (mine.start_frame + mine.end_frame) // 2 if mine else None,
-        8: middle if agent else None,
-        9: middle if agent and recipient else None,
-        10: middle if recipient else None,
+        7: acting,
+        8: _middle(act) if agent else None,
+        9: _middle(act) if agent and recipient else None,
+        10: _middle(act) if recipient else None,
     }
+
+
+def _middle(act: Event) -> int:
+    return (act.start_frame + act.end_frame) // 2

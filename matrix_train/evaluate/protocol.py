@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw
 from pydantic import Field, ValidationError, model_validator
 
 from matrix_train.errors import UserError
-from schemas.base import InstanceId, Record
+from schemas.base import InstanceId, Record, Score5
 from schemas.palette import NAMED, colour, colour_name, number
 
 STRIDE = 5
@@ -45,6 +45,8 @@ class KeyInteraction(Record):
     subject: InstanceId
     verb: str = Field(min_length=1, max_length=120)
     object: InstanceId
+    contact: Score5 | None = Field(default=None, description="rating (paper App. A.1); what the judge tracks goes by")
+    dynamism: Score5 | None = Field(default=None, description="rating likewise")
 
     @property
     def text(self) -> str:
@@ -59,6 +61,9 @@ class Prompt(Record):
     instances: tuple[Asked, ...] = Field(min_length=2)
     interactions: tuple[KeyInteraction, ...] = Field(min_length=1)
     tracks: str | None = Field(default=None, description="a .tracks.json (docs/shard_entry.md) of the video's frames")
+    idmap: str | None = Field(
+        default=None, description="the ID map of the first frame, a palette PNG: tracks are made from it"
+    )
 
     @property
     def video_id(self) -> str:

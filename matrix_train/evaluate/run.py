@@ -3,7 +3,8 @@
 E/judged/<video_id>.json      answers and checks of one video, or why it could not be judged: what a run goes on from
 E/questions/…, E/question_verification.json, E/_emergence_disappearance.json, E/combined_scores_summary.json
                               the authors' files (files.py)
-E/scores.json                 means with intervals, what was judged, by whom
+E/scores.json                 means with intervals, what was judged, by whom, at what cost
+E/strips/<video>.jpg          decisive frames (generated videos, `generated.py`)
 """
 
 from collections.abc import Sequence
@@ -16,10 +17,12 @@ from pydantic import ValidationError
 
 from matrix_train.errors import UserError
 from matrix_train.evaluate import files, judge_truth
-from matrix_train.evaluate.protocol import Prompt, chosen_frames, match_videos
+from matrix_train.evaluate.footage import MEASURES, Measures, watch
+from matrix_train.evaluate.protocol import Prompt, match_videos
 from matrix_train.evaluate.scores import SCORES, Answer, FrameCheck, Judged, VideoScores
 from schemas.base import Record
 from schemas.truth import VideoTruth
+from schemas.usage import Usage
 
 SCORES_FILE = "scores.json"
 DRAWS = 2000
@@ -35,6 +38,11 @@ class Row(Record):
     answers: tuple[tuple[Answer, ...], ...] = ()
     checks: tuple[FrameCheck, ...] = ()
     failed: str | None = None
+    measures: Measures | None = None
+    shown: tuple[int, ...] = ()
+    """Frames of the strip."""
+    usage: Usage = Usage()
+    seconds: float = 0.0
 
     @property
     def scores(self) -> VideoScores:
@@ -61,31 +69,24 @@ def evaluate_world(videos: Path, world: Path, out: Path) -> dict[str, Any]:
         row = kept_row(out, prompt.video, judge_truth.JUDGE)
         if row is None or row.failed:
             row = _judge_true(videos / prompt.video, path)  # one truth at a time: their masks are large
-            files.write_json(_row_file(out, prompt.video), row)
+            files.write_json(row_file(out, prompt.video), row)
         rows.append(row)
-    return publish(out, list(prompts.values()), rows, len(there) - len(prompts))
+    return publish(out, list(prompts.values()), rows, len(there) - len(prompts), {})
 
 
 def _judge_true(video: Path, path: Path) -> Row:
     truth = read_truth(path)
     try:
-        count = count_frames(video)
-        if count != truth.frames:
-            raise ValueError(f"{count} frames, its truth has {truth.frames}")
+        footage = watch(video)
+        if footage.count != truth.frames:
+            raise ValueError(f"{footage.count} frames, its truth has {truth.frames}")
         judged = judge_truth.judge(truth, truth)
     except (ValueError, av.error.FFmpegError) as error:
         return Row(video=truth.video, judge=judge_truth.JUDGE, failed=str(error))
-    frames = tuple(chosen_frames(truth.frames))
-    return Row(video=truth.video, judge=judge_truth.JUDGE, frames=frames, answers=judged.answers, checks=judged.checks)
-
-
-def count_frames(video: Path) -> int:
-    """Frames that a file shows, decoded one by one: what a container says of itself may be wrong. ValueError where it
-    holds no video, FFmpegError where it cannot be decoded."""
-    with av.open(str(video)) as container:
-        if not container.streams.video:
-            raise ValueError("no video stream")
-        return sum(1 for _ in container.decode(video=0))
+    return Row(
+        video=truth.video, judge=judge_truth.JUDGE, frames=tuple(footage.chosen), answers=judged.answers,
+        checks=judged.checks, measures=footage.measures,
+    )  # fmt: skip
 
 
 def truth_files(world: Path) -> list[Path]:
@@ -105,7 +106,7 @@ def read_truth(path: Path) -> VideoTruth:
 
 def kept_row(out: Path, video: str, judge: str) -> Row | None:
     """What an earlier run found. UserError where another judge did: two judges' answers are not one result."""
-    path = _row_file(out, video)
+    path = row_file(out, video)
     if not path.exists():
         return None
     try:
@@ -117,8 +118,11 @@ def kept_row(out: Path, video: str, judge: str) -> Row | None:
     return row
 
 
-def publish(out: Path, prompts: Sequence[Prompt], rows: Sequence[Row], without: int) -> dict[str, Any]:
-    """Write the authors' files and `scores.json`, whose content is returned. UserError where no video was judged."""
+def publish(
+    out: Path, prompts: Sequence[Prompt], rows: Sequence[Row], without: int, more: dict[str, Any]
+) -> dict[str, Any]:
+    """Write the authors' files and `scores.json`, whose content is returned; `more` goes into it too. UserError where
+    no video was judged."""
     good = [(p, row, row.scores) for p, row in zip(prompts, rows, strict=True) if not row.failed]
     failed = {row.video: row.failed for row in rows if row.failed}
     if not good:
@@ -130,16 +134,30 @@ def publish(out: Path, prompts: Sequence[Prompt], rows: Sequence[Row], without: 
     files.write_json(out / files.PERSISTENCE_FILE, checks)
     table = {p.video_id: (p.prompt, scores) for p, _, scores in good}
     files.write_json(out / files.COMBINED_FILE, files.summary(out.name, "all", table))
+    seen = [row.measures for _, row, _ in good if row.measures]
+    measured = {name: [getattr(one, name) for one in seen] for name in MEASURES}
     found = {
         "judge": rows[0].judge,
         "videos": len(good),
         "not_asked": without,
         "failed": failed,
         "means": {name: mean_of([getattr(scores, name) for _, _, scores in good]) for name in SCORES},
+        "measures": {name: mean_of(values) for name, values in measured.items() if values},
+        "cost": cost_of(rows),
         "by_video": {p.video: {name: getattr(scores, name) for name in SCORES} for p, _, scores in good},
-    }
+    } | more
     files.write_json(out / SCORES_FILE, found)
     return found
+
+
+def cost_of(rows: Sequence[Row]) -> dict[str, float]:
+    """What judging took, of failed videos too; seconds are of each video, several of which go on at a time."""
+    usage = sum((row.usage for row in rows), Usage())
+    return {
+        "requests": usage.requests, "cached_requests": usage.cached_requests, "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens, "price": usage.cost,
+        "seconds": sum(row.seconds for row in rows),
+    }  # fmt: skip
 
 
 def mean_of(values: Sequence[float]) -> dict[str, float]:
@@ -149,5 +167,5 @@ def mean_of(values: Sequence[float]) -> dict[str, float]:
     return {"mean": float(np.mean(values)), "low": float(low), "high": float(high)}
 
 
-def _row_file(out: Path, video: str) -> Path:
+def row_file(out: Path, video: str) -> Path:
     return out / "judged" / f"{video}.json"

@@ -1,11 +1,15 @@
 """What tracks say without a model: who is seen, who touches whom, who moves, who was there all at once.
 
+A `Film` is all that is known of a video without its acts: a truth record is one, and so are the tracks of any video.
+
 Masks are looked at on a coarse grid of at most `GRID` columns: contact, motion and overlap need no more, and a video
 of many frames is read in seconds.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache, lru_cache
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -15,7 +19,6 @@ from matrix_train.evaluate.protocol import Mask
 from schemas.base import InstanceId
 from schemas.rle import area, fill, run_lengths
 from schemas.tracks import Rle
-from schemas.truth import VideoTruth
 
 GRID = 160
 """Most columns of the coarse grid."""
@@ -33,13 +36,59 @@ _LOOKS = 24
 """Most frames of a stretch that are compared."""
 
 
-class Tracks:
-    """The tracks of a truth record."""
+class Tracked(Protocol):
+    """An instance and its mask in every frame."""
 
-    def __init__(self, truth: VideoTruth) -> None:
-        self.truth = truth
-        self.step = -(-truth.width // GRID)
-        self._rle: dict[InstanceId, tuple[Rle | None, ...]] = {i.id: i.masks for i in truth.instances}
+    @property
+    def id(self) -> InstanceId: ...
+    @property
+    def cls(self) -> str: ...
+    @property
+    def masks(self) -> tuple[Rle | None, ...]: ...
+
+
+class Film(Protocol):
+    """Size in pixels, frames, frames a second, and who is seen in it."""
+
+    @property
+    def width(self) -> int: ...
+    @property
+    def height(self) -> int: ...
+    @property
+    def frames(self) -> int: ...
+    @property
+    def fps(self) -> float: ...
+    @property
+    def instances(self) -> Sequence[Tracked]: ...
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A `Tracked` of a video whose truth nobody knows."""
+
+    id: InstanceId
+    cls: str
+    masks: tuple[Rle | None, ...]
+
+
+@dataclass(frozen=True)
+class Filmed:
+    """A `Film` of a video whose truth nobody knows."""
+
+    width: int
+    height: int
+    frames: int
+    fps: float
+    instances: tuple[Seen, ...]
+
+
+class Tracks:
+    """The tracks of a film."""
+
+    def __init__(self, film: Film) -> None:
+        self.film = film
+        self.step = -(-film.width // GRID)
+        self._rle: dict[InstanceId, tuple[Rle | None, ...]] = {i.id: i.masks for i in film.instances}
         # Caches of this object, which go with it: as decorators they would keep every video's tracks.
         self._mask = lru_cache(maxsize=512)(self._decode)
         self.areas = cache(self._areas)
@@ -53,7 +102,7 @@ class Tracks:
 
     def _decode(self, key: InstanceId, frame: int) -> Mask:
         rle = self._rle[key][frame]
-        height, width = self.truth.height, self.truth.width
+        height, width = self.film.height, self.film.width
         rows, columns = -(-height // self.step), -(-width // self.step)
         if rle is None:
             return np.zeros((rows, columns), dtype=bool)
@@ -63,7 +112,7 @@ class Tracks:
 
     def _areas(self, key: InstanceId) -> tuple[int, ...]:
         """Pixels by frame, 0 where unseen."""
-        height, width = self.truth.height, self.truth.width
+        height, width = self.film.height, self.film.width
         return tuple(0 if rle is None else area(run_lengths(rle, height, width)) for rle in self._rle[key])
 
     def gap(self, one: InstanceId, other: InstanceId, frame: int) -> float:
@@ -96,6 +145,17 @@ class Tracks:
         looked = seen[:: max(1, len(seen) // _LOOKS)] + seen[-1:]
         most = max(looked, key=lambda frame: self.change(key, seen[0], frame), default=0)
         return most if seen and self.change(key, seen[0], most) >= CHANGED else None
+
+    def place(self, key: InstanceId, frame: int) -> tuple[float, float] | None:
+        """The middle of a mask, (x, y) as shares of the picture's width; None where unseen."""
+        rows, columns = np.nonzero(self.mask(key, frame))
+        wide = -(-self.film.width // self.step)
+        return (float(columns.mean()) / wide, float(rows.mean()) / wide) if rows.size else None
+
+    def foot(self, key: InstanceId, frame: int) -> float:
+        """How far down a mask reaches, as a share of the picture's height: 1 is the lower edge, 0 where unseen."""
+        rows = np.flatnonzero(self.mask(key, frame).any(axis=1))
+        return float(rows[-1] + 1) * self.step / self.film.height if rows.size else 0.0
 
     def vanished(self, key: InstanceId, frame: int) -> bool:
         """Unseen, and whole when it was last seen: not gone over the picture's edge, not hidden bit by bit."""

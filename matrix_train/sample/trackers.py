@@ -19,6 +19,7 @@ from matrix_train.errors import UserError
 from schemas import Anchor, Box, Track
 from schemas.rle import fill, run_lengths
 from schemas.settings import parse_mapping
+from schemas.tracks import Rle
 
 ALIKE = 12
 """CIELAB units (8 bits) between a pixel and the point's: steps of a smooth shade stay below, most outlines do not."""
@@ -63,14 +64,18 @@ class Trackers:
         """
         height, width = video.shape[1:3]
         found = {name: np.zeros((len(video), height, width), dtype=bool) for name in first}
-        anchors = [_anchor(name, _bounds(mask)) for name, mask in first.items() if mask.any()]
-        for track in self._propagate(video, anchors):
-            for own, mask in zip(found[track.id], track.masks, strict=True):
+        for key, masks in self.tracked(video, first).items():
+            for own, mask in zip(found[key], masks, strict=True):
                 if mask is not None:
                     own[:] = fill(run_lengths(mask, height, width), height, width)
         for name, given in first.items():
             found[name][0] = given
         return found
+
+    def tracked(self, video: NDArray[np.uint8], first: Mapping[str, Mask]) -> dict[str, tuple[Rle | None, ...]]:
+        """The engine's own tracks, by ID, of the same; an ID that is not in the first frame has none."""
+        anchors = [_anchor(name, _bounds(mask)) for name, mask in first.items() if mask.any()]
+        return {track.id: track.masks for track in self._propagate(video, anchors)}
 
     @property
     def identity(self) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from matrix_train.cli.evaluate import evaluate_command
+from matrix_train.cli.evaluate import Request, evaluate_command
 from matrix_train.errors import UserError
 from matrix_train.evaluate import files
 from matrix_train.evaluate.scores import SCORES
@@ -52,7 +52,7 @@ def world(tmp_path: Path) -> Path:
 
 
 def run(*folders: Path, out: Path, world: Path | None = None, judge: str = "truth", compare: bool = False) -> dict:
-    return evaluate_command(folders, out, world, judge, compare, Console(quiet=True))
+    return evaluate_command(folders, Request(out, judge, world, compare=compare), Console(quiet=True))
 
 
 def test_a_world_is_judged_by_its_truth(world: Path, tmp_path: Path):
@@ -96,7 +96,7 @@ def test_bad_input_is_named(world: Path, tmp_path: Path):
         run(tmp_path / "none", out=out, world=world)
     with pytest.raises(UserError, match="needs --world"):
         run(world / "raw", out=out)
-    with pytest.raises(UserError, match="has the judge truth only"):
+    with pytest.raises(UserError, match="needs --prompts"):
         run(world / "raw", out=out, judge="vlm")
     with pytest.raises(UserError, match="no truth below"):
         run(world / "raw", out=out, world=tmp_path)
