@@ -32,6 +32,7 @@ from matrix_train.data import Batch, Split
 from matrix_train.errors import UserError
 from matrix_train.export.trained import Trained
 from matrix_train.fit.safe import to_bytes
+from matrix_train.sample.record import check_writable
 from matrix_train.sample.trackers import Trackers
 
 ANALYSIS_FILE, TABLE_FILE, REPORT_FILE = "analysis.json", "analysis.parquet", "report.html"
@@ -55,6 +56,7 @@ class Analysis:
 
     def __init__(self, config: Config, options: Options, trained: Trained | None, console: Console) -> None:
         self.config, self.options, self.console = config, options, console
+        check_writable(options.out)
         self.labels = None if options.labels is None else read_labels(options.labels)
         self.trackers = Trackers(options.profile)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

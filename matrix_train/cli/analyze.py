@@ -38,8 +38,8 @@ def analyze_command(
     kept = kept_of(keep_maps)
     if profile is not None and not generated:
         raise UserError("--profile names a tracker for clips that are made: give --generated too, or leave it out")
-    config, trained = subject_of(target, model, overrides)
     quieten_libraries()
+    config, trained = subject_of(target, model, overrides)
     read_index(config.data, split)  # a wrong data set is told before a model is loaded
     make_random_model(config)
     options = Options(out, clips, steps, split, generated, labels, kept, profile)

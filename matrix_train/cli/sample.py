@@ -13,10 +13,10 @@ from matrix_train.data.index import one_line
 from matrix_train.errors import UserError
 from matrix_train.sample.dataset import HeldOutClip, held_out
 from matrix_train.sample.grid import read_mp4, write_grid
-from matrix_train.sample.job import Job, Unreadable, read_table
+from matrix_train.sample.job import Job, Unreadable, check_count, read_table
 from matrix_train.sample.model import Model, Source
 from matrix_train.sample.picture import pixels_sha256, read_image
-from matrix_train.sample.record import SampleSettings, file_sha256, read_record, write_whole
+from matrix_train.sample.record import SampleSettings, check_writable, file_sha256, read_record, write_whole
 from matrix_train.sample.run import Outcome, Task, make_videos
 from matrix_train.sample.trackers import Trackers
 from schemas.base import InstanceId
@@ -39,20 +39,19 @@ def sample_job(source: Source, job: Mapping[str, Any], out: Path, how: How, cons
     """One video."""
     if out.suffix != ".mp4":
         raise UserError(f"--out {out}: give the name of an mp4")
+    check_writable(out.parent)
     try:
         checked = TypeAdapter(Job).validate_python(job)
     except ValidationError as error:
         raise UserError(one_line(error)) from None
     model = Model(source, device_named(how.device), how.offload)
     task = Task(out.stem, checked, settings_of(model, how.settings), out)
-    outcome = run(model, [task], how, console)
-    if outcome.failed:
-        raise UserError(outcome.failed[out.stem])
-    return {"video": str(out), **asdict(outcome)}
+    return {"video": str(out), **asdict(run(model, [task], how, console, alone=True))}
 
 
 def sample_table(source: Source, table: Path, out: Path, how: How, console: Console) -> dict[str, Any]:
     """A video for every line of a table."""
+    check_writable(out)
     model = Model(source, device_named(how.device), how.offload)
     settings = settings_of(model, how.settings)
     tasks = [
@@ -68,6 +67,7 @@ def sample_dataset(
     """Held-out clips beside their originals, and beside the base model's."""
     if split not in ("train", "val"):
         raise UserError(f"--split {split}: give train or val")
+    check_writable(out)
     model = Model(source, device_named(how.device), how.offload)
     settings = settings_of(model, how.settings)
     size = {name: getattr(settings, name) for name in ("frames", "height", "width")}
@@ -106,6 +106,7 @@ def sample_again(file: Path, out: Path | None, how: How, console: Console) -> di
     out = out or file.with_name(f"{file.stem}.again.mp4")
     if out.with_suffix(".json") == file:
         raise UserError(f"--out {out}: that is the video of {file} itself: give another name")
+    check_writable(out.parent)
     model = Model(record.source, device_named(how.device), how.offload)
     changed = [name for name, value in asdict(model.weights).items() if record.weights.get(name) != value]
     if changed:
@@ -113,9 +114,7 @@ def sample_again(file: Path, out: Path | None, how: How, console: Console) -> di
     task = Task(record.job.name or out.stem, record.job, record.settings, out)
     if pixels_sha256(read_image(Path(record.job.image))) != record.image_sha256:
         raise UserError(f"{record.job.image} is not the picture that {file} was made from: put that one back")
-    outcome = run(model, [task], how, console)
-    if outcome.failed:
-        raise UserError(next(iter(outcome.failed.values())))
+    run(model, [task], how, console, alone=True)
     same = file_sha256(out) == record.mp4_sha256
     console.print("the same bytes" if same else "other bytes: see device and versions in both JSON files")
     return {"video": str(out), "same": same}
@@ -133,6 +132,11 @@ def idmap_command(
         raise UserError("give a --box or a --point for each instance")
     if both := corners.keys() & spots.keys():
         raise UserError(f"{min(both)} has a box and a point: give one")
+    try:
+        check_count([*corners, *spots])
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    check_writable(out.parent)
     masks = Trackers(profile).masks(picture, corners, spots)  # type: ignore[arg-type]
     indices = id_map(masks, *picture.shape[:2])
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -206,8 +210,8 @@ def device_named(name: str) -> torch.device:
     return torch.device(name)
 
 
-def run(model: Model, tasks: Sequence[Task | Unreadable], how: How, console: Console) -> Outcome:
-    return make_videos(model, tasks, Trackers(how.profile), console, how.batch)
+def run(model: Model, tasks: Sequence[Task | Unreadable], how: How, console: Console, alone: bool = False) -> Outcome:
+    return make_videos(model, tasks, Trackers(how.profile), console, how.batch, alone)
 
 
 def _task_of(clip: HeldOutClip | Unreadable, settings: SampleSettings, folder: Path, own: bool) -> Task | Unreadable:

@@ -146,7 +146,9 @@ def one_line(error: object, limit: int = 200) -> str:
     """An error's text in one printable line; of a validation, the first thing found."""
     if isinstance(error, ValidationError):
         first = error.errors(include_url=False, include_input=False)[0]
-        error = f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
+        where = "".join(f"{part}." for part in first["loc"])[:-1]
+        said = first["msg"].removeprefix("Value error, ")
+        error = f"{where}: {said}" if where else said
     text = " ".join(str(error).split()) or type(error).__name__
     text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
     return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -69,7 +69,7 @@ def find_checkpoint(run: Path, wanted: Path | None) -> Path:
     if wanted is None:
         return latest_checkpoint(run)
     own = run / "checkpoints" / wanted.name
-    if wanted.parent == Path() or (wanted.exists() and own.exists() and wanted.samefile(own)):
+    if own.exists() and (wanted.parent == Path() or (wanted.exists() and wanted.samefile(own))):
         return own
     raise UserError(f"{wanted} is not a checkpoint of {run}: give the name of a folder in {run / 'checkpoints'}")
 

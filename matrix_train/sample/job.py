@@ -135,7 +135,8 @@ def _parse(line: bytes) -> Job:
     if len(line) > LONGEST_LINE:
         raise ValueError(f"longer than {LONGEST_LINE >> 20} MiB")
     try:
-        return Job.model_validate_json(line.removeprefix(b"\xef\xbb\xbf"))
+        return Job.model_validate_json(line.removeprefix(b"\xef\xbb\xbf").strip())
     except ValidationError as error:
-        told = one_line(error).removeprefix(": ").removeprefix("Value error, ")
-        raise ValueError(told.replace("Extra inputs are not permitted", "unknown key")) from None
+        told = one_line(error).replace("Extra inputs are not permitted", "unknown key")
+        # The parser counts lines of this line alone.
+        raise ValueError(told.replace("at line 1 column", "at byte")) from None

@@ -5,6 +5,7 @@ import json
 import os
 from dataclasses import asdict
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 from pydantic import Field, JsonValue, ValidationError
@@ -101,6 +102,16 @@ def write_whole(path: Path, content: bytes) -> None:
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
     scratch.write_bytes(content)
     scratch.replace(path)
+
+
+def check_writable(folder: Path) -> None:
+    """UserError where the folder, which may have to be made, takes no file; nothing stays behind."""
+    try:
+        there = next(own for own in (folder.absolute(), *folder.absolute().parents) if own.exists())
+        with TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        raise UserError(f"--out: nothing can be written to {folder}: {error.strerror}: give another place") from None
 
 
 def file_sha256(path: Path) -> str:

@@ -78,10 +78,15 @@ class _Ready:
 
 
 def make_videos(
-    model: Model, tasks: Sequence[Task | Unreadable], trackers: Trackers, console: Console, batch: int = 1
+    model: Model,
+    tasks: Sequence[Task | Unreadable],
+    trackers: Trackers,
+    console: Console,
+    batch: int = 1,
+    alone: bool = False,
 ) -> Outcome:
-    """See the module."""
-    log = _Log(len(tasks), console)
+    """See the module. alone: a job that fails is the caller's UserError."""
+    log = _Log(len(tasks), console, alone)
     for start in range(0, len(tasks), batch):
         ready: list[_Ready] = []
         for task in tasks[start : start + batch]:
@@ -117,8 +122,8 @@ def make_videos(
 class _Log:
     """Which job has come to which end, told as it comes."""
 
-    def __init__(self, count: int, console: Console) -> None:
-        self.count, self.console, self.outcome = count, console, Outcome()
+    def __init__(self, count: int, console: Console, alone: bool) -> None:
+        self.count, self.console, self.alone, self.outcome = count, console, alone, Outcome()
 
     def say(self, name: str, what: str) -> None:
         ended = len(self.outcome.made) + len(self.outcome.there) + len(self.outcome.failed)
@@ -131,6 +136,8 @@ class _Log:
             yield
         except Exception as error:
             told = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+            if self.alone:
+                raise UserError(told) from None
             self.outcome.failed[name] = one_line(told, 500)
             self.say(name, f"failed: {self.outcome.failed[name]}")
 
@@ -145,7 +152,8 @@ def _check(model: Model, task: Task, trackers: Trackers) -> _Ready:
             )
     places = check_words(task.job, picture.masks.keys(), model.tagged)
     if task.settings.cmg and not places:
-        raise UserError('CMG needs to know which words mean whom: give roles, as --role id1="the man", or tags')
+        how = "tags, as <id1> before its words" if model.tagged else 'roles, as --role id1="the man"'
+        raise UserError(f"CMG needs to know which words mean whom: give {how}")
     return _Ready(task, picture, places, digest_of(task.job, picture, task.settings, model.weights))
 
 

@@ -178,7 +178,7 @@ def test_a_checkpoint_goes_by_its_name_or_path_and_another_runs_is_refused(run, 
     other, _ = make_run(tmp_path)
     with pytest.raises(UserError, match=r"is not a checkpoint of .*: give the name of a folder in"):
         export(folder, tmp_path / "out", other / "checkpoints/step-00000020")
-    with pytest.raises(UserError, match=r"step-00000021.* does not exist"):
+    with pytest.raises(UserError, match=r"step-00000021 is not a checkpoint of"):
         export(folder, tmp_path / "out", Path("step-00000021"))
 
 

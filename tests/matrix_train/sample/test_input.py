@@ -128,6 +128,14 @@ def test_an_id_map_is_made_from_boxes_and_points(pictures: Path, tmp_path: Path)
     indices = decode_id_map(out.read_bytes(), 64, 96)
     assert {f"id{k}": int((indices == k).sum()) for k in (1, 2)} == found["pixels"]
     assert min(found["pixels"].values()) > 600
+    many = [part for k in range(1, 7) for part in ("--box", f"id{k}=6,16,40,54")]
+    for boxes, place, said in (
+        (many, out, "6 IDs .*: the model knows 5"),
+        (many[:2], out / "n.png", "Not a directory"),
+    ):
+        again = ["idmap", str(pictures / "i.png"), *boxes, "--out", str(place)]
+        with pytest.raises(UserError, match=said):
+            CliRunner().invoke(cli.app, again, catch_exceptions=False)
 
 
 @pytest.mark.parametrize("text", ["id1", "1=1,2", "id1=1", "id1=1,x", "id1=nan,1", "id0=1,2", "id1=1e9,1"])
@@ -149,7 +157,15 @@ def test_a_place_that_cannot_be_read(text: str) -> None:
         (["r", "--again", "v.json"], "only --again knows it itself"),
         (["r", "--image", "i.png"], "say by --out"),
         (["r", "--image", "i.png", "--out", "v.avi", "--prompt", "a"], "give the name of an mp4"),
-        (["r", "--image", "i.png", "--out", "v.mp4", "--prompt", "a"], "by one of idmap, masks, and boxes with points"),
+        (
+            ["r", "--image", "i.png", "--out", "v.mp4", "--prompt", "a"],
+            "error give the instances by one of idmap, masks",
+        ),
+        (
+            ["r", "--image", "i.png", "--idmap", "m", "--out", f"{__file__}/v.mp4", "--prompt", "a"],
+            "test_input.py: Not a directory: give another place",
+        ),
+        (["r", "--table", "jobs.jsonl", "--out", __file__], "Not a directory: give another place"),
         (["nowhere", "--image", "i.png", "--idmap", "m", "--out", "v.mp4", "--prompt", "a"], "neither a run folder"),
         (["nowhere", "--dataset", "d", "--split", "test", "--out", "f"], "--split test: give train or val"),
     ],
@@ -162,3 +178,25 @@ def test_a_mistake_is_one_line(
         cli.main()
     assert exit_.value.code == 2
     assert said in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_job_alone_is_told_once(
+    sampled_run: Path,
+    pictures: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    given = {"--image": "i.png", "--idmap": "m.png"}
+    words = [part for name, file in given.items() for part in (name, str(pictures / file))]
+    out = tmp_path / "new/v.mp4"
+    monkeypatch.setattr(
+        "sys.argv",
+        ["matrix_train", "sample", str(sampled_run), *words, "--prompt", PROMPT, "--out", str(out), "--cmg", "1"],
+    )
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert capsys.readouterr().err.splitlines() == [
+        'error CMG needs to know which words mean whom: give roles, as --role id1="the man"'
+    ]
+    assert not out.parent.exists()

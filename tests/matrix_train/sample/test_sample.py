@@ -91,6 +91,7 @@ def test_order_and_batch_change_nothing_and_bad_lines_stop_nothing(
     assert sorted(found["made"]) == ["boxed", "mapped"]
     assert len(found["failed"]) == 1 + len(hostile)
     assert "size [96, 64]" in found["failed"]["tall"]
+    assert found["failed"]["line 4"] == "Invalid JSON: EOF while parsing an object at byte 1"
     assert "the model knows 5" in found["failed"][f"line {3 + len(hostile)}"]
     back.write_text("\n".join(json.dumps(j) for j in reversed(jobs[:2])))
     assert (
