@@ -1,22 +1,17 @@
-"""The system's Chromium without a screen, driven over its own protocol; and the app on a port of loopback."""
+"""The system's Chromium without a screen, driven by Playwright; and an app on a port of loopback."""
 
-import base64
-import itertools
-import json
 import shutil
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
-from websockets.sync.client import connect
+from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+SIZE = {"width": 1280, "height": 720}
 
 
 @contextmanager
@@ -34,91 +29,56 @@ def served(app: FastAPI) -> Iterator[str]:
         thread.join()
 
 
-class Page:
-    """One tab."""
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """The browser; each of its contexts is somebody's own, with cookies of its own."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        )
+        yield browser
+        browser.close()
 
-    def __init__(self, address: str):
-        self.socket = connect(address, max_size=None)
-        self.numbers = itertools.count(1)
-        self.errors: list[str] = []
-        for domain in ("Page", "Runtime", "Log"):
-            self.ask(f"{domain}.enable")
 
-    def ask(self, method: str, **given: Any) -> dict[str, Any]:
-        number = next(self.numbers)
-        self.socket.send(json.dumps({"id": number, "method": method, "params": given}))
-        while True:
-            told = json.loads(self.socket.recv(timeout=120))
-            if told.get("method") == "Runtime.exceptionThrown":
-                self.errors.append(str(told["params"]["exceptionDetails"]))
-            elif told.get("method") == "Log.entryAdded" and told["params"]["entry"]["level"] == "error":
-                self.errors.append(str(told["params"]["entry"]["text"]))
-            if told.get("id") == number:
-                assert "error" not in told, told
-                found: dict[str, Any] = told["result"]
-                return found
+class Tab:
+    """A window of somebody who may be logged in. `problems`: what the page complained of."""
 
-    def run(self, script: str) -> Any:
-        """The value of an expression in the page."""
-        found = self.ask("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
-        assert "exceptionDetails" not in found, found
-        return found["result"].get("value")
+    def __init__(self, browser: Browser, url: str):
+        self.page: Page = browser.new_context(base_url=url, viewport=SIZE).new_page()
+        self.problems: list[str] = []
+        self.page.on("pageerror", lambda error: self.problems.append(str(error)))
+        self.page.on("console", self._hear)
 
-    def wait(self, script: str) -> Any:
-        """Until an expression is true."""
-        deadline = time.monotonic() + 120
-        while not (found := self.run(f"Boolean({script})")):
-            assert time.monotonic() < deadline, f"{script}; the page says {self.run('document.body.innerText')!r}"
-            time.sleep(0.05)
-        return found
+    def _hear(self, said: ConsoleMessage) -> None:
+        if said.type == "error":
+            self.problems.append(said.text)
 
-    def go(self, url: str) -> None:
-        self.run("window.left = true")
-        self.ask("Page.navigate", url=url)
-        self.wait("document.readyState === 'complete' && !window.left")
+    def log_in(self, token: str) -> None:
+        self.page.goto("/login")
+        self.page.locator("[name=token]").fill(token)
+        self.page.locator("form button").click()
+        self.page.locator("table").wait_for()
 
-    def press(self, key: str, text: str = "") -> None:
-        """A key of the keyboard, as `KeyboardEvent.key` names it."""
-        words = {"text": text or key} if len(key) == 1 or text else {}
-        codes = {"Enter": 13, "Escape": 27, "ArrowLeft": 37, "ArrowRight": 39}
-        code = {"windowsVirtualKeyCode": codes[key]} if key in codes else {}
-        self.ask("Input.dispatchKeyEvent", type="keyDown", key=key, **words, **code)
-        self.ask("Input.dispatchKeyEvent", type="keyUp", key=key, **code)
+    def open(self, path: str) -> None:
+        """A page with a clip, once it may be used and its frame is shown."""
+        self.page.goto(path)
+        self.ready()
+
+    def ready(self) -> str:
+        """Wait until the clip is shown, and has been asked for; returns its name where the page is of review."""
+        self.page.locator("body[data-ready=yes] #frame", has_text="of").wait_for()
+        return self.page.locator("#review").get_attribute("data-clip") or ""
+
+    def press(self, *keys: str) -> None:
+        for key in keys:
+            self.page.keyboard.press(key)
 
     def drag(self, *points: tuple[float, float]) -> None:
-        """The pointer, held down, through these places of the window."""
-        kinds = ["mousePressed", *["mouseMoved"] * (len(points) - 1), "mouseReleased"]
-        for kind, (x, y) in zip(kinds, (*points, points[-1]), strict=True):
-            self.ask("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", buttons=1, clickCount=1)
-
-    def shoot(self, path: Path) -> None:
-        path.write_bytes(base64.b64decode(self.ask("Page.captureScreenshot")["data"]))
-
-
-@contextmanager
-def browser(home: Path) -> Iterator[Page]:
-    """A tab of 1280 × 720 in a Chromium of its own."""
-    assert CHROMIUM
-    command = [
-        CHROMIUM, "--headless=new", "--no-sandbox", "--disable-gpu", "--mute-audio", "--remote-debugging-port=0",
-        f"--user-data-dir={home}", "--window-size=1280,720", "about:blank",
-    ]  # fmt: skip
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        port_file, deadline = home / "DevToolsActivePort", time.monotonic() + 60
-        while not port_file.exists() or len(port_file.read_text().splitlines()) < 2:
-            assert process.poll() is None and time.monotonic() < deadline
-            time.sleep(0.05)
-        port, path = port_file.read_text().splitlines()[:2]
-        with connect(f"ws://127.0.0.1:{port}{path}") as control:
-            control.send(json.dumps({"id": 1, "method": "Target.getTargets"}))
-            targets = json.loads(control.recv())["result"]["targetInfos"]
-        page = Page(
-            f"ws://127.0.0.1:{port}/devtools/page/{next(t['targetId'] for t in targets if t['type'] == 'page')}"
-        )
-        page.ask("Emulation.setDeviceMetricsOverride", width=1280, height=720, deviceScaleFactor=1, mobile=False)
-        yield page
-        page.socket.close()
-    finally:
-        process.terminate()
-        process.wait()
+        """The pointer, held down, through these places of the picture: shares of its width and height."""
+        place = self.page.locator("#overlay").bounding_box()
+        assert place is not None
+        for number, (x, y) in enumerate(points):
+            self.page.mouse.move(place["x"] + x * place["width"], place["y"] + y * place["height"])
+            if not number:
+                self.page.mouse.down()
+        self.page.mouse.up()

@@ -1,141 +1,325 @@
-"""The review page as a person uses it, in the system's Chromium: keyboard, brush, tracker, frame by frame."""
+"""The pages as people use them, in the system's Chromium: one story of a review, from the log-in to the shards.
 
-import json
-import time
+The tests are steps of that story and run in the order of the file: what ann finishes goes to bob, where the two differ
+root decides, a build then takes it all, and its dataset is explored and compared.
+"""
+
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from playwright.sync_api import Browser, expect
 
+from flows.batches import run_batch
+from flows.chunk import Chunk
+from flows.cli.comparing import compare
+from flows.legs import SPECS
+from schemas import Tracked
+from schemas.labels import read_labels
 from tasks.media.clips import decode_mask
+from tasks.outcome import Case
 from tests.builders import COLOURS
-from tests.web.browser import CHROMIUM, browser, served
-from tests.web.places import Place
+from tests.web.browser import CHROMIUM, Tab, chromium, served
+from tests.web.places import CHUNK, Place
+from web.explore import create_app
+from web.samples import Samples
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium")]
 
+PIXELS = """() => {
+  const v = document.getElementById('video'), c = new OffscreenCanvas(v.videoWidth, v.videoHeight);
+  const p = c.getContext('2d');
+  p.drawImage(v, 0, 0);
+  return [...p.getImageData(0, 0, c.width, c.height).data];
+}"""
+
+DRAWN = """() => {
+  const c = document.getElementById('overlay');
+  return c.getContext('2d').getImageData(0, 0, c.width, c.height).data.some((v) => v);
+}"""
+
+NAMELESS = """() => [...document.querySelectorAll('button, input, select, video')]
+  .filter(e => !(e.textContent.trim() || e.ariaLabel || e.labels?.length)).map(e => e.outerHTML)"""
+
+FITS = "() => document.documentElement.scrollWidth <= 1280 && document.documentElement.scrollHeight <= 720"
+
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    made = Place(tmp_path_factory.mktemp("browser"), clips=4)
+def place(tmp_path_factory) -> Iterator[Place]:
+    """Five clips; every accepted one goes to a second person."""
+    made = Place(tmp_path_factory.mktemp("browser"), clips=5, second_share=1.0)
     yield made
     made.journal.close()
 
 
 @pytest.fixture(scope="module")
-def page(place, tmp_path_factory):
-    token = place.journal.invite("ann", "reviewer")
-    with served(place.app) as url, browser(tmp_path_factory.mktemp("chromium")) as tab:
-        tab.url = url
-        tab.go(f"{url}/login")
-        tab.run(f"document.querySelector('[name=token]').value = {json.dumps(token)}")
-        tab.run("document.querySelector('form button').click()")
-        tab.wait("document.querySelector('table')")
-        yield tab
-        assert tab.errors == [], "the policy lets nothing foreign run, and nothing of ours needs it"
+def browser() -> Iterator[Browser]:
+    with chromium() as made:
+        yield made
 
 
-SAID = "[...document.querySelectorAll('.said')]"
-DECIDED = f"{SAID}.length && {SAID}.every(e => e.textContent)"
-
-PIXELS = """(() => {
-  const v = document.getElementById('video'), c = new OffscreenCanvas(v.videoWidth, v.videoHeight);
-  const p = c.getContext('2d');
-  p.drawImage(v, 0, 0);
-  return [...p.getImageData(0, 0, c.width, c.height).data];
-})()"""
-
-PLACE = """(() => {
-  const r = document.getElementById('overlay').getBoundingClientRect();
-  return [r.left, r.top, r.width, r.height];
-})()"""
-
-NAMELESS = """[...document.querySelectorAll('button, input, select, video')]
-  .filter(e => !(e.textContent.trim() || e.ariaLabel || e.labels?.length)).map(e => e.outerHTML)"""
+@pytest.fixture(scope="module")
+def url(place) -> Iterator[str]:
+    with served(place.app) as address:
+        yield address
 
 
-def opened(page, path):
-    page.go(f"{page.url}{path}")
-    ready(page)
+@pytest.fixture(scope="module")
+def ann(place, browser, url) -> Iterator[Tab]:
+    tab = Tab(browser, url)
+    tab.log_in(place.journal.invite("ann", "reviewer"))
+    yield tab
+    assert tab.problems == [], "the policy lets nothing foreign run, and nothing of ours needs it"
 
 
-def ready(page):
-    page.wait("document.body.dataset.ready === 'yes' && document.getElementById('frame').textContent.includes('of')")
-    return page.run("document.getElementById('review').dataset.clip")
+@pytest.fixture(scope="module")
+def bob(place, browser, url) -> Tab:
+    tab = Tab(browser, url)
+    tab.log_in(place.journal.invite("bob", "reviewer"))
+    return tab
 
 
-def press(page, key, until):
-    page.press(key, "\r" if key == "Enter" else "")
-    page.wait(until)
+@pytest.fixture(scope="module")
+def queue(ann) -> list[str]:
+    """The clips as the queue had them before anybody said a word: two that are easy, one to mend, and two more."""
+    return ann.page.locator("tbody code").all_inner_texts()
 
 
-def test_easy_clips_by_keyboard_alone(place, page):
-    opened(page, "/next")
-    for _ in range(2):
-        clip = ready(page)
-        press(page, "q", DECIDED)
-        press(page, "Enter", f"document.getElementById('review')?.dataset.clip !== {json.dumps(clip)}")
-        ready(page)
-        assert place.journal.patches(clip)["ann"][-1].op.op == "finish"
+def finish(tab: Tab, clip: str) -> str:
+    """Done by the keyboard; returns the clip that is shown next, or "" where there is none."""
+    tab.press("Enter")
+    tab.page.wait_for_url(lambda there: not there.endswith(clip))
+    return tab.ready() if tab.page.locator("#review").count() else ""
 
 
-def test_what_is_drawn_is_of_the_frame_that_is_shown(place, page):
-    clip = place.keys[-1]
+def decided(tab: Tab) -> None:
+    """Wait until every track of the clip has a decision."""
+    expect(tab.page.locator(".said:empty")).to_have_count(0)
+
+
+def last(place: Place, clip: str, who: str):
+    return place.journal.patches(clip)[who][-1].op
+
+
+def test_who_is_nobody_is_let_in_nowhere(browser, url):
+    tab = Tab(browser, url)
+    tab.page.goto("/people")
+    tab.page.locator("[name=token]").fill("made-up")
+    tab.page.locator("form button").click()
+    expect(tab.page.locator("body")).to_contain_text("That token is nobody's.")
+
+
+def test_easy_clips_by_keyboard_alone(place, ann, queue):
+    ann.open("/next")
+    for clip in queue[:2]:
+        assert ann.ready() == clip, "doubt first"
+        ann.press("q")
+        decided(ann)
+        assert finish(ann, clip) != clip and last(place, clip, "ann").op == "finish"
+
+
+def test_what_is_drawn_is_of_the_frame_that_is_shown(place, ann):
+    clip = max(list(place.cases)[:4])  # one whose frames can be told apart by the colour of the actor alone
     seed = list(place.cases).index(clip)
-    opened(page, f"/clip/{clip}")
+    ann.open(f"/clip/{clip}")
     shown = place.shown(clip)
     truth = np.stack([decode_mask(m, *shown.size) for m in shown.masks["id1"]])
-    hidden = np.stack([decode_mask(m, *shown.size) for m in shown.masks["id2"]])
+    hidden = np.stack([[decode_mask(m, *shown.size) for m in shown.masks[i]] for i in ("id2", "id3")]).any(0)
     for frame in (1, 2, 3, 4, 5):
-        page.wait(f"document.getElementById('frame').textContent === '{frame} of 8'")
-        picture = np.array(page.run(PIXELS)).reshape(*shown.size, 4)[..., :3]
+        expect(ann.page.locator("#frame")).to_have_text(f"{frame} of 8")
+        picture = np.array(ann.page.evaluate(PIXELS)).reshape(*shown.size, 4)[..., :3]
         seen = np.abs(picture - np.array(COLOURS[seed % 4][1])).max(-1) < 60
         fits = [(seen & m).sum() / (seen | (m & ~h)).sum() for m, h in zip(truth, hidden, strict=True)]
         assert int(np.argmax(fits)) == frame, fits
-        page.press("ArrowRight")
+        ann.press("ArrowRight")
 
 
-def test_a_track_is_dropped_with_a_reason_and_taken_back(place, page):
-    opened(page, f"/clip/{place.keys[-1]}")
-    page.press("2")
-    press(page, "d", "document.getElementById('why').open")
-    press(page, "1", f"{SAID}.some(e => e.textContent.includes('drop · drift'))")
-    press(page, "z", f"{SAID}.every(e => e.textContent === '')")
-    press(page, "y", f"{SAID}.some(e => e.textContent.includes('drop · drift'))")
-    press(page, "z", f"{SAID}.every(e => e.textContent === '')")
+def test_everything_has_a_name_and_fits_the_window(ann, queue):
+    ann.open(f"/clip/{queue[2]}")
+    assert ann.page.evaluate(NAMELESS) == [] and ann.page.evaluate(FITS)
 
 
-def test_a_mask_is_mended_by_brush_and_tracked_on_from(place, page):
-    clip = place.keys[-1]
-    opened(page, f"/clip/{clip}")
-    page.press("1")
-    page.press("b")
-    left, top, wide, high = page.run(PLACE)
-    page.drag((left + 0.8 * wide, top + 0.1 * high), (left + 0.9 * wide, top + 0.1 * high))
-    page.wait(f"{SAID}.some(e => e.textContent.includes('mended'))")
-    patch = place.journal.patches(clip)["ann"][-1].op
-    number = len(place.journal.patches(clip)["ann"])
-    before = decode_mask(place.shown(clip).masks["id1"][patch.frame], *place.shown(clip).size)
-    after = decode_mask(patch.masks[0], *place.shown(clip).size)
+def test_a_track_is_dropped_with_a_reason_and_taken_back(ann, queue):
+    ann.open(f"/clip/{queue[2]}")
+    said = ann.page.locator(".said").nth(1)
+    ann.press("2", "d")
+    expect(ann.page.locator("#why")).to_be_visible()
+    ann.press("1")
+    expect(said).to_have_text("drop · drift")
+    for key, words in (("z", ""), ("y", "drop · drift"), ("z", "")):
+        ann.press(key)
+        expect(said).to_have_text(words)
+
+
+def test_a_mask_is_mended_by_brush_and_tracked_on_from(place, ann, queue):
+    clip, status = queue[2], ann.page.locator("#status")
+    shown = place.shown(clip)
+    ann.open(f"/clip/{clip}")
+    expect(ann.page.locator("#frame")).to_have_text("1 of 8")
+    ann.press("1", "b")
+    ann.drag((0.8, 0.1), (0.9, 0.1))
+    expect(ann.page.locator(".said").first).to_have_text("mended")
+    painted = last(place, clip, "ann")
+    before, after = (decode_mask(m, *shown.size) for m in (shown.masks["id1"][1], painted.masks[0]))
     height, width = before.shape
-    assert (
-        after[round(0.1 * height), round(0.85 * width)]
-        and (after >= before).all()
-        and after.sum() < 2 * before.sum() + 900
+    assert (painted.id, painted.frame, painted.by_hand) == ("id1", 1, True)
+    assert after[round(0.1 * height), round(0.85 * width)] and (after >= before).all()
+    assert after.sum() < 2 * before.sum() + 900
+    ann.press("Escape")
+    expect(status).to_have_text("let go")
+    with ann.page.expect_response(lambda answer: answer.url.endswith("/patch")):
+        ann.press("g")
+    tracked = last(place, clip, "ann")
+    assert (tracked.op, tracked.frame, tracked.by_hand, len(tracked.masks)) == ("paint", 2, False, 7)
+
+
+def test_a_tracker_that_is_let_go_changes_nothing(place, ann, queue):
+    clip = queue[2]
+    ann.open(f"/clip/{clip}")
+    ann.press("1")
+    said = place.journal.patches(clip)["ann"]
+    with ann.page.expect_response(lambda answer: answer.url.endswith("/cancel")):
+        ann.press("g", "Escape")
+    expect(ann.page.locator("#status")).to_have_text("let go")
+    ann.open(f"/clip/{clip}")
+    assert place.journal.patches(clip)["ann"] == said
+
+
+def test_two_at_one_clip(place, ann, bob, queue):
+    clip = queue[2]
+    bob.open(f"/clip/{clip}")
+    expect(bob.page.locator("#status")).to_have_text("ann is at this clip")
+    bob.press("d", "1")
+    expect(bob.page.locator("#status")).to_have_class("problem")
+    assert set(place.journal.patches(clip)) == {"ann"}
+    assert bob.problems and all("409" in told for told in bob.problems), "what was refused, and nothing else"
+    ann.open(f"/clip/{clip}")
+    ann.press("1", "f", "1")
+    expect(ann.page.locator(".said").first).to_contain_text("fix · ")
+    ann.press("q")
+    decided(ann)
+    finish(ann, clip)
+
+
+def test_a_second_person_sees_none_of_the_first_ones_words_and_differs_on_one(place, bob, queue):
+    for clip in queue[:3]:
+        bob.open(f"/clip/{clip}")
+        expect(bob.page.locator(".said:not(:empty)")).to_have_count(0)
+        if clip == queue[1]:
+            bob.press("2", "d", "1")
+            expect(bob.page.locator(".said").nth(1)).to_have_text("drop · drift")
+        bob.press("q")
+        decided(bob)
+        finish(bob, clip)
+    bob.page.goto("/?need=third")
+    assert bob.page.locator("tbody code").all_inner_texts() == [queue[1]]
+
+
+def test_an_admin_decides_and_kappa_is_told(place, browser, url, queue):
+    root = Tab(browser, url)
+    root.log_in(place.journal.invite("root", "admin"))
+    root.open(f"/clip/{queue[1]}")
+    root.press("2", "d", "1")
+    expect(root.page.locator(".said").nth(1)).to_have_text("drop · drift")
+    root.press("q")
+    decided(root)
+    finish(root, queue[1])
+    root.page.goto("/people")
+    body = root.page.locator("body")
+    expect(body).to_contain_text("0 for third")
+    everybody = root.page.locator("table").first.locator("tr", has_text="all").locator("td").all_inner_texts()
+    assert everybody[2:] == ["78 %", "9"], "one that bob dropped, and one that ann mended and bob accepts"
+    names = root.page.locator("table").nth(1).locator("tbody td:first-child").all_inner_texts()
+    assert sorted(names) == ["ann", "bob", "root"] and root.problems == []
+
+
+def build(place: Place) -> list[str]:
+    """What a build says that runs its last two stages, `review` and `shard`."""
+    told: list[str] = []
+    for stage in ("review", "shard"):
+        work = place.context.at_work(stage)
+        told += SPECS[stage].before(work)
+        with place.context.lease(stage, CHUNK):
+            run_batch(Chunk(place.context, CHUNK), stage, place.keys)
+        told += SPECS[stage].after(work)
+    return told
+
+
+@pytest.fixture(scope="module")
+def samples(place, queue) -> Samples:
+    """The dataset that a build makes once people are done with three of its clips."""
+    build(place)
+    return Samples(place.context.dataset)
+
+
+def test_shards_hold_what_people_decided(place, samples, queue):
+    easy, differed, mended = (samples.entry(clip)[:2] for clip in queue[:3])
+    assert {(one.id, one.decision) for one in easy[0].review} == {(f"id{n}", "accept") for n in (1, 2, 3)}
+    assert set(differed[1].tracks) == {"id1", "id3"} and {one.by for one in differed[0].review} == {"root"}
+    assert next(one.decision for one in mended[0].review if one.id == "id1") == "fix"
+    painted = next(p.op for p in place.journal.patches(queue[2])["ann"] if p.op.op == "paint")
+    assert mended[1].tracks["id1"][1].counts == painted.masks[0]
+
+
+def test_what_is_said_later_lies_beside_the_shards(place, samples, ann, queue):
+    clip = queue[3]  # ann was led to it last, and holds it
+    ann.open(f"/clip/{clip}")
+    for number in "123":
+        ann.press(number, "d", "1")
+        expect(ann.page.locator(".said").nth(int(number) - 1)).to_have_text("drop · drift")
+    finish(ann, clip)
+    shards = {name: place.context.dataset.read(name) for name in place.context.dataset.names() if name.endswith("tar")}
+    assert any("labels of people lie beside the dataset" in told for told in build(place))
+    assert read_labels(place.context.dataset.read).dropped == {clip}
+    assert shards and {name: place.context.dataset.read(name) for name in shards} == shards
+
+
+def test_a_dataset_is_explored_by_a_cell_a_word_and_a_link(samples, browser, queue):
+    with served(create_app([samples, samples], ("127.0.0.1",))) as address:
+        tab = Tab(browser, address)
+        tab.page.goto("/")
+        left, right = tab.page.locator(".sides > section").all()
+        expect(left.locator("h1")).to_contain_text("5 of 5 samples")
+        expect(right.locator("h1")).to_contain_text("5 of 5 samples")
+        cell = left.locator(".cells a").first
+        held = cell.inner_text()
+        cell.click()
+        assert "contact=" in tab.page.url and "dynamism=" in tab.page.url
+        expect(left.locator("tbody code")).to_have_count(int(held))
+        tab.page.get_by_role("link", name="All").click()
+        tab.page.get_by_role("spinbutton", name="IDs").fill("2")
+        tab.page.get_by_role("button", name="Show").click()
+        assert left.locator(".results code").all_inner_texts() == [queue[1]]
+        left.locator(".results a").click()
+        tab.ready()
+        expect(tab.page.locator("#tracks")).to_contain_text("accept by root")
+        tab.press("ArrowRight", "ArrowRight")
+        expect(tab.page.locator("#frame")).not_to_have_text("0 of 8")
+        assert tab.page.evaluate(DRAWN)
+        tab.page.get_by_label("masks").uncheck()
+        tab.page.get_by_label("names").uncheck()
+        assert not tab.page.evaluate(DRAWN) and tab.page.evaluate(FITS) and tab.problems == []
+
+
+def moved(_: int, case: Case) -> Case:
+    """A clip whose first track lies some pixels beside its figure from the fifth frame on."""
+    tracked = case.of(Tracked)
+    first, second, *_ = tracked.tracks
+    masks = (*first.masks[:5], *second.masks[5:])
+    return case.plus(
+        tracked.model_copy(update={"tracks": (first.model_copy(update={"masks": masks}), *tracked.tracks[1:])})
     )
-    press(page, "Escape", "document.getElementById('status').textContent === 'let go'")
-    page.press("g")
-    deadline = time.monotonic() + 120
-    while len(place.journal.patches(clip)["ann"]) == number and time.monotonic() < deadline:
-        time.sleep(0.05)
-    patch = place.journal.patches(clip)["ann"][-1].op
-    assert (patch.op, patch.by_hand, len(patch.masks)) == ("paint", False, 7)
-    page.press("g")
-    page.press("Escape")
-    page.wait("document.getElementById('status').textContent === 'let go'")
 
 
-def test_everything_has_a_name_and_fits_the_window(place, page):
-    opened(page, f"/clip/{place.keys[-1]}")
-    bare = page.run(NAMELESS)
-    assert bare == []
-    assert page.run("document.documentElement.scrollWidth <= 1280 && document.documentElement.scrollHeight <= 720")
+def test_two_builds_are_compared_on_a_page(place, browser, tmp_path):
+    other = Place(tmp_path / "other", clips=2, plant=moved)
+    other.journal.close()
+    compare(place.out, other.out, str(tmp_path / "c"), show=1)
+    tab = Tab(browser, "http://127.0.0.1")
+    tab.page.goto((tmp_path / "c" / "compare.html").as_uri())
+    expect(tab.page.locator("h1")).to_have_text("Two builds, the same clips")
+    expect(tab.page.locator(".card", has_text="clips in both").first).to_contain_text("2")
+    expect(tab.page.locator(".clip")).to_have_count(1)
+    assert tab.page.locator(".frames img").count() and tab.problems == []
+    broken = "() => [...document.images].filter((i) => !i.naturalWidth).length"
+    assert tab.page.evaluate(broken) == 0
