@@ -2,7 +2,7 @@
 
 Statements are SQL that both know, with `?` for what is given. Of SQLite the threads of a process take turns; of
 PostgreSQL each has a connection of its own, served by a loop in one thread: asyncpg, which Prefect brings along, is
-asynchronous. An ORM's core would be ten times SQLite's own time for a decision (docs/review.md).
+asynchronous. SQLAlchemy's statements would take ten times SQLite's own time for a decision (docs/review.md).
 """
 
 import asyncio
