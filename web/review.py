@@ -19,6 +19,7 @@ from schemas.base import InstanceId
 from schemas.settings import validate
 from tasks.engines.base import Tracker
 from tasks.engines.registry import EngineSpec, load_engine
+from tasks.errors import InfrastructureError
 from tasks.media.clips import read_frames
 from tasks.review.journal import ConflictError, Journal
 from tasks.review.patches import OPS, REASONS, Decide, Finish, Op, Redo, State, Undo, fold
@@ -75,6 +76,10 @@ def create_app(build: Build, journal: Journal, hosts: tuple[str, ...], order: st
     @app.exception_handler(ConflictError)
     def conflict(_: Request, error: ConflictError) -> JSONResponse:
         return JSONResponse({"detail": str(error)}, 409)
+
+    @app.exception_handler(InfrastructureError)
+    def down(_: Request, error: InfrastructureError) -> JSONResponse:
+        return JSONResponse({"detail": str(error)}, 503)
 
     @app.exception_handler(401)
     def stranger(request: Request, error: HTTPException) -> Response:

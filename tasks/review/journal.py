@@ -1,26 +1,26 @@
-"""The record of what people decide: patches, claims and accounts, in one SQLite file below `work`.
+"""The record of what people decide: patches, claims and accounts. It lies in one SQLite file below `work`,
 
     work/people/journal.db
 
-Whoever writes holds the clip's claim; a patch goes in with the number that follows the last one its writer has seen, in
-one transaction, or not at all. Stages read it; only the review server and its commands write.
+or in a PostgreSQL (`review.journal`). Whoever writes holds the clip's claim; a patch goes in with the number that
+follows the last one its writer has seen, in one transaction, or not at all. Stages read it; only the review server and
+its commands write.
 """
 
 import hashlib
 import json
 import secrets
-import sqlite3
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from tasks.errors import UserError
+from tasks.review.database import Database, File, Rows, Server
 from tasks.review.patches import OPS, Op, Patch
-from tasks.store.folder import Folder, make_folder
+from tasks.store.folder import Folder
 
 PEOPLE = "people"
 """Folder below `work`."""
@@ -28,15 +28,6 @@ PEOPLE = "people"
 JOURNAL_FILE = "journal.db"
 
 Role = Literal["reader", "reviewer", "admin"]
-
-_TABLES = """
-create table if not exists patches (
-  clip text not null, reviewer text not null, seq integer not null, at real not null,
-  op text not null, was text not null, tracks text not null, primary key (clip, reviewer, seq)
-) without rowid;
-create table if not exists claims (clip text primary key, reviewer text not null, until real not null) without rowid;
-create table if not exists users (name text primary key, role text not null, token text not null) without rowid;
-"""
 
 
 class ConflictError(Exception):
@@ -50,22 +41,24 @@ class User:
 
 
 class Journal:
-    """One process's view of the file. Safe for threads, which take turns."""
+    """One process's view of the record. Safe for threads. InfrastructureError where a server of it does not answer."""
 
-    def __init__(self, work: Folder, now: Callable[[], float] = time.time) -> None:
-        """now: seconds since 1970. UserError where the store is no local folder."""
-        if not work.local:
-            raise UserError(f"{work.uri} is no local folder: people's decisions lie in SQLite, which needs one")
-        self.path = Path(work.path(PEOPLE)) / JOURNAL_FILE
+    def __init__(self, work: Folder, url: str | None = None, now: Callable[[], float] = time.time) -> None:
+        """url: of a PostgreSQL; now: seconds since 1970. UserError without a URL where the store is no local folder."""
+        if url is None and not work.local:
+            raise UserError(
+                f"{work.uri} is no local folder, which the SQLite of people's decisions needs: set review.journal to "
+                "the URL of a PostgreSQL"
+            )
+        self._db: Database = File(Path(work.path(PEOPLE)) / JOURNAL_FILE) if url is None else Server(url)
         self.now = now
-        self._lock = threading.RLock()
-        self._db: sqlite3.Connection | None = None
 
     # reading
 
     @property
     def exists(self) -> bool:
-        return self.path.exists()
+        """Whether there may be something on record: looking makes no file."""
+        return self._db.exists()
 
     def patches(self, clip: str) -> dict[str, list[Patch]]:
         """Of one clip, by reviewer in the order of their names, each in order."""
@@ -119,35 +112,39 @@ class Journal:
     def invite(self, name: str, role: Role) -> str:
         """Make an account, or give one a new token and role; returns the token, which is nowhere on record."""
         token = secrets.token_urlsafe(24)
-        with self._writing() as db:
-            db.execute("insert or replace into users values (?, ?, ?)", (name, role, _hashed(token)))
+        with self._db.writing() as execute:
+            execute(
+                "insert into users values (?, ?, ?) on conflict (name) do update set role = excluded.role, "
+                "token = excluded.token",
+                name,
+                role,
+                _hashed(token),
+            )
         return token
 
     def dismiss(self, name: str) -> None:
         """Take an account away; what it has decided stays."""
-        with self._writing() as db:
-            db.execute("delete from users where name = ?", (name,))
+        with self._db.writing() as execute:
+            execute("delete from users where name = ?", name)
 
     def claim(self, clip: str, reviewer: str, seconds: float) -> None:
         """Hold a clip for so long, or longer; an expired claim is anybody's. ConflictError where another holds it."""
-        with self._writing() as db:
-            self._claim(db, clip, reviewer, seconds)
-
-    def _claim(self, db: sqlite3.Connection, clip: str, reviewer: str, seconds: float) -> None:
         now = self.now()
-        done = db.execute(
-            "insert into claims values (?, ?, ?) on conflict (clip) do update set reviewer = excluded.reviewer, "
-            "until = excluded.until where claims.reviewer = excluded.reviewer or claims.until <= ?",
-            (clip, reviewer, now + seconds, now),
-        )
-        if done.rowcount == 0:
-            (holder,) = db.execute("select reviewer from claims where clip = ?", (clip,)).fetchone()
-            raise ConflictError(f"{holder} is at this clip")
+        with self._db.writing() as execute:
+            held = execute(
+                "insert into claims values (?, ?, ?) on conflict (clip) do update set reviewer = excluded.reviewer, "
+                "until = excluded.until where claims.reviewer = excluded.reviewer or claims.until <= ? "
+                "returning reviewer",
+                clip, reviewer, now + seconds, now,
+            )  # fmt: skip
+            if not held:  # another's; its row is locked all the same, so that it does not go before it is read
+                ((holder,),) = execute("select reviewer from claims where clip = ?", clip)
+                raise ConflictError(f"{holder} is at this clip")
 
     def release(self, clip: str, reviewer: str) -> None:
         """Let go of a clip, if one holds it."""
-        with self._writing() as db:
-            db.execute("delete from claims where clip = ? and reviewer = ?", (clip, reviewer))
+        with self._db.writing() as execute:
+            execute("delete from claims where clip = ? and reviewer = ?", clip, reviewer)
 
     def append(
         self, clip: str, reviewer: str, seen: int, op: Op, tracks: Mapping[str, str], was: str, seconds: float
@@ -157,58 +154,44 @@ class Journal:
         seen: number of the last patch that its writer knows of. ConflictError where another holds the clip, the claim
         has run out, or there are newer patches.
         """
-        with self._writing() as db:
-            held = db.execute("select reviewer, until from claims where clip = ?", (clip,)).fetchone()
-            if held is None or held[0] != reviewer:
-                raise ConflictError(f"{held[0]} is at this clip" if held else "this clip is not yours: open it again")
-            if held[1] <= self.now():
+        with self._db.writing() as execute:
+            # Locked till the end: of two with the same claim, as two windows are, the second sees the first's patch.
+            found = execute(f"select reviewer, until from claims where clip = ?{self._db.for_update}", clip)
+            holder, until = found[0] if found else ("", 0.0)
+            if holder != reviewer:
+                raise ConflictError(f"{holder} is at this clip" if holder else "this clip is not yours: open it again")
+            if until <= self.now():
                 raise ConflictError("your claim on this clip has run out: open it again")
-            last = db.execute(
-                "select coalesce(max(seq), 0) from patches where clip = ? and reviewer = ?", (clip, reviewer)
-            ).fetchone()[0]
-            if last != seen:
+            newest = "select coalesce(max(seq), 0) from patches where clip = ? and reviewer = ?"
+            if execute(newest, clip, reviewer) != [(seen,)]:
                 raise ConflictError("this clip was changed in another window: open it again")
             patch = Patch(clip, reviewer, seen + 1, self.now(), op, dict(tracks), was)
-            db.execute(
+            execute(
                 "insert into patches values (?, ?, ?, ?, ?, ?, ?)",
-                (clip, reviewer, patch.seq, patch.at, op.model_dump_json(), was, json.dumps(tracks, sort_keys=True)),
-            )
-            db.execute("update claims set until = ? where clip = ?", (self.now() + seconds, clip))
+                clip, reviewer, patch.seq, patch.at, op.model_dump_json(), was, json.dumps(tracks, sort_keys=True),
+            )  # fmt: skip
+            execute("update claims set until = ? where clip = ?", self.now() + seconds, clip)
             return patch
 
-    def _read(self, sql: str, *given: object) -> list[tuple[Any, ...]]:
-        if not self.exists:
-            return []
-        with self._lock:
-            return self._opened().execute(sql, given).fetchall()
-
-    @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        make_folder(self.path.parent)
-        with self._lock:
-            db = self._opened()
-            db.execute("begin immediate")
-            try:
-                yield db
-                db.execute("commit")
-            except BaseException:
-                db.execute("rollback")
-                raise
-
-    def _opened(self) -> sqlite3.Connection:
-        if self._db is None:
-            # Other processes read on beside one that writes; what was answered for is on the disk (synchronous full).
-            self._db = sqlite3.connect(self.path, timeout=30, isolation_level=None, check_same_thread=False)
-            self._db.execute("pragma journal_mode = wal")
-            self._db.executescript(_TABLES)
-        return self._db
+    def _read(self, sql: str, *given: object) -> Rows:
+        return self._db.read(sql, *given) if self.exists else []
 
     def close(self) -> None:
-        """Let go of the file."""
-        with self._lock:
-            if self._db is not None:
-                self._db.close()
-                self._db = None
+        """Let go of the file or the server."""
+        self._db.close()
+
+
+@contextmanager
+def begun(work: Folder, url: str | None) -> Iterator[Journal | None]:
+    """The journal of a build for who reads it; None where nobody has begun, or a bucket has no place for one."""
+    if url is None and not work.local:
+        yield None
+        return
+    journal = Journal(work, url)
+    try:
+        yield journal if journal.exists else None
+    finally:
+        journal.close()
 
 
 def _hashed(token: str) -> str:

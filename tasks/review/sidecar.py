@@ -15,7 +15,7 @@ from schemas.arrow import to_table
 from schemas.review import REVIEW_FILE, Label, Reviewed
 from tasks.errors import Reject
 from tasks.outcome import Case
-from tasks.review.journal import Journal
+from tasks.review.journal import Journal, begun
 from tasks.review.patches import Decide
 from tasks.review.words import Reviewable, Said
 from tasks.spec import Whole
@@ -43,11 +43,11 @@ def outdated(work: Whole) -> bool:
     """Whether people have said more than the file holds, or clips wait for them still."""
     if work.settings.wait and len(work.store()) < len(work.store("curate").accepted()):
         return True
-    if not work.folder.local or not (journal := Journal(work.folder)).exists:
-        return False
-    clips = _sharded(work, journal)
-    wanted = _signature(journal, clips)
-    journal.close()
+    with begun(work.folder, work.settings.journal) as journal:
+        if journal is None:
+            return False
+        clips = _sharded(work, journal)
+        wanted = _signature(journal, clips)
     if not clips:
         return False
     try:

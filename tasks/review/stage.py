@@ -8,14 +8,15 @@ what people say later travels as a sidecar (tasks/review/sidecar.py).
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from schemas import Captioned, Curated, Reason, Row, Tracked, Verified
 from schemas.base import Share
 from schemas.review import Reviewed
 from schemas.settings import Settings
 from tasks.outcome import Case, settle_each
-from tasks.review.journal import Journal
+from tasks.review.database import refuse_password
+from tasks.review.journal import begun
 from tasks.review.sidecar import outdated, write_sidecar
 from tasks.review.words import NOTHING, Reviewable, Said
 from tasks.spec import Batch, StageSpec, Whole
@@ -41,7 +42,18 @@ class ReviewSettings(Settings):
         default=None, description="where people find the page of `matrix_data review`, for who looks at a waiting build"
     )
 
-    not_in_rows: ClassVar[frozenset[str]] = frozenset({"url"})
+    journal: str | None = Field(
+        default=None,
+        description="URL of a PostgreSQL for what people decide, postgresql://user@host:port/database; by default an "
+        "SQLite file in `work`",
+    )
+
+    not_in_rows: ClassVar[frozenset[str]] = frozenset({"url", "journal"})
+
+    @field_validator("journal")
+    @classmethod
+    def _no_password(cls, journal: str | None) -> str | None:
+        return None if journal is None else refuse_password(journal)
 
 
 def review(cases: Iterable[Case], said_of: Callable[[str], Said], settings: ReviewSettings) -> Iterator[Row[Reviewed]]:
@@ -64,17 +76,16 @@ def _batch(work: Batch, keys: Sequence[str]) -> Iterator[Row[Reviewed]]:
         for i in range(0, len(keys), ROW_GROUP):  # masks take room: a chunk's are not held at once
             yield from work.cases(keys[i : i + ROW_GROUP])
 
-    return review(cases(), opinions(work.folder, keys), work.settings)
+    return review(cases(), opinions(work.folder, keys, work.settings.journal), work.settings)
 
 
-def opinions(work: Folder, keys: Iterable[str]) -> Callable[[str], Said]:
-    """What was said of these clips, by clip; nothing where the store is a bucket, or nobody has begun."""
-    journal = Journal(work) if work.local else None
-    if journal is None or not journal.exists:
-        return lambda _: NOTHING
-    begun, users = journal.versions(), journal.users()
-    said = {key: Said.of(journal, key, users) for key in keys if key in begun}
-    journal.close()
+def opinions(work: Folder, keys: Iterable[str], url: str | None) -> Callable[[str], Said]:
+    """What was said of these clips, by clip; nothing where nobody has begun. url: of the journal's PostgreSQL."""
+    with begun(work, url) as journal:
+        if journal is None:
+            return lambda _: NOTHING
+        seen, users = journal.versions(), journal.users()
+        said = {key: Said.of(journal, key, users) for key in keys if key in seen}
     return lambda clip: said.get(clip, NOTHING)
 
 
@@ -84,31 +95,31 @@ def _ready(work: Batch, keys: Sequence[str]) -> list[str]:
     if settings.wait == 0:
         return list(keys)
     arrived = work.store("curate").accepted()
-    said_of = opinions(work.folder, arrived)
-    decided, begun = set[str](), set[str]()
+    said_of = opinions(work.folder, arrived, settings.journal)
+    decided, looked_at = set[str](), set[str]()
     for key in arrived:
         said = said_of(key)
         if said.patches:
-            begun.add(key)
+            looked_at.add(key)
             (case,) = work.cases([key])
             if Reviewable(case).outcome(said, settings.second_share, settings.seed).word is not None:
                 decided.add(key)
     enough = len(decided) >= settings.wait * len(arrived)
-    return [key for key in keys if key in decided or (enough and key not in begun)]
+    return [key for key in keys if key in decided or (enough and key not in looked_at)]
 
 
 def _take_up(work: Whole) -> list[str]:
     """Forget rows that people's words of now would change, of clips that are in no shard yet."""
-    if not work.folder.local or not (journal := Journal(work.folder)).exists:
-        return []
-    store, sharded = work.store(), work.store("shard")
-    known = {row["key"]: (row["payload"] or {}).get("state") for row in store.columns(["payload.state"])}
-    changed = {clip for clip in journal.clips() if clip in known and clip not in sharded}
-    rejected = {row.key: row.detail for row in store.read([c for c in changed if known[c] is None])}
-    stale = [
-        clip for clip in changed if not rejected.get(clip, f"[{known[clip]}]").endswith(f"[{journal.state(clip)}]")
-    ]
-    journal.close()
+    with begun(work.folder, work.settings.journal) as journal:
+        if journal is None:
+            return []
+        store, sharded = work.store(), work.store("shard")
+        known = {row["key"]: (row["payload"] or {}).get("state") for row in store.columns(["payload.state"])}
+        changed = {clip for clip in journal.clips() if clip in known and clip not in sharded}
+        rejected = {row.key: row.detail for row in store.read([c for c in changed if known[c] is None])}
+        stale = [
+            clip for clip in changed if not rejected.get(clip, f"[{known[clip]}]").endswith(f"[{journal.state(clip)}]")
+        ]
     return [f"{store.forget(stale)} clips are taken up again, for people have said more of them"] if stale else []
 
 
@@ -122,9 +133,8 @@ def _tell(work: Whole) -> list[str]:
             told.append(
                 f"{arrived - done} of {arrived} clips wait for people (review.wait {work.settings.wait:g}): {where}"
             )
-    if work.folder.local and (journal := Journal(work.folder)).exists:
-        labels = write_sidecar(work, journal)
-        journal.close()
+    with begun(work.folder, work.settings.journal) as journal:
+        labels = write_sidecar(work, journal) if journal else 0
         told += [f"{labels} labels of people lie beside the dataset"] if labels else []
     return told
 
