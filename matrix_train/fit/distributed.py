@@ -1,6 +1,7 @@
 """One process, DDP or FSDP, by accelerate; and the trainable state of any of them as plain tensors by name."""
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -24,6 +25,8 @@ from matrix_train.errors import UserError
 from matrix_train.fit.checkpoint import Checkpoint, State, write_checkpoint
 
 _OPTIONS = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True, strict=False)
+
+_WRAPPED = re.compile(r"\b(module|_orig_mod|_fsdp_wrapped_module)\.")
 
 States = tuple[dict[str, Tensor], dict[str, dict[str, Tensor]]]
 """Trainable parameters by name, and AdamW's state by parameter name."""
@@ -89,8 +92,10 @@ def gather_states(model: Any, optimizer: Any) -> States:
     inner = _optimizer(optimizer)
     parameters: dict[str, Tensor] = get_model_state_dict(model, options=_OPTIONS)  # type: ignore[assignment]
     moments: Any = get_optimizer_state_dict(model, inner, options=_OPTIONS).get("state", {})
-    # Without buffers, which come too: the released CogVideoX-5B-I2V keeps its learned positions as one.
-    return {name: parameters[name] for name in moments}, moments
+    # Without buffers, which come too: learned positions are one in some published models. What wraps a module stands in
+    # their names here, and not in those of the parameters.
+    buffers = {_WRAPPED.sub("", name) for name, _ in model.named_buffers()}
+    return {name: tensor for name, tensor in parameters.items() if name not in buffers}, moments
 
 
 def save_states(

@@ -50,7 +50,8 @@ def test_of_other_packages_it_knows_the_schemas_and_where_it_asks_engines() -> N
         for file in ROOT.rglob("*.py")
         for name in _imported(file, ("tasks", "flows"))
     }
-    assert foreign == {("evaluate/judge_vlm.py", "tasks"), ("sample/trackers.py", "tasks")}
+    judges = {(f"evaluate/{name}.py", "tasks") for name in ("generated", "judge_vlm", "judges")}
+    assert foreign == judges | {("sample/trackers.py", "tasks")}
 
 
 def _imported(file: Path, packages: tuple[str, ...] = ("matrix_train",)) -> list[str]:
