@@ -27,9 +27,9 @@ demo: install  ## render a raw bucket, build the dataset, score it, write the re
 test: install  ## the whole suite
 	$(BIN)/python -m pytest -n 2
 
-# What a machine lacks leaves its tests out, and the end says what to install. ONLY='and not long': CI's part, minutes.
+# What a machine lacks leaves its tests out, and the end says what to install. ONLY='and not long': CI's part, 2 minutes.
 test-production: install  ## what takes longer or needs more of the machine: PostgreSQL, Redis, Ray, images
-	$(BIN)/python -m pytest tests/docker tests/flows tests/matrix_train tests/production -m 'production $(ONLY)' -rs
+	$(BIN)/python -m pytest -m 'production $(ONLY)' -rs
 
 check: install  ## ruff and mypy strict
 	$(BIN)/ruff check .

@@ -8,6 +8,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from matrix_train.errors import UserError
 from matrix_train.evaluate.files import write_json
+from matrix_train.evaluate.page import write_compared
 from matrix_train.evaluate.run import SCORES_FILE, mean_of
 from matrix_train.evaluate.scores import SCORES
 
@@ -38,6 +39,7 @@ def compare(runs: Sequence[Path], out: Path) -> dict[str, Any]:
         )
     result = {"judge": found[0]["judge"], "differences": differences}
     write_json(out / COMPARED_FILE, result)
+    write_compared(out, differences, [{"base": base, "own": one["by_video"]} for one in found[1:]])
     return result
 
 

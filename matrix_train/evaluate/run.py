@@ -4,6 +4,7 @@ E/judged/<video_id>.json      answers and checks of one video, or why it could n
 E/questions/…, E/question_verification.json, E/_emergence_disappearance.json, E/combined_scores_summary.json
                               the authors' files (files.py)
 E/scores.json                 means with intervals, what was judged, by whom, at what cost
+E/report.html                 the same to look at, video by video (page.py)
 E/strips/<video>.jpg          decisive frames (generated videos, `generated.py`)
 """
 
@@ -18,6 +19,7 @@ from pydantic import ValidationError
 from matrix_train.errors import UserError
 from matrix_train.evaluate import files, judge_truth
 from matrix_train.evaluate.footage import MEASURES, Measures, watch
+from matrix_train.evaluate.page import Sheet, write_page
 from matrix_train.evaluate.protocol import Prompt, match_videos
 from matrix_train.evaluate.scores import SCORES, Answer, FrameCheck, Judged, VideoScores
 from schemas.base import Record
@@ -147,6 +149,7 @@ def publish(
         "by_video": {p.video: {name: getattr(scores, name) for name in SCORES} for p, _, scores in good},
     } | more
     files.write_json(out / SCORES_FILE, found)
+    write_page(out, found, [Sheet(p, row.answers, row.checks, row.shown, scores) for p, row, scores in good])
     return found
 
 

@@ -74,6 +74,7 @@ def stays(folder: str, seconds: float):
 """
 
 
+@pytest.mark.long
 def test_a_run_whose_worker_died_is_ended_and_no_other(client, split, tmp_path):
     automations.put(client, automations.end_unheard(12))
     (tmp_path / "stays.py").write_text(STAYS)

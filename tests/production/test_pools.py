@@ -61,6 +61,7 @@ def looked_at(client, parent, out):
         assert any("1 of 1 accepted in " in line.message for line in told), run.name
 
 
+@pytest.mark.long
 def test_workers_of_two_pools_make_the_same_bytes(client, split, at_work, on_disk, calm):
     del at_work
     done = ended(split, *on_disk.build("pools", "--set", POOLS))

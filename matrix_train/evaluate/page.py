@@ -1,0 +1,130 @@
+"""`report.html` of a run and of a comparison: scores with intervals, violins, and sheets of single videos.
+
+Pictures are links to the runs' `strips/`, so that a page of thousands of videos stays small; nothing else is fetched.
+"""
+
+import io
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+import jinja2
+
+from matrix_train.evaluate.protocol import Prompt
+from matrix_train.evaluate.questions import questions_of
+from matrix_train.evaluate.scores import SCORES, YES, Answer, FrameCheck, VideoScores
+from matrix_train.evaluate.strip import strip_file
+
+PAGE_FILE = "report.html"
+MOST_DIFFERENT = 20
+"""Videos on the page of a comparison."""
+
+TITLES = {
+    "kisa": "KISA", "sgi": "SGI", "if_score": "IF", "kisa_raw": "KISA raw", "sgi_raw": "SGI raw", "spi": "SPI",
+}  # fmt: skip
+_HERE = Path(__file__).parent
+
+
+class Sheet(NamedTuple):
+    """What is shown of one video."""
+
+    prompt: Prompt
+    answers: Sequence[Sequence[Answer]]
+    checks: Sequence[FrameCheck]
+    shown: Sequence[int]
+    scores: VideoScores
+
+
+def write_page(out: Path, found: Mapping[str, Any], sheets: Sequence[Sheet]) -> None:
+    """`E/report.html`. found: what `scores.json` holds. The video of the lowest IF comes first."""
+    values = {name: [getattr(sheet.scores, name) for sheet in sheets] for name in SCORES}
+    shown = [_sheet(out, sheet) for sheet in sorted(sheets, key=lambda s: (s.scores.if_score, s.prompt.video))]
+    _write(out, "report", found=found, titles=TITLES, violins=violins(values, "score"), sheets=shown)
+
+
+def write_compared(out: Path, differences: Sequence[Mapping[str, Any]], runs: Sequence[Mapping[str, Any]]) -> None:
+    """`C/report.html`. runs: of every later run what `by_video` holds there and in the first, its folder, likewise."""
+    parts = []
+    for difference, run in zip(differences, runs, strict=True):
+        base, own = run["base"], run["own"]
+        shared = sorted(base.keys() & own.keys())
+        gains = {name: [own[video][name] - base[video][name] for video in shared] for name in SCORES}
+        apart = sorted(shared, key=lambda video: (-abs(own[video]["if_score"] - base[video]["if_score"]), video))
+        parts.append({
+            "difference": difference, "violins": violins(gains, "difference"),
+            "videos": [
+                {
+                    "video": video, "before": base[video]["if_score"], "after": own[video]["if_score"],
+                    "strips": [_link(out, Path(folder), video) for folder in (difference["minus"], difference["run"])],
+                }
+                for video in apart[:MOST_DIFFERENT]
+            ],
+        })  # fmt: skip
+    _write(out, "compared", titles=TITLES, parts=parts)
+
+
+def violins(values: Mapping[str, Sequence[float]], label: str) -> str:
+    """Each score's spread over videos, with its mean and a dot a video, as SVG."""
+    import matplotlib as mpl
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    with mpl.rc_context({"svg.hashsalt": label, "svg.fonttype": "none"}):
+        figure = Figure(figsize=(9, 3.2), layout="constrained")
+        axes = figure.subplots()
+        for place, name in enumerate(values):
+            if len(set(values[name])) > 1:
+                axes.violinplot([list(values[name])], [place], showmeans=True, showextrema=False, widths=0.8)
+            axes.scatter([place] * len(values[name]), values[name], s=9, color="#495057", alpha=0.4, linewidths=0)
+        axes.set_xticks(range(len(values)), [TITLES[name] for name in values])
+        axes.set_ylabel(label)
+        axes.axhline(0, color="#868e96", linewidth=0.6)
+        axes.spines[["top", "right"]].set_visible(False)
+        text = io.StringIO()
+        FigureCanvasSVG(figure).print_svg(text, metadata={"Date": None})
+    drawn = text.getvalue()
+    return drawn[drawn.index("<svg") :]
+
+
+def _sheet(out: Path, sheet: Sheet) -> dict[str, Any]:
+    acts = [
+        (act.text, [
+            {"text": question, "answer": answer.answer, "frame": answer.frame_index, "yes": answer.answer == YES}
+            for question, answer in zip(
+                questions_of(sheet.prompt, act), sorted(answers, key=lambda a: a.question_id), strict=True
+            )
+        ])
+        for act, answers in zip(sheet.prompt.interactions, sheet.answers, strict=True)
+    ]  # fmt: skip
+    odd = [
+        f"frame {check.frame_idx}: {what}{f', {why}' if why else ''}"
+        for check in sheet.checks
+        for told, what, why in (
+            (check.emergence, "something emerged", check.emergence_reason),
+            (check.disappearance, "something disappeared", check.disappearance_reason),
+        )
+        if told
+    ]
+    scores = {name: getattr(sheet.scores, name) for name in SCORES}
+    strip = _link(out, out, sheet.prompt.video)
+    return {"prompt": sheet.prompt, "scores": scores, "acts": acts, "odd": odd, "shown": sheet.shown, "strip": strip}
+
+
+def _link(page: Path, run: Path, video: str) -> str | None:
+    """To a video's strip, from the folder of the page."""
+    path = strip_file(run, video)
+    return quote(Path(os.path.relpath(path, page)).as_posix()) if path.exists() else None
+
+
+def _write(out: Path, template: str, **values: Any) -> None:
+    """Whole or not at all."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_HERE / "pages"), autoescape=True, undefined=jinja2.StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    out.mkdir(parents=True, exist_ok=True)
+    temporary = out / f".{PAGE_FILE}.{os.getpid()}"
+    temporary.write_text(environment.get_template(f"{template}.html.j2").render(**values), encoding="utf-8")
+    temporary.replace(out / PAGE_FILE)

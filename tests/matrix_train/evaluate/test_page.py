@@ -1,0 +1,58 @@
+"""`report.html`: every video's answers stand there, what a prompt says is text, pictures are links to the strips."""
+
+import re
+from html import unescape
+from pathlib import Path
+
+import numpy as np
+
+from matrix_train.evaluate.judge_truth import judge, prompt_of
+from matrix_train.evaluate.page import PAGE_FILE, Sheet, write_compared, write_page
+from matrix_train.evaluate.run import cost_of, mean_of
+from matrix_train.evaluate.scores import SCORES
+from matrix_train.evaluate.strip import write_strip
+from tests.matrix_train.evaluate.made_up import pushed
+
+HOSTILE = '<script>alert(1)</script> & a "quoted" man\'s <b>box</b>'
+
+
+def sheet(video: str, **changes: object) -> Sheet:
+    truth = pushed()
+    judged = judge(truth, truth)
+    prompt = prompt_of(truth).model_copy(update={"video": video, **changes})
+    return Sheet(prompt, judged.answers, judged.checks, (0, 3), judged.scores)
+
+
+def found(sheets: list[Sheet]) -> dict:
+    means = {name: mean_of([getattr(one.scores, name) for one in sheets]) for name in SCORES}
+    return {
+        "judge": "truth <1>", "videos": len(sheets), "not_asked": 0, "failed": {"lost.mp4": "<i>no frame</i>"},
+        "means": means, "measures": {}, "cost": cost_of([]),
+    }  # fmt: skip
+
+
+def test_what_others_wrote_is_text_and_every_answer_is_there(tmp_path: Path):
+    sheets = [sheet("a b#1.mp4", prompt=HOSTILE), sheet("c.mp4")]
+    write_strip(tmp_path, "a b#1.mp4", {0: np.zeros((64, 96, 3), np.uint8), 3: np.zeros((64, 96, 3), np.uint8)})
+    write_page(tmp_path, found(sheets), sheets)
+    text = (tmp_path / PAGE_FILE).read_text(encoding="utf-8")
+    assert "<script" not in text and "<i>" not in text and "<b>box" not in text
+    assert unescape(re.search(r"</b> (.*?)<span>", text)[1]) == HOSTILE
+    answers = sum(len(ten) for one in sheets for ten in one.answers)
+    assert len(re.findall(r"<td>Q\d+</td>", text)) == answers > 0
+    assert re.findall(r'<img src="([^"]+)"', text) == ["strips/a%20b%231.mp4.jpg"]  # c.mp4 has no strip
+    assert sorted(path.name for path in tmp_path.iterdir()) == [PAGE_FILE, "strips"]
+
+
+def test_a_comparison_shows_the_videos_that_differ_most_first(tmp_path: Path):
+    base = {video: dict.fromkeys(SCORES, 0.5) for video in ("a.mp4", "b.mp4", "gone.mp4")}
+    own = {"a.mp4": dict.fromkeys(SCORES, 0.6), "b.mp4": dict.fromkeys(SCORES, 0.1)}
+    runs = tmp_path / "e1", tmp_path / "e2"
+    for run in runs:
+        write_strip(run, "b.mp4", {0: np.zeros((64, 96, 3), np.uint8)})
+    gains = {name: mean_of([0.1, -0.4]) for name in SCORES}
+    difference = {"run": str(runs[1]), "minus": str(runs[0]), "paired": 2, "unpaired": 1} | gains
+    write_compared(tmp_path / "c", [difference], [{"base": base, "own": own}])
+    text = (tmp_path / "c" / PAGE_FILE).read_text(encoding="utf-8")
+    assert re.findall(r"<summary><b>(.*?)</b>", text) == ["b.mp4", "a.mp4"]
+    assert re.findall(r'<img src="([^"]+)"', text) == ["../e1/strips/b.mp4.jpg", "../e2/strips/b.mp4.jpg"]
