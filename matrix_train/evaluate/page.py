@@ -68,7 +68,6 @@ def write_compared(out: Path, differences: Sequence[Mapping[str, Any]], runs: Se
 def violins(values: Mapping[str, Sequence[float]], label: str) -> str:
     """Each score's spread over videos, with its mean and a dot a video, as SVG."""
     import matplotlib as mpl
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
     with mpl.rc_context({"svg.hashsalt": label, "svg.fonttype": "none"}):
@@ -83,7 +82,7 @@ def violins(values: Mapping[str, Sequence[float]], label: str) -> str:
         axes.axhline(0, color="#868e96", linewidth=0.6)
         axes.spines[["top", "right"]].set_visible(False)
         text = io.StringIO()
-        FigureCanvasSVG(figure).print_svg(text, metadata={"Date": None})
+        figure.savefig(text, format="svg", metadata={"Date": None})
     drawn = text.getvalue()
     return drawn[drawn.index("<svg") :]
 
