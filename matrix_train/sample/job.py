@@ -4,10 +4,11 @@
  "roles": {"id1": "A man", "id1+id2": "lifts", "id2": "a box"}, "points": {"id2": [300, 220]}, "seed": 3}
 """
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Annotated, Self
+from typing import IO, Annotated, Any, Self
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
@@ -35,6 +36,9 @@ def _plain(prompt: str) -> str:
     return prompt
 
 
+MARKED = re.compile(r"<(id[1-9][0-9]?(?:\+id[1-9][0-9]?)*)>([^<>]*)</\1>")
+"""Words of a prompt and whom they mean: `<id1>A man</id1>`. A tag that is not closed is a token (`words.py`)."""
+
 Mask = Rle | MaskRle
 RoleIds = Annotated[str, Field(pattern=r"^id[1-9][0-9]?(\+id[1-9][0-9]?)*$")]
 """Whose region it is: `id1`, or `id1+id2` for a verb between them."""
@@ -59,6 +63,26 @@ class Job(Settings):
     roles: dict[RoleIds, str | tuple[Span, ...]] = Field(
         default={}, description="words of the prompt, or their places, by whom they mean"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_marks(cls, given: Any) -> Any:
+        """Words that are marked in the prompt become roles; the prompt stands without the marks."""
+        if not isinstance(given, dict) or not isinstance(marked := given.get("prompt"), str):
+            return given
+        prompt, at, spans = "", 0, dict[str, list[Span]]()
+        for found in MARKED.finditer(marked):
+            if not found[2].strip():
+                raise ValueError(f"nothing stands between <{found[1]}> and </{found[1]}> in the prompt")
+            prompt += marked[at : found.start()]
+            spans.setdefault(found[1], []).append(Span(start=len(prompt), end=len(prompt) + len(found[2])))
+            prompt, at = prompt + found[2], found.end()
+        roles = given.get("roles", {})
+        if not spans or not isinstance(roles, dict):
+            return given
+        if both := spans.keys() & roles.keys():
+            raise ValueError(f"{min(both)} is marked in the prompt and has a role: give one")
+        return given | {"prompt": prompt + marked[at:], "roles": roles | {ids: tuple(s) for ids, s in spans.items()}}
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:

@@ -24,7 +24,8 @@ def check_words(job: Job, masked: Collection[str], tagged: bool | None) -> dict[
         tags.setdefault(found[1], []).append(Span(start=found.start(), end=found.end()))
     if tags and tagged is False:
         raise UserError(
-            "the prompt has tags, but the model was trained without: write it without, and say who by roles"
+            "the prompt has tags, but the model was trained without: close them around the words, <id1>a man</id1>, or "
+            "give roles"
         )
     if tagged and not tags:
         raise UserError("the model was trained on prompts with tags: write <id1> before the words that mean id1")

@@ -120,6 +120,20 @@ def test_tags_and_words_become_tokens(tokenizer: PreTrainedTokenizerFast) -> Non
     assert check_words(tagged, ["id1"], True) == {"id1": (Span(start=0, end=5), Span(start=16, end=21))}
 
 
+def test_words_that_are_marked_in_the_prompt_are_roles() -> None:
+    marked = "<id1>A man</id1> <id1+id2>lifts</id1+id2> <id2>a box</id2>, <id1>he</id1> is tall."
+    job = Job.model_validate({"image": "i", "idmap": "m", "prompt": marked})
+    assert job.prompt == "A man lifts a box, he is tall."
+    places = check_words(job, ["id1", "id2"], False)
+    said = {ids: [job.prompt[s.start : s.end] for s in spans] for ids, spans in places.items()}
+    assert said == {"id1": ["A man", "he"], "id1+id2": ["lifts"], "id2": ["a box"]}
+    assert Job.model_validate(job.model_dump()) == job
+    with pytest.raises(ValueError, match="id1 is marked in the prompt and has a role: give one"):
+        Job.model_validate({"image": "i", "idmap": "m", "prompt": marked, "roles": {"id1": "A man"}})
+    with pytest.raises(ValueError, match="nothing stands between <id1> and </id1>"):
+        Job.model_validate({"image": "i", "idmap": "m", "prompt": "<id1> </id1> A man"})
+
+
 def test_an_id_map_is_made_from_boxes_and_points(pictures: Path, tmp_path: Path) -> None:
     out = tmp_path / "new" / "M.png"
     words = ["idmap", pictures / "i.png", "--box", "id1=6,16,40,54", "--point", "id2=70,30", "--out", out, "--json"]
