@@ -180,9 +180,10 @@ def test_the_deployment_builds_a_dataset_and_shows_it(api, world, tmp_path):
 FORMS = {form.__name__: form for form in (CountReply, DescribeReply, ScoreReply, TripletsReply)}
 
 
-@pytest.mark.slow
+@pytest.mark.production
+@pytest.mark.long
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("pool", [pytest.param(None, marks=[pytest.mark.production, pytest.mark.long]), "captions"])
+@pytest.mark.parametrize("pool", [None, "captions"])
 def test_a_build_that_meets_a_dead_server_is_suspended_with_the_reason_and_resumed(api, server, world, tmp_path, pool):
     """In its own process, and where the chunk's run on a pool is the one that meets it."""
     out, mended = str(tmp_path / "out"), False
@@ -229,6 +230,7 @@ def test_a_build_that_meets_a_dead_server_is_suspended_with_the_reason_and_resum
 
 @pytest.mark.production
 @pytest.mark.timeout(600)
+@pytest.mark.long
 def test_a_build_is_suspended_until_people_have_decided_and_goes_on(api, server, world, tmp_path):
     out, url = str(tmp_path / "out"), "http://reviewers.example/"
     changes = [*QUICK[1::2], "review.wait=1", "review.second_share=0", f"review.url={url}"]

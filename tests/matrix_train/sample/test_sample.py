@@ -156,6 +156,7 @@ def test_a_held_out_job_is_what_training_sees(sampled_run: Path, dataset: Path, 
 
 
 @pytest.mark.production
+@pytest.mark.long
 def test_compiled_blocks_make_nearly_the_same_video(sampled_run: Path, pictures: Path, tmp_path: Path) -> None:
     roles = ("--role", "id1=a red block", "--role", "id2=a blue block")
     for name, more in (("plain", ()), ("compiled", ("--compile",))):
