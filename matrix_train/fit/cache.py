@@ -23,6 +23,7 @@ from matrix_train.data import Batch
 from matrix_train.errors import UserError
 from matrix_train.fit.noise import send
 from matrix_train.fit.safe import to_bytes
+from schemas.labels import Said
 from schemas.settings import Settings
 
 CACHE_FILE, EMPTY_FILE = "cache.json", "empty.safetensors"
@@ -80,7 +81,7 @@ class LatentCache:
                 made_from = file.metadata() or {}
         except (FileNotFoundError, SafetensorError):
             return False
-        return all(made_from.get(what) == value for what, value in expected.items())
+        return all(made_from.get(what, "") == value for what, value in expected.items())
 
     def write(self, name: str, tensors: dict[str, Tensor], sources: dict[str, str]) -> None:
         """One clip's tensors without the batch axis; the file appears whole or not at all. sources: see `sources`."""
@@ -123,15 +124,17 @@ class LatentCache:
 
 def sources(batch: Batch, i: int) -> dict[str, str]:
     """Digests of what the i-th sample's entry is made from, by name."""
-    found = listed_sources(batch.captions[i], batch.media[i])
+    found = {"caption": _digest(batch.captions[i].encode()), "video": batch.media[i][:16]}
     if batch.prompts[i] != batch.captions[i]:
         found["prompt"] = _digest(batch.prompts[i].encode())
     return found | {"id_map": _digest(batch.id_map[i].cpu().numpy().tobytes())}
 
 
-def listed_sources(caption: str, media_digest: str) -> dict[str, str]:
-    """Those of `sources` that the dataset's index knows."""
-    return {"caption": _digest(caption.encode()), "video": media_digest[:16]}
+def listed_sources(caption: str, media_digest: str, said: Said) -> dict[str, str]:
+    """What is known of them without opening a shard. said: people's labels, on which ID map and prompt depend."""
+    told = "".join(label.model_dump_json(exclude={"reason", "detail", "by", "at"}) for label in said)
+    labels = _digest(told.encode()) if said else ""
+    return {"caption": _digest(caption.encode()), "video": media_digest[:16], "labels": labels}
 
 
 def _digest(content: bytes) -> str:
