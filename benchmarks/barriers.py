@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.scale import make_source, peak_of
-from benchmarks.sizes import at_each_size
+from benchmarks.setting.sizes import at_each_size
 
 CHUNK, TIMES = 2000, 5
 
@@ -107,8 +107,8 @@ def put_scan(context: Any) -> None:
 
 def put_ingest(context: Any) -> None:
     """One clip of every source."""
-    from benchmarks.rows import put
     from benchmarks.scale import clip_from, row_of
+    from benchmarks.setting.rows import put
     from schemas import Ingested
 
     for name, chunk in context.store("select").chunks.items():
@@ -120,8 +120,8 @@ def put_ingest(context: Any) -> None:
 
 def put_shards(context: Any) -> None:
     """Rows of one shard a chunk; the shards themselves are empty files."""
-    from benchmarks.rows import put
     from benchmarks.scale import row_of
+    from benchmarks.setting.rows import put
     from schemas.dataset import IndexRow, Sharded, ShardInfo
 
     for name, chunk in context.store("dedupe").chunks.items():

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import asyncpg
 import pytest
 
-from benchmarks import processes, production
+from benchmarks.setting import processes, production
 from flows.settings import load_settings
 from tasks.errors import InfrastructureError, UserError
 from tasks.review.journal import ConflictError, Journal, begun
