@@ -1,4 +1,4 @@
-"""What runs a chunk's batches: threads of this process, or Ray (docs/prefect.md)."""
+"""What runs a chunk's batches: threads of this process, or Ray (docs/prefect.md, "Ray inside a chunk")."""
 
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
