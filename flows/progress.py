@@ -139,10 +139,15 @@ def tell_pause(out: str, why: str, again: str) -> None:
     tell("the artifact `paused`", lambda: create_markdown_artifact(text, key=f"paused-{key_of(out)}"), True)
 
 
+def waiting_key(out: str) -> str:
+    """Key of the artifact that leads people to the page, and the page to the last run of a dataset that waited."""
+    return f"review-{key_of(out)}"
+
+
 def tell_waiting(out: str, why: str, url: str | None) -> None:
     """Whom a run waits for, and where they decide: into its log, and a link where there is one to the review's page."""
     tell("the run's log", lambda: get_run_logger().warning("waiting: %s", why), True)
-    key = f"review-{key_of(out)}"
+    key = waiting_key(out)
     if url:
         tell("the link `review`", lambda: create_link_artifact(url, link_text="review", key=key, description=why), True)
     else:
