@@ -18,6 +18,11 @@ def one_line(text: object, limit: int) -> str:
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
+def as_markdown(text: object) -> str:
+    """`text` on one line of which Markdown and HTML obey nothing but marks of code."""
+    return re.sub(r"[|\[\]<>*\\!]", lambda found: f"&#{ord(found[0])};", visible(" ".join(str(text).split())))
+
+
 def text_problem(text: str) -> str | None:
     """What no text from outside may hold, as "holds …"; None where it is plain. Such text may try to hide."""
     for char in text:

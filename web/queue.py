@@ -2,14 +2,14 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from schemas import TrackNumbers
 from tasks.review.journal import ConflictError, Journal
 from tasks.review.patches import fold
-from tasks.review.rules import Outcome, doubt
+from tasks.review.rules import Outcome, Progress, doubt
 from tasks.review.words import Reviewable, Said
 from web.store import Build
 
@@ -117,6 +117,13 @@ class Queue:
             tuple(word.reviewer for word in shown.words(said)),
             frozenset(str(d.reason) for s in states for d in s.decisions.values() if d.reason),
         )
+
+    def progress(self, arrived: Sequence[str], wanted: float) -> Progress:
+        """How far people are with the clips that have arrived in a chunk; those that came after us nobody has seen."""
+        begun = self.journal.versions()
+        looked_at = [clip for clip in arrived if clip in begun and clip in self.items]
+        decided = (clip for clip in looked_at if self.standing(clip, begun[clip]).outcome.word is not None)
+        return Progress(wanted, len(arrived), frozenset(decided), frozenset(looked_at))
 
     def find(self, wanted: Filter) -> list[Item]:
         """The clips that fit, in the wanted order."""

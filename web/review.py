@@ -1,7 +1,8 @@
 """The review server: its routes. Who may do what stands in `web/guard.py`, what decisions mean in `tasks/review/`."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
@@ -34,6 +35,7 @@ from web.shortcuts import SHORTCUTS
 from web.shown import as_json, protocol_frames, strip_of
 from web.store import Build
 from web.triplets import Wanted, edited
+from web.waiting import EVERY_S, GoOn, Watch
 
 HERE = Path(__file__).parent
 
@@ -47,11 +49,24 @@ ClipName = Annotated[str, InPath(pattern=r"^[0-9a-f]{16}$")]
 PAGES = Environment(loader=PackageLoader("web"), autoescape=True, undefined=StrictUndefined)
 
 
-def create_app(build: Build, journal: Journal, hosts: tuple[str, ...], order: str = "doubt") -> FastAPI:
-    """The app over one build. hosts: the names that it is reached by; order: how the queue begins."""
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
+def create_app(
+    build: Build, journal: Journal, hosts: tuple[str, ...], order: str = "doubt", go_on: GoOn = lambda _: "build again",
+    look_every_s: float = EVERY_S,
+) -> FastAPI:  # fmt: skip
+    """The app over one build. hosts: the names that it is reached by; order: how the queue begins.
+
+    go_on: has a build go on that waits for people, once enough is decided; it is looked for as often as said.
+    """
     queue, sessions = Queue(build, journal), Sessions(journal)
+    watch = Watch(queue, go_on)
+
+    @asynccontextmanager
+    async def watching(_: FastAPI) -> AsyncIterator[None]:
+        with watch.looking(look_every_s):
+            yield
+
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=watching)
+    app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
     app.add_middleware(Guard, hosts=hosts, person=sessions.name_of)
     reader, reviewer, admin = (Depends(sessions.require(r)) for r in ("reader", "reviewer", "admin"))
     jobs: dict[str, Job] = {}
@@ -131,7 +146,7 @@ def create_app(build: Build, journal: Journal, hosts: tuple[str, ...], order: st
         return page(
             "queue.html.j2", session, rows=rows, total=len(found), start=start, size=PAGE, wanted=wanted,
             choices=queue.choices(), reasons=REASONS, claims=journal.claims(),
-            people=[user.name for user in journal.users()],
+            people=[user.name for user in journal.users()], waits=watch.told,
         )  # fmt: skip
 
     @app.get("/next")

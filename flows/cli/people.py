@@ -2,13 +2,17 @@
 
 import re
 from pathlib import Path
-from typing import Annotated, cast, get_args
+from typing import TYPE_CHECKING, Annotated, cast, get_args
 
 import typer
 
 from flows.cli.base import Json, Out, app, emit
+from flows.cli.server import prefect_client
 from tasks.errors import UserError
 from tasks.review.journal import Journal, Role
+
+if TYPE_CHECKING:  # FastAPI takes a second to import
+    from web.store import Build
 
 
 @app.command()
@@ -51,8 +55,26 @@ def review(
         emit({"name": "admin", "role": "admin", "token": token}, as_json, [f"token of admin, shown once: {token}"])
     if not is_loopback(host):
         emit({"open": host}, as_json, [f"{host} is no loopback address: put a proxy with TLS before it"])
-    served = create_app(build, journal, names_of(host, tuple(name)), order)
+    served = create_app(build, journal, names_of(host, tuple(name)), order, _go_on)
     serve(served, host, port, lambda url: emit({"url": url}, as_json, [url]))
+
+
+def _go_on(build: "Build") -> str:
+    """Have the run of a deployment go on that waits for people; where there is none, what to run."""
+    from prefect.settings import PREFECT_API_URL  # takes seconds, and only a build that waits needs it
+
+    from flows.opened import context_of
+    from flows.resume import resume_command
+    from flows.server.breaker import go_on
+
+    if PREFECT_API_URL.value():
+        try:
+            with prefect_client() as server:
+                if told := go_on(server, build.settings["out"]):
+                    return told
+        except UserError as error:
+            return f"{error}; it is asked again"
+    return f"run {resume_command(context_of(build.out.uri).settings)}"
 
 
 def _invite(journal: Journal, name: str, role: str) -> str:

@@ -37,6 +37,26 @@ class Outcome:
     word: Word | None = None
 
 
+@dataclass(frozen=True)
+class Progress:
+    """How far people are with the clips of one chunk, of which a share has to be decided on (`review.wait`)."""
+
+    wanted: float
+    arrived: int
+    """Clips that `curate` let through."""
+    decided: frozenset[str]
+    looked_at: frozenset[str]
+    """Of which somebody has said something, the decided ones too."""
+
+    @property
+    def reached(self) -> bool:
+        return len(self.decided) >= self.wanted * self.arrived
+
+    def lets_through(self, clip: str) -> bool:
+        """Whether a clip need not wait for people: it is decided on, or enough are and nobody has begun with it."""
+        return clip in self.decided or (self.reached and clip not in self.looked_at)
+
+
 def unfinished(state: State, ids: Iterable[str]) -> str:
     """Why a reviewer cannot be done with a clip yet; empty where he can."""
     for name in ids:

@@ -1,8 +1,10 @@
 """What goes to a terminal holds nothing that would move it."""
 
+import html
+
 import pytest
 
-from schemas.text import one_line, visible
+from schemas.text import as_markdown, one_line, visible
 
 
 @pytest.mark.parametrize(
@@ -16,3 +18,9 @@ def test_what_a_terminal_would_obey_is_written_out(text, shown):
 
 def test_one_line_is_cut():
     assert one_line("a\n b " + "x" * 50, 10) == "a b xxxxx…"
+
+
+def test_markdown_obeys_nothing_of_it():
+    bad = "a|b <img src=x onerror=f()> [x](javascript:f()) **b** ![i](u)\n# c"
+    shown = as_markdown(bad)
+    assert not set("|<>[]*!\n") & set(shown) and html.unescape(shown) == " ".join(bad.split())

@@ -102,7 +102,7 @@ function choose(id) {
 function drawStrip() {
   by("strip").replaceChildren(...clip.shown.map((frame, k) => {
     const wide = small.naturalWidth / clip.shown.length || 176, high = small.naturalHeight || 117;
-    const canvas = make("canvas", { width: wide, height: high }), pen = canvas.getContext("2d");
+    const canvas = make("canvas", { width: wide, height: high, ariaHidden: "true" }), pen = canvas.getContext("2d");
     if (small.naturalWidth) pen.drawImage(small, k * wide, 0, wide, high, 0, 0, wide, high);
     stage.drawOn(pen, frame, wide / clip.width);
     return make("button", { type: "button", "aria-label": `frame ${frame}`, "aria-current": String(frame === stage.frame), onclick: () => stage.seek(frame), "data-frame": frame }, canvas, make("span", {}, String(frame)));

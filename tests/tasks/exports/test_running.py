@@ -3,16 +3,24 @@
 import csv
 import json
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from tasks.dataset.reader import DatasetError
 from tasks.errors import UserError
+from tasks.exports.coco import Coco
+from tasks.exports.hub import Hub
+from tasks.exports.labels import Labels
+from tasks.exports.matrix import Matrix
 from tasks.exports.opening import open_dataset
-from tasks.exports.running import EXPORT_FILE, WORK, export
+from tasks.exports.running import EXPORT_FILE, WORK, Format, export
 from tasks.exports.sav import Sav
 from tasks.exports.tables import Csv
+from tasks.ingest.stage import IngestSettings
 from tasks.store.folder import Folder
 from tests.labels import write_labels
 
@@ -21,41 +29,76 @@ class Killed(Exception):
     """As the process had died."""
 
 
-class Small(Sav):
-    """Blocks of two, and a clip after which the process dies."""
+def small(form: type, dest: Path, *more: object, dies_at: int = 0, die=None) -> Format:
+    """The format in blocks of two samples, and a line after which `die` is called; 0 for none."""
 
-    block = 2
-    dies_at = 0
+    class Small(form):
+        block = 2
 
-    def write(self, items):
-        for line in super().write(items):
-            self.dies_at -= 1
-            if not self.dies_at:
-                raise Killed
-            yield line
+        def write(self, items):
+            nonlocal dies_at
+            for line in super().write(items):
+                dies_at -= 1
+                if not dies_at:
+                    die()
+                yield line
+
+    return Small(Folder(str(dest)), *more)
+
+
+def killed() -> None:
+    raise Killed
 
 
 def contents(root: Path) -> dict[str, bytes]:
     return {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file()}
 
 
-def test_goes_on_where_it_was_killed(data, tmp_path):
-    whole, cut = Small(Folder(str(tmp_path / "whole"))), Small(Folder(str(tmp_path / "cut")))
-    told: list[tuple[int, int]] = []
+@pytest.mark.parametrize(
+    ("form", "more"),
+    [(Sav, ()), (Matrix, ()), (Coco, ()), (Csv, ()), (Hub, ()), (Labels, (IngestSettings(),))],
+    ids=lambda value: getattr(value, "name", ""),
+)
+def test_goes_on_where_it_was_killed(data, tmp_path, form, more):
+    cut, told = tmp_path / "cut", list[tuple[int, int]]()
+    whole = small(form, tmp_path / "whole", *more)
     found = export(data, whole, tell=lambda done, total: told.append((done, total)))
     assert found["clips"] == 6 and found["left_out"] == {} and told == [(2, 6), (4, 6), (6, 6)]
     for dies_at in (4, 3):
-        cut.dies_at = dies_at
         with pytest.raises(Killed):
-            export(data, cut)
-        assert not (tmp_path / "cut" / EXPORT_FILE).exists()
-        (tmp_path / "cut/sav_train/.tmp-0123-clip.mp4").write_bytes(b"half")
-    assert len(list((tmp_path / "cut" / WORK).glob("*.jsonl"))) == 2
-    export(data, cut)
+            export(data, small(form, cut, *more, dies_at=dies_at, die=killed))
+        assert not (cut / EXPORT_FILE).exists()
+        (cut / "below").mkdir(exist_ok=True)
+        (cut / "below/.tmp-0123-clip.mp4").write_bytes(b"half")
+    assert len(list((cut / WORK).glob("*.jsonl"))) == 2
+    export(data, small(form, cut, *more))
+    assert contents(cut) == contents(tmp_path / "whole")
+    before = {p: p.stat().st_mtime_ns for p in cut.rglob("*")}
+    assert export(data, small(form, cut, *more)) == found
+    assert {p: p.stat().st_mtime_ns for p in cut.rglob("*")} == before, "done is done"
+
+
+DIES = """
+import os, signal, sys
+from pathlib import Path
+from tasks.exports.hub import Hub
+from tasks.exports.opening import open_dataset
+from tasks.exports.running import export
+from tasks.store.folder import Folder
+from tests.tasks.exports.test_running import small
+die = lambda: os.kill(os.getpid(), signal.SIGKILL)
+export(open_dataset(Folder(sys.argv[1])), small(Hub, Path(sys.argv[2]), dies_at=4, die=die))
+"""
+
+
+def test_goes_on_after_kill_9(root, data, tmp_path):
+    """In the middle of a tar: no exception, no clean-up."""
+    command = [sys.executable, "-c", DIES, str(root / "dataset"), str(tmp_path / "cut")]
+    assert subprocess.run(command, cwd=Path(__file__).parents[3], timeout=120).returncode == -signal.SIGKILL
+    assert any(".tmp" in name for name in contents(tmp_path / "cut")), "half a tar"
+    for name in ("cut", "whole"):
+        export(data, small(Hub, tmp_path / name))
     assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
-    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "cut").rglob("*")}
-    assert export(data, cut) == found
-    assert {p: p.stat().st_mtime_ns for p in (tmp_path / "cut").rglob("*")} == before, "done is done"
 
 
 def test_refuses_what_is_not_its_own(data, tmp_path):
