@@ -24,8 +24,8 @@ from tasks.media.clips import read_frames
 from tasks.review.journal import ConflictError, Journal
 from tasks.review.patches import OPS, REASONS, Decide, Finish, Op, Redo, State, Undo, fold
 from tasks.review.rules import unfinished
-from tasks.review.tracks import apply
-from tasks.review.words import Reviewable, acts_after
+from tasks.review.tracks import acts_after, apply
+from tasks.review.words import Reviewable
 from web.agreement import tables
 from web.guard import COOKIE, SESSION_S, Guard, Session, Sessions, same_origin
 from web.propagate import Job, barrier, begin

@@ -201,7 +201,7 @@ def test_two_at_one_clip(place, ann, bob, queue):
     finish(ann, clip)
 
 
-def test_a_second_person_sees_none_of_the_first_ones_words_and_differs_on_one(place, bob, queue):
+def test_a_second_person_sees_none_of_the_first_ones_words_and_differs_on_two(place, bob, queue):
     for clip in queue[:3]:
         bob.open(f"/clip/{clip}")
         expect(bob.page.locator(".said:not(:empty)")).to_have_count(0)
@@ -212,7 +212,9 @@ def test_a_second_person_sees_none_of_the_first_ones_words_and_differs_on_one(pl
         decided(bob)
         finish(bob, clip)
     bob.page.goto("/?need=third")
-    assert bob.page.locator("tbody code").all_inner_texts() == [queue[1]]
+    assert bob.page.locator("tbody code").all_inner_texts() == queue[1:3], (
+        "a track that bob drops, and one that ann mends"
+    )
 
 
 def test_an_admin_decides_and_kappa_is_told(place, browser, url, queue):
@@ -224,6 +226,13 @@ def test_an_admin_decides_and_kappa_is_told(place, browser, url, queue):
     root.press("q")
     decided(root)
     finish(root, queue[1])
+    root.open(f"/clip/{queue[2]}")
+    root.press("1", "b")
+    root.drag((0.8, 0.1), (0.9, 0.1))
+    expect(root.page.locator(".said").first).to_have_text("mended")
+    root.press("q")
+    decided(root)
+    finish(root, queue[2])
     root.page.goto("/people")
     body = root.page.locator("body")
     expect(body).to_contain_text("0 for third")
@@ -257,7 +266,7 @@ def test_shards_hold_what_people_decided(place, samples, queue):
     assert {(one.id, one.decision) for one in easy[0].review} == {(f"id{n}", "accept") for n in (1, 2, 3)}
     assert set(differed[1].tracks) == {"id1", "id3"} and {one.by for one in differed[0].review} == {"root"}
     assert next(one.decision for one in mended[0].review if one.id == "id1") == "fix"
-    painted = next(p.op for p in place.journal.patches(queue[2])["ann"] if p.op.op == "paint")
+    painted = next(p.op for p in place.journal.patches(queue[2])["root"] if p.op.op == "paint")
     assert mended[1].tracks["id1"][1].counts == painted.masks[0]
 
 
