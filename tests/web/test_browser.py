@@ -185,6 +185,28 @@ def test_a_tracker_that_is_let_go_changes_nothing(place, ann, queue):
     assert place.journal.patches(clip)["ann"] == said
 
 
+def test_a_stroke_over_a_playing_video_is_of_the_frame_where_it_began(place, ann, queue):
+    clip = queue[2]
+    before = place.shown(clip).masks["id2"]
+    ann.open(f"/clip/{clip}")
+    ann.press("2", "b", " ")
+    expect(ann.page.locator("#frame")).not_to_have_text("1 of 8")
+    overlay = ann.page.locator("#overlay").bounding_box()
+    assert overlay is not None
+    ann.page.mouse.move(overlay["x"] + 0.9 * overlay["width"], overlay["y"] + 0.1 * overlay["height"])
+    ann.page.mouse.down()
+    ann.page.wait_for_timeout(400)  # three frames, were it still playing
+    with ann.page.expect_response(lambda answer: answer.url.endswith("/patch")):
+        ann.page.mouse.up()
+    painted = last(place, clip, "ann")
+    was, now = (decode_mask(m, *place.shown(clip).size) for m in (before[painted.frame], painted.masks[0]))
+    dab = np.argwhere(now & ~was)
+    assert not (was & ~now).any() and len(dab) and (np.ptp(dab, axis=0) <= 16).all(), "one dab beside the mask of then"
+    expect(ann.page.locator("#frame")).to_have_text(f"{painted.frame} of 8")
+    ann.press("z")
+    expect(ann.page.locator(".said").nth(1)).to_have_text("")
+
+
 def test_two_at_one_clip(place, ann, bob, queue):
     clip = queue[2]
     bob.open(f"/clip/{clip}")
