@@ -106,7 +106,8 @@ def create_app(build: Build, journal: Journal, hosts: tuple[str, ...], order: st
             answer.status_code = 403
             return answer
         answer = RedirectResponse("/", 303)
-        answer.set_cookie(COOKIE, cookie, max_age=int(SESSION_S), httponly=True, samesite="strict")
+        tls = request.url.scheme == "https"
+        answer.set_cookie(COOKIE, cookie, max_age=int(SESSION_S), secure=tls, httponly=True, samesite="strict")
         return answer
 
     @app.post("/logout")

@@ -21,6 +21,10 @@ def review(
     name: Annotated[
         list[str], typer.Option(help="A name that people reach it by, behind a proxy; may be repeated.")
     ] = [],  # noqa: B006
+    proxy: Annotated[
+        list[str],
+        typer.Option(help="Address or network of a proxy whose X-Forwarded-Proto and -For hold; may be repeated."),
+    ] = [],  # noqa: B006
     invite: Annotated[str | None, typer.Option(help="Make an account, print its token, and end.")] = None,
     role: Annotated[str, typer.Option(help="Of who is invited: reader, reviewer or admin.")] = "reviewer",
     dismiss: Annotated[str | None, typer.Option(help="Take an account away, and end.")] = None,
@@ -50,9 +54,13 @@ def review(
         token = _invite(journal, "admin", "admin")
         emit({"name": "admin", "role": "admin", "token": token}, as_json, [f"token of admin, shown once: {token}"])
     if not is_loopback(host):
-        emit({"open": host}, as_json, [f"{host} is no loopback address: put a proxy with TLS before it"])
+        emit(
+            {"open": host},
+            as_json,
+            [f"{host} is no loopback address: put a proxy with TLS before it, and name it (--name, --proxy)"],
+        )
     served = create_app(build, journal, names_of(host, tuple(name)), order)
-    serve(served, host, port, lambda url: emit({"url": url}, as_json, [url]))
+    serve(served, host, port, lambda url: emit({"url": url}, as_json, [url]), proxy)
 
 
 def _invite(journal: Journal, name: str, role: str) -> str:

@@ -37,6 +37,7 @@ def test_people_are_invited_and_dismissed(place):
         (("--invite", "ann<b>"), "letters, digits"),
         (("--invite", "ann", "--role", "king"), "reader, reviewer or admin"),
         (("--order", "random"), "doubt or name"),
+        (("--proxy", "everybody"), "an address as 127"),
     ],
 )
 def test_what_is_no_name_role_or_order(place, words, says):
