@@ -228,7 +228,8 @@ def create_app(build: Build, journal: Journal, hosts: tuple[str, ...], order: st
             return {"state": "none"}
         if not job.done.is_set():
             return {"state": "running"}
-        del jobs[clip]
+        if jobs.pop(clip, None) is None:  # another window was quicker
+            return {"state": "none"}
         if job.error or not job.masks:
             return {"state": "failed", "why": job.error or "nothing lies between here and the next locked frame"}
         return {"state": "done", "id": job.id, "frame": job.frame + 1, "masks": job.masks}
@@ -238,7 +239,7 @@ def create_app(build: Build, journal: Journal, hosts: tuple[str, ...], order: st
         job = jobs.get(clip)
         if job and job.reviewer == session.user.name:
             job.cancelled = True
-            del jobs[clip]
+            jobs.pop(clip, None)
         return {"ok": True}
 
     return app
