@@ -3,16 +3,22 @@
 import csv
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tasks.dataset.reader import DatasetError
 from tasks.errors import UserError
+from tasks.exports.coco import Coco
+from tasks.exports.hub import Hub
+from tasks.exports.labels import Labels
+from tasks.exports.matrix import Matrix
 from tasks.exports.opening import open_dataset
-from tasks.exports.running import EXPORT_FILE, WORK, export
+from tasks.exports.running import EXPORT_FILE, LEFT_OUT, WORK, export
 from tasks.exports.sav import Sav
 from tasks.exports.tables import Csv
+from tasks.ingest.stage import IngestSettings
 from tasks.store.folder import Folder
 from tests.labels import write_labels
 
@@ -110,6 +116,20 @@ def test_csv_and_buckets(data, items):
         ]
         ones = [row for row in tables["instances"] if row["key"] == clip["key"]]
         assert [(o["id"], float(o["anchor_x1"])) for o in ones] == [(a.id, a.box.x1) for a in sample.anchors]
+
+
+@pytest.mark.parametrize("form", [Coco, Csv, Hub, partial(Labels, ingest=IngestSettings()), Matrix, Sav])
+def test_a_block_of_which_nothing_is_left(root, tmp_path, form):
+    folder = Folder(str(shutil.copytree(root / "dataset", tmp_path / "dataset")))
+    *kept, last = [row.key for row in open_dataset(folder).chosen(lambda row: True, None)]
+    write_labels(folder, {last: {"id1": "drop"}})
+    whole, none = (form(Folder(str(tmp_path / name))) for name in ("whole", "none"))
+    whole.block = len(kept)  # the last one dropped is a block by itself
+    found = export(open_dataset(folder), whole)
+    assert (found["clips"], found["left_out"]) == (len(kept), {"dropped_in_review": 1})
+    before = contents(tmp_path / "whole")
+    assert export(open_dataset(folder), none, f"key={last}")["clips"] == 0
+    assert not any(last in name or last.encode() in data for name, data in before.items() if name != LEFT_OUT)
 
 
 def test_people_win_over_the_shards(root, tmp_path):
