@@ -25,8 +25,8 @@ from tasks.media.clips import read_frames
 from tasks.review.journal import ConflictError, Journal
 from tasks.review.patches import OPS, REASONS, Decide, Finish, Op, Redo, State, Undo, fold
 from tasks.review.rules import unfinished
-from tasks.review.tracks import apply
-from tasks.review.words import Reviewable, acts_after
+from tasks.review.tracks import acts_after, apply
+from tasks.review.words import Reviewable
 from web.agreement import tables
 from web.guard import COOKIE, SESSION_S, Guard, Session, Sessions, same_origin
 from web.propagate import Job, barrier, begin
@@ -121,7 +121,8 @@ def create_app(
             answer.status_code = 403
             return answer
         answer = RedirectResponse("/", 303)
-        answer.set_cookie(COOKIE, cookie, max_age=int(SESSION_S), httponly=True, samesite="strict")
+        tls = request.url.scheme == "https"
+        answer.set_cookie(COOKIE, cookie, max_age=int(SESSION_S), secure=tls, httponly=True, samesite="strict")
         return answer
 
     @app.post("/logout")
@@ -242,7 +243,8 @@ def create_app(
             return {"state": "none"}
         if not job.done.is_set():
             return {"state": "running"}
-        del jobs[clip]
+        if jobs.pop(clip, None) is None:  # another window was quicker
+            return {"state": "none"}
         if job.error or not job.masks:
             return {"state": "failed", "why": job.error or "nothing lies between here and the next locked frame"}
         return {"state": "done", "id": job.id, "frame": job.frame + 1, "masks": job.masks}
@@ -252,7 +254,7 @@ def create_app(
         job = jobs.get(clip)
         if job and job.reviewer == session.user.name:
             job.cancelled = True
-            del jobs[clip]
+            jobs.pop(clip, None)
         return {"ok": True}
 
     return app

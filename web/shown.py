@@ -15,8 +15,8 @@ from schemas import Captioned, Curated, Interaction, Tracked, Verified
 from schemas.palette import PALETTE, number
 from tasks.media.overlay import pick_frames
 from tasks.review.patches import State, touched
-from tasks.review.tracks import apply
-from tasks.review.words import Reviewable, acts_after
+from tasks.review.tracks import acts_after, apply
+from tasks.review.words import Reviewable
 
 STRIP_WIDTH = 176
 """Pixels of one of the ten frames."""

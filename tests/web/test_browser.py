@@ -165,6 +165,28 @@ def test_a_tracker_that_is_let_go_changes_nothing(place, ann, queue):
     assert place.journal.patches(clip)["ann"] == said
 
 
+def test_a_stroke_over_a_playing_video_is_of_the_frame_where_it_began(place, ann, queue):
+    clip = queue[2]
+    before = place.shown(clip).masks["id2"]
+    ann.open(f"/clip/{clip}")
+    ann.press("2", "b", " ")
+    expect(ann.page.locator("#frame")).not_to_have_text("1 of 8")
+    overlay = ann.page.locator("#overlay").bounding_box()
+    assert overlay is not None
+    ann.page.mouse.move(overlay["x"] + 0.9 * overlay["width"], overlay["y"] + 0.1 * overlay["height"])
+    ann.page.mouse.down()
+    ann.page.wait_for_timeout(400)  # three frames, were it still playing
+    with ann.page.expect_response(lambda answer: answer.url.endswith("/patch")):
+        ann.page.mouse.up()
+    painted = last(place, clip, "ann")
+    was, now = (decode_mask(m, *place.shown(clip).size) for m in (before[painted.frame], painted.masks[0]))
+    dab = np.argwhere(now & ~was)
+    assert not (was & ~now).any() and len(dab) and (np.ptp(dab, axis=0) <= 16).all(), "one dab beside the mask of then"
+    expect(ann.page.locator("#frame")).to_have_text(f"{painted.frame} of 8")
+    ann.press("z")
+    expect(ann.page.locator(".said").nth(1)).to_have_text("")
+
+
 def test_two_at_one_clip(place, ann, bob, queue):
     clip = queue[2]
     bob.open(f"/clip/{clip}")
@@ -181,7 +203,7 @@ def test_two_at_one_clip(place, ann, bob, queue):
     ann.finish()
 
 
-def test_a_second_person_sees_none_of_the_first_ones_words_and_differs_on_one(place, bob, queue):
+def test_a_second_person_sees_none_of_the_first_ones_words_and_differs_on_two(place, bob, queue):
     for clip in queue[:3]:
         bob.open(f"/clip/{clip}")
         expect(bob.page.locator(".said:not(:empty)")).to_have_count(0)
@@ -191,7 +213,9 @@ def test_a_second_person_sees_none_of_the_first_ones_words_and_differs_on_one(pl
         bob.decided()
         bob.finish()
     bob.page.goto("/?need=third")
-    assert bob.page.locator("tbody code").all_inner_texts() == [queue[1]]
+    assert bob.page.locator("tbody code").all_inner_texts() == queue[1:3], (
+        "a track that bob drops, and one that ann mends"
+    )
 
 
 def test_an_admin_decides_and_kappa_is_told(place, browser, url, queue):
@@ -199,6 +223,13 @@ def test_an_admin_decides_and_kappa_is_told(place, browser, url, queue):
     root.log_in(place.journal.invite("root", "admin"))
     root.open(f"/clip/{queue[1]}")
     root.drop(2)
+    root.press("q")
+    root.decided()
+    root.finish()
+    root.open(f"/clip/{queue[2]}")
+    root.press("1", "b")
+    root.drag((0.8, 0.1), (0.9, 0.1))
+    expect(root.page.locator(".said").first).to_have_text("mended")
     root.press("q")
     root.decided()
     root.finish()
@@ -235,7 +266,7 @@ def test_shards_hold_what_people_decided(place, samples, queue):
     assert {(one.id, one.decision) for one in easy[0].review} == {(f"id{n}", "accept") for n in (1, 2, 3)}
     assert set(differed[1].tracks) == {"id1", "id3"} and {one.by for one in differed[0].review} == {"root"}
     assert next(one.decision for one in mended[0].review if one.id == "id1") == "fix"
-    painted = next(p.op for p in place.journal.patches(queue[2])["ann"] if p.op.op == "paint")
+    painted = next(p.op for p in place.journal.patches(queue[2])["root"] if p.op.op == "paint")
     assert mended[1].tracks["id1"][1].counts == painted.masks[0]
 
 

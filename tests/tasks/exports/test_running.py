@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,12 +17,15 @@ from tasks.exports.coco import Coco
 from tasks.exports.hub import Hub
 from tasks.exports.labels import Labels
 from tasks.exports.matrix import Matrix
+from tasks.exports.matrix_import import read_metadata
 from tasks.exports.opening import open_dataset
-from tasks.exports.running import EXPORT_FILE, WORK, Format, export
+from tasks.exports.running import EXPORT_FILE, LEFT_OUT, WORK, Format, export
 from tasks.exports.sav import Sav
-from tasks.exports.tables import Csv
+from tasks.exports.tables import Csv, write_table
 from tasks.ingest.stage import IngestSettings
+from tasks.shard.stage import ShardSettings
 from tasks.store.folder import Folder
+from tests.builders import make_case, make_dataset
 from tests.labels import write_labels
 
 
@@ -155,6 +159,47 @@ def test_csv_and_buckets(data, items):
         assert [(o["id"], float(o["anchor_x1"])) for o in ones] == [(a.id, a.box.x1) for a in sample.anchors]
 
 
+@pytest.mark.parametrize("form", [Coco, Csv, Hub, partial(Labels, ingest=IngestSettings()), Matrix, Sav])
+def test_a_block_of_which_nothing_is_left(root, tmp_path, form):
+    folder = Folder(str(shutil.copytree(root / "dataset", tmp_path / "dataset")))
+    *kept, last = [row.key for row in open_dataset(folder).chosen(lambda row: True, None)]
+    write_labels(folder, {last: {"id1": "drop"}})
+    whole, none = (form(Folder(str(tmp_path / name))) for name in ("whole", "none"))
+    whole.block = len(kept)  # the last one dropped is a block by itself
+    found = export(open_dataset(folder), whole)
+    assert (found["clips"], found["left_out"]) == (len(kept), {"dropped_in_review": 1})
+    before = contents(tmp_path / "whole")
+    assert export(open_dataset(folder), none, f"key={last}")["clips"] == 0
+    assert not any(last in name or last.encode() in data for name, data in before.items() if name != LEFT_OUT)
+
+
+FORMULAS = ("=1+1", "+1", "-1", "@SUM(1)", "\t=1", "\r=1", "\n=1")
+
+
+def test_no_cell_is_a_formula(tmp_path):
+    """What a spreadsheet would work out on opening is text; numbers below zero stay numbers."""
+    write_table(Folder(str(tmp_path)), "t.csv", ("what",), [(text,) for text in (*FORMULAS, "a = b", "", -0.5, None)])
+    with (tmp_path / "t.csv").open(newline="") as stream:
+        found = [row[0] for row in csv.reader(stream)][1:]
+    assert found == [*(f"'{text}" for text in FORMULAS), "a = b", "", "-0.5", ""]
+    rows = [("a.mp4", text) for text in FORMULAS]
+    write_table(Folder(str(tmp_path)), "metadata.csv", ("video", "prompt"), rows, as_it_is=True)
+    assert [(one.video, one.prompt) for one in read_metadata(Folder(str(tmp_path)))] == rows, "what is read back"
+
+
+def test_formulas_of_others_do_not_come_through(tmp_path):
+    link = '=HYPERLINK("http://evil.example","x")'
+    case = make_case(Folder(str(tmp_path / "work")), frames=3, uris=(link,), license=f"-{link}")
+    make_dataset(tmp_path, [case], ShardSettings())
+    data = open_dataset(Folder(str(tmp_path / "dataset")))
+    export(data, Csv(Folder(str(tmp_path / "csv"))))
+    export(data, Labels(Folder(str(tmp_path / "labels")), IngestSettings()))
+    for name, cells in (("csv/clips.csv", {f"'{link}", f"'-{link}"}), ("labels/sources.csv", {f"'-{link}"})):
+        with (tmp_path / name).open(newline="") as stream:
+            found = {cell for row in csv.reader(stream) for cell in row}
+        assert cells <= found and not any(cell.startswith(("=", "-")) for cell in found)
+
+
 def test_people_win_over_the_shards(root, tmp_path):
     folder = Folder(str(shutil.copytree(root / "dataset", tmp_path / "dataset")))
     shards = {name: folder.read(name) for name in folder.names()}
@@ -169,7 +214,7 @@ def test_people_win_over_the_shards(root, tmp_path):
     assert [a["object"] for a in told["interactions"]] == ["id3"]
     assert export(data, Csv(Folder(str(tmp_path / "two"))), f"ids=2 key={big}")["clips"] == 1
     tables = (tmp_path / "two" / "instances.csv").read_text()
-    assert f"{big},id3" in tables and f"{big},id2" not in tables
+    assert f'"{big}","id3"' in tables and f'"{big}","id2"' not in tables
     with pytest.raises(UserError, match="another export"):
         export(open_dataset(Folder(str(root / "dataset"))), Sav(Folder(str(tmp_path / "sav"))))
     assert {name: folder.read(name) for name in shards} == shards

@@ -187,6 +187,7 @@ def test_a_token_is_on_record_as_a_hash_only(journal, tmp_path, url):
     if url is None:
         assert token.encode() not in (tmp_path / "people" / "journal.db").read_bytes()
     assert journal.invite("ann", "admin") != token and journal.user_of(token) is None
+    assert journal.user_of(journal.invite("ann")).role == "admin", "a new token alone"
     journal.dismiss("ann")
     assert journal.users() == []
 
