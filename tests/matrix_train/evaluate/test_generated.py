@@ -113,7 +113,7 @@ def test_who_does_not_answer_scores_nothing(place: Path, wrong: Callable[[Asked]
 
 
 def test_a_server_down_half_way_ends_the_run_which_goes_on_from_there(place: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("matrix_train.evaluate.generated.AT_ONCE", 1)
+    monkeypatch.setattr("matrix_train.evaluate.at_once.AT_ONCE", 1)
     up = [False]
     with FaultServer(lambda asked: good(asked) if up[0] or asked.number < 2 else failed(503)) as server:
         with pytest.raises(UserError, match="1 of 2 videos are judged and kept"):
