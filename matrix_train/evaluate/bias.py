@@ -47,6 +47,7 @@ Bias = dict[int, Known]
 class Plant:
     """Questions whose answers are known: what is asked for, what is seen, and whether a still picture is shown."""
 
+    name: str
     asked: VideoTruth
     seen: VideoTruth
     still: bool = False
@@ -58,9 +59,9 @@ def plants(truth: VideoTruth) -> list[Plant]:
     The still is left out where an act goes on in frame 0 already, which a single frame may show.
     """
     turned = tuple(t.model_copy(update={"subject": t.object, "object": t.subject}) for t in truth.triplets)
-    found = [Plant(truth, truth), Plant(truth.model_copy(update={"triplets": turned}), truth)]
+    found = [Plant("true", truth, truth), Plant("exchanged", truth.model_copy(update={"triplets": turned}), truth)]
     if all(t.start_frame for t in truth.triplets):
-        found.append(Plant(truth, static(truth), still=True))
+        found.append(Plant("still", truth, static(truth), still=True))
     return found
 
 

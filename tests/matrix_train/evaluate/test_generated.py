@@ -137,7 +137,7 @@ def test_tracks_given_or_made_are_judged(place: Path, given: dict[str, str]):
     write_prompts(place / "p.jsonl", **given)
     found = run(place, "tracks")
     assert found["videos"] == 2 and found["means"]["sgi_raw"]["mean"] == 1
-    assert found["judge"].startswith("tracks 2 ") and found["agreement"]["questions"]["Q8"]["true_asked"] > 0
+    assert found["judge"].startswith("tracks 3 ") and found["agreement"]["questions"]["Q8"]["true_asked"] > 0
 
 
 @pytest.mark.parametrize(
