@@ -9,7 +9,7 @@ from rich.console import Console
 
 from benchmarks.effect.__main__ import place
 from benchmarks.effect.arms import paper_arms
-from benchmarks.miniature.sizes import Size
+from benchmarks.miniature.sizes import PRECISION, Size
 from matrix_train.cli.sample import device_named
 from matrix_train.evaluate.run import read_truth
 from matrix_train.export.export import EXPORT_FILE
@@ -50,7 +50,7 @@ def _base(folder: Path, seed: int) -> Model:
     about = {"kind": "lora", "base_model": str(own / "base"), "base_revision": None, "checkpoint_sha256": None}
     (own / "untrained").mkdir(exist_ok=True)
     (own / "untrained" / EXPORT_FILE).write_text(json.dumps(about), encoding="utf-8")
-    return Model(Source(path=own / "untrained", untrained=True), device_named("auto"))
+    return Model(Source(path=own / "untrained", untrained=True, precision=PRECISION), device_named("auto"))
 
 
 def _asked(folder: Path) -> dict[str, Any]:
