@@ -12,6 +12,7 @@ from diffusers.configuration_utils import ConfigMixin
 from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
 from transformers.utils.hub import cached_file, extract_commit_hash
 
+from matrix_train.backbones.hub import where
 from matrix_train.errors import UserError
 from schemas.text import one_line
 
@@ -23,9 +24,10 @@ TOKENIZER_FILES = ("tokenizer.json", "spiece.model")
 
 def read_weights(kind: Any, name_or_path: str, part: str, revision: str | None, **options: Any) -> Any:
     """`kind.from_pretrained` of the pipeline's subfolder `part`. UserError where it is not whole and readable."""
+    options |= where(name_or_path, revision)
     try:
         found, info = kind.from_pretrained(
-            name_or_path, subfolder=part, revision=revision, use_safetensors=True, output_loading_info=True, **options
+            name_or_path, subfolder=part, use_safetensors=True, output_loading_info=True, **options
         )
     except Exception as error:  # json, safetensors and torch under two libraries: each has its own
         raise _unreadable(name_or_path, part, error) from None
@@ -49,25 +51,26 @@ def cast(model: Any, dtype: torch.dtype) -> Any:
 
 def read_tokenizer_of(kind: Any, name_or_path: str, revision: str | None) -> Any:
     """The tokenizer of the pipeline's subfolder. UserError where there is none."""
-    where = {"subfolder": "tokenizer", "revision": revision}
+    options = {"subfolder": "tokenizer", **where(name_or_path, revision)}
     try:
         files = [
-            cached_file(name_or_path, file, _raise_exceptions_for_missing_entries=False, **where)
+            cached_file(name_or_path, file, _raise_exceptions_for_missing_entries=False, **options)
             for file in TOKENIZER_FILES
         ]
         if not any(files):
             if not Path(name_or_path).is_dir():
-                cached_file(name_or_path, TOKENIZER_FILES[-1], **where)  # says so where the hub was not asked at all
+                cached_file(name_or_path, TOKENIZER_FILES[-1], **options)  # says so where the hub was not asked at all
             raise FileNotFoundError(f"there is no {' or '.join(TOKENIZER_FILES)}")
-        return kind.from_pretrained(name_or_path, **where)
+        return kind.from_pretrained(name_or_path, **options)
     except Exception as error:  # as above
         raise _unreadable(name_or_path, "tokenizer", error) from None
 
 
 def read_config(kind: Any, name_or_path: str, part: str, revision: str | None) -> dict[str, Any]:
     """The configuration in the pipeline's subfolder `part`. UserError where it cannot be read."""
+    options = where(name_or_path, revision)
     try:
-        found = kind.load_config(name_or_path, subfolder=part, revision=revision)
+        found = kind.load_config(name_or_path, subfolder=part, **options)
         if not isinstance(found, dict):
             raise TypeError("its configuration is not a JSON object")
     except Exception as error:  # as above
@@ -87,16 +90,18 @@ def read_transformer_config(name_or_path: str, revision: str | None) -> tuple[st
 
 def read_transformers_config(kind: Any, name_or_path: str, part: str, revision: str | None) -> Any:
     """The same of a model of transformers, as its configuration object."""
+    options = where(name_or_path, revision)
     try:
-        return kind.config_class.from_pretrained(name_or_path, subfolder=part, revision=revision)
+        return kind.config_class.from_pretrained(name_or_path, subfolder=part, **options)
     except Exception as error:  # as above
         raise _unreadable(name_or_path, part, error) from None
 
 
 def read_commit(name_or_path: str, part: str, revision: str | None) -> str:
     """The commit that a name on the hub and a revision stand for now. UserError where it cannot be read."""
+    options = where(name_or_path, revision)
     try:
-        file = cached_file(name_or_path, "config.json", subfolder=part, revision=revision)
+        file = cached_file(name_or_path, "config.json", subfolder=part, **options)
     except Exception as error:  # as above
         raise _unreadable(name_or_path, part, error) from None
     commit: str | None = extract_commit_hash(file, None)
@@ -110,8 +115,8 @@ def _unreadable(name_or_path: str, part: str, error: Exception) -> UserError:
         # Both libraries report a file that the hub could not be asked for as one that it does not have.
         if isinstance(before, LocalEntryNotFoundError | OfflineModeIsEnabled):
             return UserError(
-                f"model.path {name_or_path}: the hub cannot be reached, and {part} is not in its cache here: "
-                "see to the network, or set model.path to a folder"
+                f"model.path {name_or_path}: there is no such folder, the hub cannot be reached, and {part} is not in "
+                "its cache here: correct the folder, or see to the network"
             )
         before = before.__cause__ or before.__context__
     text = one_line(error, 300) or type(error).__name__

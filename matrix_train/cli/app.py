@@ -153,7 +153,10 @@ def sample(
     run: Annotated[Path | None, typer.Argument(help="Run folder, exported LoRA or merged model.")] = None,
     image: Annotated[str | None, typer.Option(help="First frame: PNG, JPEG or WebP.")] = None,
     prompt: Annotated[
-        str | None, typer.Option(help="The caption, with tags where the run was trained on them.")
+        str | None,
+        typer.Option(
+            help="The caption; with tags where the run was trained on them, or words marked as <id1>a man</id1>."
+        ),
     ] = None,
     idmap: Annotated[str | None, typer.Option(help="Palette PNG of the image's size (matrix_train idmap).")] = None,
     box: Annotated[list[str], typer.Option(help="id1=x0,y0,x1,y1 in place of an ID map.")] = [],  # noqa: B006

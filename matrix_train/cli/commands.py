@@ -1,6 +1,7 @@
 """What the commands of `matrix_train` do, in the order they do it."""
 
 import json
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -85,7 +86,8 @@ def told_when_full(advice: str) -> Iterator[None]:
 
 
 def quieten_libraries() -> None:
-    """A bar for each file they load would bury the run's own line."""
+    """A bar for each file they load would bury the run's own line, and what they say to each other is nobody's."""
+    warnings.filterwarnings("ignore", "The `local_dir_use_symlinks` argument", UserWarning)
     for library in (transformers, diffusers):
         library.utils.logging.disable_progress_bar()
 
@@ -142,6 +144,7 @@ def bench_command(
 
 def export_command(run: Path, out: Path, checkpoint: Path | None, merged: bool, console: Console) -> dict[str, Any]:
     """`export`: the files, and whether a loader of diffusers names would take every key."""
+    quieten_libraries()
     if merged:
         folder = merge(run, out, checkpoint)
         console.print(f"merged transformer in {folder}")

@@ -1,7 +1,6 @@
 """Held-out clips of a data set as jobs: their first frames, captions, tracks and roles, as training has them."""
 
 import io
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -17,7 +16,7 @@ from matrix_train.data.video import BrokenVideo, decode
 from matrix_train.sample.job import Job, Unreadable
 from matrix_train.sample.picture import encode
 from matrix_train.sample.record import write_whole
-from schemas import Interaction, Span
+from matrix_train.sample.words import role_places
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ def held_out(config: DataConfig, split: Split, limit: int, seed: int, folder: Pa
 
 def _job(key: str, entry: Entry, config: DataConfig, geometry: Geometry, seed: int, image: Path) -> Job:
     sample = entry.sample
-    prompt, roles = sample.caption, _roles(sample.interactions)
+    prompt, roles = sample.caption, role_places((act.subject, act.object, act.spans) for act in sample.interactions)
     if config.prompt == "tagged":
         with_tags = tagged(sample.caption, sample.interactions)
         # The tags say who is meant, and nothing says the verb.
@@ -69,14 +68,3 @@ def _job(key: str, entry: Entry, config: DataConfig, geometry: Geometry, seed: i
     masks = {name: tuple(encode(mask) for mask in entry.masks.fill(name, geometry.taken)) for name in entry.masks.runs}
     known = {"image": str(image), "prompt": prompt, "name": key, "seed": seed, "noise": key}
     return Job.model_validate(known | {"masks": masks, "roles": roles})
-
-
-def _roles(acts: Sequence[Interaction]) -> dict[str, tuple[Span, ...]]:
-    """Where the words of each ID, and of the verbs of each pair, stand."""
-    found: dict[str, list[Span]] = {}
-    for act in acts:
-        whose = {"subject": act.subject, "verb": f"{act.subject}+{act.object}", "object": act.object}
-        for role, parts in act.spans:
-            places = found.setdefault(whose[role], [])
-            places += [part for part in parts if part not in places]
-    return {ids: tuple(places) for ids, places in found.items()}

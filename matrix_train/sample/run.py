@@ -8,7 +8,7 @@ alone is thousands of tokens.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from matrix_train.generate.mp4 import write_mp4
 from matrix_train.sample.job import Job, Unreadable
 from matrix_train.sample.model import Model
 from matrix_train.sample.picture import Picture, read_picture
+from matrix_train.sample.reading import read_roles
 from matrix_train.sample.record import (
     SCHEMA_VERSION,
     Record,
@@ -93,7 +94,7 @@ def make_videos(
             with log.of(task.name):
                 if isinstance(task, Unreadable):
                     raise UserError(task.reason)
-                checked = _check(model, task, trackers)
+                checked = _check(model, task, trackers, log)
                 if is_done(task.out, checked.made_of):
                     log.outcome.there.append(task.name)
                     log.say(task.name, f"{task.out} is there already, made of the same")
@@ -142,7 +143,7 @@ class _Log:
             self.say(name, f"failed: {self.outcome.failed[name]}")
 
 
-def _check(model: Model, task: Task, trackers: Trackers) -> _Ready:
+def _check(model: Model, task: Task, trackers: Trackers, log: _Log) -> _Ready:
     """UserError for input that no video can be made from; nothing is loaded yet but the tokenizer."""
     picture = read_picture(task.job, trackers)
     for name, masks in picture.masks.items():
@@ -151,10 +152,15 @@ def _check(model: Model, task: Task, trackers: Trackers) -> _Ready:
                 f"{name} has {len(masks)} masks, the video {task.settings.frames} frames: give one each, or one alone"
             )
     places = check_words(task.job, picture.masks.keys(), model.tagged)
+    job = task.job
     if task.settings.cmg and not places:
-        how = "tags, as <id1> before its words" if model.tagged else 'roles, as --role id1="the man"'
-        raise UserError(f"CMG needs to know which words mean whom: give {how}")
-    return _Ready(task, picture, places, digest_of(task.job, picture, task.settings, model.weights))
+        places = read_roles(job.prompt, picture.masks.keys())
+        said = ", ".join(
+            f"{ids} by {' … '.join(job.prompt[s.start : s.end] for s in at)!r}" for ids, at in places.items()
+        )
+        log.say(task.name, f"no words are marked: the prompt is read to mean {said}")
+        job = job.model_copy(update={"roles": places})
+    return _Ready(replace(task, job=job), picture, places, digest_of(job, picture, task.settings, model.weights))
 
 
 def _scene(model: Model, ready: _Ready) -> Scene:

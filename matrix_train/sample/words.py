@@ -1,14 +1,14 @@
 """Which tokens of a prompt mean whom: by tags, or by words that the job names."""
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from transformers import PreTrainedTokenizerFast
 
 from matrix_train.attention.prompts import RoleTokens, encode
 from matrix_train.errors import UserError
 from matrix_train.sample.job import Job
-from schemas import Span
+from schemas import RoleSpans, Span
 
 TAG = re.compile(r"<(id[1-9][0-9]?)>")
 
@@ -42,6 +42,17 @@ def check_words(job: Job, masked: Collection[str], tagged: bool | None) -> dict[
             f"its role, or leave its mask out"
         )
     return places
+
+
+def role_places(acts: Iterable[tuple[str, str, RoleSpans]]) -> dict[str, tuple[Span, ...]]:
+    """Where the words of each ID, and of the verbs of each pair, stand. acts: subject, object, and their words."""
+    found: dict[str, list[Span]] = {}
+    for subject, object_, words in acts:
+        whose = {"subject": subject, "verb": f"{subject}+{object_}", "object": object_}
+        for role, parts in words:
+            places = found.setdefault(whose[role], [])
+            places += [part for part in parts if part not in places]
+    return {ids: tuple(places) for ids, places in found.items()}
 
 
 def role_tokens(

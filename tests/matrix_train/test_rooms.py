@@ -51,7 +51,7 @@ def test_of_other_packages_it_knows_the_schemas_and_where_it_asks_engines() -> N
         for name in _imported(file, ("tasks", "flows"))
     }
     judges = {(f"evaluate/{name}.py", "tasks") for name in ("generated", "judge_vlm", "judges")}
-    assert foreign == judges | {("sample/trackers.py", "tasks")}
+    assert foreign == judges | {(f"sample/{name}.py", "tasks") for name in ("trackers", "reading")}
 
 
 def _imported(file: Path, packages: tuple[str, ...] = ("matrix_train",)) -> list[str]:

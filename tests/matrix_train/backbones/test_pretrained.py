@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from benchmarks.processes import free_port
 from matrix_train.backbones import CogVideoX, backbone_class
 from matrix_train.backbones.cogvideox.tiny import make_tiny_pipeline
 from matrix_train.backbones.encoders import identity
@@ -140,17 +141,31 @@ def test_a_transformer_that_is_none_of_ours_is_named(model: Path) -> None:
 
 # diffusers hands huggingface_hub an argument that the latter no longer knows.
 @pytest.mark.filterwarnings("ignore:The `local_dir_use_symlinks` argument")
-def test_a_hub_out_of_reach_is_called_that(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Both libraries say then that the hub has no such file."""
-    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    for read in (backbone_class, CogVideoX.read_config, CogVideoX.encoders.read_tokenizer):
+@pytest.mark.parametrize("offline", [False, True])
+def test_a_hub_out_of_reach_is_asked_once_and_called_that(
+    offline: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Both libraries say then that the hub has no such file, and their own asks five times more."""
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", f"http://127.0.0.1:{free_port()}")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", offline)
+    monkeypatch.setattr("time.sleep", lambda _: pytest.fail("it waits to ask again"))
+    encoders = CogVideoX.encoders
+    for read in (
+        backbone_class, CogVideoX.load, CogVideoX.read_config, encoders.load, encoders.plan, encoders.read_tokenizer,
+        lambda name: identity(name, "vae", None),
+    ):  # fmt: skip
         with pytest.raises(
-            UserError, match=r"owner/model: the hub cannot be reached, and \w+ is not in its cache here"
+            UserError,
+            match=r"owner/model: there is no such folder, the hub cannot be reached, and \w+ is not in its cache here",
         ):
             read("owner/model")
-    with pytest.raises(UserError, match="the hub cannot be reached"):
-        identity("owner/model", "vae", None)
+    assert "Retrying" not in caplog.text
+
+
+@pytest.mark.parametrize("name", ["/nowhere/model", "runs/a/model", "./model", "~/model", "model/"])
+def test_a_folder_that_is_not_there_is_not_asked_for_at_the_hub(name: str) -> None:
+    with pytest.raises(UserError, match="there is no such folder: correct it, or give a name on the hub"):
+        backbone_class(name)
 
 
 def test_a_model_of_the_hub_is_known_by_its_commit(

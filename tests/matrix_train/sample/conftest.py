@@ -1,4 +1,4 @@
-"""A run of the tiny model as training leaves it, its weights drawn: no step is trained here."""
+"""Runs of tiny models as training leaves it, their weights drawn: no step is trained here."""
 
 import json
 from pathlib import Path
@@ -10,20 +10,31 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from matrix_train.align.decoder import MapDecoder
-from matrix_train.backbones import CogVideoX, trainable_parameters
-from matrix_train.config import dump_config
+from matrix_train.backbones import backbone_class, trainable_parameters
+from matrix_train.config import dump_config, load_config
+from matrix_train.fit.assembly import make_random_model
 from matrix_train.fit.checkpoint import TRAINABLE_FILE
 from schemas.idmap import encode_id_map
-from tests.matrix_train.fitting import small_config
+from tests.matrix_train.fitting import TINY, settings
 
 
 @pytest.fixture(scope="session")
 def sampled_run(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("sampled") / "run"
-    config = small_config(
-        dataset, folder, "validation.sampling_steps=2", "data.frames=5", "lora.rank=4", "lora.alpha=2"
-    )
-    backbone = CogVideoX.load(config.model.path)
+    return drawn_run(dataset, tmp_path_factory.mktemp("sampled") / "run", "tiny")
+
+
+@pytest.fixture(scope="session")
+def other_run(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of another backbone, which asks the text in an attention of its own."""
+    return drawn_run(dataset, tmp_path_factory.mktemp("other") / "run", "tiny_wan22")
+
+
+def drawn_run(dataset: Path, folder: Path, recipe: str) -> Path:
+    changes = ("validation.sampling_steps=2", "data.frames=5", "lora.rank=4", "lora.alpha=2")
+    where = f"model.path={dataset.parent / f'model-{recipe}'}"
+    config = load_config(TINY.with_name(f"{recipe}.yaml"), settings(dataset, folder, where, *changes))
+    make_random_model(config)
+    backbone = backbone_class(config.model.path).load(config.model.path)
     backbone.add_lora((1, 3), 4, 2)
     generator = torch.Generator().manual_seed(5)
     with torch.no_grad():

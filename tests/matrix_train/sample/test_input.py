@@ -15,6 +15,7 @@ from matrix_train.cli.sample import places, roles_of
 from matrix_train.errors import UserError
 from matrix_train.sample.job import Job
 from matrix_train.sample.picture import Picture, encode, read_picture
+from matrix_train.sample.reading import read_roles
 from matrix_train.sample.trackers import Trackers
 from matrix_train.sample.words import check_words, role_tokens
 from schemas import Span
@@ -134,6 +135,27 @@ def test_words_that_are_marked_in_the_prompt_are_roles() -> None:
         Job.model_validate({"image": "i", "idmap": "m", "prompt": "<id1> </id1> A man"})
 
 
+@pytest.mark.parametrize(
+    ("prompt", "said"),
+    [
+        ("A box is lifted by a man.", {"id1": ["box"], "id2+id1": ["is lifted"], "id2": ["man"]}),
+        (
+            "A woman in a red hoodie hands a mug to the man in a blue shirt.",
+            {"id1": ["woman in a red hoodie"], "id1+id2": ["hands"], "id2": ["mug"], "id1+id3": ["hands", "to"],
+             "id3": ["man in a blue shirt"]},
+        ),
+        ("A man lifts a box, then he throws it.", {"id1": ["man"], "id1+id2": ["lifts", "throws"], "id2": ["box"]}),
+    ],
+)  # fmt: skip
+def test_a_plain_prompt_numbers_whom_it_names_as_captions_do(prompt: str, said: dict[str, list[str]]) -> None:
+    whom = {name for ids in said for name in ids.split("+")}
+    found = read_roles(prompt, whom)
+    assert {ids: [prompt[span.start : span.end] for span in spans] for ids, spans in found.items()} == said
+    for other in (whom - {"id1"}, whom | {"id5"}, {"id7"}):
+        with pytest.raises(UserError, match=rf"names id1 .*, the masks {', '.join(sorted(other))}: mark the words"):
+            read_roles(prompt, other)
+
+
 def test_an_id_map_is_made_from_boxes_and_points(pictures: Path, tmp_path: Path) -> None:
     out = tmp_path / "new" / "M.png"
     words = ["idmap", pictures / "i.png", "--box", "id1=6,16,40,54", "--point", "id2=70,30", "--out", out, "--json"]
@@ -206,11 +228,12 @@ def test_a_job_alone_is_told_once(
     out = tmp_path / "new/v.mp4"
     monkeypatch.setattr(
         "sys.argv",
-        ["matrix_train", "sample", str(sampled_run), *words, "--prompt", PROMPT, "--out", str(out), "--cmg", "1"],
+        ["matrix_train", "sample", str(sampled_run), *words, "--prompt", "It rains.", "--out", str(out), "--cmg", "1"],
     )
     with pytest.raises(SystemExit):
         cli.main()
     assert capsys.readouterr().err.splitlines() == [
-        'error CMG needs to know which words mean whom: give roles, as --role id1="the man"'
+        "error CMG needs to know which words mean whom, and the prompt as it is read here names nobody, the masks id1, "
+        "id2: mark the words in it, as <id1>A man</id1> <id1+id2>lifts</id1+id2> <id2>a box</id2>, or give --role"
     ]
     assert not out.parent.exists()

@@ -68,6 +68,33 @@ def test_a_video_is_made_once_and_the_same_again(first: Path, tmp_path: Path) ->
         run("sample", "--again", tmp_path / "v.json")
 
 
+@pytest.mark.parametrize("model", ["sampled_run", "other_run"])
+def test_a_plain_prompt_is_guided_as_with_marks_alone_or_in_a_batch(
+    model: str, pictures: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    folder: Path = request.getfixturevalue(model)
+    guided = ("--cmg", 1.5, "--cag", 1.0)
+    one(folder, pictures, tmp_path / "v.mp4", *guided, **{"--prompt": "A man lifts a box."})
+    record = json.loads((tmp_path / "v.json").read_text())
+    said = {
+        ids: [record["job"]["prompt"][p["start"] : p["end"]] for p in at] for ids, at in record["job"]["roles"].items()
+    }
+    assert said == {"id1": ["man"], "id1+id2": ["lifts"], "id2": ["box"]}
+    marked = "A <id1>man</id1> <id1+id2>lifts</id1+id2> a <id2>box</id2>."
+    jobs = [
+        {"name": name, "image": "i.png", "idmap": "m.png", "prompt": marked, "seed": seed}
+        for name, seed in (("other", 1), ("same", 0))
+    ]
+    table = pictures / f"{model}.jsonl"
+    table.write_text("\n".join(map(json.dumps, jobs)))
+    run("sample", folder, "--table", table, "--out", tmp_path / "a", *guided, "--batch", 2, "--offload")
+    videos = {path.stem: path.read_bytes() for path in (*tmp_path.glob("*.mp4"), *tmp_path.glob("a/*.mp4"))}
+    assert videos["v"] == videos["same"] != videos["other"]
+    assert run("sample", "--again", tmp_path / "v.json")["same"]
+    one(folder, pictures, tmp_path / "plain.mp4", "--steps", 2)
+    assert (tmp_path / "plain.mp4").read_bytes() != videos["v"]
+
+
 def test_order_and_batch_change_nothing_and_bad_lines_stop_nothing(
     sampled_run: Path, pictures: Path, tmp_path: Path
 ) -> None:
