@@ -138,7 +138,7 @@ def create_app(
         ]
         return page(
             "queue.html.j2", session, rows=rows, total=len(found), start=start, size=PAGE, wanted=wanted,
-            choices=queue.choices(), reasons=REASONS, claims=journal.claims(),
+            choices=queue.choices, reasons=REASONS, claims=journal.claims(),
             people=[user.name for user in journal.users()], waits=watch.told,
         )  # fmt: skip
 
