@@ -14,6 +14,7 @@ from fastapi.staticfiles import StaticFiles
 from schemas import Sample, TrackFile
 from schemas.labels import Said
 from schemas.palette import PALETTE, number
+from web.failing import tell_failures
 from web.guard import Guard
 from web.review import HERE, PAGES
 from web.samples import Samples, Sort, Wanted
@@ -31,6 +32,7 @@ def create_app(datasets: list[Samples], hosts: tuple[str, ...] = LOOPBACK) -> Fa
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
     app.add_middleware(Guard, hosts=hosts)
+    tell_failures(app)
     sides = dict(zip("ab", datasets, strict=False))
 
     def side(which: str) -> Samples:

@@ -20,14 +20,14 @@ from schemas.base import InstanceId
 from schemas.settings import validate
 from tasks.engines.base import Tracker
 from tasks.engines.registry import EngineSpec, load_engine
-from tasks.errors import InfrastructureError
 from tasks.media.clips import read_frames
-from tasks.review.journal import ConflictError, Journal
+from tasks.review.journal import Journal
 from tasks.review.patches import OPS, REASONS, Decide, Finish, Op, Redo, State, Undo, fold
 from tasks.review.rules import unfinished
 from tasks.review.tracks import acts_after, apply
 from tasks.review.words import Reviewable
 from web.agreement import tables
+from web.failing import tell_failures
 from web.guard import COOKIE, SESSION_S, Guard, Session, Sessions, same_origin
 from web.propagate import Job, barrier, begin
 from web.queue import Filter, Queue
@@ -68,6 +68,7 @@ def create_app(
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=watching)
     app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
     app.add_middleware(Guard, hosts=hosts, person=sessions.name_of)
+    tell_failures(app)
     reader, reviewer, admin = (Depends(sessions.require(r)) for r in ("reader", "reviewer", "admin"))
     jobs: dict[str, Job] = {}
     turn = threading.Lock()
@@ -87,14 +88,6 @@ def create_app(
     @lru_cache(maxsize=4)
     def frames_of(path: str) -> NDArray[np.uint8]:
         return read_frames(Path(build.work.path(path)))
-
-    @app.exception_handler(ConflictError)
-    def conflict(_: Request, error: ConflictError) -> JSONResponse:
-        return JSONResponse({"detail": str(error)}, 409)
-
-    @app.exception_handler(InfrastructureError)
-    def down(_: Request, error: InfrastructureError) -> JSONResponse:
-        return JSONResponse({"detail": str(error)}, 503)
 
     @app.exception_handler(401)
     def stranger(request: Request, error: HTTPException) -> Response:
@@ -146,7 +139,7 @@ def create_app(
         ]
         return page(
             "queue.html.j2", session, rows=rows, total=len(found), start=start, size=PAGE, wanted=wanted,
-            choices=queue.choices(), reasons=REASONS, claims=journal.claims(),
+            choices=queue.choices, reasons=REASONS, claims=journal.claims(),
             people=[user.name for user in journal.users()], waits=watch.told,
         )  # fmt: skip
 
