@@ -69,6 +69,9 @@ def test_the_way_of_a_clip_between_people(acts):
     assert third.word is not None and third.word.reviewer == "bob"
     judged = resolve("c" * 16, [word("ann", **YES), word("root", admin=True, **NO)], acts, 1.0, 0)
     assert judged.word is not None and judged.word.reviewer == "root" and not judged.ends["id2"]
+    admins = [word("ann", **YES), word("root", admin=True, **NO), word("boss", admin=True, **YES)]
+    last = resolve("c" * 16, admins, acts, 1.0, 0)
+    assert last.word is not None and last.word.reviewer == "boss" and last.ends["id2"], "of two admins the later"
 
 
 def numbers(name: str, **more: float) -> TrackNumbers:
