@@ -40,7 +40,9 @@ class ReviewSettings(Settings):
         default=0.5, ge=0, le=1, description="mean IoU from which two accepted tracks of one class are one thing"
     )
     url: str | None = Field(
-        default=None, description="where people find the page of `matrix_data review`, for who looks at a waiting build"
+        default=None,
+        pattern="^https?://",
+        description="where people find the page of `matrix_data review`, for who looks at a waiting build",
     )
 
     journal: str | None = Field(
