@@ -20,7 +20,8 @@ _Scores = TypeAdapter(dict[str, Any])
 def compare(runs: Sequence[Path], out: Path) -> dict[str, Any]:
     """Every later run minus the first, over the videos of the same name that both have.
 
-    UserError for fewer than two runs, for runs of different judges, and where two have no video in common.
+    UserError for fewer than two runs, for runs of different judges or other questions about a video, and where two have
+    no video in common.
     """
     if len(runs) < 2:
         raise UserError("--compare: give two folders of results or more")
@@ -32,6 +33,10 @@ def compare(runs: Sequence[Path], out: Path) -> dict[str, Any]:
         shared = sorted(base.keys() & one["by_video"].keys())
         if not shared:
             raise UserError(f"--compare: {runs[0]} and {run} have no video of one name: they must share their prompts")
+        if odd := [video for video in shared if one["asked"][video] != found[0]["asked"][video]]:
+            raise UserError(
+                f"--compare: {run} asked something else of {odd[0]} than {runs[0]}: give both the same prompts"
+            )
         gains = {n: mean_of([one["by_video"][v][n] - base[v][n] for v in shared]) for n in SCORES}
         unpaired = len(base.keys() ^ one["by_video"].keys())
         differences.append(

@@ -6,7 +6,7 @@ the same command goes on from there. Nothing is scored that was not answered.
 
 import asyncio
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,7 +19,7 @@ from matrix_train.evaluate.footage import Footage, watch
 from matrix_train.evaluate.judge_vlm import VlmJudge
 from matrix_train.evaluate.masks import Followed, check_engine, follow, masks_at
 from matrix_train.evaluate.protocol import Picture, Prompt, match_videos, read_prompts, with_boxes
-from matrix_train.evaluate.run import Row, kept_row, publish, row_file
+from matrix_train.evaluate.run import Row, kept_row, made_of, publish, row_file
 from matrix_train.evaluate.scores import Judged
 from matrix_train.evaluate.strip import decisive, write_strip
 from matrix_train.sample.trackers import Trackers
@@ -86,21 +86,29 @@ def evaluate_prompts(
     prompts = read_prompts(prompts_file)
     match_videos(videos, prompts)
     check_engine(prompts, trackers)
-    kept = {prompt.video: kept_row(out, prompt.video, judge.name) for prompt in prompts}
-    todo = [prompt for prompt in prompts if (row := kept[prompt.video]) is None or row.failed]
-    run = _Run(videos, prompts_file.parent, out, judge, trackers)
+    folder = prompts_file.parent
+    about = {
+        p.video: made_of(p, videos / p.video, *(folder / name for name in (p.tracks, p.idmap) if name)) for p in prompts
+    }
+    kept = {video: row for video, of in about.items() if (row := kept_row(out, video, judge.name, of))}
+    todo = [prompt for prompt in prompts if prompt.video not in kept]
+    run = _Run(videos, folder, out, judge, trackers, about)
     try:
         asyncio.run(run.all(todo))
     except StopRun as error:
-        done = len(prompts) - len(todo) + run.judged
+        done = len(kept) + run.judged
         raise UserError(f"{one_line(error, 600)}; {done} of {len(prompts)} videos are judged and kept") from None
-    rows = [run.rows.get(p.video) or kept[p.video] for p in prompts]
-    return publish(out, prompts, [row for row in rows if row is not None], 0, more)
+    rows = kept | run.rows
+    return publish(out, prompts, [rows[prompt.video] for prompt in prompts], 0, more)
 
 
 class _Run:
-    def __init__(self, videos: Path, folder: Path, out: Path, judge: Judge, trackers: Trackers) -> None:
+    def __init__(
+        self, videos: Path, folder: Path, out: Path, judge: Judge, trackers: Trackers, about: Mapping[str, str]
+    ) -> None:
         self.videos, self.folder, self.out, self.judge, self.trackers = videos, folder, out, judge, trackers
+        self.about = about
+        """By video, what its answers are of (`made_of`)."""
         self.rows: dict[str, Row] = {}
         self._decoding = asyncio.Lock()  # a tracker follows one video at a time
 
@@ -129,10 +137,10 @@ class _Run:
             self.rows[prompt.video] = row
 
     async def _one(self, prompt: Prompt) -> Row:
-        name = self.judge.name
+        video, name, about = prompt.video, self.judge.name, self.about[prompt.video]
         try:
             async with self._decoding:
-                footage = await asyncio.to_thread(watch, self.videos / prompt.video, prompt.tracks is None)
+                footage = await asyncio.to_thread(watch, self.videos / video, prompt.tracks is None)
                 tracks = await asyncio.to_thread(follow, prompt, self.folder, footage, self.trackers)
             judged = await self.judge(prompt, footage, tracks)
         except StopRun:
@@ -140,11 +148,11 @@ class _Run:
         except (
             ValueError, av.error.FFmpegError, UserError, BadReply, RequestRefusedError, InfrastructureError,
         ) as error:  # fmt: skip
-            return Row(video=prompt.video, judge=name, failed=one_line(error, 600))
+            return Row(video=video, judge=name, made_of=about, failed=one_line(error, 600))
         # Tracks may decide at a frame between those that are kept: the nearest of these is shown.
         shown = {min(footage.pictures, key=lambda kept: abs(kept - frame)) for frame in decisive(judged)}
-        write_strip(self.out, prompt.video, {frame: boxed(prompt, footage, tracks, frame) for frame in shown})
+        write_strip(self.out, video, {frame: boxed(prompt, footage, tracks, frame) for frame in shown})
         return Row(
-            video=prompt.video, judge=name, frames=tuple(footage.chosen), answers=judged.answers, checks=judged.checks,
-            measures=footage.measures, shown=tuple(sorted(shown)),
+            video=video, judge=name, made_of=about, frames=tuple(footage.chosen), answers=judged.answers,
+            checks=judged.checks, measures=footage.measures, shown=tuple(sorted(shown)),
         )  # fmt: skip

@@ -8,6 +8,7 @@ E/report.html                 the same to look at, video by video (page.py)
 E/strips/<video>.jpg          decisive frames (generated videos, `generated.py`)
 """
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,9 @@ from matrix_train.evaluate import files, judge_truth
 from matrix_train.evaluate.footage import MEASURES, Measures, watch
 from matrix_train.evaluate.page import Sheet, write_page
 from matrix_train.evaluate.protocol import Prompt, match_videos
+from matrix_train.evaluate.questions import digest_of
 from matrix_train.evaluate.scores import SCORES, Answer, FrameCheck, Judged, VideoScores
+from matrix_train.files import file_sha256
 from schemas.base import Record
 from schemas.truth import VideoTruth
 from schemas.usage import Usage
@@ -36,6 +39,8 @@ class Row(Record):
 
     video: str
     judge: str
+    made_of: str
+    """What the answers are about, and come from beside the judge (`made_of`)."""
     frames: tuple[int, ...] = ()
     answers: tuple[tuple[Answer, ...], ...] = ()
     checks: tuple[FrameCheck, ...] = ()
@@ -68,15 +73,16 @@ def evaluate_world(videos: Path, world: Path, out: Path) -> dict[str, Any]:
     match_videos(videos, list(prompts.values()), others=[path.stem for path in there])
     rows = []
     for path, prompt in prompts.items():
-        row = kept_row(out, prompt.video, judge_truth.JUDGE)
-        if row is None or row.failed:
-            row = _judge_true(videos / prompt.video, path)  # one truth at a time: their masks are large
+        about = made_of(prompt, videos / prompt.video, path)
+        row = kept_row(out, prompt.video, judge_truth.JUDGE, about)
+        if row is None:
+            row = _judge_true(videos / prompt.video, path, about)  # one truth at a time: their masks are large
             files.write_json(row_file(out, prompt.video), row)
         rows.append(row)
     return publish(out, list(prompts.values()), rows, len(there) - len(prompts), {})
 
 
-def _judge_true(video: Path, path: Path) -> Row:
+def _judge_true(video: Path, path: Path, about: str) -> Row:
     truth = read_truth(path)
     try:
         footage = watch(video)
@@ -84,10 +90,10 @@ def _judge_true(video: Path, path: Path) -> Row:
             raise ValueError(f"{footage.count} frames, its truth has {truth.frames}")
         judged = judge_truth.judge(truth, truth)
     except (ValueError, av.error.FFmpegError) as error:
-        return Row(video=truth.video, judge=judge_truth.JUDGE, failed=str(error))
+        return Row(video=truth.video, judge=judge_truth.JUDGE, made_of=about, failed=str(error))
     return Row(
-        video=truth.video, judge=judge_truth.JUDGE, frames=tuple(footage.chosen), answers=judged.answers,
-        checks=judged.checks, measures=footage.measures,
+        video=truth.video, judge=judge_truth.JUDGE, made_of=about, frames=tuple(footage.chosen),
+        answers=judged.answers, checks=judged.checks, measures=footage.measures,
     )  # fmt: skip
 
 
@@ -106,8 +112,18 @@ def read_truth(path: Path) -> VideoTruth:
         raise UserError(f"{path} is no truth of this version: render the world again") from None
 
 
-def kept_row(out: Path, video: str, judge: str) -> Row | None:
-    """What an earlier run found. UserError where another judge did: two judges' answers are not one result."""
+def made_of(prompt: Prompt, *sources: Path) -> str:
+    """Digest of what is asked and of the content of the files that it is answered from."""
+    digest = hashlib.sha256(digest_of(prompt).encode())
+    for path in sources:
+        # A file that is not there, or cannot be read, fails the video when it is judged.
+        digest.update(file_sha256(path).encode() if path.is_file() else b"-")
+    return digest.hexdigest()[:16]
+
+
+def kept_row(out: Path, video: str, judge: str, about: str) -> Row | None:
+    """What an earlier run found by the same judge and of the same (`made_of`); None where there is nothing, it failed,
+    or anything has changed since. UserError where another judge did: two judges' answers are not one result."""
     path = row_file(out, video)
     if not path.exists():
         return None
@@ -117,7 +133,7 @@ def kept_row(out: Path, video: str, judge: str) -> Row | None:
         raise UserError(f"{path} is damaged, or of another version: delete it, or give a new --out") from None
     if row.judge != judge:
         raise UserError(f"{path} is by the judge {row.judge!r}, this one is {judge!r}: give a new --out")
-    return row
+    return None if row.failed or row.made_of != about else row
 
 
 def publish(
@@ -146,6 +162,7 @@ def publish(
         "means": {name: mean_of([getattr(scores, name) for _, _, scores in good]) for name in SCORES},
         "measures": {name: mean_of(values) for name, values in measured.items() if values},
         "cost": cost_of(rows),
+        "asked": {p.video: digest_of(p) for p, _, _ in good},
         "by_video": {p.video: {name: getattr(scores, name) for name in SCORES} for p, _, scores in good},
     } | more
     files.write_json(out / SCORES_FILE, found)

@@ -34,10 +34,11 @@ def strip_file(out: Path, video: str) -> Path:
 
 
 def write_strip(out: Path, video: str, frames: Mapping[int, Picture]) -> None:
-    """frames: by number, all of one size; their order is the strip's. None: no strip."""
-    if not frames:
-        return
+    """frames: by number, all of one size; their order is the strip's. None: no strip, not of an earlier run either."""
     path = strip_file(out, video)
+    if not frames:
+        path.unlink(missing_ok=True)
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     pictures = [Image.fromarray(frames[number]) for number in sorted(frames)]
     size = (_WIDE, round(_WIDE * pictures[0].height / pictures[0].width))

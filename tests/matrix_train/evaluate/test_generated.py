@@ -12,8 +12,9 @@ from rich.console import Console
 
 from matrix_train.cli.evaluate import Request, evaluate_command
 from matrix_train.errors import UserError
-from matrix_train.evaluate import files
+from matrix_train.evaluate import files, questions
 from matrix_train.evaluate.judge_truth import prompt_of
+from matrix_train.evaluate.run import made_of
 from schemas.idmap import encode_id_map, id_map
 from schemas.rle import fill, run_lengths
 from tasks.engines.served import patience
@@ -152,6 +153,38 @@ def test_what_cannot_be_judged_is_named(place: Path, more: dict[str, Any], told:
     write_prompts(place / "p.jsonl", **more)
     with pytest.raises(UserError, match=told):
         run(place, "tracks")
+
+
+def test_what_has_changed_since_is_judged_again(place: Path):
+    run(place, "tracks")
+    first = rows(place)
+    lines = [json.loads(line) for line in (place / "p.jsonl").read_text().splitlines()]
+    (act,) = lines[0]["interactions"]
+    lines[0]["interactions"].append(act | {"subject": act["object"], "object": act["subject"]})
+    (place / "p.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    assert run(place, "tracks")["means"]["sgi_raw"]["mean"] < 1
+    second = rows(place)
+    assert [len(row["answers"]) for row in second] == [2, 1] and second[1] == first[1]
+    write_video(place / "v" / "b.mp4", ground=60)
+    run(place, "tracks")
+    assert rows(place)[0] == second[0] and rows(place)[1]["measures"] != first[1]["measures"]
+
+
+def rows(place: Path) -> list[Any]:
+    return [json.loads((place / "e" / "judged" / f"{name}.json").read_text()) for name in NAMES]
+
+
+def test_answers_are_of_all_that_they_come_from(place: Path, monkeypatch: pytest.MonkeyPatch):
+    prompt, video, tracks = prompt_of(pushed()), place / "v" / "a.mp4", place / "t.tracks.json"
+    found = {made_of(prompt, video), made_of(prompt, video, tracks)}
+    found.add(made_of(prompt.model_copy(update={"prompt": "A box bites a man."}), video, tracks))
+    tracks.write_text(tracks.read_text() + " ")
+    found.add(made_of(prompt, video, tracks))
+    monkeypatch.setattr(questions, "VERSION", "v0")
+    found.add(made_of(prompt, video, tracks))
+    video.unlink()
+    found.add(made_of(prompt, video, tracks))
+    assert len(found) == 6
 
 
 def test_another_number_of_frames_is_one_failed_row(place: Path):
