@@ -1,10 +1,20 @@
-"""Files of this machine: written whole or not at all, and known by their content."""
+"""Files of this machine: written whole or not at all, known by their content, and read line by line."""
 
 import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from schemas.text import one_line
+
+LONGEST_LINE = 2**24
+"""Bytes of a line of JSON; masks of five instances over a hundred frames are a tenth of that."""
+
+T = TypeVar("T", bound=BaseModel)
 
 
 @contextmanager
@@ -24,6 +34,34 @@ def write_whole(path: Path, content: bytes | str) -> None:
     """The file appears whole or not at all; text in UTF-8."""
     with whole(path) as scratch:
         scratch.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def json_lines(path: Path, form: type[T]) -> Iterator[tuple[int, T | str]]:
+    """The lines of a file by number, from 1, each as its record or why it is none; blank ones are passed over.
+
+    Lines end with a line feed alone: JSON may hold other breaks. A mark of byte order at the start of one is no part.
+    """
+    with path.open("rb") as file:
+        for number, line in _lines(file):
+            text = line.removeprefix(b"\xef\xbb\xbf").strip()
+            if len(line) > LONGEST_LINE:
+                yield number, f"longer than {LONGEST_LINE >> 20} MiB"
+            elif text:
+                try:
+                    yield number, form.model_validate_json(text)
+                except ValidationError as error:
+                    # The parser counts lines of this line alone.
+                    yield number, one_line(error).replace("at line 1 column", "at byte")
+
+
+def _lines(file: IO[bytes]) -> Iterator[tuple[int, bytes]]:
+    """The rest of one that is too long is passed over."""
+    number = 0
+    while line := file.readline(LONGEST_LINE + 1):
+        number += 1
+        yield number, line
+        while len(line) > LONGEST_LINE and not line.endswith(b"\n"):
+            line = file.readline(LONGEST_LINE)
 
 
 def file_sha256(path: Path) -> str:

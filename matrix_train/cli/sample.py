@@ -9,7 +9,6 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 
-from matrix_train.data.index import one_line
 from matrix_train.errors import UserError
 from matrix_train.sample.dataset import HeldOutClip, held_out
 from matrix_train.sample.grid import read_mp4, write_grid
@@ -21,6 +20,7 @@ from matrix_train.sample.run import Outcome, Task, make_videos
 from matrix_train.sample.trackers import Trackers
 from schemas.base import InstanceId
 from schemas.idmap import encode_id_map, id_map
+from schemas.text import one_line
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from matrix_train.evaluate.protocol import Prompt
 from matrix_train.evaluate.questions import questions_of
 from matrix_train.evaluate.scores import Answer, FrameCheck, VideoScores, video_scores
 from schemas.palette import colour_name
+from schemas.text import one_line
 
 QUESTIONS_FOLDER = "questions"
 VERIFICATION_FILE = "question_verification.json"
@@ -227,8 +228,7 @@ def _read(path: Path, form: TypeAdapter[T]) -> T:
     except FileNotFoundError:
         raise UserError(f"there is no {path}") from None
     except ValidationError as error:
-        first = error.errors()[0]
-        raise UserError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        raise UserError(f"{path}: {one_line(error)}") from None
 
 
 def summary(model: str, kind: str, scores: Mapping[str, tuple[str, VideoScores]]) -> dict[str, Any]:

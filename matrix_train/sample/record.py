@@ -10,12 +10,12 @@ from typing import Any
 
 from pydantic import Field, JsonValue, ValidationError
 
-from matrix_train.data.index import one_line
 from matrix_train.errors import UserError
 from matrix_train.sample.job import Job
 from matrix_train.sample.model import Source, Weights
 from matrix_train.sample.picture import Picture
 from schemas.settings import Settings
+from schemas.text import one_line
 
 SCHEMA_VERSION = 1
 
