@@ -5,10 +5,12 @@ protocol.py   what is asked about: instances, frames, boxes     questions.py    
 judge_truth.py   answers from true tracks and events   faults.py       planted faults, which must lower the right score
 judge_tracks.py  answers from tracks alone             events.py       who does what to whom, worked out from them
 judge_vlm.py  answers from a vision-language model     bias.py         how often it says yes to what is false
-footage.py    decoding and plain measures              masks.py        tracks of a video, given or made
+footage.py    a video's frames and plain measures      decoding.py     in a child process
+masks.py      tracks of a video, given or made
 run.py        a folder of videos, resumable            compare.py      differences of runs, with intervals
 generated.py  anyone's videos, several at a time       judges.py       the judges as a profile has them
 strip.py      decisive frames as a picture
 
-Of `tasks` only `judge_vlm.py`, `generated.py` and `judges.py` know, for the engines; nothing here imports `flows`.
+Of `tasks` only `judge_vlm.py`, `generated.py` and `judges.py` know, for the engines, `footage.py` and `decoding.py`,
+for the child process; nothing here imports `flows`.
 """

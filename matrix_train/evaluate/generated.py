@@ -11,13 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import av
-
 from matrix_train.errors import UserError
 from matrix_train.evaluate import files, judge_tracks
 from matrix_train.evaluate.footage import Footage, watch
 from matrix_train.evaluate.judge_vlm import VlmJudge
-from matrix_train.evaluate.masks import Followed, check_engine, follow, masks_at
+from matrix_train.evaluate.masks import Followed, check_engine, follow, masks_at, read_guide
 from matrix_train.evaluate.protocol import Picture, Prompt, match_videos, read_prompts, with_boxes
 from matrix_train.evaluate.run import Row, kept_row, made_of, publish, row_file
 from matrix_train.evaluate.scores import Judged
@@ -117,13 +115,13 @@ class _Run:
         return sum(1 for row in self.rows.values() if not row.failed)
 
     async def all(self, prompts: Sequence[Prompt]) -> None:
-        """StopRun where the judge is lost."""
+        """StopRun where the judge is lost, OSError where nothing can be written."""
         waiting = iter(prompts)
         try:
             async with asyncio.TaskGroup() as group:
                 for _ in range(AT_ONCE):
                     group.create_task(self._some(waiting))
-        except* StopRun as lost:
+        except* (StopRun, OSError) as lost:
             raise lost.exceptions[0] from None
 
     async def _some(self, waiting: Iterator[Prompt]) -> None:
@@ -139,15 +137,14 @@ class _Run:
     async def _one(self, prompt: Prompt) -> Row:
         video, name, about = prompt.video, self.judge.name, self.about[prompt.video]
         try:
+            guide = read_guide(prompt, self.folder)
             async with self._decoding:
-                footage = await asyncio.to_thread(watch, self.videos / video, prompt.tracks is None)
-                tracks = await asyncio.to_thread(follow, prompt, self.folder, footage, self.trackers)
+                footage = await asyncio.to_thread(watch, self.videos / video, bool(guide.first))
+                tracks = await asyncio.to_thread(follow, guide, footage, self.trackers)
             judged = await self.judge(prompt, footage, tracks)
         except StopRun:
             raise
-        except (
-            ValueError, av.error.FFmpegError, UserError, BadReply, RequestRefusedError, InfrastructureError,
-        ) as error:  # fmt: skip
+        except (ValueError, UserError, BadReply, RequestRefusedError, InfrastructureError) as error:
             return Row(video=video, judge=name, made_of=about, failed=one_line(error, 600))
         # Tracks may decide at a frame between those that are kept: the nearest of these is shown.
         shown = {min(footage.pictures, key=lambda kept: abs(kept - frame)) for frame in decisive(judged)}

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 from pydantic import ValidationError
 
@@ -89,7 +88,7 @@ def _judge_true(video: Path, path: Path, about: str) -> Row:
         if footage.count != truth.frames:
             raise ValueError(f"{footage.count} frames, its truth has {truth.frames}")
         judged = judge_truth.judge(truth, truth)
-    except (ValueError, av.error.FFmpegError) as error:
+    except ValueError as error:
         return Row(video=truth.video, judge=judge_truth.JUDGE, made_of=about, failed=str(error))
     return Row(
         video=truth.video, judge=judge_truth.JUDGE, made_of=about, frames=tuple(footage.chosen),

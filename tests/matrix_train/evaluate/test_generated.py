@@ -12,7 +12,7 @@ from rich.console import Console
 
 from matrix_train.cli.evaluate import Request, evaluate_command
 from matrix_train.errors import UserError
-from matrix_train.evaluate import files, questions
+from matrix_train.evaluate import files, footage, questions
 from matrix_train.evaluate.judge_truth import prompt_of
 from matrix_train.evaluate.run import made_of
 from schemas.idmap import encode_id_map, id_map
@@ -146,6 +146,7 @@ def test_tracks_given_or_made_are_judged(place: Path, given: dict[str, str]):
     [
         ({"tracks": None}, "neither tracks nor idmap"),
         ({"tracks": "none.json"}, "there is no"),
+        ({"tracks": "v"}, "cannot be read: Is a directory"),
         ({"tracks": None, "idmap": "p.jsonl"}, "is no readable PNG"),
     ],
 )
@@ -185,6 +186,39 @@ def test_answers_are_of_all_that_they_come_from(place: Path, monkeypatch: pytest
     video.unlink()
     found.add(made_of(prompt, video, tracks))
     assert len(found) == 6
+
+
+def test_a_place_that_takes_no_file_is_an_error_of_its_own(place: Path):
+    (place / "e").mkdir()
+    (place / "e" / "strips").touch()
+    with pytest.raises(FileExistsError):
+        run(place, "tracks")
+
+
+def test_what_does_too_much_to_the_decoder_is_a_failed_row(place: Path, monkeypatch: pytest.MonkeyPatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(footage, "MOST_BYTES", 10 * HEIGHT * WIDTH * 3)
+        assert run(place, "tracks")["videos"] == 2  # of tracks given, every fifth frame is enough
+        write_prompts(place / "p.jsonl", idmap="t.png")
+        with pytest.raises(UserError, match=r"a\.mp4: too large: frames of 96 x 64 .* as it has no tracks file"):
+            run(place, "tracks")
+    monkeypatch.setattr(footage, "CHILD", "tests.tasks.ingest.sandbox_jobs:crash")
+    with pytest.raises(UserError, match="the decoder died of SIG"):
+        run(place, "tracks")
+
+
+def test_a_list_of_other_files_is_no_video(place: Path):
+    (place / "v" / "b.mp4").write_bytes(b"ffconcat version 1.0\nfile 'a.mp4'\n")
+    assert run(place, "tracks")["failed"] == {"b.mp4": "cannot be decoded: Invalid argument: encode it again"}
+
+
+def test_who_is_who_is_known_before_a_video_is_decoded(place: Path):
+    (place / "v" / "b.mp4").write_bytes(b"")
+    (place / "one.png").write_bytes(encode_id_map(np.eye(HEIGHT, WIDTH, dtype=np.uint8)))
+    lines = [json.loads(line) for line in (place / "p.jsonl").read_text().splitlines()]
+    lines[1] |= {"tracks": None, "idmap": "one.png"}
+    (place / "p.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    assert run(place, "tracks")["failed"] == {"b.mp4": "no track of id2, which the prompt names"}
 
 
 def test_another_number_of_frames_is_one_failed_row(place: Path):
