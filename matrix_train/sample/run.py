@@ -131,11 +131,14 @@ class _Log:
 
     @contextmanager
     def of(self, name: str) -> Iterator[None]:
-        """Around a part of a job's work: the job fails where it does, of whatever kind; the next is another one."""
+        """Around a part of a job's work: the job fails where its input does, or where it is too large; the next is
+        another one. Whatever else goes wrong is no job's fault, and ends them all."""
         try:
             yield
-        except Exception as error:
-            told = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+        except (UserError, MemoryError, torch.OutOfMemoryError) as error:
+            told = str(error)
+            if not isinstance(error, UserError):
+                told = f"{one_line(told.split('. ')[0])}: give --offload, or fewer --frames, --height and --width"
             if self.alone:
                 raise UserError(told) from None
             self.outcome.failed[name] = one_line(told, 500)
