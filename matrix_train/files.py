@@ -1,13 +1,14 @@
 """Files of this machine: written whole or not at all, known by their content, and read line by line."""
 
 import hashlib
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import IO, Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from schemas.text import one_line
 
@@ -36,6 +37,12 @@ def write_whole(path: Path, content: bytes | str) -> None:
         scratch.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
+def write_json(path: Path, content: Any) -> None:
+    """Records, lists and tables of them. The file appears whole or not at all."""
+    plain = TypeAdapter(Any).dump_python(content, mode="json")
+    write_whole(path, json.dumps(plain, indent=2, ensure_ascii=False) + "\n")
+
+
 def json_lines(path: Path, form: type[T]) -> Iterator[tuple[int, T | str]]:
     """The lines of a file by number, from 1, each as its record or why it is none; blank ones are passed over.
 
@@ -60,7 +67,7 @@ def _lines(file: IO[bytes]) -> Iterator[tuple[int, bytes]]:
     while line := file.readline(LONGEST_LINE + 1):
         number += 1
         yield number, line
-        while len(line) > LONGEST_LINE and not line.endswith(b"\n"):
+        while line and not line.endswith(b"\n"):
             line = file.readline(LONGEST_LINE)
 
 

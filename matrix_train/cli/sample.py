@@ -10,12 +10,13 @@ from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 
 from matrix_train.errors import UserError
+from matrix_train.files import file_sha256, write_whole
 from matrix_train.sample.dataset import HeldOutClip, held_out
 from matrix_train.sample.grid import read_mp4, write_grid
 from matrix_train.sample.job import Job, Unreadable, check_count, read_table
 from matrix_train.sample.model import Model, Source
 from matrix_train.sample.picture import pixels_sha256, read_image
-from matrix_train.sample.record import SampleSettings, check_writable, file_sha256, read_record, write_whole
+from matrix_train.sample.record import SampleSettings, check_writable, read_record
 from matrix_train.sample.run import Outcome, Task, make_videos
 from matrix_train.sample.trackers import Trackers
 from schemas.base import InstanceId
@@ -141,7 +142,6 @@ def idmap_command(
     check_writable(out.parent)
     masks = Trackers(profile).masks(picture, corners, spots)  # type: ignore[arg-type]
     indices = id_map(masks, *picture.shape[:2])
-    out.parent.mkdir(parents=True, exist_ok=True)
     write_whole(out, encode_id_map(indices))
     pixels = {name: int((indices == int(name[2:])).sum()) for name in sorted(masks)}
     said = ", ".join(f"{name} {count} pixels" for name, count in pixels.items())

@@ -10,7 +10,6 @@ _emergence_disappearance.json     a list of `PersistenceVideo` (emergence_disapp
 combined_scores_summary.json      model → data type → video_id → `Combined` (calculate_combined_scores.py)
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -21,6 +20,7 @@ from matrix_train.errors import UserError
 from matrix_train.evaluate.protocol import Prompt
 from matrix_train.evaluate.questions import questions_of
 from matrix_train.evaluate.scores import Answer, FrameCheck, VideoScores, video_scores
+from matrix_train.files import write_json
 from schemas.palette import colour_name
 from schemas.text import one_line
 
@@ -156,15 +156,6 @@ def combined(prompt: str, scores: VideoScores) -> Combined:
 def write_questions(folder: Path, prompts: Sequence[Prompt]) -> None:
     for prompt in prompts:
         write_json(folder / QUESTIONS_FOLDER / f"{prompt.video_id}.json", questions_file(prompt))
-
-
-def write_json(path: Path, data: Any) -> None:
-    """Records, lists and tables of them. The file is whole or as before."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    plain = TypeAdapter(Any).dump_python(data, mode="json")
-    part.write_text(json.dumps(plain, ensure_ascii=False, indent=2), encoding="utf-8")
-    part.replace(path)
 
 
 def read_questions(folder: Path) -> dict[str, QuestionsFile]:

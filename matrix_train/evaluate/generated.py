@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from matrix_train.errors import UserError
-from matrix_train.evaluate import files, judge_tracks
+from matrix_train.evaluate import judge_tracks
 from matrix_train.evaluate.footage import Footage, watch
 from matrix_train.evaluate.judge_vlm import VlmJudge
 from matrix_train.evaluate.masks import Followed, check_engine, follow, masks_at, read_guide
@@ -20,6 +20,7 @@ from matrix_train.evaluate.protocol import Picture, Prompt, match_videos, read_p
 from matrix_train.evaluate.run import Row, kept_row, made_of, publish, row_file
 from matrix_train.evaluate.scores import Judged
 from matrix_train.evaluate.strip import decisive, write_strip
+from matrix_train.files import write_json
 from matrix_train.sample.trackers import Trackers
 from schemas.text import one_line
 from schemas.usage import Usage
@@ -131,7 +132,7 @@ class _Run:
                 row = await self._one(prompt)
             cost = {"usage": meter.usage or Usage(), "seconds": time.perf_counter() - began}
             row = row.model_copy(update=cost)
-            files.write_json(row_file(self.out, prompt.video), row)
+            write_json(row_file(self.out, prompt.video), row)
             self.rows[prompt.video] = row
 
     async def _one(self, prompt: Prompt) -> Row:

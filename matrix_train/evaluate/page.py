@@ -16,6 +16,7 @@ from matrix_train.evaluate.protocol import Prompt
 from matrix_train.evaluate.questions import questions_of
 from matrix_train.evaluate.scores import SCORES, YES, Answer, FrameCheck, VideoScores
 from matrix_train.evaluate.strip import strip_file
+from matrix_train.files import write_whole
 
 PAGE_FILE = "report.html"
 MOST_DIFFERENT = 20
@@ -123,7 +124,4 @@ def _write(out: Path, template: str, **values: Any) -> None:
         loader=jinja2.FileSystemLoader(_HERE / "pages"), autoescape=True, undefined=jinja2.StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    out.mkdir(parents=True, exist_ok=True)
-    temporary = out / f".{PAGE_FILE}.{os.getpid()}"
-    temporary.write_text(environment.get_template(f"{template}.html.j2").render(**values), encoding="utf-8")
-    temporary.replace(out / PAGE_FILE)
+    write_whole(out / PAGE_FILE, environment.get_template(f"{template}.html.j2").render(**values))

@@ -23,7 +23,7 @@ from matrix_train.evaluate.page import Sheet, write_page
 from matrix_train.evaluate.protocol import Prompt, match_videos
 from matrix_train.evaluate.questions import digest_of
 from matrix_train.evaluate.scores import SCORES, Answer, FrameCheck, Judged, VideoScores
-from matrix_train.files import file_sha256
+from matrix_train.files import file_sha256, write_json
 from schemas.base import Record
 from schemas.truth import VideoTruth
 from schemas.usage import Usage
@@ -76,7 +76,7 @@ def evaluate_world(videos: Path, world: Path, out: Path) -> dict[str, Any]:
         row = kept_row(out, prompt.video, judge_truth.JUDGE, about)
         if row is None:
             row = _judge_true(videos / prompt.video, path, about)  # one truth at a time: their masks are large
-            files.write_json(row_file(out, prompt.video), row)
+            write_json(row_file(out, prompt.video), row)
         rows.append(row)
     return publish(out, list(prompts.values()), rows, len(there) - len(prompts), {})
 
@@ -146,11 +146,11 @@ def publish(
         raise UserError(f"none of {len(rows)} videos could be judged; the first: {rows[0].video}: {rows[0].failed}")
     files.write_questions(out, [p for p, _, _ in good])
     verified = [files.verified_video(p, row.answers, row.frames, row.judge) for p, row, _ in good]
-    files.write_json(out / files.VERIFICATION_FILE, verified)
+    write_json(out / files.VERIFICATION_FILE, verified)
     checks = [files.persistence_video(p, row.checks, row.judge) for p, row, _ in good]
-    files.write_json(out / files.PERSISTENCE_FILE, checks)
+    write_json(out / files.PERSISTENCE_FILE, checks)
     table = {p.video_id: (p.prompt, scores) for p, _, scores in good}
-    files.write_json(out / files.COMBINED_FILE, files.summary(out.name, "all", table))
+    write_json(out / files.COMBINED_FILE, files.summary(out.name, "all", table))
     seen = [row.measures for _, row, _ in good if row.measures]
     measured = {name: [getattr(one, name) for one in seen] for name in MEASURES}
     found = {
@@ -164,7 +164,7 @@ def publish(
         "asked": {p.video: digest_of(p) for p, _, _ in good},
         "by_video": {p.video: {name: getattr(scores, name) for name in SCORES} for p, _, scores in good},
     } | more
-    files.write_json(out / SCORES_FILE, found)
+    write_json(out / SCORES_FILE, found)
     write_page(out, found, [Sheet(p, row.answers, row.checks, row.shown, scores) for p, row, scores in good])
     return found
 

@@ -8,6 +8,7 @@ from PIL import Image
 
 from matrix_train.evaluate.protocol import Picture
 from matrix_train.evaluate.scores import Judged
+from matrix_train.files import whole
 
 MOST = 5
 """Most frames of a strip."""
@@ -39,8 +40,8 @@ def write_strip(out: Path, video: str, frames: Mapping[int, Picture]) -> None:
     if not frames:
         path.unlink(missing_ok=True)
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
     pictures = [Image.fromarray(frames[number]) for number in sorted(frames)]
     size = (_WIDE, round(_WIDE * pictures[0].height / pictures[0].width))
     row = np.concatenate([np.asarray(picture.resize(size)) for picture in pictures], axis=1)
-    Image.fromarray(row).save(path, format="JPEG", quality=80)
+    with whole(path) as scratch:
+        Image.fromarray(row).save(scratch, format="JPEG", quality=80)

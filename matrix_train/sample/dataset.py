@@ -15,9 +15,9 @@ from matrix_train.attention.tags import tagged
 from matrix_train.data import DataConfig, Geometry, Split, read_index
 from matrix_train.data.entry import Bad, Entry, read_entry
 from matrix_train.data.video import BrokenVideo, decode
+from matrix_train.files import write_whole
 from matrix_train.sample.job import Job, Unreadable
 from matrix_train.sample.picture import encode
-from matrix_train.sample.record import write_whole
 from schemas import Interaction, Span
 from schemas.text import one_line
 
