@@ -3,8 +3,9 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
@@ -37,10 +38,25 @@ def write_whole(path: Path, content: bytes | str) -> None:
         scratch.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
+def write_parts(path: Path, parts: Iterable[str]) -> None:
+    """As `write_whole`, of which one part is held at a time."""
+    with whole(path) as scratch, scratch.open("w", encoding="utf-8") as file:
+        file.writelines(parts)
+
+
 def write_json(path: Path, content: Any) -> None:
     """Records, lists and tables of them. The file appears whole or not at all."""
-    plain = TypeAdapter(Any).dump_python(content, mode="json")
-    write_whole(path, json.dumps(plain, indent=2, ensure_ascii=False) + "\n")
+    write_whole(path, f"{_json(content)}\n")
+
+
+def write_list(path: Path, records: Iterable[Any]) -> None:
+    """A list of records, as `write_json`, of which one is held at a time."""
+    lines = (f"{',' if k else '['}\n{_json(record)}" for k, record in enumerate(records))
+    write_parts(path, chain(lines, ("\n]\n",)))
+
+
+def _json(content: Any) -> str:
+    return json.dumps(TypeAdapter(Any).dump_python(content, mode="json"), indent=2, ensure_ascii=False)
 
 
 def json_lines(path: Path, form: type[T]) -> Iterator[tuple[int, T | str]]:

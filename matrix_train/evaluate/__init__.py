@@ -5,6 +5,7 @@ protocol.py   what is asked about: instances, frames, boxes     questions.py    
 judge_truth.py   answers from true tracks and events   faults.py       planted faults, which must lower the right score
 judge_tracks.py  answers from tracks alone             events.py       who does what to whom, worked out from them
 judge_vlm.py  answers from a vision-language model     bias.py         how often it says yes to what is false
+casting.py    who of two is the agent, with margins: below them it is undecided
 footage.py    a video's frames and plain measures      decoding.py     in a child process
 masks.py      tracks of a video, given or made
 run.py        a folder of videos, resumable            compare.py      differences of runs, with intervals

@@ -5,84 +5,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 import pytest
-from rich.console import Console
 
-from matrix_train.cli.evaluate import Request, evaluate_command
 from matrix_train.errors import UserError
-from matrix_train.evaluate import files, footage, questions
+from matrix_train.evaluate import files, footage
 from matrix_train.evaluate.judge_truth import prompt_of
 from matrix_train.evaluate.run import made_of
-from schemas.idmap import encode_id_map, id_map
-from schemas.rle import fill, run_lengths
-from tasks.engines.served import patience
-from tests.matrix_train.evaluate.made_up import BOX, FRAMES, HEIGHT, MAN, WIDTH, pushed
+from schemas.idmap import encode_id_map
+from tests.matrix_train.evaluate.made_up import FRAMES, HEIGHT, WIDTH, pushed
+from tests.matrix_train.evaluate.on_disk import NAMES, engine_again, good, profile, run, write_prompts, write_video
 from tests.tasks.engines.served.fault_server import Asked, FaultServer, Told, failed, said
-
-COLOURS = {MAN: (200, 40, 40), BOX: (40, 60, 200)}
-NAMES = ("a.mp4", "b.mp4")
-
-
-def write_video(path: Path, frames: int = FRAMES, ground: int = 120) -> None:
-    """The push, as plain blocks before a grey wall."""
-    truth = pushed()
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("mpeg4", rate=10)
-        stream.width, stream.height, stream.pix_fmt, stream.bit_rate = WIDTH, HEIGHT, "yuv420p", 2_000_000
-        for frame in range(frames):
-            picture = np.full((HEIGHT, WIDTH, 3), ground, np.uint8)
-            for i in truth.instances:
-                picture[fill(run_lengths(i.masks[frame] or "", HEIGHT, WIDTH), HEIGHT, WIDTH)] = COLOURS[i.id]
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-        container.mux(stream.encode(None))
-
-
-def write_prompts(path: Path, **more: Any) -> None:
-    lines = [prompt_of(pushed()).model_copy(update={"video": name, **more}).model_dump_json() for name in NAMES]
-    path.write_text("\n".join(lines))
-
-
-@pytest.fixture(autouse=True)
-def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(patience, "FIRST_PAUSE_S", 0.01)
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Path:
-    """Two videos, their prompts, tracks and ID map."""
-    (tmp_path / "v").mkdir()
-    for name, ground in zip(NAMES, (120, 90), strict=True):
-        write_video(tmp_path / "v" / name, ground=ground)
-    size, truth = [HEIGHT, WIDTH], pushed()
-    tracks = {i.id: [rle and {"size": size, "counts": rle} for rle in i.masks] for i in truth.instances}
-    (tmp_path / "t.tracks.json").write_text(json.dumps({"size": size, "tracks": tracks}))
-    first = {i.id: fill(run_lengths(i.masks[0] or "", HEIGHT, WIDTH), HEIGHT, WIDTH) for i in truth.instances}
-    (tmp_path / "t.png").write_bytes(encode_id_map(id_map(first, HEIGHT, WIDTH)))
-    write_prompts(tmp_path / "p.jsonl", tracks="t.tracks.json")
-    return tmp_path
-
-
-def run(place: Path, judge: str, profile: Path | None = None) -> dict[str, Any]:
-    asked = Request(place / "e", judge, None, place / "p.jsonl", None if profile is None else str(profile))
-    return evaluate_command([place / "v"], asked, Console(quiet=True))
-
-
-def good(asked: Asked) -> Told:
-    document = asked.document
-    if "questions" in document:
-        answers = [{"question_id": q["question_id"], "answer": "yes", "frame_index": 5} for q in document["questions"]]
-        return said(json.dumps({"nonce": document["nonce"], "answers": answers}))
-    frames = [{"frame_index": f, "emergence": "no", "disappearance": "no"} for f in document["frames"][1:]]
-    told = {"nonce": document["nonce"], "frames": frames, "emergence_reason": "", "disappearance_reason": ""}
-    return said(json.dumps(told))
-
-
-def profile(place: Path, server: FaultServer) -> Path:
-    engine = {"name": "openai", "options": {"base_url": server.url, "retries": 1, "breaker_after": 1}}
-    (place / "profile.yaml").write_text(json.dumps({"engines": {"verifier": engine}}))
-    return place / "profile.yaml"
 
 
 def test_a_model_judges_and_a_second_run_asks_nothing(place: Path):
@@ -114,23 +47,16 @@ def test_who_does_not_answer_scores_nothing(place: Path, wrong: Callable[[Asked]
 
 
 def test_a_server_down_half_way_ends_the_run_which_goes_on_from_there(place: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("matrix_train.evaluate.generated.AT_ONCE", 1)
+    monkeypatch.setattr("matrix_train.evaluate.at_once.AT_ONCE", 1)
     up = [False]
     with FaultServer(lambda asked: good(asked) if up[0] or asked.number < 2 else failed(503)) as server:
         with pytest.raises(UserError, match="1 of 2 videos are judged and kept"):
             run(place, "vlm", profile(place, server))
         assert not (place / "e" / "scores.json").exists()
         up[0], asked = True, len(server.asked)
-        engine_again(place)
+        engine_again()
         assert run(place, "vlm", profile(place, server))["videos"] == 2
         assert len(server.asked) == asked + 2
-
-
-def engine_again(place: Path) -> None:
-    """As in a new process: engines are shared within one, and a broken one stays so."""
-    from tasks.engines import registry
-
-    registry._loaded.clear()
 
 
 @pytest.mark.parametrize("given", [{"tracks": "t.tracks.json"}, {"idmap": "t.png"}])
@@ -138,7 +64,7 @@ def test_tracks_given_or_made_are_judged(place: Path, given: dict[str, str]):
     write_prompts(place / "p.jsonl", **given)
     found = run(place, "tracks")
     assert found["videos"] == 2 and found["means"]["sgi_raw"]["mean"] == 1
-    assert found["judge"].startswith("tracks 2 ") and found["agreement"]["questions"]["Q8"]["true_asked"] > 0
+    assert found["judge"].startswith("tracks 3 ") and found["agreement"]["questions"]["Q8"]["true_asked"] > 0
 
 
 @pytest.mark.parametrize(
@@ -181,7 +107,7 @@ def test_answers_are_of_all_that_they_come_from(place: Path, monkeypatch: pytest
     found.add(made_of(prompt.model_copy(update={"prompt": "A box bites a man."}), video, tracks))
     tracks.write_text(tracks.read_text() + " ")
     found.add(made_of(prompt, video, tracks))
-    monkeypatch.setattr(questions, "VERSION", "v0")
+    monkeypatch.setattr("matrix_train.evaluate.run.VERSION", "v0")
     found.add(made_of(prompt, video, tracks))
     video.unlink()
     found.add(made_of(prompt, video, tracks))
@@ -236,6 +162,6 @@ def test_videos_and_prompts_go_together(place: Path):
     with pytest.raises(UserError, match=r"no video a\.mp4"):
         run(place, "tracks")
     with pytest.raises(UserError, match="no profile of that name"):
-        evaluate_command([place / "v"], Request(place / "e", "vlm", None, place / "p.jsonl", "no"), Console(quiet=True))
+        run(place, "vlm", "no")
     with pytest.raises(UserError, match="answers no questions"):
-        evaluate_command([place / "v"], Request(place / "e", "vlm", None, place / "p.jsonl"), Console(quiet=True))
+        run(place, "vlm")
