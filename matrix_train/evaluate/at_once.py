@@ -13,7 +13,8 @@ T = TypeVar("T")
 
 
 def for_each(items: Iterable[T], work: Callable[[T], Awaitable[None]]) -> None:
-    """All of them, in their order, `AT_ONCE` at a time. StopRun of the first that raises it; the others are left."""
+    """All of them, in their order, `AT_ONCE` at a time. StopRun, or OSError where nothing can be
+    written, of the first that raises it; the others are left."""
     asyncio.run(_all(iter(items), work))
 
 
@@ -26,5 +27,5 @@ async def _all(waiting: Iterator[T], work: Callable[[T], Awaitable[None]]) -> No
         async with asyncio.TaskGroup() as group:
             for _ in range(AT_ONCE):
                 group.create_task(some())
-    except* StopRun as lost:
+    except* (StopRun, OSError) as lost:
         raise lost.exceptions[0] from None

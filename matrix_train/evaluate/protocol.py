@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from matrix_train.errors import UserError
+from matrix_train.files import json_lines
 from schemas.base import InstanceId, Record, Score5
 from schemas.palette import NAMED, colour, colour_name, number
 
@@ -88,15 +89,9 @@ class Prompt(Record):
 def read_prompts(path: Path) -> list[Prompt]:
     """A prompts file, one JSON object a line. UserError names the line that is wrong, or doubled."""
     prompts: dict[str, Prompt] = {}
-    for count, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            prompt = Prompt.model_validate_json(line)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"])) or "the line"
-            raise UserError(f"{path}, line {count}: {where}: {first['msg'].removeprefix('Value error, ')}") from None
+    for count, prompt in json_lines(path, Prompt):
+        if isinstance(prompt, str):
+            raise UserError(f"{path}, line {count}: {prompt}")
         if prompt.video in prompts:
             raise UserError(f"{path}, line {count}: {prompt.video} has a line already: give one line a video")
         prompts[prompt.video] = prompt

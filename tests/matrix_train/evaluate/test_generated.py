@@ -1,15 +1,20 @@
 """`evaluate --judge vlm` and `--judge tracks` over videos and prompts on disk, a scripted server and a real client."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from matrix_train.errors import UserError
-from matrix_train.evaluate import files
-from tests.matrix_train.evaluate.made_up import FRAMES
-from tests.matrix_train.evaluate.on_disk import engine_again, good, profile, run, write_prompts, write_video
+from matrix_train.evaluate import files, footage
+from matrix_train.evaluate.judge_truth import prompt_of
+from matrix_train.evaluate.run import made_of
+from schemas.idmap import encode_id_map
+from tests.matrix_train.evaluate.made_up import FRAMES, HEIGHT, WIDTH, pushed
+from tests.matrix_train.evaluate.on_disk import NAMES, engine_again, good, profile, run, write_prompts, write_video
 from tests.tasks.engines.served.fault_server import Asked, FaultServer, Told, failed, said
 
 
@@ -67,6 +72,7 @@ def test_tracks_given_or_made_are_judged(place: Path, given: dict[str, str]):
     [
         ({"tracks": None}, "neither tracks nor idmap"),
         ({"tracks": "none.json"}, "there is no"),
+        ({"tracks": "v"}, "cannot be read: Is a directory"),
         ({"tracks": None, "idmap": "p.jsonl"}, "is no readable PNG"),
     ],
 )
@@ -74,6 +80,71 @@ def test_what_cannot_be_judged_is_named(place: Path, more: dict[str, Any], told:
     write_prompts(place / "p.jsonl", **more)
     with pytest.raises(UserError, match=told):
         run(place, "tracks")
+
+
+def test_what_has_changed_since_is_judged_again(place: Path):
+    run(place, "tracks")
+    first = rows(place)
+    lines = [json.loads(line) for line in (place / "p.jsonl").read_text().splitlines()]
+    (act,) = lines[0]["interactions"]
+    lines[0]["interactions"].append(act | {"subject": act["object"], "object": act["subject"]})
+    (place / "p.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    assert run(place, "tracks")["means"]["sgi_raw"]["mean"] < 1
+    second = rows(place)
+    assert [len(row["answers"]) for row in second] == [2, 1] and second[1] == first[1]
+    write_video(place / "v" / "b.mp4", ground=60)
+    run(place, "tracks")
+    assert rows(place)[0] == second[0] and rows(place)[1]["measures"] != first[1]["measures"]
+
+
+def rows(place: Path) -> list[Any]:
+    return [json.loads((place / "e" / "judged" / f"{name}.json").read_text()) for name in NAMES]
+
+
+def test_answers_are_of_all_that_they_come_from(place: Path, monkeypatch: pytest.MonkeyPatch):
+    prompt, video, tracks = prompt_of(pushed()), place / "v" / "a.mp4", place / "t.tracks.json"
+    found = {made_of(prompt, video), made_of(prompt, video, tracks)}
+    found.add(made_of(prompt.model_copy(update={"prompt": "A box bites a man."}), video, tracks))
+    tracks.write_text(tracks.read_text() + " ")
+    found.add(made_of(prompt, video, tracks))
+    monkeypatch.setattr("matrix_train.evaluate.questions.VERSION", "v0")
+    found.add(made_of(prompt, video, tracks))
+    video.unlink()
+    found.add(made_of(prompt, video, tracks))
+    assert len(found) == 6
+
+
+def test_a_place_that_takes_no_file_is_an_error_of_its_own(place: Path):
+    (place / "e").mkdir()
+    (place / "e" / "strips").touch()
+    with pytest.raises(FileExistsError):
+        run(place, "tracks")
+
+
+def test_what_does_too_much_to_the_decoder_is_a_failed_row(place: Path, monkeypatch: pytest.MonkeyPatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(footage, "MOST_BYTES", 10 * HEIGHT * WIDTH * 3)
+        assert run(place, "tracks")["videos"] == 2  # of tracks given, every fifth frame is enough
+        write_prompts(place / "p.jsonl", idmap="t.png")
+        with pytest.raises(UserError, match=r"a\.mp4: too large: frames of 96 x 64 .* as it has no tracks file"):
+            run(place, "tracks")
+    monkeypatch.setattr(footage, "CHILD", "tests.tasks.ingest.sandbox_jobs:crash")
+    with pytest.raises(UserError, match="the decoder died of SIG"):
+        run(place, "tracks")
+
+
+def test_a_list_of_other_files_is_no_video(place: Path):
+    (place / "v" / "b.mp4").write_bytes(b"ffconcat version 1.0\nfile 'a.mp4'\n")
+    assert run(place, "tracks")["failed"] == {"b.mp4": "cannot be decoded: Invalid argument: encode it again"}
+
+
+def test_who_is_who_is_known_before_a_video_is_decoded(place: Path):
+    (place / "v" / "b.mp4").write_bytes(b"")
+    (place / "one.png").write_bytes(encode_id_map(np.eye(HEIGHT, WIDTH, dtype=np.uint8)))
+    lines = [json.loads(line) for line in (place / "p.jsonl").read_text().splitlines()]
+    lines[1] |= {"tracks": None, "idmap": "one.png"}
+    (place / "p.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    assert run(place, "tracks")["failed"] == {"b.mp4": "no track of id2, which the prompt names"}
 
 
 def test_another_number_of_frames_is_one_failed_row(place: Path):
