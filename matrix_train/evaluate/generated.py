@@ -122,7 +122,7 @@ class _Run:
         except StopRun:
             raise
         except (
-            ValueError, av.error.FFmpegError, UserError, BadReply, RequestRefusedError, InfrastructureError,
+            ValueError, OSError, av.error.FFmpegError, UserError, BadReply, RequestRefusedError, InfrastructureError,
         ) as error:  # fmt: skip
             return Row(video=prompt.video, judge=name, failed=one_line(error, 600))
         # Tracks may decide at a frame between those that are kept: the nearest of these is shown.

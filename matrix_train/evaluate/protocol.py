@@ -20,6 +20,9 @@ from schemas.palette import NAMED, colour, colour_name, number
 STRIDE = 5
 """Frames between two that are looked at (App. F)."""
 
+LONGEST = 240
+"""Bytes of a video's name, so that `.<name>.json.part` is one of at most 255."""
+
 Mask = NDArray[np.bool_]
 Picture = NDArray[np.uint8]
 
@@ -74,6 +77,8 @@ class Prompt(Record):
 
     @model_validator(mode="after")
     def _consistent(self) -> "Prompt":
+        if len(self.video.encode()) > LONGEST:
+            raise ValueError(f"the video's name is longer than {LONGEST} bytes: results could not be named after it")
         ids = [i.id for i in self.instances]
         if len(set(ids)) != len(ids):
             raise ValueError("an instance ID is given twice")
@@ -88,7 +93,11 @@ class Prompt(Record):
 def read_prompts(path: Path) -> list[Prompt]:
     """A prompts file, one JSON object a line. UserError names the line that is wrong, or doubled."""
     prompts: dict[str, Prompt] = {}
-    for count, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError:
+        raise UserError(f"{path} is no UTF-8 text: give one JSON object a line (docs/training/evaluate.md)") from None
+    for count, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
