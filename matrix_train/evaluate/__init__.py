@@ -14,6 +14,6 @@ generated.py  anyone's videos, with a prompts file     judges.py       the judge
 models.py     a folder of such folders, one a model    vbench.py       VBench's files, beside our scores
 page.py       the results to look at                   strip.py        decisive frames as a picture
 
-Of `tasks` only `judge_vlm.py`, `generated.py`, `planted.py`, `judges.py` and `at_once.py` know, for the engines and
-their errors, `footage.py` and `decoding.py`, for the child process; nothing here imports `flows`.
+Of `tasks` only `judge_vlm.py`, `generated.py`, `planted.py` and `judges.py` know, for the engines, `footage.py` and
+`decoding.py`, for the child process; nothing here imports `flows`.
 """
