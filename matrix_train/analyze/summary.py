@@ -1,7 +1,5 @@
 """What all clips of an analysis say together: `layers.json`, and the numbers that the report draws."""
 
-import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,15 +107,3 @@ def layers_of(summary: Summary, backbone: str, made_of: Mapping[str, Any]) -> di
             **({"lora.blocks": sorted({*sga, *spa})} if sga and spa else {}),
         },
     }  # fmt: skip
-
-
-def write_text(path: Path, text: str) -> None:
-    """The file appears whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
-
-
-def write_json(path: Path, content: Any) -> None:
-    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")

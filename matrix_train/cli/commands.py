@@ -30,6 +30,7 @@ from matrix_train.fit.precompute import precompute as fill_cache
 from matrix_train.fit.precompute import ready_cache
 from matrix_train.fit.run import Run
 from matrix_train.plan.plan import lines, plan_run
+from schemas.text import one_line
 
 
 def fit_command(config: Config, resume: bool, precompute: bool, dry_run: bool, console: Console) -> dict[str, Any]:
@@ -128,8 +129,7 @@ def bench_command(
              "supervise_stride": stride, "dense": dense} | ({"backbone": backbone} if backbone else {})
         )  # fmt: skip
     except ValidationError as error:
-        first = error.errors()[0]
-        raise UserError(f"bench: {first['loc'][0]}: {first['msg']}") from None
+        raise UserError(f"bench: {one_line(error)}") from None
     if ladder or rungs:
         found = []
         for rung in climb(options, rungs):

@@ -5,11 +5,15 @@ protocol.py   what is asked about: instances, frames, boxes     questions.py    
 judge_truth.py   answers from true tracks and events   faults.py       planted faults, which must lower the right score
 judge_tracks.py  answers from tracks alone             events.py       who does what to whom, worked out from them
 judge_vlm.py  answers from a vision-language model     bias.py         how often it says yes to what is false
-casting.py    who of two is the agent, with margins: below them it is undecided
-footage.py    decoding and plain measures              masks.py        tracks of a video, given or made
+casting.py    who of two is the agent, with margins    planted.py     bias.py's questions put to such a model
+tracks.py     what tracks say without a model          at_once.py      several videos under work at a time
+footage.py    a video's frames and plain measures      decoding.py     in a child process
+masks.py      tracks of a video, given or made
 run.py        a folder of videos, resumable            compare.py      differences of runs, with intervals
-generated.py  anyone's videos, several at a time       judges.py       the judges as a profile has them
-strip.py      decisive frames as a picture
+generated.py  anyone's videos, with a prompts file     judges.py       the judges as a profile has them
+models.py     a folder of such folders, one a model    vbench.py       VBench's files, beside our scores
+page.py       the results to look at                   strip.py        decisive frames as a picture
 
-Of `tasks` only `judge_vlm.py`, `generated.py` and `judges.py` know, for the engines; nothing here imports `flows`.
+Of `tasks` only `judge_vlm.py`, `generated.py`, `planted.py` and `judges.py` know, for the engines, `footage.py` and
+`decoding.py`, for the child process; nothing here imports `flows`.
 """

@@ -7,10 +7,10 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from matrix_train.errors import UserError
-from matrix_train.evaluate.files import write_json
 from matrix_train.evaluate.page import compared_part, write_compared
 from matrix_train.evaluate.run import SCORES_FILE, mean_of
 from matrix_train.evaluate.scores import SCORES
+from matrix_train.files import write_json
 
 COMPARED_FILE = "compared.json"
 

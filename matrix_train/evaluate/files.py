@@ -10,9 +10,7 @@ _emergence_disappearance.json     a list of `PersistenceVideo` (emergence_disapp
 combined_scores_summary.json      model → data type → video_id → `Combined` (calculate_combined_scores.py)
 """
 
-import hashlib
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -22,7 +20,9 @@ from matrix_train.errors import UserError
 from matrix_train.evaluate.protocol import Prompt
 from matrix_train.evaluate.questions import questions_of
 from matrix_train.evaluate.scores import Answer, FrameCheck, VideoScores, video_scores
+from matrix_train.files import write_json
 from schemas.palette import colour_name
+from schemas.text import one_line
 
 QUESTIONS_FOLDER = "questions"
 VERIFICATION_FILE = "question_verification.json"
@@ -114,11 +114,6 @@ def questions_file(prompt: Prompt) -> QuestionsFile:
     )  # fmt: skip
 
 
-def digest(prompt: Prompt) -> str:
-    """Of all that a video was asked about: two results are paired where it is the same."""
-    return hashlib.sha256(questions_file(prompt).model_dump_json().encode()).hexdigest()[:12]
-
-
 def verified_video(
     prompt: Prompt, answers: Sequence[Sequence[Answer]], frames: Sequence[int], judge: str
 ) -> VerifiedVideo:
@@ -161,30 +156,6 @@ def combined(prompt: str, scores: VideoScores) -> Combined:
 def write_questions(folder: Path, prompts: Sequence[Prompt]) -> None:
     for prompt in prompts:
         write_json(folder / QUESTIONS_FOLDER / f"{prompt.video_id}.json", questions_file(prompt))
-
-
-def write_json(path: Path, data: Any) -> None:
-    """Records, lists and tables of them. The file is whole or as before."""
-    write_text(path, [_json(data)])
-
-
-def write_list(path: Path, records: Iterable[Any]) -> None:
-    """A list of records, of which one is held at a time. As `write_json`."""
-    write_text(path, (f"{',' if k else '['}\n{_json(record)}" for k, record in enumerate(records)), "\n]")
-
-
-def write_text(path: Path, parts: Iterable[str], end: str = "") -> None:
-    """The file is whole or as before."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    with part.open("w", encoding="utf-8") as file:
-        file.writelines(parts)
-        file.write(end)
-    part.replace(path)
-
-
-def _json(data: Any) -> str:
-    return json.dumps(TypeAdapter(Any).dump_python(data, mode="json"), ensure_ascii=False, indent=2)
 
 
 def read_questions(folder: Path) -> dict[str, QuestionsFile]:
@@ -248,8 +219,7 @@ def _read(path: Path, form: TypeAdapter[T]) -> T:
     except FileNotFoundError:
         raise UserError(f"there is no {path}") from None
     except ValidationError as error:
-        first = error.errors()[0]
-        raise UserError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        raise UserError(f"{path}: {one_line(error)}") from None
 
 
 def summary(model: str, kind: str, scores: Mapping[str, tuple[str, VideoScores]]) -> dict[str, Any]:

@@ -11,19 +11,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-import av
-
 from matrix_train.errors import UserError
-from matrix_train.evaluate import files, judge_tracks
+from matrix_train.evaluate import judge_tracks
 from matrix_train.evaluate.at_once import for_each
 from matrix_train.evaluate.bias import Bias
 from matrix_train.evaluate.footage import Footage, watch
 from matrix_train.evaluate.judge_vlm import VlmJudge
-from matrix_train.evaluate.masks import Followed, boxed, follow
+from matrix_train.evaluate.masks import Followed, boxed, follow, read_guide
 from matrix_train.evaluate.protocol import Prompt
-from matrix_train.evaluate.run import Row, kept_row, publish, row_file
+from matrix_train.evaluate.run import Row, is_kept, made_of, publish, row_file
 from matrix_train.evaluate.scores import Judged
 from matrix_train.evaluate.strip import decisive, write_strip
+from matrix_train.files import write_json
 from matrix_train.sample.trackers import Trackers
 from schemas.text import one_line
 from schemas.usage import Usage
@@ -87,8 +86,11 @@ def evaluate_videos(
     where no video could be judged, and where the judge is lost half-way: what was judged until then is kept.
     """
     name = judging.judge.name
-    todo = [prompt for prompt in prompts if (row := kept_row(out, prompt.video, name)) is None or row.failed]
-    run = _Run(videos, folder, out, judging)
+    about = {
+        p.video: made_of(p, videos / p.video, *(folder / part for part in (p.tracks, p.idmap) if part)) for p in prompts
+    }
+    todo = [prompt for prompt in prompts if not is_kept(out, prompt.video, name, about[prompt.video])]
+    run = _Run(videos, folder, out, judging, about)
     try:
         for_each(todo, run.one)
     except StopRun as error:
@@ -98,8 +100,10 @@ def evaluate_videos(
 
 
 class _Run:
-    def __init__(self, videos: Path, folder: Path, out: Path, judging: Judging) -> None:
+    def __init__(self, videos: Path, folder: Path, out: Path, judging: Judging, about: Mapping[str, str]) -> None:
         self.videos, self.folder, self.out, self.judging = videos, folder, out, judging
+        self.about = about
+        """By video, what its answers are of (`made_of`)."""
         self.judged = 0
         self._decoding = asyncio.Lock()  # a tracker follows one video at a time
 
@@ -109,26 +113,25 @@ class _Run:
             began = time.perf_counter()
             row = await self._row(prompt)
         cost = {"usage": meter.usage or Usage(), "seconds": time.perf_counter() - began}
-        files.write_json(row_file(self.out, prompt.video), row.model_copy(update=cost))
+        write_json(row_file(self.out, prompt.video), row.model_copy(update=cost))
         self.judged += not row.failed
 
     async def _row(self, prompt: Prompt) -> Row:
-        name = self.judging.judge.name
+        video, name, about = prompt.video, self.judging.judge.name, self.about[prompt.video]
         try:
+            guide = read_guide(prompt, self.folder)
             async with self._decoding:
-                footage = await asyncio.to_thread(watch, self.videos / prompt.video, prompt.tracks is None)
-                tracks = await asyncio.to_thread(follow, prompt, self.folder, footage, self.judging.trackers)
+                footage = await asyncio.to_thread(watch, self.videos / video, bool(guide.first))
+                tracks = await asyncio.to_thread(follow, guide, footage, self.judging.trackers)
             judged = await self.judging.judge(prompt, footage, tracks)
         except StopRun:
             raise
-        except (
-            ValueError, av.error.FFmpegError, UserError, BadReply, RequestRefusedError, InfrastructureError,
-        ) as error:  # fmt: skip
-            return Row(video=prompt.video, judge=name, failed=one_line(error, 600))
+        except (ValueError, UserError, BadReply, RequestRefusedError, InfrastructureError) as error:
+            return Row(video=video, judge=name, made_of=about, failed=one_line(error, 600))
         # Tracks may decide at a frame between those that are kept: the nearest of these is shown.
         shown = {min(footage.pictures, key=lambda kept: abs(kept - frame)) for frame in decisive(judged)}
-        write_strip(self.out, prompt.video, {frame: boxed(prompt, footage, tracks, frame) for frame in shown})
+        write_strip(self.out, video, {frame: boxed(prompt, footage, tracks, frame) for frame in shown})
         return Row(
-            video=prompt.video, judge=name, frames=tuple(footage.chosen), answers=judged.answers, checks=judged.checks,
-            measures=footage.measures, shown=tuple(sorted(shown)),
+            video=video, judge=name, made_of=about, frames=tuple(footage.chosen), answers=judged.answers,
+            checks=judged.checks, measures=footage.measures, shown=tuple(sorted(shown)),
         )  # fmt: skip

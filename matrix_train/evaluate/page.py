@@ -12,11 +12,11 @@ from urllib.parse import quote
 
 import jinja2
 
-from matrix_train.evaluate.files import write_text
 from matrix_train.evaluate.protocol import Prompt
 from matrix_train.evaluate.questions import questions_of
 from matrix_train.evaluate.scores import SCORES, YES, Answer, FrameCheck, VideoScores
 from matrix_train.evaluate.strip import strip_file
+from matrix_train.files import write_parts
 
 PAGE_FILE = "report.html"
 MOST_DIFFERENT = 20
@@ -128,4 +128,4 @@ def _write(out: Path, template: str, **values: Any) -> None:
         loader=jinja2.FileSystemLoader(_HERE / "pages"), autoescape=True, undefined=jinja2.StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    write_text(out / PAGE_FILE, environment.get_template(f"{template}.html.j2").generate(**values))
+    write_parts(out / PAGE_FILE, environment.get_template(f"{template}.html.j2").generate(**values))

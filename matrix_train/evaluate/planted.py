@@ -7,24 +7,23 @@ One that gets no answer that holds is one row; a server that is lost ends the ru
 """
 
 import asyncio
-import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import av
 from pydantic import ValidationError
 
 from matrix_train.errors import UserError
-from matrix_train.evaluate import bias, files, judge_truth
+from matrix_train.evaluate import bias, judge_truth
 from matrix_train.evaluate.at_once import for_each
 from matrix_train.evaluate.bias import Bias, Plant, plants
 from matrix_train.evaluate.footage import Footage, watch
 from matrix_train.evaluate.judge_vlm import VlmJudge
 from matrix_train.evaluate.masks import boxed
-from matrix_train.evaluate.run import read_truth, truth_files
+from matrix_train.evaluate.run import made_of, read_truth, truth_files
 from matrix_train.evaluate.scores import Answer
+from matrix_train.files import write_json
 from schemas.base import Record
 from schemas.text import one_line
 from schemas.truth import VideoTruth
@@ -51,8 +50,8 @@ class Row(Record):
 
     video: str
     judge: str
-    truth: str
-    """Digest of its truth record: of another world nothing is taken over."""
+    made_of: str
+    """Digest of its truth, its bytes and what is asked: of another world nothing is taken over."""
     told: tuple[Told, ...] = ()
     failed: str | None = None
     usage: Usage = Usage()
@@ -68,12 +67,12 @@ def measure_bias(world: Path, out: Path, vlm: VlmJudge) -> tuple[Bias, dict[str,
 
     UserError where nothing below `world` can be asked, or nothing was answered. StopRun where the judge is lost.
     """
-    run = _Run(world, out / "bias", vlm)
-    paths = [path for path in truth_files(world) if _asks(read_truth(path))]
-    if not paths:
+    about = dict(_asked(world))
+    if not about:
         raise UserError(f"--bias {world}: no video there states an interaction: there is nothing to ask")
-    for_each([path for path in paths if not run.is_done(path)], run.ask)
-    rows = [Row.model_validate_json(run.file(path).read_bytes()) for path in paths]
+    run = _Run(world, out / "bias", vlm, about)
+    for_each([path for path in about if not run.is_done(path)], run.ask)
+    rows = [Row.model_validate_json(run.file(path).read_bytes()) for path in about]
     found = bias.measure((one.known, one.said) for row in rows for one in row.told if one.failed is None)
     failed = dict(_failed(rows))
     if not any(known.true_asked for known in found.values()):
@@ -89,12 +88,20 @@ def measure_bias(world: Path, out: Path, vlm: VlmJudge) -> tuple[Bias, dict[str,
         "failed": failed,
         "requests": sum(row.usage.requests for row in rows),
     }
-    files.write_json(out / "bias" / "bias.json", table)
+    write_json(out / "bias" / "bias.json", table)
     return found, table
 
 
-def _asks(truth: VideoTruth) -> bool:
-    return truth.expect in ("accept", "filtered") and bool(truth.triplets)
+def _asked(world: Path) -> Iterator[tuple[Path, str]]:
+    """The truths that state an interaction, each with the digest of what is put and shown (`made_of`)."""
+    for path in truth_files(world):
+        truth = read_truth(path)
+        if truth.expect in ("accept", "filtered") and truth.triplets:
+            yield path, made_of(judge_truth.prompt_of(truth), _video(world, truth), path)
+
+
+def _video(world: Path, truth: VideoTruth) -> Path:
+    return world / "raw" / truth.video
 
 
 def _failed(rows: list[Row]) -> Iterator[tuple[str, str]]:
@@ -107,8 +114,8 @@ def _failed(rows: list[Row]) -> Iterator[tuple[str, str]]:
 
 
 class _Run:
-    def __init__(self, world: Path, out: Path, vlm: VlmJudge) -> None:
-        self.world, self.out, self.vlm = world, out, vlm
+    def __init__(self, world: Path, out: Path, vlm: VlmJudge, about: Mapping[Path, str]) -> None:
+        self.world, self.out, self.vlm, self.about = world, out, vlm, about
 
     def file(self, path: Path) -> Path:
         """Of a truth file's row."""
@@ -119,23 +126,23 @@ class _Run:
             row = Row.model_validate_json(self.file(path).read_bytes())
         except (FileNotFoundError, ValidationError):  # of another version: asked again, the replies are kept anyway
             return False
-        return row.whole and (row.judge, row.truth) == (self.vlm.name, _digest(path))
+        return row.whole and (row.judge, row.made_of) == (self.vlm.name, self.about[path])
 
     async def ask(self, path: Path) -> None:
-        """Put all plants of one video, and keep what came of it. StopRun."""
+        """Put all plants of one video, and keep what came of it. StopRun, OSError."""
         truth = await asyncio.to_thread(read_truth, path)
-        row = Row(video=truth.video, judge=self.vlm.name, truth=_digest(path))
+        row = Row(video=truth.video, judge=self.vlm.name, made_of=self.about[path])
         with metered() as meter:
             began = time.perf_counter()
             try:
-                footage = await asyncio.to_thread(watch, self.world / "raw" / truth.video)
+                footage = await asyncio.to_thread(watch, _video(self.world, truth))
                 if footage.count != truth.frames:
                     raise ValueError(f"{footage.count} frames, its truth has {truth.frames}")
                 row = row.model_copy(update={"told": tuple([await self._put(p, footage) for p in plants(truth)])})
-            except (OSError, ValueError, av.error.FFmpegError) as error:
+            except ValueError as error:
                 row = row.model_copy(update={"failed": one_line(error, 600)})
         cost = {"usage": meter.usage or Usage(), "seconds": time.perf_counter() - began}
-        files.write_json(self.file(path), row.model_copy(update=cost))
+        write_json(self.file(path), row.model_copy(update=cost))
 
     async def _put(self, plant: Plant, footage: Footage) -> Told:
         known = judge_truth.judge(plant.asked, plant.seen).answers
@@ -149,7 +156,3 @@ class _Run:
         except (BadReply, RequestRefusedError, InfrastructureError) as error:
             return Told(plant=plant.name, known=known, failed=one_line(error, 600))
         return Told(plant=plant.name, known=known, said=said)
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]

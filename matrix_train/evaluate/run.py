@@ -8,12 +8,12 @@ E/report.html                 the same to look at, video by video (page.py)
 E/strips/<video>.jpg          decisive frames (generated videos, `generated.py`)
 """
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 from pydantic import ValidationError
 
@@ -23,7 +23,9 @@ from matrix_train.evaluate.bias import Bias, corrected
 from matrix_train.evaluate.footage import Measures, watch
 from matrix_train.evaluate.page import Sheet, write_page
 from matrix_train.evaluate.protocol import Prompt, match_videos
+from matrix_train.evaluate.questions import digest_of
 from matrix_train.evaluate.scores import SCORES, Answer, FrameCheck, Judged, VideoScores
+from matrix_train.files import file_sha256, write_json, write_list
 from schemas.base import Record
 from schemas.truth import VideoTruth
 from schemas.usage import Usage
@@ -31,6 +33,9 @@ from schemas.usage import Usage
 SCORES_FILE = "scores.json"
 DRAWS = 2000
 """Bootstrap samples behind an interval."""
+
+_NUMBERS = 500_000
+"""Drawn at a time: memory stays flat however many videos there are."""
 
 
 class NoneJudged(UserError):
@@ -42,6 +47,8 @@ class Row(Record):
 
     video: str
     judge: str
+    made_of: str
+    """What the answers are about, and come from beside the judge (`made_of`)."""
     frames: tuple[int, ...] = ()
     answers: tuple[tuple[Answer, ...], ...] = ()
     checks: tuple[FrameCheck, ...] = ()
@@ -73,25 +80,25 @@ def evaluate_world(videos: Path, world: Path, out: Path) -> dict[str, Any]:
         raise UserError(f"no truth below {world} states an interaction: there is nothing to ask")
     match_videos(videos, list(prompts.values()), others=[path.stem for path in there])
     for path, prompt in prompts.items():
-        row = kept_row(out, prompt.video, judge_truth.JUDGE)
-        if row is None or row.failed:
-            row = _judge_true(videos / prompt.video, path)  # one truth at a time: their masks are large
-            files.write_json(row_file(out, prompt.video), row)
+        about = made_of(prompt, videos / prompt.video, path)
+        if not is_kept(out, prompt.video, judge_truth.JUDGE, about):
+            row = _judge_true(videos / prompt.video, path, about)  # one truth at a time: their masks are large
+            write_json(row_file(out, prompt.video), row)
     return publish(out, list(prompts.values()), judge_truth.JUDGE, len(there) - len(prompts))
 
 
-def _judge_true(video: Path, path: Path) -> Row:
+def _judge_true(video: Path, path: Path, about: str) -> Row:
     truth = read_truth(path)
     try:
         footage = watch(video)
         if footage.count != truth.frames:
             raise ValueError(f"{footage.count} frames, its truth has {truth.frames}")
         judged = judge_truth.judge(truth, truth)
-    except (ValueError, av.error.FFmpegError) as error:
-        return Row(video=truth.video, judge=judge_truth.JUDGE, failed=str(error))
+    except ValueError as error:
+        return Row(video=truth.video, judge=judge_truth.JUDGE, made_of=about, failed=str(error))
     return Row(
-        video=truth.video, judge=judge_truth.JUDGE, frames=tuple(footage.chosen), answers=judged.answers,
-        checks=judged.checks, measures=footage.measures,
+        video=truth.video, judge=judge_truth.JUDGE, made_of=about, frames=tuple(footage.chosen),
+        answers=judged.answers, checks=judged.checks, measures=footage.measures,
     )  # fmt: skip
 
 
@@ -110,8 +117,23 @@ def read_truth(path: Path) -> VideoTruth:
         raise UserError(f"{path} is no truth of this version: render the world again") from None
 
 
+def made_of(prompt: Prompt, *sources: Path) -> str:
+    """Digest of what is asked and of the content of the files that it is answered from."""
+    digest = hashlib.sha256(digest_of(prompt).encode())
+    for path in sources:
+        # A file that is not there, or cannot be read, fails the video when it is judged.
+        digest.update(file_sha256(path).encode() if path.is_file() else b"-")
+    return digest.hexdigest()[:16]
+
+
+def is_kept(out: Path, video: str, judge: str, about: str) -> bool:
+    """Whether an earlier run has judged the same (`made_of`). UserError as for `kept_row`."""
+    row = kept_row(out, video, judge)
+    return row is not None and row.failed is None and row.made_of == about
+
+
 def kept_row(out: Path, video: str, judge: str) -> Row | None:
-    """What an earlier run found. UserError where another judge did: two judges' answers are not one result."""
+    """What there is of a video. UserError where another judge said it: two judges' answers are not one result."""
     path = row_file(out, video)
     if not path.exists():
         return None
@@ -146,12 +168,12 @@ def publish(
         raise NoneJudged(f"none of {len(prompts)} videos could be judged; the first: {video}: {why}")
     files.write_questions(out, good)
     verified = (files.verified_video(p, row.answers, row.frames, judge) for p, row in _rows(out, good, judge))
-    files.write_list(out / files.VERIFICATION_FILE, verified)
+    write_list(out / files.VERIFICATION_FILE, verified)
     checked = (files.persistence_video(p, row.checks, judge) for p, row in _rows(out, good, judge))
-    files.write_list(out / files.PERSISTENCE_FILE, checked)
+    write_list(out / files.PERSISTENCE_FILE, checked)
     table = {p.video_id: (p.prompt, sums.scores[p.video]) for p in good}
     vbench.write_prompts(out, prompts)
-    files.write_json(out / files.COMBINED_FILE, files.summary(out.name, "all", table))
+    write_json(out / files.COMBINED_FILE, files.summary(out.name, "all", table))
     found = {
         "judge": judge,
         "videos": len(good),
@@ -163,10 +185,10 @@ def publish(
         "vbench": {},
         "measures": {name: mean_of(values) for name, values in sums.measures.items()},
         "cost": sums.cost,
-        "asked": {p.video: files.digest(p) for p in good},
+        "asked": {p.video: digest_of(p) for p in good},
         "by_video": {video: {name: getattr(one, name) for name in SCORES} for video, one in sums.scores.items()},
     } | dict(more or {})
-    files.write_json(out / SCORES_FILE, found)
+    write_json(out / SCORES_FILE, found)
     by_score = sorted(good, key=lambda p: (sums.scores[p.video].if_score, p.video))
     shown = _rows(out, by_score, judge)
     write_page(out, found, (Sheet(p, row.answers, row.checks, row.shown, sums.scores[p.video]) for p, row in shown))
@@ -216,7 +238,9 @@ class _Sums:
 def mean_of(values: Sequence[float]) -> dict[str, float]:
     """Mean with its 95 % percentile bootstrap interval over the values; seeded, so that it is the same each time."""
     dice, given = np.random.default_rng(0), np.asarray(values)
-    drawn = [float(dice.choice(given, size=len(given)).mean()) for _ in range(DRAWS)]
+    at_once = max(1, _NUMBERS // len(given))
+    parts = (min(at_once, DRAWS - done) for done in range(0, DRAWS, at_once))
+    drawn = np.concatenate([dice.choice(given, size=(count, len(given))).mean(axis=1) for count in parts])
     low, high = np.quantile(drawn, (0.025, 0.975))
     return {"mean": float(np.mean(values)), "low": float(low), "high": float(high)}
 

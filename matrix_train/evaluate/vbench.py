@@ -18,8 +18,9 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from matrix_train.errors import UserError
-from matrix_train.evaluate.files import write_json
 from matrix_train.evaluate.protocol import Prompt
+from matrix_train.files import write_json
+from schemas.text import one_line
 
 PROMPTS_FILE = "vbench_prompts.json"
 
@@ -52,8 +53,7 @@ def read_results(path: Path, videos: Collection[str]) -> dict[str, dict[str, Any
     except FileNotFoundError:
         raise UserError(f"--vbench: there is no {path}: give the …_eval_results.json that VBench has written") from None
     except ValidationError as error:
-        where = ".".join(map(str, error.errors()[0]["loc"]))
-        raise UserError(f"--vbench {path}: {where}: {error.errors()[0]['msg']}: not what VBench writes") from None
+        raise UserError(f"--vbench {path}: {one_line(error)}: not what VBench writes") from None
     dimensions = {}
     for name, (mean, rows) in found.items():
         by_video: dict[str, float] = {}

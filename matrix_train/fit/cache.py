@@ -10,7 +10,6 @@ step, it stays out.
 """
 
 import hashlib
-import os
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from torch import Tensor
 
 from matrix_train.data import Batch
 from matrix_train.errors import UserError
+from matrix_train.files import write_whole
 from matrix_train.fit.noise import send
 from matrix_train.fit.safe import to_bytes
 from schemas.labels import Said
@@ -70,7 +70,7 @@ class LatentCache:
         """Makes the folder, or opens the one that is there, to go on with it."""
         if not (folder / CACHE_FILE).exists():
             folder.mkdir(parents=True, exist_ok=True)
-            _write(folder / CACHE_FILE, (key.model_dump_json(indent=2) + "\n").encode())
+            write_whole(folder / CACHE_FILE, (key.model_dump_json(indent=2) + "\n").encode())
         return cls(folder, key)
 
     def holds(self, name: str, expected: dict[str, str]) -> bool:
@@ -85,7 +85,7 @@ class LatentCache:
 
     def write(self, name: str, tensors: dict[str, Tensor], sources: dict[str, str]) -> None:
         """One clip's tensors without the batch axis; the file appears whole or not at all. sources: see `sources`."""
-        _write(self._path(name), to_bytes(tensors, sources))
+        write_whole(self._path(name), to_bytes(tensors, sources))
 
     def read(self, batch: Batch, device: torch.device) -> dict[str, Tensor]:
         """Stacked over the batch, as `Encoders.encode` gives it.
@@ -139,9 +139,3 @@ def listed_sources(caption: str, media_digest: str, said: Said) -> dict[str, str
 
 def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:16]
-
-
-def _write(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_bytes(content)
-    temporary.replace(path)

@@ -75,6 +75,8 @@ class Model:
             trained = read_trained(folder).sha256
             precision = self.recipe.model.precision
         else:
+            if source.checkpoint is not None:
+                raise UserError(f"--checkpoint {source.checkpoint}: {source.path} is an export, which holds one alone")
             base, revision, trained = about["base_model"], about["base_revision"], about["checkpoint_sha256"]
             precision = "bf16" if device.type == "cuda" else "fp32"
         self.base, self.revision = (base, revision) if source.base is None else (source.base, None)

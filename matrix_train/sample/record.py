@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -10,12 +9,13 @@ from typing import Any
 
 from pydantic import Field, JsonValue, ValidationError
 
-from matrix_train.data.index import one_line
 from matrix_train.errors import UserError
+from matrix_train.files import file_sha256
 from matrix_train.sample.job import Job
 from matrix_train.sample.model import Source, Weights
 from matrix_train.sample.picture import Picture
 from schemas.settings import Settings
+from schemas.text import one_line
 
 SCHEMA_VERSION = 1
 
@@ -97,13 +97,6 @@ def read_record(path: Path) -> Record:
     return found
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """The file appears whole or not at all."""
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    scratch.write_bytes(content)
-    scratch.replace(path)
-
-
 def check_writable(folder: Path) -> None:
     """UserError where the folder, which may have to be made, takes no file; nothing stays behind."""
     try:
@@ -112,8 +105,3 @@ def check_writable(folder: Path) -> None:
             pass
     except OSError as error:
         raise UserError(f"--out: nothing can be written to {folder}: {error.strerror}: give another place") from None
-
-
-def file_sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

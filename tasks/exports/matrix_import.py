@@ -20,8 +20,7 @@ from pydantic import ValidationError
 
 from schemas import MaskRle, MediaFacts, Sample, TrackFile
 from schemas.palette import number
-from schemas.text import caption_problem
-from tasks.dataset.reader import one_line
+from schemas.text import caption_problem, one_line
 from tasks.errors import UserError
 from tasks.exports.making import LeftOut
 from tasks.exports.matrix import prompt

@@ -3,7 +3,9 @@
 import html
 
 import pytest
+from pydantic import ValidationError
 
+from schemas import Span
 from schemas.text import as_markdown, one_line, visible
 
 
@@ -14,6 +16,16 @@ from schemas.text import as_markdown, one_line, visible
 )  # fmt: skip
 def test_what_a_terminal_would_obey_is_written_out(text, shown):
     assert visible(text) == shown
+
+
+def test_an_error_is_one_line():
+    with pytest.raises(ValidationError) as found:
+        Span.model_validate({"start": 1, "end": 2, "len": 1})
+    assert one_line(found.value) == "len: unknown key"
+    with pytest.raises(ValidationError) as found:
+        Span.model_validate({"start": 3, "end": 2})
+    assert not one_line(found.value).startswith("Value error")
+    assert (one_line(KeyError()), one_line("")) == ("KeyError", "")
 
 
 def test_one_line_is_cut():

@@ -9,6 +9,7 @@ from matrix_train.errors import UserError
 from matrix_train.evaluate import files
 from matrix_train.evaluate.protocol import Prompt
 from matrix_train.evaluate.scores import Answer, FrameCheck, video_scores
+from matrix_train.files import write_json
 
 PROMPT = Prompt.model_validate(
     {
@@ -21,6 +22,7 @@ PROMPT = Prompt.model_validate(
         "interactions": [{"subject": "id1", "verb": "push", "object": "id2"}],
     }
 )
+
 ANSWERS = [[Answer(question_id=q, answer="yes" if q % 2 else "no", frame_index=5) for q in range(1, 11)]]
 CHECKS = [FrameCheck(frame_idx=5, emergence=True, disappearance=False)] + [
     FrameCheck(frame_idx=f, emergence=False, disappearance=False) for f in (10, 15, 20)
@@ -30,10 +32,8 @@ CHECKS = [FrameCheck(frame_idx=5, emergence=True, disappearance=False)] + [
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     files.write_questions(tmp_path, [PROMPT])
-    files.write_json(
-        tmp_path / files.VERIFICATION_FILE, [files.verified_video(PROMPT, ANSWERS, [0, 5, 10, 15, 20], "j")]
-    )
-    files.write_json(tmp_path / files.PERSISTENCE_FILE, [files.persistence_video(PROMPT, CHECKS, "j")])
+    write_json(tmp_path / files.VERIFICATION_FILE, [files.verified_video(PROMPT, ANSWERS, [0, 5, 10, 15, 20], "j")])
+    write_json(tmp_path / files.PERSISTENCE_FILE, [files.persistence_video(PROMPT, CHECKS, "j")])
     return tmp_path
 
 
@@ -56,7 +56,7 @@ def test_what_is_read_is_what_was_written(folder: Path):
     assert scores == video_scores(ANSWERS, CHECKS)
     assert (scores.kisa_raw, scores.sgi_raw, scores.spi) == (0.5, 0.5, 0.375)
     path = folder / files.COMBINED_FILE
-    files.write_json(path, files.summary("a", "all", {"000": (PROMPT.prompt, scores)}))
+    write_json(path, files.summary("a", "all", {"000": (PROMPT.prompt, scores)}))
     row = files.read_combined(path)["a"]["all"]["000"]
     assert (row.IF_score, row.SGA_SPI) == (0.1875, 0.1875)
 

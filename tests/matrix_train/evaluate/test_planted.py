@@ -95,6 +95,9 @@ def test_a_server_lost_in_between_is_no_answer_and_another_world_is_asked_anew(p
         (world / "truth" / "pushed.mp4.json").write_text(truth.model_dump_json())
         assert run(place, "vlm", profile(place, server), bias=world)["bias"]["failed"] == {}
         assert len(server.asked) == asked + 2  # what is exchanged has words of its own, as before
+        write_video(world / "raw" / "pushed.mp4", ground=80)
+        assert run(place, "vlm", profile(place, server), bias=world)["bias"]["failed"] == {}
+        assert len(server.asked) == asked + 2 + 3
 
 
 def test_bias_is_of_a_model_that_looks(place: Path, world: Path):
