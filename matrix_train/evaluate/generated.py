@@ -84,7 +84,8 @@ def evaluate_prompts(
     where the judge is lost half-way: what was judged until then is kept.
     """
     prompts = read_prompts(prompts_file)
-    match_videos(videos, prompts)
+    # Our sampler leaves a record beside each of its videos.
+    match_videos(videos, prompts, others=[Path(prompt.video).with_suffix(".json").name for prompt in prompts])
     check_engine(prompts, trackers)
     kept = {prompt.video: kept_row(out, prompt.video, judge.name) for prompt in prompts}
     todo = [prompt for prompt in prompts if (row := kept[prompt.video]) is None or row.failed]

@@ -24,7 +24,7 @@ MOST_DIFFERENT = 20
 TITLES = {
     "kisa": "KISA", "sgi": "SGI", "if_score": "IF", "kisa_raw": "KISA raw", "sgi_raw": "SGI raw", "spi": "SPI",
 }  # fmt: skip
-_HERE = Path(__file__).parent
+PAGES = Path(__file__).parent / "pages"
 
 
 class Sheet(NamedTuple):
@@ -41,7 +41,7 @@ def write_page(out: Path, found: Mapping[str, Any], sheets: Sequence[Sheet]) -> 
     """`E/report.html`. found: what `scores.json` holds. The video of the lowest IF comes first."""
     values = {name: [getattr(sheet.scores, name) for sheet in sheets] for name in SCORES}
     shown = [_sheet(out, sheet) for sheet in sorted(sheets, key=lambda s: (s.scores.if_score, s.prompt.video))]
-    _write(out, "report", found=found, titles=TITLES, violins=violins(values, "score"), sheets=shown)
+    write_html(out, "report", PAGES, found=found, titles=TITLES, violins=violins(values, "score"), sheets=shown)
 
 
 def write_compared(out: Path, differences: Sequence[Mapping[str, Any]], runs: Sequence[Mapping[str, Any]]) -> None:
@@ -62,7 +62,7 @@ def write_compared(out: Path, differences: Sequence[Mapping[str, Any]], runs: Se
                 for video in apart[:MOST_DIFFERENT]
             ],
         })  # fmt: skip
-    _write(out, "compared", titles=TITLES, parts=parts)
+    write_html(out, "compared", PAGES, titles=TITLES, parts=parts)
 
 
 def violins(values: Mapping[str, Sequence[float]], label: str) -> str:
@@ -117,10 +117,10 @@ def _link(page: Path, run: Path, video: str) -> str | None:
     return quote(Path(os.path.relpath(path, page)).as_posix()) if path.exists() else None
 
 
-def _write(out: Path, template: str, **values: Any) -> None:
-    """Whole or not at all."""
+def write_html(out: Path, template: str, pages: Path, **values: Any) -> None:
+    """`out/report.html` of a template in `pages`, which may extend `layout.html.j2`. Whole or not at all."""
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_HERE / "pages"), autoescape=True, undefined=jinja2.StrictUndefined,
+        loader=jinja2.FileSystemLoader([pages, PAGES]), autoescape=True, undefined=jinja2.StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     out.mkdir(parents=True, exist_ok=True)
