@@ -52,7 +52,7 @@ def config_of(folder: Path, size: Size, seed: int, sets: list[str]) -> Config:
             f"train.cache={own / 'cache'}", f"train.out={own / 'run'}", f"train.seed={seed}",
             f"data.dataset={folder / 'dataset'}",
             f"data.frames={film.frames}", f"data.height={film.height}", f"data.width={film.width}",
-            "data.frame_step=1", f"data.max_tokens={size.max_tokens}", "data.workers=0",
+            "data.frame_step=1", f"data.max_tokens={size.max_tokens}", f"data.workers={size.workers}",
             f"train.batch_size={size.batch}", "log.to=[]", *sets,
         ],
     )  # fmt: skip

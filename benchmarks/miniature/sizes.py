@@ -20,13 +20,15 @@ class Size:
     """Of an arm."""
     sampling_steps: int
     max_tokens: int = 32
+    workers: int = 0
+    """Processes that read clips ahead."""
 
 
 SIZES = {
     "smoke": Size(
         Film(5, 32, 48, 2),
         pictures=12,
-        asked=3,
+        asked=1,
         heads=1,
         blocks=4,
         base_steps=2,
@@ -55,6 +57,7 @@ SIZES = {
         batch=32,
         steps=4000,
         sampling_steps=50,
+        workers=8,
     ),
 }
 

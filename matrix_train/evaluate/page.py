@@ -25,7 +25,7 @@ MOST_DIFFERENT = 20
 TITLES = {
     "kisa": "KISA", "sgi": "SGI", "if_score": "IF", "kisa_raw": "KISA raw", "sgi_raw": "SGI raw", "spi": "SPI",
 }  # fmt: skip
-_HERE = Path(__file__).parent
+PAGES = Path(__file__).parent / "pages"
 
 
 class Sheet(NamedTuple):
@@ -43,7 +43,7 @@ def write_page(out: Path, found: Mapping[str, Any], sheets: Iterable[Sheet]) -> 
     at a time."""
     values = {name: [scores[name] for scores in found["by_video"].values()] for name in SCORES}
     shown = (_sheet(out, sheet) for sheet in sheets)
-    _write(out, "report", found=found, titles=TITLES, violins=violins(values, "score"), sheets=shown)
+    write_html(out, "report", PAGES, found=found, titles=TITLES, violins=violins(values, "score"), sheets=shown)
 
 
 def compared_part(
@@ -67,7 +67,7 @@ def compared_part(
 def write_compared(out: Path, found: Mapping[str, Any], parts: Sequence[Mapping[str, Any]]) -> None:
     """`C/report.html`. found: what `compared.json` holds; parts: of every later run."""
     links = [quote(Path(os.path.relpath(Path(model["run"]) / PAGE_FILE, out)).as_posix()) for model in found["models"]]
-    _write(out, "compared", titles=TITLES, found=found, links=links, parts=parts)
+    write_html(out, "compared", PAGES, titles=TITLES, found=found, links=links, parts=parts)
 
 
 def violins(values: Mapping[str, Sequence[float]], label: str) -> str:
@@ -122,10 +122,10 @@ def _link(page: Path, run: Path, video: str) -> str | None:
     return quote(Path(os.path.relpath(path, page)).as_posix()) if path.exists() else None
 
 
-def _write(out: Path, template: str, **values: Any) -> None:
-    """Whole or not at all."""
+def write_html(out: Path, template: str, pages: Path, **values: Any) -> None:
+    """`out/report.html` of a template in `pages`, which may extend `layout.html.j2`. Whole or not at all."""
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_HERE / "pages"), autoescape=True, undefined=jinja2.StrictUndefined,
+        loader=jinja2.FileSystemLoader([pages, PAGES]), autoescape=True, undefined=jinja2.StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     write_parts(out / PAGE_FILE, environment.get_template(f"{template}.html.j2").generate(**values))
