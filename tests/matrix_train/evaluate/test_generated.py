@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -48,34 +49,40 @@ def test_who_does_not_answer_scores_nothing(place: Path, wrong: Callable[[Asked]
     assert not (place / "e" / "scores.json").exists()
 
 
-def in_german(told: str) -> str:
-    return told.replace('"yes"', '"ja"')
-
-
 def swapped(told: str) -> str:
     """The answers are in another order than the questions."""
-    reply = json.loads(told)
-    return json.dumps({key: value[::-1] if isinstance(value, list) else value for key, value in reply.items()})
+    return json.dumps(
+        {key: value[::-1] if isinstance(value, list) else value for key, value in json.loads(told).items()}
+    )
 
 
-@pytest.mark.parametrize("wrong", [in_german, swapped, lambda told: "I would rather not judge people."])
-def test_a_video_without_answers_that_hold_is_one_row_and_tried_again(place: Path, wrong: Callable[[str], str]):
-    lines = [json.loads(line) for line in (place / "p.jsonl").read_text().splitlines()]
-    lines[1]["prompt"] = "Another push."
+def test_videos_without_answers_that_hold_are_rows_and_tried_again(place: Path):
+    wrong: dict[str, Callable[[str], str]] = {
+        "in_german.mp4": lambda told: told.replace('"yes"', '"ja"'),
+        "swapped.mp4": swapped,
+        "refused.mp4": lambda told: "I would rather not judge people.",
+    }
+    (line,) = (json.loads(line) for line in (place / "p.jsonl").read_text().splitlines()[:1])
+    lines = [line] + [line | {"video": name, "prompt": name} for name in wrong]
     (place / "p.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    for name in wrong:
+        shutil.copy(place / "v" / "b.mp4", place / "v" / name)
+    (place / "v" / "b.mp4").unlink()
     well = [False]
 
     def script(asked: Asked) -> Told:
-        if well[0] or asked.document.get("prompt") != "Another push.":
+        change = wrong.get(asked.document.get("prompt", ""))
+        if well[0] or change is None:
             return good(asked)
-        return said(wrong(json.loads(good(asked).body)["choices"][0]["message"]["content"]))
+        return said(change(json.loads(good(asked).body)["choices"][0]["message"]["content"]))
 
     with FaultServer(script) as server:
         found = run(place, "vlm", profile(place, server))
-        assert (found["videos"], list(found["failed"])) == (1, ["b.mp4"]) and "3 answers" in found["failed"]["b.mp4"]
+        assert found["videos"] == 1 and found["failed"].keys() == wrong.keys()
+        assert all("3 answers" in why for why in found["failed"].values())
         assert found["judge"].startswith("vlm v1 ") and " boxes embedded-tracker/" in found["judge"]
         well[0] = True
-        assert run(place, "vlm", profile(place, server))["videos"] == 2
+        assert run(place, "vlm", profile(place, server))["videos"] == 4
 
 
 def test_a_server_down_half_way_ends_the_run_which_goes_on_from_there(place: Path, monkeypatch: pytest.MonkeyPatch):
