@@ -55,7 +55,7 @@ def main() -> None:
     told = parser.parse_args()
     truths = (true_video(seed) for seed in range(told.seed, told.seed + told.videos))
     found = [one for truth in truths if truth.triplets for one in put(truth)]
-    known = bias.measure((right, said) for _, right, said in found if said)
+    known = bias.measure((right.answers, said.answers) for _, right, said in found if said)
     names = list(dict.fromkeys(name for name, _, _ in found))
     undecided = {
         name: {"put": len(said), "undecided": said.count(None)}

@@ -252,7 +252,9 @@ def idmap(
 
 @app.command()
 def evaluate(
-    folders: Annotated[list[Path], typer.Argument(help="Videos; with --compare, folders of results.")],
+    folders: Annotated[
+        list[Path], typer.Argument(help="Videos, or a folder of videos a model; with --compare, folders of results.")
+    ],
     out: Annotated[Path, typer.Option(help="Folder for the results; goes on from what it holds.")],
     judge: Annotated[
         str, typer.Option(help="truth: the world's; tracks: from tracks alone; vlm: the profile's verifier is asked.")
@@ -260,6 +262,12 @@ def evaluate(
     world: Annotated[Path | None, typer.Option(help="Folder of the rendered world that the videos are of.")] = None,
     prompts: Annotated[Path | None, typer.Option(help="JSON lines, one a video: what each is held to.")] = None,
     profile: Annotated[str | None, typer.Option(help="Profile, or its name: its verifier and its tracker.")] = None,
+    bias: Annotated[
+        Path | None, typer.Option(help="Folder of a rendered world: how often vlm says yes to what is false there.")
+    ] = None,
+    vbench: Annotated[
+        Path | None, typer.Option(help="…_eval_results.json of VBench, {model} in its path for several models.")
+    ] = None,
     compare: Annotated[
         bool, typer.Option("--compare", help="Differences to the first folder, with intervals.")
     ] = False,
@@ -268,7 +276,7 @@ def evaluate(
     """Score who does what to whom: KISA, SGI, SPI and IF of InterGenEval."""
     from matrix_train.cli.evaluate import Request, evaluate_command
 
-    found = evaluate_command(folders, Request(out, judge, world, prompts, profile, compare), console)
+    found = evaluate_command(folders, Request(out, judge, world, prompts, profile, compare, bias, vbench), console)
     emit(found, as_json)
     if found.get("failed"):
         raise typer.Exit(1)

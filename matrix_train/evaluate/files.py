@@ -10,8 +10,9 @@ _emergence_disappearance.json     a list of `PersistenceVideo` (emergence_disapp
 combined_scores_summary.json      model → data type → video_id → `Combined` (calculate_combined_scores.py)
 """
 
+import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -113,6 +114,11 @@ def questions_file(prompt: Prompt) -> QuestionsFile:
     )  # fmt: skip
 
 
+def digest(prompt: Prompt) -> str:
+    """Of all that a video was asked about: two results are paired where it is the same."""
+    return hashlib.sha256(questions_file(prompt).model_dump_json().encode()).hexdigest()[:12]
+
+
 def verified_video(
     prompt: Prompt, answers: Sequence[Sequence[Answer]], frames: Sequence[int], judge: str
 ) -> VerifiedVideo:
@@ -159,11 +165,26 @@ def write_questions(folder: Path, prompts: Sequence[Prompt]) -> None:
 
 def write_json(path: Path, data: Any) -> None:
     """Records, lists and tables of them. The file is whole or as before."""
+    write_text(path, [_json(data)])
+
+
+def write_list(path: Path, records: Iterable[Any]) -> None:
+    """A list of records, of which one is held at a time. As `write_json`."""
+    write_text(path, (f"{',' if k else '['}\n{_json(record)}" for k, record in enumerate(records)), "\n]")
+
+
+def write_text(path: Path, parts: Iterable[str], end: str = "") -> None:
+    """The file is whole or as before."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
-    plain = TypeAdapter(Any).dump_python(data, mode="json")
-    part.write_text(json.dumps(plain, ensure_ascii=False, indent=2), encoding="utf-8")
+    with part.open("w", encoding="utf-8") as file:
+        file.writelines(parts)
+        file.write(end)
     part.replace(path)
+
+
+def _json(data: Any) -> str:
+    return json.dumps(TypeAdapter(Any).dump_python(data, mode="json"), ensure_ascii=False, indent=2)
 
 
 def read_questions(folder: Path) -> dict[str, QuestionsFile]:

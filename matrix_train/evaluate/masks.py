@@ -7,7 +7,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from matrix_train.evaluate.footage import Footage
-from matrix_train.evaluate.protocol import Mask, Prompt
+from matrix_train.evaluate.protocol import Mask, Picture, Prompt, with_boxes
 from matrix_train.sample.trackers import Trackers
 from schemas.base import InstanceId
 from schemas.idmap import decode_id_map
@@ -40,6 +40,13 @@ def masks_at(tracks: Followed, frame: int, footage: Footage) -> dict[InstanceId,
         for key, rles in tracks.items()
         if (rle := rles[frame]) is not None
     }
+
+
+def boxed(prompt: Prompt, footage: Footage, tracks: Followed, frame: int) -> Picture:
+    """A frame with the boxes of the prompt's instances."""
+    named = {i.id for i in prompt.instances}
+    masks = masks_at({key: track for key, track in tracks.items() if key in named}, frame, footage)
+    return with_boxes(footage.pictures[frame], masks)
 
 
 def _read(path: Path, footage: Footage) -> Followed:
