@@ -136,6 +136,8 @@ def file_of(folder: Path, seed: int, arm: str) -> Path:
 
 
 def _read(file: Path) -> Verdicts:
+    if not file.exists():
+        raise SystemExit(f"there is no {file}: run --stage judge first")
     return Verdicts.model_validate_json(file.read_bytes())
 
 
