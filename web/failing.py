@@ -1,4 +1,4 @@
-"""What the pages answer where something beside them has failed: one line for who asked, no stack, no path."""
+"""What the pages answer where something beside them has failed: one line for who asked, and no stack of calls."""
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse

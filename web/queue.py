@@ -131,9 +131,11 @@ class Queue:
             frozenset(str(d.reason) for s in states for d in s.decisions.values() if d.reason),
         )
 
-    def progress(self, arrived: Sequence[str], wanted: float) -> Progress:
-        """How far people are with the clips that have arrived in a chunk; those that came after us nobody has seen."""
-        begun = self.journal.versions()
+    def progress(self, arrived: Sequence[str], wanted: float, begun: Mapping[str, int]) -> Progress:
+        """How far people are with the clips that have arrived in a chunk; those that came after us nobody has seen.
+
+        wanted: the share of `review.wait`; begun: `Journal.versions`.
+        """
         looked_at = [clip for clip in arrived if clip in begun and clip in self.items]
         decided = (clip for clip in looked_at if self.standing(clip, begun[clip]).outcome.word is not None)
         return Progress(wanted, len(arrived), frozenset(decided), frozenset(looked_at))

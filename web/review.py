@@ -35,7 +35,7 @@ from web.shortcuts import SHORTCUTS
 from web.shown import as_json, protocol_frames, strip_of
 from web.store import Build
 from web.triplets import Wanted, edited
-from web.waiting import EVERY_S, GoOn, Watch
+from web.waiting import GoOn, Watch
 
 HERE = Path(__file__).parent
 
@@ -50,19 +50,18 @@ PAGES = Environment(loader=PackageLoader("web"), autoescape=True, undefined=Stri
 
 
 def create_app(
-    build: Build, journal: Journal, hosts: tuple[str, ...], order: str = "doubt", go_on: GoOn = lambda _: "build again",
-    look_every_s: float = EVERY_S,
-) -> FastAPI:  # fmt: skip
+    build: Build, journal: Journal, hosts: tuple[str, ...], order: str = "doubt", go_on: GoOn = lambda _: "build again"
+) -> FastAPI:
     """The app over one build. hosts: the names that it is reached by; order: how the queue begins.
 
-    go_on: has a build go on that waits for people, once enough is decided; it is looked for as often as said.
+    go_on: has a build go on that waits for people, once enough is decided.
     """
     queue, sessions = Queue(build, journal), Sessions(journal)
     watch = Watch(queue, go_on)
 
     @asynccontextmanager
     async def watching(_: FastAPI) -> AsyncIterator[None]:
-        with watch.looking(look_every_s):
+        with watch.looking():
             yield
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=watching)

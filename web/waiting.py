@@ -43,12 +43,12 @@ class Watch:
             return ""
         chunks: list[Progress] = []
         ready = False
-        reviewed = build.view("review").chunks
+        reviewed, begun = build.view("review").chunks, self.queue.journal.versions()
         for name, chunk in build.view("curate").chunks.items():
             arrived = chunk.accepted()
             waiting = set(arrived).difference(reviewed[name].keys() if name in reviewed else ())
             if waiting:
-                chunks.append(self.queue.progress(arrived, build.review.wait))
+                chunks.append(self.queue.progress(arrived, build.review.wait, begun))
                 ready = ready or any(map(chunks[-1].lets_through, waiting))
         if not chunks:
             return ""
@@ -61,13 +61,13 @@ class Watch:
         return "a build waits for the clips that somebody has begun with"
 
     @contextmanager
-    def looking(self, every_s: float = EVERY_S) -> Iterator[None]:
+    def looking(self) -> Iterator[None]:
         """Look again and again, in a thread, while the block runs."""
         ended = threading.Event()
 
         def run() -> None:
             self.look()
-            while not ended.wait(every_s):
+            while not ended.wait(EVERY_S):
                 self.look()
 
         thread = threading.Thread(target=run, name="waiting", daemon=True)
