@@ -10,8 +10,11 @@ footage.py    a video's frames and plain measures      decoding.py     in a chil
 masks.py      tracks of a video, given or made
 run.py        a folder of videos, resumable            compare.py      differences of runs, with intervals
 generated.py  anyone's videos, several at a time       judges.py       the judges as a profile has them
-strip.py      decisive frames as a picture
+strip.py      decisive frames as a picture            page.py        the report
+models.py     a folder of models                      planted.py     questions of known answers, for the bias
+theirs.py     the authors' files read and scored      vbench.py      results of VBench
+at_once.py    several videos under work
 
-Of `tasks` only `judge_vlm.py`, `generated.py` and `judges.py` know, for the engines, `footage.py` and `decoding.py`,
-for the child process; nothing here imports `flows`.
+Of `tasks` know `judge_vlm.py`, `generated.py`, `planted.py`, `at_once.py` and `judges.py`, for the engines, `footage.py` and
+`decoding.py`, for the child process; nothing here imports `flows`.
 """
