@@ -53,7 +53,7 @@ def lay(place: Path, videos: int, models: int) -> None:
         container.mux(stream.encode(None))
     line = {
         "prompt": "A man touches a box.", "tracks": "t.tracks.json",
-        "instances": [{"id": f"id{n}", "cls": cls, "appearance": cls} for n, cls in ((1, "man"), (2, "box"))],
+        "instances": [{"id": f"id{k}", "cls": cls, "appearance": cls} for k, cls in enumerate(("man", "box"), 1)],
         "interactions": [{"subject": "id1", "verb": "touch", "object": "id2", "contact": 5, "dynamism": 2}],
     }  # fmt: skip
     names = [f"{k:05}.mp4" for k in range(videos)]

@@ -77,7 +77,10 @@ def _judged(videos: Path, asked: Request) -> dict[str, Any]:
 
 def _tell(result: Mapping[str, Any], console: Console) -> None:
     say = partial(console.print, highlight=False, soft_wrap=True, markup=False)
-    say(f"{result['videos']} videos by {result['judge']}, {result['not_asked']} with nothing to ask")
+    say(
+        f"{result['videos']} videos by {result['judge']}, {result['not_asked']} with nothing to ask, "
+        f"{len(result['failed'])} not judged ({result['undecided']} undecided)"
+    )
     _show(result["means"], console, result["corrected"])
     for name, row in result["vbench"].items():
         say(f"  VBench {name}: {row['mean']:.3f}  [{row['low']:.3f}, {row['high']:.3f}] over {row['videos']} videos")
@@ -107,7 +110,7 @@ def _tell_bias(bias: Mapping[str, Any], console: Console) -> None:
 def _tell_compared(result: Mapping[str, Any], console: Console) -> None:
     say = partial(console.print, highlight=False, soft_wrap=True, markup=False)
     for model in result["models"]:
-        say(f"{model['name']}: {model['videos']} videos, {model['failed']} not judged")
+        say(f"{model['name']}: {model['videos']} videos, {model['failed']} not judged ({model['undecided']} undecided)")
         _show(model["means"], console, model["corrected"])
     for one in result["differences"]:
         say(f"{one['run']} − {one['minus']}: {one['paired']} pairs, {one['unpaired']} unpaired, "

@@ -15,6 +15,6 @@ models.py     a folder of models                      planted.py     questions o
 theirs.py     the authors' files read and scored      vbench.py      results of VBench
 at_once.py    several videos under work
 
-Of `tasks` know `judge_vlm.py`, `generated.py`, `planted.py`, `at_once.py` and `judges.py`, for the engines, and
+Of `tasks` know `judge_vlm.py`, `generated.py`, `planted.py` and `judges.py`, for the engines, and
 `footage.py` and `decoding.py`, for the child process; nothing here imports `flows`.
 """

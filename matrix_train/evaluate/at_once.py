@@ -4,8 +4,6 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import TypeVar
 
-from tasks.errors import StopRun
-
 AT_ONCE = 4
 """Videos under work, so that memory does not grow with their number."""
 
@@ -13,8 +11,7 @@ T = TypeVar("T")
 
 
 def for_each(items: Iterable[T], work: Callable[[T], Awaitable[None]]) -> None:
-    """All of them, in their order, `AT_ONCE` at a time. StopRun, or OSError where nothing can be
-    written, of the first that raises it; the others are left."""
+    """All of them, in their order, `AT_ONCE` at a time. The first error ends it and is raised; the others are left."""
     asyncio.run(_all(iter(items), work))
 
 
@@ -27,5 +24,5 @@ async def _all(waiting: Iterator[T], work: Callable[[T], Awaitable[None]]) -> No
         async with asyncio.TaskGroup() as group:
             for _ in range(AT_ONCE):
                 group.create_task(some())
-    except* (StopRun, OSError) as lost:
-        raise lost.exceptions[0] from None
+    except ExceptionGroup as several:
+        raise several.exceptions[0] from several

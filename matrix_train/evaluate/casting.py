@@ -38,8 +38,15 @@ PURSUIT = 1
 """Contactness of acts in which one goes after, along or around the other."""
 
 
+UNDECIDED = "undecided: "
+"""How the reason of such a video begins."""
+
+
 class Undecided(ValueError):
     """Tracks do not tell, by the margins of the rules, who acts on whom."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(UNDECIDED + why)
 
 
 def leads(tracks: Tracks, one: InstanceId, other: InstanceId, contact: int, touching: Sequence[int]) -> bool:
@@ -53,7 +60,7 @@ def leads(tracks: Tracks, one: InstanceId, other: InstanceId, contact: int, touc
     ):
         if lead:
             return lead > 0
-    raise Undecided(f"undecided: tracks do not tell who of {one} and {other} acts on the other")
+    raise Undecided(f"tracks do not tell who of {one} and {other} acts on the other")
 
 
 def _bears(tracks: Tracks, one: InstanceId, other: InstanceId, touching: Sequence[int]) -> float:

@@ -15,7 +15,7 @@ from matrix_train.files import write_json
 COMPARED_FILE = "compared.json"
 
 _Scores = TypeAdapter(dict[str, Any])
-_SHOWN = ("videos", "failed", "means", "corrected", "measures", "vbench")
+_SHOWN = ("videos", "failed", "undecided", "means", "corrected", "measures", "vbench")
 """What of a run's result stands in the comparison."""
 
 

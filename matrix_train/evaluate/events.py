@@ -66,7 +66,7 @@ def _most(tracks: Tracks, shown: Sequence[Act]) -> Act:
     for (also_touch, stirring), act in zip(evidence, shown, strict=True):
         if act is not best and also_touch == touch and stirring and most < CLEARLY * stirring:
             pairs = " or ".join(f"{a.subject} and {a.object}" for a in (best, act))
-            raise Undecided(f"undecided: {pairs} show what is asked for about alike")
+            raise Undecided(f"{pairs} show what is asked for about alike")
     return best
 
 

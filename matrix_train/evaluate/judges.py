@@ -7,6 +7,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from matrix_train.errors import UserError
 from matrix_train.evaluate import judge_tracks
 from matrix_train.evaluate.generated import ByLooking, ByTracks, Judging
@@ -39,8 +41,10 @@ class Asked:
 
 
 def evaluate_by(asked: Asked, videos: Path, out: Path) -> dict[str, Any]:
-    """UserError for a profile or engine that cannot be used, and as for `evaluate_folder` and `measure_bias`."""
+    """UserError for a profile or engine that cannot be used, and as for `evaluate_folder` and `measure_bias`; OSError
+    for an `out` that cannot be written."""
     path = None if asked.profile is None else profile_file(asked.profile)
+    out.mkdir(parents=True, exist_ok=True)  # what cannot be written is told before a model is asked
     trackers, tracker = Trackers(path), _identity("tracker", path)
     if asked.judge == "tracks":
         judging = Judging(ByTracks(f"{judge_tracks.JUDGE} {tracker}"), trackers, more={"agreement": agreement()})
@@ -91,7 +95,8 @@ def _spec(kind: str, profile: Path | None) -> EngineSpec:
         engines = (parse_mapping(text, f"--profile {profile}") if text.strip() else {}).get("engines") or {}
         return EngineSpec.model_validate(engines.get(kind) or {})
     except (OSError, AttributeError, ValueError, EngineError) as error:
-        raise UserError(f"--profile {profile}: engines.{kind} cannot be read: {error}") from None
+        why = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+        raise UserError(f"--profile {profile}: engines.{kind} cannot be read: {one_line(why, 600)}") from None
 
 
 def _identity(kind: str, profile: Path | None) -> str:

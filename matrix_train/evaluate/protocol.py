@@ -21,6 +21,9 @@ from schemas.palette import NAMED, colour, colour_name, number
 STRIDE = 5
 """Frames between two that are looked at (App. F)."""
 
+LONGEST = 240
+"""Bytes of a video's name, so that `.<name>.json.part` is one of at most 255."""
+
 Mask = NDArray[np.bool_]
 Picture = NDArray[np.uint8]
 
@@ -75,6 +78,8 @@ class Prompt(Record):
 
     @model_validator(mode="after")
     def _consistent(self) -> "Prompt":
+        if len(self.video.encode()) > LONGEST:
+            raise ValueError(f"the video's name is longer than {LONGEST} bytes: results could not be named after it")
         ids = [i.id for i in self.instances]
         if len(set(ids)) != len(ids):
             raise ValueError("an instance ID is given twice")

@@ -20,6 +20,7 @@ from pydantic import ValidationError
 from matrix_train.errors import UserError
 from matrix_train.evaluate import files, judge_truth, vbench
 from matrix_train.evaluate.bias import Bias, corrected
+from matrix_train.evaluate.casting import UNDECIDED
 from matrix_train.evaluate.footage import Measures, watch
 from matrix_train.evaluate.page import Sheet, write_page
 from matrix_train.evaluate.protocol import Prompt, match_videos
@@ -179,6 +180,7 @@ def publish(
         "videos": len(good),
         "not_asked": without,
         "failed": sums.failed,
+        "undecided": sum(why.startswith(UNDECIDED) for why in sums.failed.values()),
         "means": {name: mean_of([getattr(scores, name) for scores in sums.scores.values()]) for name in SCORES},
         "corrected": {name: mean_of(values) for name, values in sums.corrected.items()},
         "bias": {},

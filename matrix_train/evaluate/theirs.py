@@ -51,6 +51,7 @@ def evaluate_files(folder: Path, out: Path) -> dict[str, Any]:
         "videos": len(scores),
         "not_asked": 0,
         "failed": dict.fromkeys(sorted(asked.keys() - scores.keys()), f"no answer in {VERIFICATION_FILE}"),
+        "undecided": 0,
         "means": {name: mean_of([getattr(one, name) for one in scores.values()]) for name in SCORES},
         "corrected": {}, "bias": {}, "vbench": {}, "measures": {}, "cost": {},
         "theirs": _apart(read_combined(folder), scores) if (folder / COMBINED_FILE).exists() else {},

@@ -52,7 +52,7 @@ def read_results(path: Path, videos: Collection[str]) -> dict[str, dict[str, Any
     except FileNotFoundError:
         raise UserError(f"--vbench: there is no {path}: give the …_eval_results.json that VBench has written") from None
     except ValidationError as error:
-        where = ".".join(map(str, error.errors()[0]["loc"]))
+        where = ".".join(map(str, error.errors()[0]["loc"])) or "the file"
         raise UserError(f"--vbench {path}: {where}: {error.errors()[0]['msg']}: not what VBench writes") from None
     dimensions = {}
     for name, (mean, rows) in found.items():

@@ -1,12 +1,15 @@
 """`evaluate --judge vlm` and `--judge tracks` over videos and prompts on disk, a scripted server and a real client."""
 
 import json
+import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from matrix_train.errors import UserError
 from matrix_train.evaluate import footage
@@ -45,6 +48,42 @@ def test_who_does_not_answer_scores_nothing(place: Path, wrong: Callable[[Asked]
     with FaultServer(wrong) as server, pytest.raises(UserError):
         run(place, "vlm", profile(place, server))
     assert not (place / "e" / "scores.json").exists()
+
+
+def swapped(told: str) -> str:
+    """The answers are in another order than the questions."""
+    return json.dumps(
+        {key: value[::-1] if isinstance(value, list) else value for key, value in json.loads(told).items()}
+    )
+
+
+def test_videos_without_answers_that_hold_are_rows_and_tried_again(place: Path):
+    wrong: dict[str, Callable[[str], str]] = {
+        "in_german.mp4": lambda told: told.replace('"yes"', '"ja"'),
+        "swapped.mp4": swapped,
+        "refused.mp4": lambda told: "I would rather not judge people.",
+    }
+    (line,) = (json.loads(line) for line in (place / "p.jsonl").read_text().splitlines()[:1])
+    lines = [line] + [line | {"video": name, "prompt": name} for name in wrong]
+    (place / "p.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    for name in wrong:
+        shutil.copy(place / "v" / "b.mp4", place / "v" / name)
+    (place / "v" / "b.mp4").unlink()
+    well = [False]
+
+    def script(asked: Asked) -> Told:
+        change = wrong.get(asked.document.get("prompt", ""))
+        if well[0] or change is None:
+            return good(asked)
+        return said(change(json.loads(good(asked).body)["choices"][0]["message"]["content"]))
+
+    with FaultServer(script) as server:
+        found = run(place, "vlm", profile(place, server))
+        assert found["videos"] == 1 and found["failed"].keys() == wrong.keys()
+        assert all("3 answers" in why for why in found["failed"].values())
+        assert found["judge"].startswith("vlm v1 ") and " boxes embedded-tracker/" in found["judge"]
+        well[0] = True
+        assert run(place, "vlm", profile(place, server))["videos"] == 4
 
 
 def test_a_server_down_half_way_ends_the_run_which_goes_on_from_there(place: Path, monkeypatch: pytest.MonkeyPatch):
@@ -152,6 +191,67 @@ def test_another_number_of_frames_is_one_failed_row(place: Path):
     write_video(place / "v" / "b.mp4", FRAMES - 4)
     found = run(place, "tracks")
     assert found["videos"] == 1 and "has 31 masks, the video 27 frames" in found["failed"]["b.mp4"]
+
+
+def test_what_is_wrong_with_one_video_is_its_row_alone(place: Path):
+    lines = [json.loads(line) for line in (place / "p.jsonl").read_text().splitlines()][:1]
+    Image.fromarray(np.zeros((HEIGHT, WIDTH), np.uint8)).save(place / "grey.png")
+    strange = Image.fromarray(np.full((HEIGHT, WIDTH), 200, np.uint8), "P")
+    strange.putpalette([value % 256 for value in range(768)])
+    strange.save(place / "strange.png")
+    whole = (place / "v" / "b.mp4").read_bytes()
+    odd: dict[str, tuple[bytes, dict[str, Any], str]] = {
+        "b.mp4": (b"", {}, "Invalid data"),
+        "cut.mp4": (whole[: len(whole) // 2], {}, "video|data"),
+        "text.mp4": (b"no video", {}, "Invalid data"),
+        "folder.mp4": (whole, {"tracks": "v"}, "Is a directory"),
+        "away.mp4": (whole, {"tracks": "../../none/tracks.json"}, "there is no"),
+        "grey.mp4": (whole, {"tracks": None, "idmap": "grey.png"}, "is no palette image"),
+        "strange.mp4": (whole, {"tracks": None, "idmap": "strange.png"}, "other colours than the palette's"),
+    }
+    for name, (content, more, _) in odd.items():
+        (place / "v" / name).write_bytes(content)
+        lines.append(lines[0] | {"video": name} | more)
+    (place / "v" / "a.mp4").rename(place / "v" / "ein Ständer 中文 #%?.mp4")
+    lines[0] |= {"video": "ein Ständer 中文 #%?.mp4"}
+    (place / "p.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    found = run(place, "tracks")
+    assert list(found["by_video"]) == ["ein Ständer 中文 #%?.mp4"]
+    for name, (_, _, why) in odd.items():
+        assert re.search(why, found["failed"][name]), (name, found["failed"][name])
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"video": "../b.mp4"}, "line 2: video: String should match"),
+        ({"video": "x" * 250 + ".mp4"}, "longer than 240 bytes"),
+        ({"video": "a.mp4"}, "has a line already"),
+        ({"contact": 3}, "line 2: contact: unknown key"),
+    ],
+)
+def test_a_line_that_is_wrong_is_named(place: Path, change: dict[str, Any], told: str):
+    lines = [json.loads(line) for line in (place / "p.jsonl").read_text().splitlines()]
+    (place / "p.jsonl").write_text("\n".join(map(json.dumps, [lines[0], lines[1] | change])))
+    with pytest.raises(UserError, match=told):
+        run(place, "tracks")
+    (place / "p.jsonl").write_bytes(b"\xff\xfe")
+    with pytest.raises(UserError, match="line 1: Invalid JSON"):
+        run(place, "tracks")
+
+
+def test_an_out_that_cannot_be_written_is_told_before_a_model_is_asked(place: Path):
+    (place / "e").write_text("A file.")
+    with FaultServer(good) as server, pytest.raises(OSError, match="File exists"):
+        run(place, "vlm", profile(place, server))
+    assert not server.asked
+
+
+def test_results_of_another_judge_are_not_gone_on_from(place: Path):
+    run(place, "tracks")
+    with FaultServer(good) as server, pytest.raises(UserError, match="give a new --out"):
+        run(place, "vlm", profile(place, server))
+    assert not server.asked
 
 
 def test_videos_and_prompts_go_together(place: Path):

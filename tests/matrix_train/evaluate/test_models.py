@@ -54,7 +54,6 @@ def test_models_are_judged_apart_and_held_against_the_first(models: Path):
     assert 'href="lora/report.html"' in page and "VBench imaging quality" in page
     prompts = json.loads((models / "e" / "base" / "vbench_prompts.json").read_text())
     assert prompts == dict.fromkeys(NAMES, "A man pushes a box.")
-    assert run(models, "tracks")["models"][0]["vbench"] == {}
 
 
 def test_a_model_of_which_nothing_can_be_judged_is_left_out(models: Path):

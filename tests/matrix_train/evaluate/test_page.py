@@ -27,7 +27,8 @@ def found(sheets: list[Sheet]) -> dict:
     means = {name: mean_of([getattr(one.scores, name) for one in sheets]) for name in SCORES}
     return {
         "judge": "truth <1>", "videos": len(sheets), "not_asked": 0, "failed": {"lost.mp4": "<i>no frame</i>"},
-        "means": means, "corrected": {}, "measures": {}, "bias": {}, "vbench": {}, "cost": {"requests": 2},
+        "undecided": 0, "means": means, "corrected": {}, "measures": {}, "bias": {}, "vbench": {},
+        "cost": {"requests": 2},
         "by_video": {one.prompt.video: {name: getattr(one.scores, name) for name in SCORES} for one in sheets},
     }  # fmt: skip
 
@@ -55,8 +56,8 @@ def test_a_comparison_shows_the_videos_that_differ_most_first(tmp_path: Path):
     difference = {"run": str(runs[1]), "minus": str(runs[0]), "paired": 2, "unpaired": 1, "other_prompt": 0} | gains
     out = tmp_path / "c"
     models = [
-        {"run": str(run), "name": run.name, "videos": 2, "failed": 0, "means": gains, "corrected": {}, "measures": {},
-         "vbench": {}}
+        {"run": str(run), "name": run.name, "videos": 2, "failed": 0, "undecided": 0, "means": gains, "corrected": {},
+         "measures": {}, "vbench": {}}
         for run in runs
     ]  # fmt: skip
     write_compared(out, {"judge": "truth", "models": models}, [compared_part(out, difference, base, own)])
