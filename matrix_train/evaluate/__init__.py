@@ -3,7 +3,7 @@
 protocol.py      what is asked about: instances, frames, boxes
 questions.py     the ten questions of an interaction
 scores.py        answers → KISA, SGI, SPI, IF
-files.py         the authors' JSON files
+files.py         the authors' JSON files; theirs.py, read and scored
 
 tracks.py        what masks say: who touches whom, who moves
 judge_truth.py   answers from true tracks and events

@@ -34,8 +34,7 @@ def evaluate_folder(
     prompts = read_prompts(prompts_file)
     models = models_of(videos)
     for place in [videos / model for model in models] or [videos]:
-        # Our sampler leaves a record beside each of its videos.
-        match_videos(place, prompts, others=[Path(prompt.video).with_suffix(".json").name for prompt in prompts])
+        match_videos(place, prompts)
         if results:
             _vbench(results, place, prompts)
     check_engine(prompts, judging.trackers)
