@@ -10,6 +10,7 @@ _emergence_disappearance.json     a list of `PersistenceVideo` (emergence_disapp
 combined_scores_summary.json      model → data type → video_id → `Combined` (calculate_combined_scores.py)
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -108,6 +109,11 @@ def questions_file(prompt: Prompt) -> QuestionsFile:
         appearance=tuple(i.appearance for i in prompt.instances),
         colors=tuple(colour_name(i.id) for i in prompt.instances), items=tuple(items),
     )  # fmt: skip
+
+
+def digest(asked: QuestionsFile) -> str:
+    """Of all that a video was asked about: two results are paired where it is the same."""
+    return hashlib.sha256(asked.model_dump_json().encode()).hexdigest()[:12]
 
 
 def verified_video(

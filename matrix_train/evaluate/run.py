@@ -187,7 +187,7 @@ def publish(
         "vbench": {},
         "measures": {name: mean_of(values) for name, values in sums.measures.items()},
         "cost": sums.cost,
-        "asked": {p.video: digest_of(p) for p in good},
+        "asked": {p.video: files.digest(files.questions_file(p)) for p in good},
         "by_video": {video: {name: getattr(one, name) for name in SCORES} for video, one in sums.scores.items()},
     } | dict(more or {})
     write_json(out / SCORES_FILE, found)
