@@ -19,7 +19,7 @@ from matrix_train.evaluate.judge_tracks import JUDGE, filmed, judge_tracks
 from matrix_train.evaluate.masks import follow, read_guide
 from matrix_train.evaluate.protocol import Asked, Prompt, read_prompts
 from matrix_train.evaluate.run import read_truth
-from matrix_train.evaluate.scores import YES, Answer, FrameCheck, Judged, VideoScores
+from matrix_train.evaluate.scores import YES, Answer, FrameCheck, VideoScores, video_scores
 from matrix_train.sample.trackers import Trackers
 from schemas.base import Record
 from schemas.idmap import encode_id_map, id_map
@@ -55,10 +55,7 @@ class Verdict(Record):
 
     @property
     def scores(self) -> VideoScores | None:
-        return None if self.undecided else self.said(RIGHT).scores
-
-    def said(self, pair: str) -> Judged:
-        return Judged((self.answers[pair],), self.checks)
+        return None if self.undecided else video_scores([self.answers[RIGHT]], self.checks)
 
     @property
     def word(self) -> str:
@@ -141,11 +138,11 @@ def _read(file: Path) -> Verdicts:
     return Verdicts.model_validate_json(file.read_bytes())
 
 
-def _known_and_said(asked: Path, name: str, verdict: Verdict) -> Iterator[tuple[Judged, Judged]]:
+def _known_and_said(asked: Path, name: str, verdict: Verdict) -> Iterator[tuple[bias.Answers, bias.Answers]]:
     """By pair, where it is decided."""
     truth, table = _truth(asked, name), asked_table(asked.parent)
     for pair in verdict.answers:
-        yield judge_truth.judge(_of_pair(truth, table[name][pair]), truth), verdict.said(pair)
+        yield judge_truth.judge(_of_pair(truth, table[name][pair]), truth).answers, (verdict.answers[pair],)
 
 
 def _write_prompts(asked: Path) -> None:

@@ -42,7 +42,8 @@ def test_all_stages_and_what_is_there_is_not_made_again(tmp_path: Path, capsys: 
     assert "trained" not in capsys.readouterr().out
 
     # What comes out of arms that are each right once more than the one before, as the paper has it.
-    shutil.copytree(folder / "videos" / "seed0", folder / "videos" / "seed1")
+    for kind in ("videos", "judged"):
+        shutil.copytree(folder / kind / "seed0", folder / kind / "seed1")
     for rank, arm in enumerate(PAPER):
         plant(folder, arm, rights=min(rank, 4))
     main([*command[:-1], "2", "--stage", "report"])
