@@ -68,8 +68,8 @@ def test_a_run_of_a_deployment_goes_on_by_itself(built, server, world, tmp_path)
         assert watch.told.startswith("a build waits for people: 0 clips are decided on")
         clips = decide_all(out)
         watch.look()
-        assert watch.told == f"enough is decided: flow run {run.name} goes on"
         resumed = client.read_flow_run(run.id)
+        assert watch.told == f"enough is decided: flow run {resumed.name} goes on"
         assert resumed.state.name == "Resuming", "for the next worker"
         assert run_flow(deployed.build, flow_run=resumed, return_type="state").is_completed()
         watch.look()
