@@ -139,11 +139,14 @@ def _facts(mp4: bytes) -> MediaFacts:
 
 def _own_sample(source: Folder, stem: str) -> Sample | None:
     try:
-        return Sample.model_validate_json(source.read(f"samples/{stem}.json"))
+        sample = Sample.model_validate_json(source.read(f"samples/{stem}.json"))
     except FileNotFoundError:
         return None
     except ValidationError as error:
         raise LeftOut("bad_sample", f"samples/{stem}.json: {one_line(error)}") from None
+    if not all("=" in part for part in sample.provenance.fingerprints):
+        raise LeftOut("bad_sample", f"samples/{stem}.json: a fingerprint is written stage=fingerprint")
+    return sample
 
 
 def read_masks(source: Folder, stem: str, frames: int, height: int, width: int) -> TrackFile:

@@ -15,6 +15,7 @@ from schemas import Sample
 from schemas.idmap import id_map
 from tasks.dataset.check import verify
 from tasks.dataset.reader import stream
+from tasks.errors import UserError
 from tasks.exports.making import make_dataset
 from tasks.exports.matrix import Matrix
 from tasks.exports.matrix_import import fingerprints_of, read_entry, read_metadata
@@ -108,6 +109,16 @@ def test_what_samples_say_is_held_against_video_and_prompt(exported, tmp_path):
     )
     assert told["000004.mp4"].startswith("bad_prompt: the caption holds the control character U+202E")
     assert told["000005.mp4"].startswith("changed_prompt: ")
+
+
+def test_a_sample_with_odd_fingerprints_is_no_sample(exported, tmp_path):
+    source = Path(shutil.copytree(exported, tmp_path / "theirs"))
+    for file in (source / "samples").iterdir():
+        said = json.loads(file.read_text())
+        said["provenance"]["fingerprints"] = ["made-up"]
+        file.write_text(json.dumps(said))
+    with pytest.raises(UserError, match="is a sample of this version"):
+        taken(source, tmp_path / "made")
 
 
 def test_ids_that_they_have_no_room_for_are_told(data, tmp_path):
