@@ -78,6 +78,8 @@ def test_the_way_of_a_clip_between_people(clip):
     assert third.word is not None and third.word.reviewer == "bob"
     judged = outcome(clip, admins={"root"}, ann=yes, root=no)
     assert judged.word is not None and judged.word.reviewer == "root" and not judged.ends["id2"]
+    last = outcome(clip, admins={"root", "boss"}, ann=yes, root=no, boss=yes)
+    assert last.word is not None and last.word.reviewer == "boss" and last.ends["id2"], "of two admins the later"
 
 
 def box(clip: Reviewable, x: int) -> Rle:
