@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, expect
 
 from tasks.media.clips import encode_mask
 from tests.builders import make_dataset
-from tests.web.browser import CHROMIUM, Tab, chromium, served
+from tests.web.browser import CHROMIUM, PACK, Tab, chromium, served, unpacked
 from tests.web.places import Place
 from web import audit, explore
 from web.samples import Samples
@@ -34,9 +34,9 @@ PICTURES = """async ({ counts, width, height, tracks }) => {
     const track = { id: `id${n + 1}`, colour: '#808080', masks: [counts] };
     const { canvas } = Stage.prototype.picture.call({ clip, pictures: new Map() }, track, n, 0);
     const { data } = canvas.getContext('2d').getImageData(0, 0, width, height);
-    return [...data].filter((_, i) => i % 4 === 3);
+    return (PACK)(data.filter((_, i) => i % 4 === 3));
   });
-}"""
+}""".replace("PACK", PACK)
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +120,7 @@ def test_tracks_are_told_apart_without_their_colours(root):
     mask = np.zeros((96, 144), bool)
     mask[20:76, 30:110] = True
     given = {"counts": encode_mask(mask), "width": 144, "height": 96, "tracks": 5}
-    drawn = np.array(root.page.evaluate(PICTURES, given)).reshape(5, 96, 144)
+    drawn = np.stack([unpacked(one).reshape(96, 144) for one in root.page.evaluate(PICTURES, given)])
     assert not drawn[:, ~mask].any()
     for one, other in itertools.combinations(drawn, 2):
         assert (one != other)[mask].mean() > 0.2

@@ -19,7 +19,7 @@ from schemas.labels import read_labels
 from tasks.media.clips import decode_mask
 from tasks.outcome import Case
 from tests.builders import COLOURS
-from tests.web.browser import CHROMIUM, Tab, chromium, served
+from tests.web.browser import CHROMIUM, PACK, Tab, chromium, served, unpacked
 from tests.web.places import CHUNK, Place
 from web.explore import create_app
 from web.samples import Samples
@@ -30,8 +30,8 @@ PIXELS = """() => {
   const v = document.getElementById('video'), c = new OffscreenCanvas(v.videoWidth, v.videoHeight);
   const p = c.getContext('2d');
   p.drawImage(v, 0, 0);
-  return [...p.getImageData(0, 0, c.width, c.height).data];
-}"""
+  return (PACK)(p.getImageData(0, 0, c.width, c.height).data);
+}""".replace("PACK", PACK)
 
 DRAWN = """() => {
   const c = document.getElementById('overlay');
@@ -112,8 +112,8 @@ def test_what_is_drawn_is_of_the_frame_that_is_shown(place, ann):
     hidden = np.stack([[decode_mask(m, *shown.size) for m in shown.masks[i]] for i in ("id2", "id3")]).any(0)
     for frame in (1, 2, 3, 4, 5):
         expect(ann.page.locator("#frame")).to_have_text(f"{frame} of 8")
-        picture = np.array(ann.page.evaluate(PIXELS)).reshape(*shown.size, 4)[..., :3]
-        seen = np.abs(picture - np.array(COLOURS[seed % 4][1])).max(-1) < 60
+        picture = unpacked(ann.page.evaluate(PIXELS)).reshape(*shown.size, 4)[..., :3]
+        seen = np.abs(picture.astype(int) - np.array(COLOURS[seed % 4][1])).max(-1) < 60
         fits = [(seen & m).sum() / (seen | (m & ~h)).sum() for m, h in zip(truth, hidden, strict=True)]
         assert int(np.argmax(fits)) == frame, fits
         ann.press("ArrowRight")
