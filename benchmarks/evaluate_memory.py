@@ -1,9 +1,10 @@
 """Peak memory of `evaluate` over a folder of models, at two sizes: more videos and more models must not need more.
 
-    python -m benchmarks.evaluate_memory --small 50x2 --large 500x8
+    python -m benchmarks.evaluate_memory --small 200x8 --large 2000x8 --kept
 
 The judge is that by tracks; all videos of a model are one tiny file under many names, so that nothing but their number
-grows. Each size runs in a process of its own; its peak is what the system saw (ru_maxrss).
+grows. Each size runs in a process of its own; its peak is what the system saw (ru_maxrss). --kept: all but ten videos
+of a model have been judged before (by copies of one row), as in a run that goes on, so that thousands take minutes.
 """
 
 import argparse
@@ -21,6 +22,7 @@ import numpy as np
 from matrix_train.evaluate.faults import encoded
 
 HIGH, WIDE, FRAMES = 48, 64, 11
+FRESH = 10
 _CHILD = """
 import json, resource, sys
 from pathlib import Path
@@ -64,13 +66,34 @@ def lay(place: Path, videos: int, models: int) -> None:
             os.link(place / "one.mp4", place / "v" / f"model_{model}" / name)
 
 
-def peak(size: str) -> dict[str, float]:
+def run(place: Path) -> dict[str, float]:
+    """The command in a process of its own."""
+    done = subprocess.run([sys.executable, "-c", _CHILD, str(place)], capture_output=True, text=True, check=True)
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def keep(place: Path, videos: int, models: int) -> None:
+    """Rows as of an earlier run, but for the first `FRESH` videos of every model."""
+    with tempfile.TemporaryDirectory() as folder:
+        lay(Path(folder), 1, 2)
+        run(Path(folder))
+        row = (Path(folder) / "e" / "model_0" / "judged" / "00000.mp4.json").read_text(encoding="utf-8")
+    for model in range(models):
+        rows = place / "e" / f"model_{model}" / "judged"
+        rows.mkdir(parents=True)
+        for k in range(FRESH, videos):
+            (rows / f"{k:05}.mp4.json").write_text(row.replace("00000.mp4", f"{k:05}.mp4"), encoding="utf-8")
+
+
+def peak(size: str, kept: bool) -> dict[str, float]:
     videos, models = map(int, size.split("x"))
     with tempfile.TemporaryDirectory() as folder:
         lay(Path(folder), videos, models)
+        if kept:
+            keep(Path(folder), videos, models)
         began = time.perf_counter()
-        done = subprocess.run([sys.executable, "-c", _CHILD, folder], capture_output=True, text=True, check=True)
-        found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+        found = run(Path(folder))
         assert (found["videos"], found["models"]) == (videos, models)
         return found | {"seconds": round(time.perf_counter() - began, 1)}
 
@@ -79,8 +102,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--small", default="50x2", help="videos x models")
     parser.add_argument("--large", default="500x8")
+    parser.add_argument("--kept", action="store_true", help="most have been judged before")
     told = parser.parse_args()
-    small, large = peak(told.small), peak(told.large)
+    small, large = peak(told.small, told.kept), peak(told.large, told.kept)
     print(json.dumps({"small": small, "large": large, "ratio": round(large["mib"] / small["mib"], 3)}))
 
 
