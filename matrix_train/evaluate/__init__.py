@@ -3,7 +3,8 @@
 protocol.py      what is asked about: instances, frames, boxes
 questions.py     the ten questions of an interaction
 scores.py        answers → KISA, SGI, SPI, IF
-files.py         the authors' JSON files; theirs.py, read and scored
+files.py         the authors' JSON files, written
+theirs.py        … and read: a result of ours from answers of theirs
 
 tracks.py        what masks say: who touches whom, who moves
 judge_truth.py   answers from true tracks and events
@@ -23,11 +24,12 @@ judges.py        the judges as a profile has them
 compare.py       runs side by side, and their differences with intervals
 vbench.py        VBench's files
 
-footage.py       a video's frames and plain measures; decoding.py, in a child process
+footage.py       a video's frames and plain measures
+decoding.py      … made in a child process with limits
 masks.py         tracks of a video, given or made; frames with boxes
 strip.py         decisive frames as a picture
 page.py          report.html
 
-Of `tasks` only `judge_vlm.py`, `planted.py`, `generated.py` and `judges.py` know, for the engines, `footage.py` and
+Of `tasks` know `judge_vlm.py`, `planted.py`, `generated.py` and `judges.py`, for the engines, and `footage.py` and
 `decoding.py`, for the child process; nothing here imports `flows`.
 """

@@ -47,10 +47,10 @@ def _watch(order: Order, kept: dict[int, Picture]) -> Report:
             if number and not order.whole and (number - 1) % STRIDE:
                 del kept[number - 1]  # it was kept as it might have been the last
             if (len(kept) + 1) * height * width * 3 > order.most_bytes:
-                rest = "all of them, as it has no tracks file: give it one" if order.whole else f"every {STRIDE}th"
+                kept_are, way = ("all", "give it a tracks file, or ") if order.whole else (f"every {STRIDE}th", "")
                 raise ValueError(
-                    f"too large: frames of {width} x {height} fill {order.most_bytes >> 20} MiB with number {number}, "
-                    f"keeping {rest}; or make it shorter or smaller"
+                    f"too large: its frames of {width} x {height}, of which {kept_are} are kept, fill "
+                    f"{order.most_bytes >> 20} MiB before number {number}: {way}make it shorter or smaller"
                 )
             kept[number] = np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
             meter.see(kept[number])

@@ -166,7 +166,7 @@ def test_what_does_too_much_to_the_decoder_is_a_failed_row(place: Path, monkeypa
         patch.setattr(footage, "MOST_BYTES", 10 * HEIGHT * WIDTH * 3)
         assert run(place, "tracks")["videos"] == 2  # of tracks given, every fifth frame is enough
         write_prompts(place / "p.jsonl", idmap="t.png")
-        with pytest.raises(UserError, match=r"a\.mp4: too large: frames of 96 x 64 .* as it has no tracks file"):
+        with pytest.raises(UserError, match=r"a\.mp4: too large: its frames of 96 x 64, .* give it a tracks"):
             run(place, "tracks")
     monkeypatch.setattr(footage, "CHILD", "tests.tasks.ingest.sandbox_jobs:crash")
     with pytest.raises(UserError, match="the decoder died of SIG"):
