@@ -25,7 +25,7 @@ from matrix_train.align.metrics import latent_masks
 from matrix_train.analyze.labels import Labels
 from matrix_train.analyze.reading import Aim, Processors, Reading
 from matrix_train.analyze.summary import summarise, write_json
-from matrix_train.analyze.table import ReadRole, clip_table, write_whole
+from matrix_train.analyze.table import ReadRole, clip_table, write_table
 from matrix_train.attention.roles import ROLES, RoleWeights, query_weights, role_masks, token_weights
 from matrix_train.backbones import CogVideoX
 from matrix_train.config import AlignConfig
@@ -155,7 +155,7 @@ def analysed(backbone: CogVideoX, model: AlignedModel, world: World) -> dict[str
         parts = {key: Path(folder) / f"{key}.parquet" for key in keys}
         for values, (key, part) in zip(reading.values.numpy(), parts.items(), strict=True):
             cells = scenes.cells[0, 0].numel()
-            write_whole(clip_table(key, values, reading.timesteps.numpy(), roles, cells), part)
+            write_table(clip_table(key, values, reading.timesteps.numpy(), roles, cells), part)
         found = summarise(parts, len(TIMESTEPS), BLOCKS, one_each, alone=False, labels=labels)
     return {
         family: {"block": choice.blocks[0], "by": choice.by} for family, choice in found.chosen.items()

@@ -24,6 +24,7 @@ from matrix_train.fit.noise import generator
 from matrix_train.generate.frames import decode_frames, generate_latents
 from matrix_train.generate.mp4 import write_mp4
 from matrix_train.sample.trackers import Trackers
+from matrix_train.writing import whole
 
 PURPOSE, STRIDE = "analyze", 8
 
@@ -127,10 +128,9 @@ def generated_clip(config: Config, subject: Subject, clip: Clip, steps: int, tra
     masks = np.zeros((clip.batch.masks.shape[1], *video.shape[:3]), dtype=bool)
     for own, name in zip(masks, first, strict=False):
         own[:] = followed[name]
-    folder.mkdir(parents=True, exist_ok=True)
     mp4, tracks = files_of(folder, clip)
     write_mp4(mp4, video, clip.batch.fps[0])
-    with tracks.open("wb") as file:
+    with whole(tracks) as scratch, scratch.open("wb") as file:
         np.savez_compressed(file, ids=list(clip.batch.ids[0]), masks=masks)
     return _made(config, subject, clip, video, masks)
 

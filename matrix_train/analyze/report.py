@@ -1,7 +1,6 @@
 """`report.html`: the paper's figures of an analysis, and every clip's attention to play. One file, nothing fetched."""
 
 import json
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from matrix_train.analyze.ranking import VARIANTS
 from matrix_train.analyze.shown import FAMILY_KIND, Shown
 from matrix_train.analyze.summary import Summary
 from matrix_train.attention.roles import Family
+from matrix_train.writing import whole
 
 HERE = Path(__file__).parent
 TEMPLATE, STYLE, SCRIPT = "report.html.j2", "report.css", "report.js"
@@ -52,12 +52,10 @@ def write_report(
         summary=summary, made_of=made_of, panels=panels, split=SPLIT,
     )  # fmt: skip
     head, tail = page.split(SPLIT)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("w", encoding="utf-8") as file:
+    with whole(path) as scratch, scratch.open("w", encoding="utf-8") as file:
         file.write(head)
         for clip in shown:
             # Of JSON in a script element only this could end it.
             text = json.dumps(clip, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
             file.write(f'<script type="application/json" class="clip">{text}</script>\n')
         file.write(tail)
-    temporary.replace(path)

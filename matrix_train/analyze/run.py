@@ -25,15 +25,15 @@ from matrix_train.analyze.report import write_report
 from matrix_train.analyze.shown import FAMILY_KIND, Shown, draw_clip
 from matrix_train.analyze.subject import Subject
 from matrix_train.analyze.summary import Summary, layers_of, summarise, write_json
-from matrix_train.analyze.table import clip_table, join, write_whole
+from matrix_train.analyze.table import clip_table, join, write_table
 from matrix_train.backbones.encoders import identity
 from matrix_train.config import Config
 from matrix_train.data import Batch, Split
 from matrix_train.errors import UserError
 from matrix_train.export.trained import Trained
 from matrix_train.fit.safe import to_bytes
-from matrix_train.sample.record import check_writable
 from matrix_train.sample.trackers import Trackers
+from matrix_train.writing import whole
 
 ANALYSIS_FILE, TABLE_FILE, REPORT_FILE = "analysis.json", "analysis.parquet", "report.html"
 
@@ -56,7 +56,6 @@ class Analysis:
 
     def __init__(self, config: Config, options: Options, trained: Trained | None, console: Console) -> None:
         self.config, self.options, self.console = config, options, console
-        check_writable(options.out)
         self.labels = None if options.labels is None else read_labels(options.labels)
         self.trackers = Trackers(options.profile)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -116,14 +115,14 @@ class Analysis:
         table = clip_table(
             key, reading.values[0].numpy(), reading.timesteps.numpy(), clip.roles, self.subject.grid.cells
         )
-        write_whole(table, self._part(key))
+        write_table(table, self._part(key))
 
     def _keep(self, key: str, reading: Reading) -> None:
         if reading.maps:
             named = {f"block{b}.step{s}.{kind}": maps[0] for (b, s, kind), maps in sorted(reading.maps.items())}
             path = self.options.out / "maps" / f"{key}.safetensors"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(to_bytes(named, {}))
+            with whole(path) as scratch:
+                scratch.write_bytes(to_bytes(named, {}))
 
     def _shown(self, summary: Summary, timesteps: torch.Tensor) -> Iterator[Shown]:
         """Each clip with the maps of the chosen blocks at the middle step: one more forward pass a clip."""
@@ -165,10 +164,17 @@ class Analysis:
         try:
             before = json.loads(file.read_text(encoding="utf-8"))
         except FileNotFoundError:
+            written = (TABLE_FILE, LAYERS_FILE, REPORT_FILE, "clips", "generated", "maps")
+            if others := [name for name in written if (self.options.out / name).exists()]:
+                raise UserError(
+                    f"{self.options.out} has {others[0]}, which no analysis of this folder wrote: give another --out"
+                ) from None
             write_json(file, now)
             return
         except ValueError:
-            raise UserError(f"{file} is damaged: give another --out") from None
+            before = None
+        if not isinstance(before, dict):
+            raise UserError(f"{file} is damaged: give another --out")
         differs = [f"{name} was {before.get(name)}, is {now[name]}" for name in now if before.get(name) != now[name]]
         if differs:
             raise UserError(f"{self.options.out} holds another analysis: {'; '.join(differs)}: give another --out")

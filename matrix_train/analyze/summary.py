@@ -1,7 +1,6 @@
 """What all clips of an analysis say together: `layers.json`, and the numbers that the report draws."""
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from matrix_train.analyze.ranking import VARIANTS, Choice, Gaps, Influence, Scor
 from matrix_train.analyze.table import SCHEMA, means_of
 from matrix_train.attention.roles import Family
 from matrix_train.config import AlignConfig
+from matrix_train.writing import whole
 
 
 @dataclass(frozen=True)
@@ -111,13 +111,6 @@ def layers_of(summary: Summary, backbone: str, made_of: Mapping[str, Any]) -> di
     }  # fmt: skip
 
 
-def write_text(path: Path, text: str) -> None:
-    """The file appears whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
-
-
 def write_json(path: Path, content: Any) -> None:
-    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    with whole(path) as scratch:
+        scratch.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

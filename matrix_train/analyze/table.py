@@ -4,7 +4,6 @@ A/clips/<clip>.parquet     whole or not there
 A/analysis.parquet         all of them, a row group a clip, in the order of their keys
 """
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from matrix_train.analyze.ranking import VARIANTS
 from matrix_train.analyze.reading import KINDS
 from matrix_train.attention.maps import Direction
+from matrix_train.writing import whole
 
 SCHEMA = pa.schema([
     ("clip", pa.string()),
@@ -68,24 +68,19 @@ def clip_table(
     return pa.concat_tables(parts)
 
 
-def write_whole(table: pa.Table, path: Path) -> None:
-    """The file appears whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    pq.write_table(table, temporary, compression="zstd")
-    temporary.replace(path)
+def write_table(table: pa.Table, path: Path) -> None:
+    with whole(path) as scratch:
+        pq.write_table(table, scratch, compression="zstd")
 
 
 def join(parts: Sequence[Path], path: Path) -> int:
     """All clips' tables in one file, one in memory at a time; how many rows."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     rows = 0
-    with pq.ParquetWriter(temporary, SCHEMA, compression="zstd") as writer:
+    with whole(path) as scratch, pq.ParquetWriter(scratch, SCHEMA, compression="zstd") as writer:
         for part in parts:
             table = pq.read_table(part, schema=SCHEMA)
             writer.write_table(table)
             rows += table.num_rows
-    temporary.replace(path)
     return rows
 
 

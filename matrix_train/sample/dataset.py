@@ -1,6 +1,5 @@
 """Held-out clips of a data set as jobs: their first frames, captions, tracks and roles, as training has them."""
 
-import io
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -15,8 +14,8 @@ from matrix_train.data.entry import Bad, Entry, read_entry
 from matrix_train.data.video import BrokenVideo, decode
 from matrix_train.sample.job import Job, Unreadable
 from matrix_train.sample.picture import encode
-from matrix_train.sample.record import write_whole
 from matrix_train.sample.words import role_places
+from matrix_train.writing import whole
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,6 @@ def held_out(config: DataConfig, split: Split, limit: int, seed: int, folder: Pa
     """
     source, rows, _, labels = read_index(config, split)
     geometry = Geometry.of(config)
-    folder.mkdir(parents=True, exist_ok=True)
     found: list[HeldOutClip | Unreadable] = []
     for row in islice(rows, limit):
         try:
@@ -50,9 +48,8 @@ def held_out(config: DataConfig, split: Split, limit: int, seed: int, folder: Pa
             found.append(Unreadable(row.key, str(error)))
             continue
         image = folder / f"{row.key}.first.png"
-        png = io.BytesIO()
-        Image.fromarray(frames[0]).save(png, format="PNG")
-        write_whole(image, png.getvalue())
+        with whole(image) as scratch:
+            Image.fromarray(frames[0]).save(scratch, format="PNG")
         job = _job(row.key, entry, config, geometry, seed, image)
         found.append(HeldOutClip(row.key, job, entry.sample.fps / geometry.frame_step, geometry.video(frames)))
     return found

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from matrix_train.generate.mp4 import write_mp4
+from matrix_train.writing import whole
 
 Video = NDArray[np.uint8]
 """RGB [T, H, W, 3]."""
@@ -39,9 +40,8 @@ def write_grid(rows: Sequence[tuple[str, dict[str, Video]]], file: Path, fps: fl
     page = page[:, : page.shape[1] // 2 * 2, : page.shape[2] // 2 * 2]
     write_mp4(file, page, fps)
     shown = page[[0, len(page) // 2, -1]] if len(lines) <= 2 else page[len(page) // 2][None]
-    scratch = file.with_name(f".{file.stem}.png")
-    Image.fromarray(np.concatenate(list(shown))).save(scratch, format="PNG")
-    scratch.replace(file.with_suffix(".png"))
+    with whole(file.with_suffix(".png")) as scratch:
+        Image.fromarray(np.concatenate(list(shown))).save(scratch, format="PNG")
 
 
 def _row(key: str, videos: dict[str, Video]) -> Video:

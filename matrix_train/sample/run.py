@@ -39,10 +39,10 @@ from matrix_train.sample.record import (
     file_sha256,
     is_done,
     record_file,
-    write_whole,
 )
 from matrix_train.sample.trackers import Trackers
 from matrix_train.sample.words import check_words, role_tokens
+from matrix_train.writing import whole
 from schemas import Span
 from schemas.text import one_line
 
@@ -215,7 +215,6 @@ def _write(model: Model, ready: _Ready, latents: Tensor) -> None:
     """The mp4, then its record: what has one is whole."""
     task = ready.task
     frames = decode_frames(model.encoders, latents.to(model.device), task.settings.tiling)[: task.settings.frames]
-    task.out.parent.mkdir(parents=True, exist_ok=True)
     record_file(task.out).unlink(missing_ok=True)
     write_mp4(task.out, frames, task.settings.fps)
     image = str(Path(task.job.image).resolve())
@@ -227,4 +226,5 @@ def _write(model: Model, ready: _Ready, latents: Tensor) -> None:
         image_sha256=ready.picture.sha256, job=Job.model_validate(task.job.model_dump() | given),
         settings=task.settings, source=source, weights=asdict(model.weights), device=about, versions=versions(),
     )  # fmt: skip
-    write_whole(record_file(task.out), (record.model_dump_json(indent=2) + "\n").encode())
+    with whole(record_file(task.out)) as scratch:
+        scratch.write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")

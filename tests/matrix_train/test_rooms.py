@@ -8,8 +8,8 @@ import matrix_train
 
 ROOT = Path(matrix_train.__file__).parent
 ORDER = (
-    "errors", "attention", "data", "config", "backbones", "align", "plan", "generate", "fit", "export", "sample",
-    "analyze", "evaluate", "bench", "cli",
+    "errors", "writing", "attention", "data", "config", "backbones", "align", "plan", "generate", "fit", "export",
+    "sample", "analyze", "evaluate", "bench", "cli",
 )  # fmt: skip
 """From the lowest up. What only a package's `__init__` or `__main__` at the top imports may come from anywhere."""
 

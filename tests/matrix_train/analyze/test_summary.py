@@ -7,7 +7,7 @@ import pytest
 
 from matrix_train.analyze.labels import Labels
 from matrix_train.analyze.summary import Summary, layers_of, summarise
-from matrix_train.analyze.table import ReadRole, clip_table, means_of, write_whole
+from matrix_train.analyze.table import ReadRole, clip_table, means_of, write_table
 from matrix_train.config import AlignConfig
 
 BOTH = ("v2t", "v2v")
@@ -26,7 +26,7 @@ def values_of(*by_role: float) -> np.ndarray:
 
 def part(folder: Path, clip: str, values: np.ndarray, roles: list[ReadRole]) -> Path:
     path = folder / f"{clip}.parquet"
-    write_whole(clip_table(clip, values, np.array([900.0, 100.0], dtype=np.float32), roles, CELLS), path)
+    write_table(clip_table(clip, values, np.array([900.0, 100.0], dtype=np.float32), roles, CELLS), path)
     return path
 
 
