@@ -2,7 +2,7 @@
 
 Each attempt runs in a process group of its own; some time after it has begun work the whole group gets SIGKILL, and the
 next attempt resumes. A build that ends before its kill is compared, and a fresh one is begun until there were enough
-kills. `--what` kills parts of a production set-up instead (benchmarks/kill_parts.py).
+kills. `--what` kills parts of a production set-up instead (benchmarks/setting/kill_parts.py).
 """
 
 import argparse
@@ -18,7 +18,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.prefect_server import prefect_server
+from benchmarks.setting.prefect_server import prefect_server
 
 SMALL = [
     word
@@ -36,7 +36,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     if given.what:
-        from benchmarks.kill_parts import kill_parts_and_compare
+        from benchmarks.setting.kill_parts import kill_parts_and_compare
 
         with tempfile.TemporaryDirectory() as folder:
             for line in kill_parts_and_compare(Path(folder), given.what, given.kills, given.videos, given.seed):

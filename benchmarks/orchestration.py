@@ -23,7 +23,7 @@ from typing import Any
 
 import psutil
 
-from benchmarks.prefect_server import prefect_server
+from benchmarks.setting.prefect_server import prefect_server
 
 BATCH = 64
 SIZES = (1_000, 10_000)
@@ -73,7 +73,7 @@ def _measure(what: str, clips: int, folder: str, server: psutil.Process | None) 
     from prefect.client.orchestration import get_client
     from prefect.runtime import flow_run
 
-    from benchmarks.rows import CHAIN, fill, payload_of
+    from benchmarks.setting.rows import CHAIN, fill, payload_of
     from flows.build import pipeline
     from flows.chunk import Chunk
     from flows.context import Context

@@ -17,7 +17,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 
-from benchmarks.rows import key_of
+from benchmarks.setting.rows import key_of
 from schemas.dataset import DATASET_FILE, INDEX_FILE, DatasetFile
 from tasks.dataset.reader import index_rows
 from tasks.store.folder import Folder

@@ -24,11 +24,12 @@ from torch import Tensor
 from matrix_train.align.metrics import latent_masks
 from matrix_train.analyze.labels import Labels
 from matrix_train.analyze.reading import Aim, Processors, Reading
-from matrix_train.analyze.summary import summarise, write_json
+from matrix_train.analyze.summary import summarise
 from matrix_train.analyze.table import ReadRole, clip_table, write_table
 from matrix_train.attention.roles import ROLES, RoleWeights, query_weights, role_masks, token_weights
 from matrix_train.backbones import CogVideoX
 from matrix_train.config import AlignConfig
+from matrix_train.files import write_json
 from matrix_train.fit.inputs import Inputs
 from matrix_train.fit.step import AlignedModel
 

@@ -31,8 +31,8 @@ from typing import Any
 import numpy as np
 import psutil
 
-from benchmarks.prefect_pages import slowest
-from benchmarks.prefect_server import prefect_server
+from benchmarks.setting.prefect_pages import slowest
+from benchmarks.setting.prefect_server import prefect_server
 
 FRAMES, HEIGHT, WIDTH = 9, 96, 144
 ENGINE_S = 0.001
@@ -85,7 +85,7 @@ def tell(clips: int, found: dict[str, Any]) -> None:
 
 def make_source(folder: Path, clips: int) -> None:
     """Files of a few bytes, and a caption for each."""
-    from benchmarks.rows import CAPTION
+    from benchmarks.setting.rows import CAPTION
 
     (folder / "raw").mkdir()
     with (folder / "captions.jsonl").open("w") as table:
@@ -222,7 +222,7 @@ def measure(folder: Path, clips: int, server: psutil.Process, chunk: int, batch:
 
 def stand_in(process: Any, engines: Engines | None = None) -> Any:
     """`Chunk.process` with decoding and models left out; engines: that take their time."""
-    from benchmarks.rows import payload_of
+    from benchmarks.setting.rows import payload_of
     from flows.legs import SPECS
     from schemas import Ingested, Row, Tracked
     from schemas.tracks import Track
@@ -275,7 +275,7 @@ def row_of(key: str, payload: Any) -> Any:
 
 
 def clip_from(source: Any, path: str, digest: str) -> Any:
-    from benchmarks.rows import clip_of
+    from benchmarks.setting.rows import clip_of
 
     clip_id = hashlib.sha256(f"clip {source.digest}".encode()).hexdigest()[:16]
     hashes = hashlib.sha512(source.digest.encode()).hexdigest()  # far from all others

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.scale import peak_of
-from benchmarks.sizes import at_each_size
+from benchmarks.setting.sizes import at_each_size
 
 CHUNK, BATCH = 2000, 64
 

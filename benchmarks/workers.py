@@ -21,8 +21,8 @@ from typing import Any
 import httpx
 import psutil
 
-from benchmarks.prefect_server import prefect_server
-from benchmarks.production import crew
+from benchmarks.setting.prefect_server import prefect_server
+from benchmarks.setting.production import crew
 
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENCV_FOR_THREADS_NUM"), "1")
 EARLIER = ("scan", "select", "ingest", "dedupe")

@@ -16,12 +16,13 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 
 from flows.batches import Loss
-from flows.chunk_flow import RUNNER, ChunkEnd, chunk, gauges, on_one_cluster
+from flows.chunk_flow import RUNNER, ChunkEnd, chunk, gauges
 from flows.context import MARKS, Context
 from flows.legs import LEG_OF, LEGS, RECORDED, SPECS
 from flows.opened import context_of, name_of, open_build
 from flows.progress import Gauge, tell, tell_end, tell_losses, tell_summary
 from flows.result import Result, end_of, result_of
+from flows.runners import on_one_cluster
 from flows.server.pools import on_pools, run_on_pools
 from flows.settings import BuildSettings
 from flows.summary import summary

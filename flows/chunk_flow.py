@@ -11,7 +11,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,13 +30,13 @@ from flows.legs import SPECS
 from flows.opened import chunk_at, join_build, name_of, under_work
 from flows.progress import Gauge, tell, tell_losses
 from flows.result import GAVE_UP, INCOMPLETE
+from flows.runners import holding, runner_of
 from flows.server.breaker import trips
 from flows.server.events import emit_stage_event
 from flows.server.limits import require, slot
 from flows.settings import BuildSettings, RunSettings
 from flows.survey import Survey
 from schemas.text import one_line
-from tasks.errors import UserError
 from tasks.outcome import of_the_world
 from tasks.stages import STAGES
 from tasks.store.lease import Lease, holder_of
@@ -230,36 +230,6 @@ def _gather_replies(chunk: Chunk, stages: Sequence[str]) -> None:
     for stage in stages:
         if not chunk.context.folder.local and SPECS[stage].engines:
             chunk.replies(stage).gather()
-
-
-def runner_of(run: RunSettings) -> TaskRunner[Any]:
-    """What runs a chunk's batches. `run.workers` bounds what is under way, not the pool of threads.
-
-    UserError where Ray is asked for and not installed. The cluster is the one of RAY_ADDRESS, else one of this machine.
-    """
-    if run.task_runner == "threads":
-        return ThreadPoolTaskRunner(max_workers=run.workers)
-    try:
-        from prefect_ray import RayTaskRunner
-    except ImportError:
-        raise UserError("run.task_runner=ray needs the extra `ray`: pip install 'matrix-11k[ray]'") from None
-    ray: TaskRunner[Any] = RayTaskRunner()
-    return ray
-
-
-def on_one_cluster(run: RunSettings) -> AbstractContextManager[object]:
-    """Chunks that begin within are one job on Ray, whose processes keep their engines from one to the next."""
-    return runner_of(run) if run.task_runner == "ray" else nullcontext()
-
-
-def holding(run: RunSettings, stage: str) -> AbstractContextManager[object]:
-    """A batch that is submitted within holds the GPUs that its stage is given on Ray."""
-    if run.task_runner == "threads" or stage not in run.gpus:
-        return nullcontext()
-    from prefect_ray.context import remote_options
-
-    held: AbstractContextManager[object] = remote_options(num_gpus=run.gpus[stage])
-    return held
 
 
 def _runs(stages: Sequence[str], apart: bool) -> list[list[str]]:

@@ -66,7 +66,7 @@ def deployed(inner: Flow[[BuildSettings], Built]) -> Flow[[str, str, str | None,
         result = ended.data if isinstance(ended, State) else ended
         if settings.review.wait and isinstance(result, Result) and waits_for_people(result):
             why = one_line("; ".join(result.told), 1000)
-            tell_waiting(out, why, settings.review.url)
+            tell_waiting(settings.out, why, settings.review.url)
             suspend(why, DECIDE)
         return ended
 

@@ -24,7 +24,7 @@ from flows.result import Result
 from flows.server.events import key_of
 from flows.survey import Survey
 from flows.tally import Tally, as_table, by_machine
-from schemas.text import one_line
+from schemas.text import as_markdown, one_line
 
 Watcher = Callable[[list[Tally]], None]
 watchers: list[Watcher] = []
@@ -123,7 +123,7 @@ def tell_losses(out: str, lost: Sequence[Loss], told: Sequence[str]) -> list[str
             {"stage": loss.stage, "batch": loss.batch, "why": one_line(loss.why, 500), "keys": list(loss.keys)}
             for loss in lost
         ]
-        about = "\n".join(lines)
+        about = "\n".join(map(as_markdown, lines))
         key = f"lost-{key_of(out)}"
         tell("the artifact `lost`", lambda: create_table_artifact(table, key=key, description=about), True)
     return lines
@@ -131,22 +131,29 @@ def tell_losses(out: str, lost: Sequence[Loss], told: Sequence[str]) -> list[str
 
 def tell_pause(out: str, why: str, again: str) -> None:
     """Why a run is given up, and how it goes on: into its log and an artifact of the dataset."""
+    safe = as_markdown(why)
     text = (
-        f"**Stopped:** {why}\n\nNothing done is lost. Mend it, then press **Resume** at this run: it goes on from what "
-        f"is on record, on any worker. On the command line:\n\n```\n{again}\n```\n"
+        f"**Stopped:** {safe}\n\nNothing done is lost. Mend it, then press **Resume** at this run: it goes on from "
+        f"what is on record, on any worker. On the command line:\n\n```\n{again}\n```\n"
     )
     tell("the run's log", lambda: get_run_logger().error("stopped: %s", why), True)
     tell("the artifact `paused`", lambda: create_markdown_artifact(text, key=f"paused-{key_of(out)}"), True)
 
 
+def waiting_key(out: str) -> str:
+    """Key of the artifact that leads people to the page, and the page to the last run of a dataset that waited."""
+    return f"review-{key_of(out)}"
+
+
 def tell_waiting(out: str, why: str, url: str | None) -> None:
     """Whom a run waits for, and where they decide: into its log, and a link where there is one to the review's page."""
     tell("the run's log", lambda: get_run_logger().warning("waiting: %s", why), True)
-    key = f"review-{key_of(out)}"
+    key, safe = waiting_key(out), as_markdown(why)
     if url:
-        tell("the link `review`", lambda: create_link_artifact(url, link_text="review", key=key, description=why), True)
+        link = partial(create_link_artifact, url, link_text="review", key=key, description=safe)
+        tell("the link `review`", link, True)
     else:
-        tell("the artifact `review`", lambda: create_markdown_artifact(f"**Waiting:** {why}", key=key), True)
+        tell("the artifact `review`", lambda: create_markdown_artifact(f"**Waiting:** {safe}", key=key), True)
 
 
 def tell_summary(out: str, text: str) -> None:

@@ -8,13 +8,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, create_model, field_validator
 
+from schemas.credentials import leaking_option
 from schemas.settings import Settings, name_of, override, parse_mapping, validate
 from tasks.engines.registry import EngineSpec
 from tasks.errors import UserError
 from tasks.select.sidecar import SidecarSettings
 from tasks.stages import STAGES
-from tasks.store.credentials import refuse_credentials, refuse_secret_options
-from tasks.store.places import local_uri, printable
+from tasks.store.places import OFF_THE_RECORD, local_uri, printable, refuse_credentials
 
 PROFILES = Path(__file__).parent / "profiles"
 
@@ -106,7 +106,8 @@ class BuildSettings(StagesSettings):  # type: ignore[misc, valid-type] # its fie
     @field_validator("scan")
     @classmethod
     def _no_secret_options(cls, scan: Any) -> Any:
-        refuse_secret_options(scan.storage_options)
+        if name := leaking_option(scan.storage_options):
+            raise UserError(f"the option {name!r} carries a password, a key or a token, and {OFF_THE_RECORD}")
         return scan
 
     def of(self, stage: str) -> Settings:

@@ -13,7 +13,7 @@ from flows.legs import RECORDED
 from flows.result import Result
 from flows.survey import Survey
 from flows.tally import Tally, by_machine
-from schemas.text import visible
+from schemas.text import as_markdown, visible
 from tasks.media.overlay import contact_sheet
 
 CLIPS, FRAMES, WIDTH = 3, 3, 300
@@ -40,7 +40,10 @@ def summary(context: Context, survey: Survey, lines: Sequence[Tally], result: Re
 
 def _link(address: str) -> str:
     """An address as people can take it from the page. A browser opens none of its own disk or of a bucket."""
-    return f"[{_cell(address)}]({address})" if address.startswith(("http://", "https://")) else f"`{_cell(address)}`"
+    if address.startswith(("http://", "https://")):
+        return f"[{as_markdown(address)}]({address})"
+    plain = visible(address).replace("`", "'")
+    return f"`{plain}`"
 
 
 def _machines(lines: Sequence[Tally]) -> str:
@@ -54,7 +57,7 @@ def _machines(lines: Sequence[Tally]) -> str:
 
 def _cell(value: object) -> str:
     told = ", ".join(f"{what} {n}" for what, n in value.items()) if isinstance(value, dict) else value
-    return visible(str(told if told is not None else "")).replace("|", "\\|").replace("`", "'")
+    return as_markdown(told if told is not None else "")
 
 
 def _pictures(context: Context, survey: Survey) -> Iterator[str]:

@@ -20,6 +20,14 @@ class Box(Record):
             raise ValueError("a box must have an area")
         return self
 
+    def iou(self, other: "Box") -> float:
+        """Intersection over union of two boxes, 0 to 1."""
+        wide = min(self.x1, other.x1) - max(self.x0, other.x0)
+        high = min(self.y1, other.y1) - max(self.y0, other.y0)
+        both = max(wide, 0.0) * max(high, 0.0)
+        areas = ((box.x1 - box.x0) * (box.y1 - box.y0) for box in (self, other))
+        return both / (sum(areas) - both)
+
 
 class Candidate(Record):
     """One detector proposal for a class noun."""

@@ -37,11 +37,11 @@ def encode_id_map(indices: NDArray[np.uint8]) -> bytes:
     return buffer.getvalue()
 
 
-def decode_id_map(png: bytes, height: int, width: int) -> NDArray[np.uint8]:
-    """Palette indices [H, W]. ValueError where this is no palette PNG of that size with our colours."""
+def decode_id_map(png: bytes, height: int | None = None, width: int | None = None) -> NDArray[np.uint8]:
+    """Palette indices [H, W]. ValueError where this is no palette PNG of that size, if it is said, in our colours."""
     try:
         with Image.open(io.BytesIO(png), formats=["PNG"]) as image:
-            if image.size != (width, height):
+            if height and image.size != (width, height):
                 raise ValueError(f"is {image.size[0]} x {image.size[1]}, not {width} x {height}")
             if image.mode != "P":
                 raise ValueError("is no palette image")

@@ -49,6 +49,11 @@ def colour(instance: InstanceId) -> Rgb:
     return PALETTE[number(instance)]
 
 
+def css(instance: InstanceId) -> str:
+    """The colour of an ID for a page: "#rrggbb"."""
+    return "#{:02x}{:02x}{:02x}".format(*colour(instance))
+
+
 def colour_name(instance: InstanceId) -> str:
     """The colour in a word, for prompts such as "(red bbox)". KeyError above id10, whose colours have no plain name."""
     if number(instance) > len(NAMED):

@@ -3,8 +3,7 @@
 import re
 import unicodedata
 
-_UNFIT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-"""Control and direction characters, and surrogates, which stand for what is no text."""
+from pydantic import ValidationError
 
 
 def visible(text: str) -> str:
@@ -12,10 +11,27 @@ def visible(text: str) -> str:
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
-def one_line(text: object, limit: int) -> str:
-    """`text` as one visible line, cut to `limit` characters."""
-    line = visible(" ".join(str(text).split()))
+def one_line(told: object, limit: int = 300) -> str:
+    """A text or an error as one visible line, cut to `limit` characters: of a validation the first thing found, of an
+    error that says nothing its kind."""
+    text = first_problem(told) if isinstance(told, ValidationError) else str(told)
+    line = visible(" ".join(text.split()))
+    if not line and isinstance(told, BaseException):
+        line = type(told).__name__
     return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def as_markdown(text: object) -> str:
+    """`text` on one line of which Markdown and HTML obey nothing but marks of code."""
+    return re.sub(r"[|\[\]<>*\\!]", lambda found: f"&#{ord(found[0])};", visible(" ".join(str(text).split())))
+
+
+def first_problem(error: ValidationError) -> str:
+    """The first thing that a validation found, and where."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    where = ".".join(map(str, first["loc"]))
+    said = "unknown key" if first["type"] == "extra_forbidden" else first["msg"].removeprefix("Value error, ")
+    return f"{where}: {said}" if where else said
 
 
 def text_problem(text: str) -> str | None:

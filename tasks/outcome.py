@@ -90,9 +90,3 @@ def settle_each(cases: Sequence[Case], work: Callable[[Case], R]) -> Iterator[Ro
     """`settle` for stages that take clips one by one; rows in the order of the cases."""
     for case in cases:
         yield settle(case.clip.clip_id, lambda case=case: work(case))  # type: ignore[misc]
-
-
-def share_time(rows: Sequence[Row[R]], began: float) -> list[Row[R]]:
-    """The rows of a step that makes none on its own, with an equal share each of the time since `began`."""
-    seconds = (time.perf_counter() - began) / max(len(rows), 1)
-    return [row.model_copy(update={"seconds": seconds}) for row in rows]

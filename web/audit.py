@@ -27,6 +27,7 @@ from tasks.review.patches import State
 from tasks.review.words import Reviewable
 from tasks.shard.card import card
 from tasks.store.folder import make_folder
+from web.failing import tell_failures
 from web.guard import CSRF, Guard, same_origin
 from web.queue import Queue
 from web.review import HERE, PAGES, ClipName
@@ -112,6 +113,7 @@ def create_app(build: Build, folder: Path, sample: int, seed: int, hosts: tuple[
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
     app.add_middleware(Guard, hosts=hosts)
+    tell_failures(app)
     queue = Queue(build, Journal(build.work))
     answers, csrf = Answers(folder, queue, sample, seed), secrets.token_urlsafe(24)
 

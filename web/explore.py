@@ -13,12 +13,13 @@ from fastapi.staticfiles import StaticFiles
 
 from schemas import Sample, TrackFile
 from schemas.labels import Said
-from schemas.palette import PALETTE, number
+from schemas.palette import css
+from web.failing import tell_failures
 from web.guard import Guard
 from web.review import HERE, PAGES
 from web.samples import Samples, Sort, Wanted
 from web.serve import LOOPBACK
-from web.shown import curves, pieces
+from web.shown import curves, words
 
 PAGE = 24
 
@@ -31,6 +32,7 @@ def create_app(datasets: list[Samples], hosts: tuple[str, ...] = LOOPBACK) -> Fa
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
     app.add_middleware(Guard, hosts=hosts)
+    tell_failures(app)
     sides = dict(zip("ab", datasets, strict=False))
 
     def side(which: str) -> Samples:
@@ -126,7 +128,7 @@ def as_json(sample: Sample, tracks: TrackFile, labels: Said) -> dict[str, Any]:
         shown.append(
             {
                 "id": name, "noun": nouns[name].noun, "cls": nouns[name].cls, "app": nouns[name].app,
-                "colour": "#{:02x}{:02x}{:02x}".format(*PALETTE[number(name)]), "masks": counts, "locked": [],
+                "colour": css(name), "masks": counts, "locked": [],
                 "numbers": numbers[name].model_dump(mode="json") if name in numbers else None,
                 "curves": curves(counts, (), tracks.size),
                 "decision": None, "review": said.get(name, ""),
@@ -134,14 +136,6 @@ def as_json(sample: Sample, tracks: TrackFile, labels: Said) -> dict[str, Any]:
         )  # fmt: skip
     return {
         "clip": sample.clip_id, "width": sample.width, "height": sample.height, "frames": sample.frames,
-        "fps": sample.fps, "caption": pieces(sample.caption, sample.interactions), "tracks": shown,
+        "fps": sample.fps, "tracks": shown, **words(sample.caption, sample.interactions),
         "shown": np.linspace(0, sample.frames - 1, 10).round().astype(int).tolist(),
-        "acts": [
-            {
-                "text": act.text, "subject": act.subject, "verb": act.verb, "object": act.object,
-                "contact": act.rating.contact, "dynamism": act.rating.dynamism,
-                "explanation": act.rating.explanation, "confidence": act.rating.confidence,
-            }
-            for act in sample.interactions
-        ],
     }  # fmt: skip

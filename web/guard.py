@@ -171,8 +171,11 @@ class Sessions:
 
 def same_origin(request: Request) -> None:
     """403 for a form that another site has sent."""
-    origin = request.headers.get("origin")
-    if origin not in (None, f"{request.url.scheme}://{request.headers['host']}"):
+    origin, host = request.headers.get("origin"), request.headers["host"]
+    if origin == f"https://{host}" and request.url.scheme == "http":
+        raise HTTPException(403, "nothing says that this came by https: have the proxy send X-Forwarded-Proto, and "
+                            "start the page with --proxy and its address")  # fmt: skip
+    if origin not in (None, f"{request.url.scheme}://{host}"):
         raise HTTPException(403, "this request did not come from our page")
 
 

@@ -4,6 +4,7 @@ One at a time, in a thread; whoever started it can let it go at any moment. The 
 what it gives after that is thrown away.
 """
 
+import logging
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -13,8 +14,10 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco
 
 from schemas import Anchor, Box, Rle
+from schemas.text import one_line
 from tasks.engines.base import Tracker
-from tasks.errors import UserError
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -51,8 +54,9 @@ def begin(
                 if not job.cancelled:
                     (track,) = tracker().propagate(frames_of()[job.frame : job.end], [anchor])
                     job.masks = track.masks[1:]
-        except (UserError, ValueError, OSError) as error:
-            job.error = str(error)
+        except Exception as error:  # the thread's edge: whatever went wrong, the person who waits is told
+            log.exception("the tracker failed on %s of clip %s", job.id, job.clip)
+            job.error = f"the tracker failed: {one_line(str(error) or repr(error), 300)}"
         finally:
             job.done.set()
 

@@ -2,14 +2,15 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from schemas import TrackNumbers
 from tasks.review.journal import ConflictError, Journal
 from tasks.review.patches import fold
-from tasks.review.rules import Outcome, doubt
+from tasks.review.rules import Outcome, Progress, doubt
 from tasks.review.words import Reviewable, Said
 from web.store import Build
 
@@ -75,11 +76,14 @@ class Queue:
 
     def __init__(self, build: Build, journal: Journal) -> None:
         self.build, self.journal = build, journal
-        self.items = {item.clip: item for item in _items(build)}
+        self.items = {item.clip: item for item in sorted(_items(build), key=_by_doubt)}
+        """Doubt first."""
+        self._by_name = sorted(self.items.values(), key=lambda item: item.clip)
         self._outcomes: dict[str, tuple[int, Standing]] = {}
         self._near = _neighbours(self.items.values())
         self._open: OrderedDict[str, Reviewable] = OrderedDict()
-        self._reading = threading.Lock()
+        self._held, self._reading = threading.Lock(), threading.Lock()
+        """Of what is at hand, for a moment; and of the store, so that no two read the same."""
 
     def clip(self, clip: str) -> Reviewable:
         """KeyError for one that is not in the queue.
@@ -87,17 +91,26 @@ class Queue:
         Those last asked for stay at hand, for a person asks for the same one many times; what the queue comes to next
         is read along, for opening a chunk is what costs.
         """
-        with self._reading:
-            if clip not in self._open:
-                item = self.items[clip]
-                chunk, place = self._near[item.chunk], self._near[item.chunk].index(clip)
-                fresh = [name for name in chunk[place : place + AHEAD] if name not in self._open]
-                self._open.update(self.build.clips(fresh, item.chunk))
-            self._open.move_to_end(clip)
-            found = self._open[clip]
-            while len(self._open) > AT_HAND:
-                self._open.popitem(last=False)
+        if found := self._at_hand(clip):
             return found
+        with self._reading:
+            if found := self._at_hand(clip):  # read by whom one has waited for
+                return found
+            item = self.items[clip]
+            chunk, place = self._near[item.chunk], self._near[item.chunk].index(clip)
+            fresh = [name for name in chunk[place : place + AHEAD] if name not in self._open]
+            read = self.build.clips(fresh, item.chunk)
+            with self._held:
+                self._open.update(read)
+                while len(self._open) > AT_HAND:
+                    self._open.popitem(last=False)
+            return read[clip]
+
+    def _at_hand(self, clip: str) -> Reviewable | None:
+        with self._held:
+            if clip in self._open:
+                self._open.move_to_end(clip)
+            return self._open.get(clip)
 
     def said(self, clip: str) -> Said:
         return Said.of(self.journal, clip, self.journal.users())
@@ -118,13 +131,20 @@ class Queue:
             frozenset(str(d.reason) for s in states for d in s.decisions.values() if d.reason),
         )
 
+    def progress(self, arrived: Sequence[str], wanted: float, begun: Mapping[str, int]) -> Progress:
+        """How far people are with the clips that have arrived in a chunk; those that came after us nobody has seen.
+
+        wanted: the share of `review.wait`; begun: `Journal.versions`.
+        """
+        looked_at = [clip for clip in arrived if clip in begun and clip in self.items]
+        decided = (clip for clip in looked_at if self.standing(clip, begun[clip]).outcome.word is not None)
+        return Progress(wanted, len(arrived), frozenset(decided), frozenset(looked_at))
+
     def find(self, wanted: Filter) -> list[Item]:
         """The clips that fit, in the wanted order."""
         begun = self.journal.versions()
-        found = [item for item in self.items.values() if self._fits(item, wanted, begun)]
-        if wanted.order == "doubt":
-            return sorted(found, key=_by_doubt)
-        return sorted(found, key=lambda item: item.clip)
+        items = self.items.values() if wanted.order == "doubt" else self._by_name
+        return [item for item in items if self._fits(item, wanted, begun)]
 
     def _fits(self, item: Item, wanted: Filter, begun: Mapping[str, int]) -> bool:
         plain = (
@@ -173,6 +193,7 @@ class Queue:
             self.journal.release(clip, reviewer)
         return None
 
+    @cached_property
     def choices(self) -> dict[str, list[str]]:
         """What there is to filter by."""
         return {
@@ -183,9 +204,9 @@ class Queue:
 
 
 def _neighbours(items: Iterable[Item]) -> dict[str, list[str]]:
-    """By chunk its clips as the queue comes to them."""
+    """By chunk its clips as the queue comes to them. items: doubt first."""
     found: dict[str, list[str]] = {}
-    for item in sorted(items, key=_by_doubt):
+    for item in items:
         found.setdefault(item.chunk, []).append(item.clip)
     return found
 

@@ -1,7 +1,8 @@
 """The review server: its routes. Who may do what stands in `web/guard.py`, what decisions mean in `tasks/review/`."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,14 +20,14 @@ from schemas.base import InstanceId
 from schemas.settings import validate
 from tasks.engines.base import Tracker
 from tasks.engines.registry import EngineSpec, load_engine
-from tasks.errors import InfrastructureError
 from tasks.media.clips import read_frames
-from tasks.review.journal import ConflictError, Journal
+from tasks.review.journal import Journal
 from tasks.review.patches import OPS, REASONS, Decide, Finish, Op, Redo, State, Undo, fold
 from tasks.review.rules import unfinished
-from tasks.review.tracks import apply
-from tasks.review.words import Reviewable, acts_after
+from tasks.review.tracks import acts_after, apply
+from tasks.review.words import Reviewable
 from web.agreement import tables
+from web.failing import tell_failures
 from web.guard import COOKIE, SESSION_S, Guard, Session, Sessions, same_origin
 from web.propagate import Job, barrier, begin
 from web.queue import Filter, Queue
@@ -34,6 +35,7 @@ from web.shortcuts import SHORTCUTS
 from web.shown import as_json, protocol_frames, strip_of
 from web.store import Build
 from web.triplets import Wanted, edited
+from web.waiting import GoOn, Watch
 
 HERE = Path(__file__).parent
 
@@ -47,12 +49,25 @@ ClipName = Annotated[str, InPath(pattern=r"^[0-9a-f]{16}$")]
 PAGES = Environment(loader=PackageLoader("web"), autoescape=True, undefined=StrictUndefined)
 
 
-def create_app(build: Build, journal: Journal, hosts: tuple[str, ...], order: str = "doubt") -> FastAPI:
-    """The app over one build. hosts: the names that it is reached by; order: how the queue begins."""
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
+def create_app(
+    build: Build, journal: Journal, hosts: tuple[str, ...], order: str = "doubt", go_on: GoOn = lambda _: "build again"
+) -> FastAPI:
+    """The app over one build. hosts: the names that it is reached by; order: how the queue begins.
+
+    go_on: has a build go on that waits for people, once enough is decided.
+    """
     queue, sessions = Queue(build, journal), Sessions(journal)
+    watch = Watch(queue, go_on)
+
+    @asynccontextmanager
+    async def watching(_: FastAPI) -> AsyncIterator[None]:
+        with watch.looking():
+            yield
+
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=watching)
+    app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
     app.add_middleware(Guard, hosts=hosts, person=sessions.name_of)
+    tell_failures(app)
     reader, reviewer, admin = (Depends(sessions.require(r)) for r in ("reader", "reviewer", "admin"))
     jobs: dict[str, Job] = {}
     turn = threading.Lock()
@@ -72,14 +87,6 @@ def create_app(build: Build, journal: Journal, hosts: tuple[str, ...], order: st
     @lru_cache(maxsize=4)
     def frames_of(path: str) -> NDArray[np.uint8]:
         return read_frames(Path(build.work.path(path)))
-
-    @app.exception_handler(ConflictError)
-    def conflict(_: Request, error: ConflictError) -> JSONResponse:
-        return JSONResponse({"detail": str(error)}, 409)
-
-    @app.exception_handler(InfrastructureError)
-    def down(_: Request, error: InfrastructureError) -> JSONResponse:
-        return JSONResponse({"detail": str(error)}, 503)
 
     @app.exception_handler(401)
     def stranger(request: Request, error: HTTPException) -> Response:
@@ -106,7 +113,8 @@ def create_app(build: Build, journal: Journal, hosts: tuple[str, ...], order: st
             answer.status_code = 403
             return answer
         answer = RedirectResponse("/", 303)
-        answer.set_cookie(COOKIE, cookie, max_age=int(SESSION_S), httponly=True, samesite="strict")
+        tls = request.url.scheme == "https"
+        answer.set_cookie(COOKIE, cookie, max_age=int(SESSION_S), secure=tls, httponly=True, samesite="strict")
         return answer
 
     @app.post("/logout")
@@ -130,8 +138,8 @@ def create_app(build: Build, journal: Journal, hosts: tuple[str, ...], order: st
         ]
         return page(
             "queue.html.j2", session, rows=rows, total=len(found), start=start, size=PAGE, wanted=wanted,
-            choices=queue.choices(), reasons=REASONS, claims=journal.claims(),
-            people=[user.name for user in journal.users()],
+            choices=queue.choices, reasons=REASONS, claims=journal.claims(),
+            people=[user.name for user in journal.users()], waits=watch.told,
         )  # fmt: skip
 
     @app.get("/next")
@@ -227,7 +235,8 @@ def create_app(build: Build, journal: Journal, hosts: tuple[str, ...], order: st
             return {"state": "none"}
         if not job.done.is_set():
             return {"state": "running"}
-        del jobs[clip]
+        if jobs.pop(clip, None) is None:  # another window was quicker
+            return {"state": "none"}
         if job.error or not job.masks:
             return {"state": "failed", "why": job.error or "nothing lies between here and the next locked frame"}
         return {"state": "done", "id": job.id, "frame": job.frame + 1, "masks": job.masks}
@@ -237,7 +246,7 @@ def create_app(build: Build, journal: Journal, hosts: tuple[str, ...], order: st
         job = jobs.get(clip)
         if job and job.reviewer == session.user.name:
             job.cancelled = True
-            del jobs[clip]
+            jobs.pop(clip, None)
         return {"ok": True}
 
     return app

@@ -16,7 +16,8 @@ from schemas.base import Count
 from schemas.dataset import INDEX_FILE, DatasetFile, IndexRow
 from schemas.labels import Labels, Said, relabel
 from schemas.review import REVIEW_FILE
-from tasks.dataset.reader import DatasetError, one_line, open_labels, read_dataset, read_parts
+from schemas.text import one_line
+from tasks.dataset.reader import DatasetError, open_labels, read_dataset, read_parts
 from tasks.errors import UserError
 from tasks.store.folder import Folder
 

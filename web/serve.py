@@ -2,7 +2,7 @@
 
 import ipaddress
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import uvicorn
 from fastapi import FastAPI
@@ -26,8 +26,25 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def serve(app: FastAPI, host: str, port: int, say: Callable[[str], None]) -> None:
-    """Run until Ctrl-C. UserError where the port is taken. Requests are not logged: addresses may hold a token."""
+def config_of(app: FastAPI, proxies: Sequence[str] = ()) -> uvicorn.Config:
+    """How uvicorn runs an app. proxies: addresses or networks of those whose X-Forwarded-Proto and -For are believed.
+
+    Requests are not logged: addresses may hold a token. UserError for what is no address.
+    """
+    for proxy in proxies:
+        try:
+            ipaddress.ip_network(proxy)
+        except ValueError:
+            raise UserError(f"--proxy {proxy!r}: an address as 127.0.0.1, or a network as 10.0.0.0/8") from None
+    return uvicorn.Config(
+        app, log_level="warning", access_log=False, server_header=False,
+        proxy_headers=bool(proxies), forwarded_allow_ips=list(proxies),
+    )  # fmt: skip
+
+
+def serve(app: FastAPI, host: str, port: int, say: Callable[[str], None], proxies: Sequence[str] = ()) -> None:
+    """Run until Ctrl-C, behind these proxies (`config_of`). UserError where the port is taken."""
+    config = config_of(app, proxies)
     try:
         listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as error:
@@ -35,5 +52,4 @@ def serve(app: FastAPI, host: str, port: int, say: Callable[[str], None]) -> Non
     with listening:
         shown = f"[{host}]" if ":" in host else host
         say(f"http://{shown}:{listening.getsockname()[1]}/")
-        config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False)
         uvicorn.Server(config).run(sockets=[listening])

@@ -46,6 +46,3 @@ SHORTCUTS = (
     Shortcut("x", "cut", "cut the track off from here on"),
     Shortcut("j", "merge", "merge into another track"),
 )
-
-REASON_KEYS = "123456789"
-"""While a reason is asked for, in the order of `tasks.review.patches.REASONS`."""

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Sequence
+from dataclasses import asdict
 from functools import lru_cache
 from typing import Any
 
@@ -12,11 +13,12 @@ from PIL import Image
 from pycocotools import mask as coco
 
 from schemas import Captioned, Curated, Interaction, Tracked, Verified
-from schemas.palette import PALETTE, number
+from schemas.palette import css
+from tasks.caption.stretches import stretches
 from tasks.media.overlay import pick_frames
 from tasks.review.patches import State, touched
-from tasks.review.tracks import apply
-from tasks.review.words import Reviewable, acts_after
+from tasks.review.tracks import acts_after, apply
+from tasks.review.words import Reviewable
 
 STRIP_WIDTH = 176
 """Pixels of one of the ten frames."""
@@ -52,25 +54,19 @@ def curves(masks: tuple[str | None, ...], likeness: tuple[float | None, ...], si
     return {"area": areas, "likeness": list(likeness), "leap": leaps}
 
 
-def pieces(caption: str, acts: Sequence[Interaction]) -> list[dict[str, str]]:
-    """The caption cut at the roles' spans. Where spans meet, the first triplet's holds."""
-    marks: list[tuple[str, str]] = [("", "")] * len(caption)
-    for act in acts:
-        for role, name, spans in (
-            ("subject", act.subject, act.spans.subject),
-            ("verb", "", act.spans.verb),
-            ("object", act.object, act.spans.object),
-        ):
-            for span in spans:
-                for place in range(span.start, span.end):
-                    marks[place] = marks[place] if marks[place][0] else (role, name)
-    found: list[dict[str, str]] = []
-    for letter, (role, name) in zip(caption, marks, strict=True):
-        if found and (found[-1]["role"], found[-1]["id"]) == (role, name):
-            found[-1]["text"] += letter
-        else:
-            found.append({"text": letter, "role": role, "id": name})
-    return found
+def words(caption: str, acts: Sequence[Interaction]) -> dict[str, Any]:
+    """The caption in pieces, and the triplets, as a page marks them."""
+    return {
+        "caption": [asdict(one) for one in stretches(caption, acts)],
+        "acts": [
+            {
+                "text": act.text, "subject": act.subject, "verb": act.verb, "object": act.object,
+                "contact": act.rating.contact, "dynamism": act.rating.dynamism,
+                "explanation": act.rating.explanation, "confidence": act.rating.confidence,
+            }
+            for act in acts
+        ],
+    }  # fmt: skip
 
 
 def as_json(shown: Reviewable, state: State) -> dict[str, Any]:
@@ -88,13 +84,13 @@ def as_json(shown: Reviewable, state: State) -> dict[str, Any]:
     clip = case.clip
     return {
         "clip": clip.clip_id, "width": clip.width, "height": clip.height, "frames": clip.frames, "fps": clip.fps,
-        "caption": pieces(captioned.caption, acts), "source": clip.source.dataset,
+        **words(captioned.caption, acts), "source": clip.source.dataset,
         "license": clip.source.license or "not stated", "uri": clip.source.uris[0],
         "shown": protocol_frames(shown),
         "tracks": [
             {
                 "id": name, "noun": instances[name].noun, "cls": instances[name].cls, "app": instances[name].app,
-                "colour": "#{:02x}{:02x}{:02x}".format(*PALETTE[number(name)]), "masks": masks[name],
+                "colour": css(name), "masks": masks[name],
                 "anchor": anchors[name].model_dump(mode="json"), "rationale": verdicts.get(name, ""),
                 "numbers": numbers[name].model_dump(mode="json"), "mended": state.mended(name),
                 "locked": sorted(frame for who, frame in locked if who == name),
@@ -105,14 +101,6 @@ def as_json(shown: Reviewable, state: State) -> dict[str, Any]:
                 "reason": said.reason if said else "",
             }
             for name in shown.masks
-        ],
-        "acts": [
-            {
-                "text": act.text, "subject": act.subject, "verb": act.verb, "object": act.object,
-                "contact": act.rating.contact, "dynamism": act.rating.dynamism,
-                "explanation": act.rating.explanation, "confidence": act.rating.confidence,
-            }
-            for act in acts
         ],
         "seq": state.seq, "undo": state.can_undo, "redo": state.can_redo,
         "finished": state.finished is not None, "lapsed": list(state.lapsed),

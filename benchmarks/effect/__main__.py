@@ -21,7 +21,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from benchmarks.effect.arms import ALONE, TINY, Settings, arms
-from benchmarks.effect.report import MEASURES, Values, differences, draw, table
+from benchmarks.effect.report import MEASURES, SHOWN, Values, differences, draw, table
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -43,7 +43,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     found = differences(values, {arm: ALONE.get(arm, bases[0]) for arm in chosen if arm not in bases})
     print(f"{len(whole)} seeds; beside each mean its difference to LoRA alone, paired, with the 95 % interval\n")
     print(table(values, found))
-    draw(found, len(whole), options.picture)
+    title = f"Difference to LoRA alone after training, {len(whole)} seeds: a dot a seed, mean and 95 % interval"
+    draw(found, SHOWN, title, options.picture)
     told = {arm: {name: asdict(one) for name, one in own.items()} for arm, own in found.items()}
     print(json.dumps({"seeds": whole, "values": values, "differences": told}))
 

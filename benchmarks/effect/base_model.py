@@ -21,7 +21,7 @@ import torch
 
 from matrix_train.backbones import Backbone, backbone_class
 from matrix_train.backbones.cogvideox.pipeline import LATENT_CHANNELS
-from matrix_train.config import Config, load_config
+from matrix_train.config import DTYPES, Config, load_config
 from matrix_train.data import open_stream
 from matrix_train.fit.cache import LatentCache
 from matrix_train.fit.inputs import Draw, Inputs, prepare
@@ -41,38 +41,41 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--set", action="append", default=[], dest="sets")
     options = parser.parse_args(argv)
-    make_base(load_config(options.config, options.sets), options.steps, options.out)
+    make_base(load_config(options.config, options.sets), options.steps, options.out, CPU)
 
 
-def make_base(config: Config, steps: int, out: Path) -> None:
+def make_base(config: Config, steps: int, out: Path, device: torch.device) -> None:
     """The pipeline folder `out`, which appears whole at the end; beside it meanwhile what a killed run goes on from."""
     config = config.model_copy(update={"align": config.align.model_copy(update={"sga": 0.0, "spa": 0.0})})
     making = out.with_name(f".{out.name}-making")
     shutil.copytree(config.model.path, making, dirs_exist_ok=True)
-    transformer, loss = train_base(config, steps, making / STATE_FILE)
+    transformer, loss = train_base(config, steps, making / STATE_FILE, device)
     transformer.save_pretrained(making / "transformer")
     (making / STATE_FILE).unlink()
     making.rename(out)
     print(f"diffusion loss {loss:.4f}, mean of the last tenth of {steps} steps")
 
 
-def train_base(config: Config, steps: int, state: Path) -> tuple[Any, float]:
+def train_base(config: Config, steps: int, state: Path, device: torch.device) -> tuple[Any, float]:
     """The trained transformer with the input channels that it had, and the mean loss of the last tenth of the steps.
 
-    state: saved there every `SAVE_EVERY` steps and after the last, and gone on from.
+    Weights are kept in float32; in `model.precision` are what the encoders give and, by autocast, the products of the
+    forward pass. state: saved there every `SAVE_EVERY` steps and after the last, and gone on from.
     """
     torch.manual_seed(config.train.seed)
     kind = backbone_class(config.model.path)
-    encoders = kind.encoders.load(config.model.path, torch.float32)
+    dtype = DTYPES[config.model.precision]
+    encoders = kind.encoders.load(config.model.path, dtype).to(device)
     backbone = kind.load(config.model.path)
     reads_id_map = kind.read_config(config.model.path)["in_channels"] == backbone.model.config.in_channels
     grid = backbone.grid(config.data.frames, config.data.height, config.data.width)
     model = AlignedModel(backbone, grid, config.align, encoders.scheduler).requires_grad_(True).train()
+    model.to(device)
     cache = LatentCache(Path(str(config.train.cache)), cache_key(config))
     optimizer = torch.optim.AdamW(model.parameters(), lr=LR, betas=config.optim.betas, eps=config.optim.eps)
     losses: list[float] = []
     if state.exists():
-        saved = torch.load(state, weights_only=True)
+        saved = torch.load(state, weights_only=True, map_location=device)
         model.load_state_dict(saved["model"])
         optimizer.load_state_dict(saved["optimizer"])
         losses = saved["losses"]
@@ -85,8 +88,9 @@ def train_base(config: Config, steps: int, state: Path) -> tuple[Any, float]:
         for group in optimizer.param_groups:
             group["lr"] = LR * cosine_with_warmup(step, steps, WARMUP)
         with torch.no_grad():
-            inputs = prepare(batch, encoders, grid, config.align.supervise_stride, draw, CPU, cache)
-        loss, _ = model(inputs if reads_id_map else without_id_map(inputs))
+            inputs = prepare(batch, encoders, grid, config.align.supervise_stride, draw, device, cache)
+        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+            loss, _ = model(inputs if reads_id_map else without_id_map(inputs))
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), config.optim.clip)
         optimizer.step()

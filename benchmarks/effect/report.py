@@ -1,4 +1,4 @@
-"""What came out: differences to LoRA alone, paired by seed, with their intervals; as a table and as a picture."""
+"""What came out: differences to LoRA alone, paired, with their intervals; as a table and as a picture."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,9 @@ MEASURES = {
 }
 """Numbers of a validation by what they are called here."""
 
-SHOWN = ("AAS v2t", "AAS v2v", "diffusion")
+DIFFUSION = "diffusion"
+"""Told as a share of what it is held against too."""
+SHOWN = ("AAS v2t", "AAS v2v", DIFFUSION)
 """In the picture."""
 
 Values = dict[str, list[float]]
@@ -35,8 +37,9 @@ class Difference:
     mean: float
     low: float
     high: float
-    """Ends of the 95 % interval of Student's t."""
+    """Ends of the 95 % interval; by `difference` that of Student's t."""
     each: tuple[float, ...]
+    """Of every seed."""
     beside: float
     """Mean of what it is held against."""
 
@@ -63,10 +66,11 @@ def differences(values: Mapping[str, Values], against: Mapping[str, str]) -> dic
 
 
 def table(values: Mapping[str, Values], found: Mapping[str, Mapping[str, Difference]]) -> str:
-    """Markdown: a row an arm, means over seeds, and below each the difference with its interval."""
-    lines = ["| arm | " + " | ".join(MEASURES) + " |", "|---" * (len(MEASURES) + 1) + "|"]
+    """Markdown: a row an arm, means over seeds, and beside each the difference with its interval."""
+    measures = list(next(iter(values.values())))
+    lines = ["| arm | " + " | ".join(measures) + " |", "|---" * (len(measures) + 1) + "|"]
     for arm, own in values.items():
-        cells = [f"{mean(own[name]):.3f}" + _told(found.get(arm, {}).get(name), name) for name in MEASURES]
+        cells = [f"{mean(own[name]):.3f}" + _told(found.get(arm, {}).get(name), name) for name in measures]
         lines.append(f"| {arm} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -74,25 +78,25 @@ def table(values: Mapping[str, Values], found: Mapping[str, Mapping[str, Differe
 def _told(found: Difference | None, name: str) -> str:
     if found is None:
         return ""
-    share = f", {100 * found.mean / found.beside:+.1f} %" if name == "diffusion" else ""
+    share = f", {100 * found.mean / found.beside:+.1f} %" if name == DIFFUSION else ""
     return f" ({found.mean:+.3f} [{found.low:+.3f}, {found.high:+.3f}]{share})"
 
 
-def draw(found: Mapping[str, Mapping[str, Difference]], seeds: int, picture: Path) -> None:
+def draw(found: Mapping[str, Mapping[str, Difference]], shown: Sequence[str], title: str, picture: Path) -> None:
     """For each shown measure, every arm's difference: a dot a seed, the mean and its interval."""
-    figure, axes = plt.subplots(1, len(SHOWN), figsize=(13, 0.55 * len(found) + 1.6), sharey=True, layout="constrained")
-    for axis, name in zip(axes, SHOWN, strict=True):
+    figure, axes = plt.subplots(1, len(shown), figsize=(13, 0.55 * len(found) + 1.6), sharey=True, layout="constrained")
+    for axis, name in zip(axes, shown, strict=True):
         axis.axvline(0, color="0.6", linewidth=1)
         for row, arm in enumerate(found):
             at = found[arm][name]
-            scale = 1 if name != "diffusion" else 100 / at.beside  # in per cent of LoRA alone's
+            scale = 1 if name != DIFFUSION else 100 / at.beside  # in per cent of LoRA alone's
             color = "tab:blue" if at.clear else "0.5"
             axis.plot([scale * value for value in at.each], [row] * len(at.each), "o", color=color, alpha=0.3)
             axis.plot([scale * at.low, scale * at.high], [row, row], color=color, linewidth=2.5)
             axis.plot([scale * at.mean], [row], "D", color=color)
-        axis.set(title=name if name != "diffusion" else "held-out diffusion loss, %")
+        axis.set(title=name if name != DIFFUSION else "held-out diffusion loss, %")
         axis.spines[["top", "right"]].set_visible(False)
     axes[0].set(yticks=range(len(found)), yticklabels=list(found), ylim=(len(found) - 0.5, -0.5))
-    figure.suptitle(f"Difference to LoRA alone after training, {seeds} seeds: a dot a seed, mean and 95 % interval")
+    figure.suptitle(title)
     figure.savefig(picture, dpi=110)
     plt.close(figure)

@@ -4,24 +4,28 @@
     python -m benchmarks.miniature --folder build/miniature --stage all --size large      # with a GPU at hand
 
 Stages: render (clips to train on, and pictures to be asked about), code (the linear video code), base (a model of a
-seed trained as plain diffusion), look (videos of the bases alone, as a contact sheet), arms (LoRA with and without the
-losses, by `matrix_train.fit`), sample (every arm's videos, by `matrix_train.sample`). What is there already is not made
-again, and what was killed goes on from where it was saved last. docs/training/miniature.md says what each stage takes;
+seed trained as plain diffusion), look (videos of the bases alone, judged, and a sheet), arms (LoRA with and without the
+losses, by `matrix_train.fit`), sample (every arm's videos, by `matrix_train.sample`), judge (all of them, from their
+tracks), report (tables, pictures and a page; the last line printed is JSON). What is there already is not made again,
+and what was killed goes on from where it was saved last. docs/training/miniature.md says what each stage takes;
 docs/decisions/0017-miniature-who-does-it.md says what is compared.
 """
 
 import argparse
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks.miniature.arms import train_arms
 from benchmarks.miniature.base import base_of_seed, make_code
+from benchmarks.miniature.judge import judge_arms, judge_true
 from benchmarks.miniature.render import render_asked, render_dataset
-from benchmarks.miniature.sample import look_at, sample_arms
-from benchmarks.miniature.sizes import SIZES, Size
+from benchmarks.miniature.report import report
+from benchmarks.miniature.sample import ARMS, BASE, sample_arms, sample_base
+from benchmarks.miniature.sizes import SIZES
 
-STAGES = ("render", "code", "base", "look", "arms", "sample")
+STAGES = ("render", "code", "base", "look", "arms", "sample", "judge", "report")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -31,33 +35,44 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--stage", choices=("all", *STAGES), default="all")
     options = parser.parse_args(argv)
-    folder, size = options.folder.resolve() / options.size, SIZES[options.size]
+    folder, size, seeds = options.folder.resolve() / options.size, SIZES[options.size], range(options.seeds)
 
     def render() -> None:
         render_dataset(folder / "dataset", size)
         render_asked(folder / "asked", size)
 
-    def of_seeds(make: Callable[[Path, Size, int], None]) -> Callable[[], None]:
+    def look(seed: int) -> None:
+        sample_base(folder, size, seed)
+        judge_arms(folder, seed, [BASE])
+
+    def judge() -> None:
+        judge_true(folder)
+        for seed in seeds:
+            judge_arms(folder, seed, ARMS)
+
+    def of_seeds(make: Callable[[int], None]) -> Callable[[], None]:
         def run() -> None:
-            for seed in range(options.seeds):
-                make(folder, size, seed)
+            for seed in seeds:
+                make(seed)
 
         return run
 
     stages: dict[str, Callable[[], None]] = {
         "render": render,
         "code": lambda: make_code(folder / "code", size),
-        "base": of_seeds(base_of_seed),
-        "look": of_seeds(look_at),
-        "arms": of_seeds(train_arms),
-        "sample": of_seeds(sample_arms),
+        "base": of_seeds(lambda seed: base_of_seed(folder, size, seed)),
+        "look": of_seeds(look),
+        "arms": of_seeds(lambda seed: train_arms(folder, size, seed)),
+        "sample": of_seeds(lambda seed: sample_arms(folder, size, seed)),
+        "judge": judge,
+        "report": lambda: report(folder, size, options.seeds),
     }
     print(size, flush=True)
     for name in STAGES:
         if options.stage in ("all", name):
             began = time.perf_counter()
             stages[name]()
-            print(f"{name}: {time.perf_counter() - began:.0f} s", flush=True)
+            print(f"{name}: {time.perf_counter() - began:.0f} s", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from benchmarks.effect.base_model import make_base
 from benchmarks.miniature.backbone import make_pipeline
 from benchmarks.miniature.codec import PatchCode, psnr
 from benchmarks.miniature.scenes import Film, scenes
-from benchmarks.miniature.sizes import ASKED_SEED, TRAIN_SEED, Size
+from benchmarks.miniature.sizes import ASKED_SEED, PRECISION, TRAIN_SEED, Size
 from matrix_train.backbones.encoders import unit
 from matrix_train.config import Config, load_config
 from matrix_train.fit.distributed import make_accelerator
@@ -48,10 +48,11 @@ def config_of(folder: Path, size: Size, seed: int, sets: list[str]) -> Config:
     return load_config(
         CONFIGS / "tiny.yaml",
         [
-            "model.make_random=null", f"model.path={own / 'model'}", f"train.cache={own / 'cache'}",
-            f"train.out={own / 'run'}", f"train.seed={seed}", f"data.dataset={folder / 'dataset'}",
+            "model.make_random=null", f"model.precision={PRECISION}", f"model.path={own / 'model'}",
+            f"train.cache={own / 'cache'}", f"train.out={own / 'run'}", f"train.seed={seed}",
+            f"data.dataset={folder / 'dataset'}",
             f"data.frames={film.frames}", f"data.height={film.height}", f"data.width={film.width}",
-            "data.frame_step=1", f"data.max_tokens={size.max_tokens}", "data.workers=0",
+            "data.frame_step=1", f"data.max_tokens={size.max_tokens}", f"data.workers={size.workers}",
             f"train.batch_size={size.batch}", "log.to=[]", *sets,
         ],
     )  # fmt: skip
@@ -68,5 +69,6 @@ def base_of_seed(folder: Path, size: Size, seed: int) -> None:
         captions = [one.scene.caption.text for one in scenes(TRAIN_SEED, size.pictures, film)]
         clip = (film.frames, film.height, film.width)
         make_pipeline(own / "model", code, captions, clip, size.heads, size.blocks, size.max_tokens, seed)
-    precompute(config, make_accelerator(config), Console(quiet=True))
-    make_base(config, size.base_steps, own / "base")
+    accelerator = make_accelerator(config)
+    precompute(config, accelerator, Console(quiet=True))
+    make_base(config, size.base_steps, own / "base", accelerator.device)

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from benchmarks.effect.__main__ import place
 from benchmarks.effect.arms import paper_arms
-from benchmarks.miniature.sizes import Size
+from benchmarks.miniature.sizes import PRECISION, Size
 from matrix_train.cli.sample import device_named
 from matrix_train.evaluate.run import read_truth
 from matrix_train.export.export import EXPORT_FILE
@@ -21,27 +21,37 @@ from matrix_train.sample.run import Task, make_videos
 from matrix_train.sample.trackers import Trackers
 
 BASE = "base"
+ARMS = (BASE, *paper_arms())
 GUIDANCE = 3.0
 """Classifier-free."""
 SHOWN = 12
 """Prompts on a sheet: both turns of two pictures of each kind."""
 
 
-def look_at(folder: Path, size: Size, seed: int) -> None:
+def sample_base(folder: Path, size: Size, seed: int) -> None:
     """The base alone: what decides whether it is good enough to go on from, before any arm is seen."""
-    names = list(_asked(folder))[:SHOWN]
-    _videos(_base(folder, seed), folder, size, seed, BASE, names)
+    _videos(_base(folder, seed), folder, size, seed, BASE)
     _sheet(folder, size, seed, [BASE], "base.mp4")
 
 
 def sample_arms(folder: Path, size: Size, seed: int) -> None:
     """All prompts by the base and by every arm."""
-    names = list(_asked(folder))
-    _videos(_base(folder, seed), folder, size, seed, BASE, names)
+    _videos(_base(folder, seed), folder, size, seed, BASE)
     for arm in paper_arms():
         model = Model(Source(path=place(folder, arm, seed)), device_named("auto"))
-        _videos(model, folder, size, seed, arm, names)
-    _sheet(folder, size, seed, [BASE, *paper_arms()], "arms.mp4")
+        _videos(model, folder, size, seed, arm)
+    _sheet(folder, size, seed, ARMS, "arms.mp4")
+
+
+def asked_table(folder: Path) -> dict[str, Any]:
+    """By name, what `benchmarks.miniature.render` says of it."""
+    found: dict[str, Any] = json.loads((folder / "asked" / "asked.json").read_bytes())
+    return found
+
+
+def videos_of(folder: Path, seed: int, arm: str) -> Path:
+    """Folder of an arm's videos."""
+    return folder / "videos" / place(folder, arm, seed).relative_to(folder)
 
 
 def _base(folder: Path, seed: int) -> Model:
@@ -50,21 +60,10 @@ def _base(folder: Path, seed: int) -> Model:
     about = {"kind": "lora", "base_model": str(own / "base"), "base_revision": None, "checkpoint_sha256": None}
     (own / "untrained").mkdir(exist_ok=True)
     (own / "untrained" / EXPORT_FILE).write_text(json.dumps(about), encoding="utf-8")
-    return Model(Source(path=own / "untrained", untrained=True), device_named("auto"))
+    return Model(Source(path=own / "untrained", untrained=True, precision=PRECISION), device_named("auto"))
 
 
-def _asked(folder: Path) -> dict[str, Any]:
-    """By name, what `benchmarks.miniature.render` says of it."""
-    found: dict[str, Any] = json.loads((folder / "asked" / "asked.json").read_bytes())
-    return found
-
-
-def _where(folder: Path, seed: int, arm: str) -> Path:
-    """Folder of an arm's videos."""
-    return folder / "videos" / place(folder, arm, seed).relative_to(folder)
-
-
-def _videos(model: Model, folder: Path, size: Size, seed: int, arm: str, names: Sequence[str]) -> None:
+def _videos(model: Model, folder: Path, size: Size, seed: int, arm: str) -> None:
     """SystemExit where one cannot be made."""
     film = size.film
     settings = SampleSettings(
@@ -72,7 +71,7 @@ def _videos(model: Model, folder: Path, size: Size, seed: int, arm: str, names: 
         guidance=GUIDANCE, cmg_blocks=(), cag_blocks=(),
     )  # fmt: skip
     tasks = []
-    for name in names:
+    for name in asked_table(folder):
         truth = read_truth(folder / "asked" / "truth" / f"{name}.mp4.json")
         picture = name.rpartition("-")[0]
         job = Job(
@@ -80,7 +79,7 @@ def _videos(model: Model, folder: Path, size: Size, seed: int, arm: str, names: 
             # Of both turns and all arms the same: they differ in what is compared alone.
             noise=picture, masks={i.id: i.masks[0] for i in truth.instances if i.masks[0] is not None},
         )  # fmt: skip
-        tasks.append(Task(name, job, settings, _where(folder, seed, arm) / f"{name}.mp4"))
+        tasks.append(Task(name, job, settings, videos_of(folder, seed, arm) / f"{name}.mp4"))
     outcome = make_videos(model, tasks, Trackers(), Console(quiet=True))
     if outcome.failed:
         raise SystemExit(f"{arm}, seed {seed}: {outcome.failed}")
@@ -90,8 +89,8 @@ def _videos(model: Model, folder: Path, size: Size, seed: int, arm: str, names: 
 def _sheet(folder: Path, size: Size, seed: int, made: Sequence[str], file: str) -> None:
     """Each row a prompt: what should be seen, then what was made."""
     rows = []
-    for name in list(_asked(folder))[:SHOWN]:
+    for name in list(asked_table(folder))[:SHOWN]:
         videos = {"true": read_mp4(folder / "asked" / "videos" / f"{name}.mp4")}
-        videos |= {arm: read_mp4(_where(folder, seed, arm) / f"{name}.mp4") for arm in made}
+        videos |= {arm: read_mp4(videos_of(folder, seed, arm) / f"{name}.mp4") for arm in made}
         rows.append((name, videos))
     write_grid(rows, folder / f"seed{seed}" / file, size.film.fps)

@@ -2,13 +2,17 @@
 
 import re
 from pathlib import Path
-from typing import Annotated, cast, get_args
+from typing import TYPE_CHECKING, Annotated, cast, get_args
 
 import typer
 
 from flows.cli.base import Json, Out, app, emit
+from flows.cli.server import prefect_client
 from tasks.errors import UserError
 from tasks.review.journal import Journal, Role
+
+if TYPE_CHECKING:  # FastAPI takes a second to import
+    from web.store import Build
 
 
 @app.command()
@@ -21,8 +25,15 @@ def review(
     name: Annotated[
         list[str], typer.Option(help="A name that people reach it by, behind a proxy; may be repeated.")
     ] = [],  # noqa: B006
+    proxy: Annotated[
+        list[str],
+        typer.Option(help="Address or network of a proxy whose X-Forwarded-Proto and -For hold; may be repeated."),
+    ] = [],  # noqa: B006
     invite: Annotated[str | None, typer.Option(help="Make an account, print its token, and end.")] = None,
-    role: Annotated[str, typer.Option(help="Of who is invited: reader, reviewer or admin.")] = "reviewer",
+    role: Annotated[
+        str | None,
+        typer.Option(help="Of who is invited: reader, reviewer or admin; by default the one they have, else reviewer."),
+    ] = None,
     dismiss: Annotated[str | None, typer.Option(help="Take an account away, and end.")] = None,
     order: Annotated[str, typer.Option(help="doubt or name: how the queue begins.")] = "doubt",
     as_json: Json = False,
@@ -44,23 +55,48 @@ def review(
         return
     if invite is not None:
         token = _invite(journal, invite, role)
-        emit({"name": invite, "role": role, "token": token}, as_json, [f"token of {invite} ({role}): {token}"])
+        user = journal.user_of(token)
+        assert user is not None
+        told = f"token of {invite} ({user.role}): {token}"
+        emit({"name": invite, "role": user.role, "token": token}, as_json, [told])
         return
     if not journal.users():
         token = _invite(journal, "admin", "admin")
         emit({"name": "admin", "role": "admin", "token": token}, as_json, [f"token of admin, shown once: {token}"])
     if not is_loopback(host):
-        emit({"open": host}, as_json, [f"{host} is no loopback address: put a proxy with TLS before it"])
-    served = create_app(build, journal, names_of(host, tuple(name)), order)
-    serve(served, host, port, lambda url: emit({"url": url}, as_json, [url]))
+        emit(
+            {"open": host},
+            as_json,
+            [f"{host} is no loopback address: put a proxy with TLS before it, and name it (--name, --proxy)"],
+        )
+    served = create_app(build, journal, names_of(host, tuple(name)), order, _go_on)
+    serve(served, host, port, lambda url: emit({"url": url}, as_json, [url]), proxy)
 
 
-def _invite(journal: Journal, name: str, role: str) -> str:
+def _go_on(build: "Build") -> str:
+    """Have the run of a deployment go on that waits for people; where there is none, what to run."""
+    from prefect.settings import PREFECT_API_URL  # takes seconds, and only a build that waits needs it
+
+    from flows.opened import context_of
+    from flows.resume import resume_command
+    from flows.server.breaker import go_on
+
+    if PREFECT_API_URL.value():
+        try:
+            with prefect_client() as server:
+                if told := go_on(server, build.settings["out"]):
+                    return told
+        except UserError as error:
+            return f"{error}; it is asked again"
+    return f"run {resume_command(context_of(build.out.uri).settings)}"
+
+
+def _invite(journal: Journal, name: str, role: str | None) -> str:
     if not re.fullmatch(r"[A-Za-z0-9_.@-]{1,40}", name):
         raise UserError(f"--invite {name!r}: letters, digits and _ . @ - only, 40 at most")
-    if role not in get_args(Role):
+    if role not in (None, *get_args(Role)):
         raise UserError(f"--role {role!r}: reader, reviewer or admin")
-    return journal.invite(name, cast(Role, role))
+    return journal.invite(name, cast(Role | None, role))
 
 
 @app.command()

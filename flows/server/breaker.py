@@ -10,18 +10,25 @@ over one chunk is begun by a build, which is suspended in its place: both end as
 import uuid
 
 import httpx
-from prefect.client.orchestration import get_client
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import (
+    ArtifactCollectionFilter,
+    ArtifactCollectionFilterKey,
+    FlowRunFilter,
+    FlowRunFilterId,
+)
 from prefect.client.schemas.objects import State
 from prefect.context import FlowRunContext
 from prefect.exceptions import Pause
 from prefect.states import Suspended
 
 from flows.batches import GaveUpError
+from flows.progress import waiting_key
 from tasks.errors import NotReady, StopRun
 from tasks.store.lease import LeaseLost
 
 ADVICE = "nothing done is lost: mend it and press Resume"
-DECIDE = "nothing done is lost: press Resume when people have decided"
+DECIDE = "nothing done is lost: it goes on when people have decided, or press Resume"
 
 
 def trips(error: BaseException) -> bool:
@@ -46,3 +53,22 @@ def suspend(why: str, advice: str = ADVICE) -> None:
         return
     if taken.state is not None and taken.state.is_paused():
         raise Pause(state=taken.state)
+
+
+def go_on(server: SyncPrefectClient, out: str) -> str | None:
+    """Resume the run that waits for people to decide over the dataset at `out`; a line on it, None where none does.
+
+    out: as the run's settings have it. A run that is under way again is told of and left alone, so this may be asked
+    any number of times. httpx.HTTPError where the server does not answer.
+    """
+    key = ArtifactCollectionFilterKey(any_=[waiting_key(out)])
+    told = server.read_latest_artifacts(artifact_filter=ArtifactCollectionFilter(key=key))
+    waited = FlowRunFilterId(any_=[one.flow_run_id for one in told if one.flow_run_id])
+    run = next(iter(server.read_flow_runs(flow_run_filter=FlowRunFilter(id=waited))), None)
+    if run is None or run.state is None or run.state.is_final():
+        return None
+    if run.state.is_paused():
+        if not (run.state.message or "").endswith(DECIDE):
+            return f"flow run {run.name} is suspended: {run.state.message}"
+        server.resume_flow_run(run.id)  # of two who ask at once, the second changes nothing
+    return f"flow run {run.name} goes on"

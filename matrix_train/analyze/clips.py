@@ -19,12 +19,12 @@ from matrix_train.config import Config
 from matrix_train.data import Batch, Collate, GaveUp, MatrixDataset, Ref, Split
 from matrix_train.data.video import decode
 from matrix_train.errors import UserError
+from matrix_train.files import whole
 from matrix_train.fit.inputs import Draw, Inputs, prepare
 from matrix_train.fit.noise import generator
 from matrix_train.generate.frames import decode_frames, generate_latents
 from matrix_train.generate.mp4 import write_mp4
 from matrix_train.sample.trackers import Trackers
-from matrix_train.writing import whole
 
 PURPOSE, STRIDE = "analyze", 8
 

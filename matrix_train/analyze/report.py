@@ -14,7 +14,7 @@ from matrix_train.analyze.ranking import VARIANTS
 from matrix_train.analyze.shown import FAMILY_KIND, Shown
 from matrix_train.analyze.summary import Summary
 from matrix_train.attention.roles import Family
-from matrix_train.writing import whole
+from matrix_train.files import whole
 
 HERE = Path(__file__).parent
 TEMPLATE, STYLE, SCRIPT = "report.html.j2", "report.css", "report.js"

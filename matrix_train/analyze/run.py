@@ -24,16 +24,16 @@ from matrix_train.analyze.reading import NOTHING, Kept, Reading
 from matrix_train.analyze.report import write_report
 from matrix_train.analyze.shown import FAMILY_KIND, Shown, draw_clip
 from matrix_train.analyze.subject import Subject
-from matrix_train.analyze.summary import Summary, layers_of, summarise, write_json
+from matrix_train.analyze.summary import Summary, layers_of, summarise
 from matrix_train.analyze.table import clip_table, join, write_table
 from matrix_train.backbones.encoders import identity
 from matrix_train.config import Config
 from matrix_train.data import Batch, Split
 from matrix_train.errors import UserError
 from matrix_train.export.trained import Trained
+from matrix_train.files import write_json, write_whole
 from matrix_train.fit.safe import to_bytes
 from matrix_train.sample.trackers import Trackers
-from matrix_train.writing import whole
 
 ANALYSIS_FILE, TABLE_FILE, REPORT_FILE = "analysis.json", "analysis.parquet", "report.html"
 
@@ -120,9 +120,7 @@ class Analysis:
     def _keep(self, key: str, reading: Reading) -> None:
         if reading.maps:
             named = {f"block{b}.step{s}.{kind}": maps[0] for (b, s, kind), maps in sorted(reading.maps.items())}
-            path = self.options.out / "maps" / f"{key}.safetensors"
-            with whole(path) as scratch:
-                scratch.write_bytes(to_bytes(named, {}))
+            write_whole(self.options.out / "maps" / f"{key}.safetensors", to_bytes(named, {}))
 
     def _shown(self, summary: Summary, timesteps: torch.Tensor) -> Iterator[Shown]:
         """Each clip with the maps of the chosen blocks at the middle step: one more forward pass a clip."""

@@ -1,6 +1,5 @@
 """What all clips of an analysis say together: `layers.json`, and the numbers that the report draws."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,6 @@ from matrix_train.analyze.ranking import VARIANTS, Choice, Gaps, Influence, Scor
 from matrix_train.analyze.table import SCHEMA, means_of
 from matrix_train.attention.roles import Family
 from matrix_train.config import AlignConfig
-from matrix_train.writing import whole
 
 
 @dataclass(frozen=True)
@@ -109,8 +107,3 @@ def layers_of(summary: Summary, backbone: str, made_of: Mapping[str, Any]) -> di
             **({"lora.blocks": sorted({*sga, *spa})} if sga and spa else {}),
         },
     }  # fmt: skip
-
-
-def write_json(path: Path, content: Any) -> None:
-    with whole(path) as scratch:
-        scratch.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from matrix_train.analyze.ranking import VARIANTS
 from matrix_train.analyze.reading import KINDS
 from matrix_train.attention.maps import Direction
-from matrix_train.writing import whole
+from matrix_train.files import whole
 
 SCHEMA = pa.schema([
     ("clip", pa.string()),
@@ -69,6 +69,7 @@ def clip_table(
 
 
 def write_table(table: pa.Table, path: Path) -> None:
+    """The file appears whole or not at all."""
     with whole(path) as scratch:
         pq.write_table(table, scratch, compression="zstd")
 

@@ -136,13 +136,12 @@ class Backbone(ABC):
 
     @classmethod
     def grow_input(cls, model: Any) -> None:
-        """Grows it for the ID map in place, where it is not that wide yet: step 0 stays the same. UserError."""
+        """Grows it for the ID map in place, by nothing where it is that wide: step 0 stays the same. UserError."""
         known, wanted = model.config.in_channels, cls.input_channels(model.config)
         if known > wanted:
             raise UserError(f"this model reads {known} input channels, more than the {wanted} that MATRIX gives")
-        if known < wanted:
-            model.set_submodule(cls.input_layer, grow(cls.input_of(model), known, wanted))
-            model.register_to_config(in_channels=wanted)
+        model.set_submodule(cls.input_layer, grow(cls.input_of(model), known, wanted))
+        model.register_to_config(in_channels=wanted)
 
     # What a model's own geometry says.
 

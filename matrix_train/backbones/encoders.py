@@ -28,6 +28,7 @@ from matrix_train.backbones.pretrained import (
     read_weights,
 )
 from matrix_train.errors import UserError
+from matrix_train.files import file_sha256
 
 Conditions = dict[str, Tensor]
 """What a transformer reads beside noised latents, by the backbone's own names, each [B, …]. `prompt`: the embeddings
@@ -281,5 +282,4 @@ def identity(name_or_path: str, part: str, revision: str | None) -> str:
 @cache
 def _digest(path: Path, changed: int) -> str:  # noqa: ARG001
     """SHA-256 of a file; gigabytes, so once for each change of it."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return file_sha256(path)

@@ -1,4 +1,4 @@
-"""An input layer grown for the ID map: old weights copied, new ones zero (paper App. D)."""
+"""An input layer grown for the ID map, old weights copied, new ones zero (paper App. D), and ready to be trained."""
 
 from typing import Any
 
@@ -10,8 +10,12 @@ def grow(layer: nn.Module, known: int, wanted: int) -> nn.Module:
     """A patch embedding over `known` channels as one over `wanted`; new channels come after the old ones.
 
     The result is the stock layer over the known channels plus one over the new ones, kept in a single weight. Two sums,
-    because one kernel over all channels may add in another order, and step 0 would be equal only nearly.
+    because one kernel over all channels may add in another order, and step 0 would be equal only nearly. Where all are
+    known it is the stock layer, but for weights that may be float32 in a bfloat16 model: those that are trained are. A
+    layer that came from here is given back.
     """
+    if isinstance(layer, (_GrownConv2d, _GrownConv3d, _GrownLinear)):
+        return layer
     if isinstance(layer, nn.Linear):
         # It reads a patch flattened as (channel, t, y, x), channel first: new channels are new columns at the end.
         return _GrownLinear(layer, layer.in_features // known * wanted)
@@ -48,6 +52,9 @@ class _GrownConv3d(nn.Conv3d):
 
 def _in_two_sums(convolve: Any, layer: Any, x: Tensor) -> Tensor:
     (weight, bias), known = _cast(layer, x), layer.known
+    if known == layer.in_channels:
+        whole: Tensor = convolve(x, weight, bias, layer.stride)
+        return whole
     base: Tensor = convolve(x[:, :known].contiguous(), weight[:, :known].contiguous(), bias, layer.stride)
     more: Tensor = convolve(x[:, known:].contiguous(), weight[:, known:].contiguous(), None, layer.stride)
     return base + more
@@ -61,12 +68,14 @@ class _GrownLinear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         weight, bias, known = *_cast(self, x), self.known
+        if known == self.in_features:
+            return nn.functional.linear(x, weight, bias)
         base = nn.functional.linear(x[..., :known].contiguous(), weight[:, :known].contiguous(), bias)
         return base + nn.functional.linear(x[..., known:].contiguous(), weight[:, known:].contiguous())
 
 
 def _cast(layer: Any, x: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Weight and bias in the dtype of the input: the trained copy may be float32 in a bfloat16 model."""
+    """Weight and bias in the dtype of the input."""
     return layer.weight.to(x.dtype), None if layer.bias is None else layer.bias.to(x.dtype)
 
 

@@ -119,5 +119,4 @@ def _unreadable(name_or_path: str, part: str, error: Exception) -> UserError:
                 "its cache here: correct the folder, or see to the network"
             )
         before = before.__cause__ or before.__context__
-    text = one_line(error, 300) or type(error).__name__
-    return UserError(f"model.path {name_or_path}: {part} cannot be read: {text}")
+    return UserError(f"model.path {name_or_path}: {part} cannot be read: {one_line(error)}")

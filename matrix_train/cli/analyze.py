@@ -14,9 +14,9 @@ from matrix_train.config import Config, load_config
 from matrix_train.data import Split, read_index
 from matrix_train.errors import UserError
 from matrix_train.export.trained import Trained, find_checkpoint, read_trained
+from matrix_train.files import held
 from matrix_train.fit.assembly import make_random_model
 from matrix_train.fit.rundir import CONFIG_FILE
-from matrix_train.writing import held
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 

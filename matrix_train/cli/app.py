@@ -4,15 +4,15 @@ Exit codes: 0 done · 1 some videos failed, each told, or one came out otherwise
 user's, said in one line · 130 and 143 a run stopped by Ctrl-C and SIGTERM, its checkpoint written.
 """
 
-import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Literal, NoReturn
 
 import typer
-from rich.console import Console
 from rich.text import Text
 
+from matrix_train.cli.base import Json, console, emit
+from matrix_train.cli.sampling import sample
 from matrix_train.errors import UserError
 from matrix_train.fit.stop import Stopped
 from schemas.text import one_line
@@ -24,11 +24,9 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Interaction-aware LoRAs on video diffusion transformers: LoRA + SGA + SPA.",
 )
-console = Console(stderr=True)
 
 ConfigFile = Annotated[Path, typer.Argument(help="YAML, as those in configs/.")]
 Set = Annotated[list[str], typer.Option("--set", help="One setting, a.b=c; may be repeated.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line of output.")]
 
 
 @app.command()
@@ -140,102 +138,16 @@ def export(
     out: Annotated[Path, typer.Argument(help="New folder for the exported files.")],
     checkpoint: Annotated[Path | None, typer.Option(help="The run's step-* folder; by default the newest.")] = None,
     merged: Annotated[bool, typer.Option("--merged", help="A whole transformer with the LoRA merged in.")] = False,
+    base_path: Annotated[str | None, typer.Option(help="Where the base model is now; for --merged.")] = None,
     as_json: Json = False,
 ) -> None:
     """Write a run's LoRA and input projection for diffusers and ComfyUI, or a merged transformer."""
     from matrix_train.cli.commands import export_command
 
-    emit(export_command(run, out, checkpoint, merged, console), as_json)
+    emit(export_command(run, out, checkpoint, merged, base_path, console), as_json)
 
 
-@app.command()
-def sample(
-    run: Annotated[Path | None, typer.Argument(help="Run folder, exported LoRA or merged model.")] = None,
-    image: Annotated[str | None, typer.Option(help="First frame: PNG, JPEG or WebP.")] = None,
-    prompt: Annotated[
-        str | None,
-        typer.Option(
-            help="The caption; with tags where the run was trained on them, or words marked as <id1>a man</id1>."
-        ),
-    ] = None,
-    idmap: Annotated[str | None, typer.Option(help="Palette PNG of the image's size (matrix_train idmap).")] = None,
-    box: Annotated[list[str], typer.Option(help="id1=x0,y0,x1,y1 in place of an ID map.")] = [],  # noqa: B006
-    point: Annotated[list[str], typer.Option(help="id1=x,y likewise.")] = [],  # noqa: B006
-    role: Annotated[list[str], typer.Option(help='Words that mean an ID: id1="the man"; id1+id2=lifts.')] = [],  # noqa: B006
-    table: Annotated[Path | None, typer.Option(help="JSON lines, a job each.")] = None,
-    dataset: Annotated[str | None, typer.Option(help="Data set whose held-out clips are sampled.")] = None,
-    split: Annotated[str, typer.Option(help="train or val")] = "val",
-    limit: Annotated[int, typer.Option(min=1, help="Clips of the data set.")] = 16,
-    base: Annotated[bool, typer.Option("--base", help="Also by the base model, beside it.")] = False,
-    again: Annotated[Path | None, typer.Option(help="JSON beside a video: make that one once more.")] = None,
-    out: Annotated[Path | None, typer.Option(help="The mp4; a folder with --table and --dataset.")] = None,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
-    cmg: Annotated[float | None, typer.Option(help="s of cross-modal guidance; 0: none.")] = None,
-    cag: Annotated[float | None, typer.Option(help="s of cross-frame attention guidance; 0: none.")] = None,
-    cmg_block: Annotated[list[int], typer.Option(help="Block of CMG; the recipe's SGA blocks by default.")] = [],  # noqa: B006
-    cag_block: Annotated[list[int], typer.Option(help="Block of CAG; the recipe's SPA blocks by default.")] = [],  # noqa: B006
-    steps: Annotated[int | None, typer.Option(help="Denoising steps.")] = None,
-    guidance: Annotated[float | None, typer.Option(help="Classifier-free guidance; 1: none.")] = None,
-    frames: Annotated[int | None, typer.Option()] = None,
-    height: Annotated[int | None, typer.Option()] = None,
-    width: Annotated[int | None, typer.Option()] = None,
-    fps: Annotated[float | None, typer.Option(help="The model's, or a data set's clip's, by default.")] = None,
-    checkpoint: Annotated[str | None, typer.Option(help="The run's step-* folder; by default the newest.")] = None,
-    base_path: Annotated[str | None, typer.Option(help="Where the base model is now, if it has moved.")] = None,
-    precision: Annotated[str | None, typer.Option(help="bf16 or fp32; the run's by default.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
-    batch: Annotated[int, typer.Option(min=1, help="Jobs whose parts go to the device together.")] = 1,
-    offload: Annotated[bool, typer.Option("--offload", help="Parts wait in the host's memory.")] = False,
-    tiling: Annotated[bool, typer.Option("--tiling/--no-tiling", help="The VAE decodes tile by tile.")] = True,
-    compile_: Annotated[bool, typer.Option("--compile", help="Compile the blocks that no guidance reaches.")] = False,
-    profile: Annotated[Path | None, typer.Option(help="Profile whose tracker makes masks of boxes and points.")] = None,
-    as_json: Json = False,
-) -> None:
-    """Make videos from a picture, an ID map and a prompt; from a table of such jobs; or of held-out clips."""
-    ways = {"--image": image, "--table": table, "--dataset": dataset, "--again": again}
-    given_ways = [name for name, value in ways.items() if value is not None]
-    if len(given_ways) != 1:
-        raise UserError(f"sample: give one of {', '.join(ways)}, got {', '.join(given_ways) or 'none'}")
-    if (run is None) != (again is not None):
-        raise UserError(
-            "sample: give the run folder, exported LoRA or merged model first; only --again knows it itself"
-        )
-    if out is None and again is None:
-        raise UserError("sample: say by --out where the result is to go")
-    if image is not None and prompt is None:
-        raise UserError("sample: say by --prompt what happens in the video")
-    if precision not in (None, "bf16", "fp32"):
-        raise UserError(f"--precision {precision}: give bf16 or fp32")
-    from matrix_train.cli import sample as work  # imports diffusers, which takes seconds
-    from matrix_train.cli.commands import quieten_libraries
-
-    quieten_libraries()
-    options: dict[str, Any] = {
-        "cmg": cmg, "cag": cag, "cmg_blocks": cmg_block or None, "cag_blocks": cag_block or None, "steps": steps,
-        "guidance": guidance, "frames": frames, "height": height, "width": width, "fps": fps, "tiling": tiling,
-        "compile": compile_,
-    }  # fmt: skip
-    how = work.How(device, batch, offload, profile, {name: v for name, v in options.items() if v is not None})
-    if again is not None:
-        found = work.sample_again(again, out, how, console)
-    else:
-        assert run is not None
-        assert out is not None
-        source = work.source_of(run, checkpoint, base_path, precision)
-        if table is not None:
-            found = work.sample_table(source, table, out, how, console)
-        elif dataset is not None:
-            found = work.sample_dataset(source, dataset, split, limit, seed, base, out, how, console)
-        else:
-            job = {
-                "image": image, "prompt": prompt, "idmap": idmap, "seed": seed, "roles": work.roles_of(role),
-                "boxes": work.places(box, 4, "--box", "id1=x0,y0,x1,y1"),
-                "points": work.places(point, 2, "--point", "id1=x,y"),
-            }  # fmt: skip
-            found = work.sample_job(source, job, out, how, console)
-    emit(found, as_json)
-    if found.get("failed") or found.get("same") is False:
-        raise typer.Exit(1)
+app.command()(sample)
 
 
 @app.command()
@@ -255,14 +167,25 @@ def idmap(
 
 @app.command()
 def evaluate(
-    folders: Annotated[list[Path], typer.Argument(help="Videos; with --compare, folders of results.")],
+    folders: Annotated[
+        list[Path], typer.Argument(help="Videos, or a folder of videos a model; with --compare, folders of results.")
+    ],
     out: Annotated[Path, typer.Option(help="Folder for the results; goes on from what it holds.")],
     judge: Annotated[
-        str, typer.Option(help="truth: the world's; tracks: from tracks alone; vlm: the profile's verifier is asked.")
+        str,
+        typer.Option(
+            help="truth: the world's; tracks: from tracks alone; vlm: the profile's verifier; files: written answers."
+        ),
     ] = "truth",
     world: Annotated[Path | None, typer.Option(help="Folder of the rendered world that the videos are of.")] = None,
     prompts: Annotated[Path | None, typer.Option(help="JSON lines, one a video: what each is held to.")] = None,
     profile: Annotated[str | None, typer.Option(help="Profile, or its name: its verifier and its tracker.")] = None,
+    bias: Annotated[
+        Path | None, typer.Option(help="Folder of a rendered world: how often vlm says yes to what is false there.")
+    ] = None,
+    vbench: Annotated[
+        Path | None, typer.Option(help="…_eval_results.json of VBench, {model} in its path for several models.")
+    ] = None,
     compare: Annotated[
         bool, typer.Option("--compare", help="Differences to the first folder, with intervals.")
     ] = False,
@@ -271,15 +194,10 @@ def evaluate(
     """Score who does what to whom: KISA, SGI, SPI and IF of InterGenEval."""
     from matrix_train.cli.evaluate import Request, evaluate_command
 
-    found = evaluate_command(folders, Request(out, judge, world, prompts, profile, compare), console)
+    found = evaluate_command(folders, Request(out, judge, world, prompts, profile, compare, bias, vbench), console)
     emit(found, as_json)
     if found.get("failed"):
         raise typer.Exit(1)
-
-
-def emit(found: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        print(json.dumps(found))
 
 
 def main() -> None:

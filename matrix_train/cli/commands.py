@@ -30,6 +30,7 @@ from matrix_train.fit.precompute import precompute as fill_cache
 from matrix_train.fit.precompute import ready_cache
 from matrix_train.fit.run import Run
 from matrix_train.plan.plan import lines, plan_run
+from schemas.text import one_line
 
 
 def fit_command(config: Config, resume: bool, precompute: bool, dry_run: bool, console: Console) -> dict[str, Any]:
@@ -128,8 +129,7 @@ def bench_command(
              "supervise_stride": stride, "dense": dense} | ({"backbone": backbone} if backbone else {})
         )  # fmt: skip
     except ValidationError as error:
-        first = error.errors()[0]
-        raise UserError(f"bench: {first['loc'][0]}: {first['msg']}") from None
+        raise UserError(f"bench: {one_line(error)}") from None
     if ladder or rungs:
         found = []
         for rung in climb(options, rungs):
@@ -142,13 +142,17 @@ def bench_command(
     return asdict(result)
 
 
-def export_command(run: Path, out: Path, checkpoint: Path | None, merged: bool, console: Console) -> dict[str, Any]:
+def export_command(
+    run: Path, out: Path, checkpoint: Path | None, merged: bool, base: str | None, console: Console
+) -> dict[str, Any]:
     """`export`: the files, and whether a loader of diffusers names would take every key."""
     quieten_libraries()
     if merged:
-        folder = merge(run, out, checkpoint)
+        folder = merge(run, out, checkpoint, base)
         console.print(f"merged transformer in {folder}")
         return {"out": str(folder), "merged": True}
+    if base is not None:
+        raise UserError("--base-path would change nothing: only --merged reads the base model")
     folder = export(run, out, checkpoint)
     record = json.loads((folder / EXPORT_FILE).read_text(encoding="utf-8"))
     unmatched = check_comfy_keys(folder / LORA_FILE, backbone_named(record["backbone"]))

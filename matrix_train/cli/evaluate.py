@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from matrix_train.errors import UserError
 from matrix_train.evaluate.compare import compare as compare_runs
 from matrix_train.evaluate.run import evaluate_world
 from matrix_train.evaluate.scores import SCORES
+from matrix_train.evaluate.theirs import evaluate_files
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,8 @@ class Request:
     prompts: Path | None = None
     profile: str | None = None
     compare: bool = False
+    bias: Path | None = None
+    vbench: Path | None = None
 
 
 def evaluate_command(folders: Sequence[Path], asked: Request, console: Console) -> dict[str, Any]:
@@ -31,47 +35,94 @@ def evaluate_command(folders: Sequence[Path], asked: Request, console: Console) 
         if not folder.is_dir():
             raise UserError(f"{folder} is no folder")
     if asked.compare:
+        if len(folders) < 2:
+            raise UserError("--compare: give two folders of results or more")
         result = compare_runs(folders, asked.out)
-        for difference in result["differences"]:
-            paired, unpaired = difference["paired"], difference["unpaired"]
-            console.print(
-                f"{difference['run']} − {difference['minus']}: {paired} pairs, {unpaired} unpaired", soft_wrap=True
-            )
-            _show(difference, console)
+        _tell_compared(result, console)
         return result
     if len(folders) > 1:
-        raise UserError("give one folder of videos; several are for --compare")
+        raise UserError("give one folder of videos, or of folders of videos; several are for --compare")
     result = _judged(folders[0], asked)
-    console.print(
-        f"{result['videos']} videos by {result['judge']}, {result['not_asked']} with nothing to ask", soft_wrap=True
-    )
-    _show(result["means"], console)
-    for line in result.get("agreement", {}).get("lines", ()):
-        console.print(line, highlight=False, soft_wrap=True)
+    if "differences" in result:
+        _tell_compared(result, console)
+    else:
+        _tell(result, console)
     for video, reason in result["failed"].items():
         console.print(f"not judged: {video}: {reason}", highlight=False, soft_wrap=True, markup=False)
     return result
 
 
 def _judged(videos: Path, asked: Request) -> dict[str, Any]:
+    if asked.bias and asked.judge != "vlm":
+        raise UserError("--bias is for --judge vlm: the bias of the others is known")
     if asked.judge == "truth":
-        if asked.world is None or asked.prompts or asked.profile:
+        if asked.world is None or asked.prompts or asked.profile or asked.vbench:
             raise UserError(
-                "--judge truth needs --world, the folder of a rendered world, and no --prompts or --profile"
+                "--judge truth needs --world, the folder of a rendered world, and no --prompts, --profile or --vbench"
             )
         return evaluate_world(videos, asked.world, asked.out)
+    if asked.judge == "files":
+        if asked.world or asked.prompts or asked.profile or asked.vbench:
+            raise UserError("--judge files reads what is there: give no --world, --prompts, --profile or --vbench")
+        return evaluate_files(videos, asked.out)
     if asked.judge not in ("vlm", "tracks"):
-        raise UserError(f"--judge {asked.judge}: give truth, tracks or vlm")
+        raise UserError(f"--judge {asked.judge}: give truth, tracks, vlm or files")
     if asked.prompts is None or asked.world:
         raise UserError(f"--judge {asked.judge} needs --prompts, a file with a line for every video, and no --world")
-    from matrix_train.evaluate.judges import evaluate_by  # imports the engines, which take a second
+    from matrix_train.evaluate.judges import Asked, evaluate_by  # imports the engines, which take a second
 
-    return evaluate_by(asked.judge, videos, asked.prompts, asked.out, asked.profile)
+    wanted = Asked(asked.judge, asked.prompts, asked.profile, asked.bias, asked.vbench)
+    return evaluate_by(wanted, videos, asked.out)
 
 
-def _show(means: Mapping[str, Any], console: Console) -> None:
-    for name in SCORES:
-        row = means[name]
-        console.print(
-            f"  {name:9} {row['mean']:+.3f}  [{row['low']:+.3f}, {row['high']:+.3f}]", highlight=False, markup=False
+def _tell(result: Mapping[str, Any], console: Console) -> None:
+    say = partial(console.print, highlight=False, soft_wrap=True, markup=False)
+    say(
+        f"{result['videos']} videos by {result['judge']}, {result['not_asked']} with nothing to ask, "
+        f"{len(result['failed'])} not judged ({result['undecided']} undecided)"
+    )
+    _show(result["means"], console, result["corrected"])
+    for name, row in result["vbench"].items():
+        say(f"  VBench {name}: {row['mean']:.3f}  [{row['low']:.3f}, {row['high']:.3f}] over {row['videos']} videos")
+    for line in result.get("agreement", {}).get("lines", ()):
+        say(line)
+    if theirs := result.get("theirs"):
+        say(f"their own IF of {theirs['videos']} videos is apart from it by {theirs['most_apart']:.4f} at most")
+    _tell_bias(result["bias"], console)
+
+
+def _tell_bias(bias: Mapping[str, Any], console: Console) -> None:
+    if not bias:
+        return
+    say = partial(console.print, highlight=False, soft_wrap=True, markup=False)
+    say(f"this judge where the answers are known, on {bias['videos']} videos of {bias['world']}:")
+    for name, one in bias["questions"].items():
+        say(
+            f"  {name:3} yes to {one['yes_to_false']} of {one['false_asked']} that are false, "
+            f"to {one['yes_to_true']} of {one['true_asked']} that are so"
         )
+    for plant, reason in bias["failed"].items():
+        say(f"not answered: {plant}: {reason}")
+    for line in bias["warnings"]:
+        say(f"warning: {line}")
+
+
+def _tell_compared(result: Mapping[str, Any], console: Console) -> None:
+    say = partial(console.print, highlight=False, soft_wrap=True, markup=False)
+    for model in result["models"]:
+        say(f"{model['name']}: {model['videos']} videos, {model['failed']} not judged ({model['undecided']} undecided)")
+        _show(model["means"], console, model["corrected"])
+    for one in result["differences"]:
+        say(f"{one['run']} − {one['minus']}: {one['paired']} pairs, {one['unpaired']} unpaired, "
+            f"{one['other_prompt']} with other prompts")  # fmt: skip
+        _show(one, console)
+
+
+def _show(means: Mapping[str, Any], console: Console, corrected: Mapping[str, Any] | None = None) -> None:
+    for name in SCORES:
+        row, right = means[name], (corrected or {}).get(name)
+        beside = f"  corrected {right['mean']:+.3f}  [{right['low']:+.3f}, {right['high']:+.3f}]" if right else ""
+        console.print(
+            f"  {name:9} {row['mean']:+.3f}  [{row['low']:+.3f}, {row['high']:+.3f}]{beside}",
+            highlight=False, markup=False, soft_wrap=True,
+        )  # fmt: skip

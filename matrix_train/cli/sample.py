@@ -1,4 +1,4 @@
-"""`matrix_train sample` and `matrix_train idmap`: what they do, in the order they do it."""
+"""`matrix_train sample` and `matrix_train idmap`: what they do, in the order they do it (options: `sampling.py`)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -9,19 +9,19 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 
-from matrix_train.data.index import one_line
 from matrix_train.errors import UserError
+from matrix_train.files import file_sha256, held, write_whole
 from matrix_train.sample.dataset import HeldOutClip, held_out
 from matrix_train.sample.grid import read_mp4, write_grid
 from matrix_train.sample.job import Job, Unreadable, check_count, read_table
 from matrix_train.sample.model import Model, Source
 from matrix_train.sample.picture import pixels_sha256, read_image
-from matrix_train.sample.record import SampleSettings, file_sha256, read_record
+from matrix_train.sample.record import SampleSettings, read_record
 from matrix_train.sample.run import Outcome, Task, make_videos
 from matrix_train.sample.trackers import Trackers
-from matrix_train.writing import held, whole
 from schemas.base import InstanceId
 from schemas.idmap import encode_id_map, id_map
+from schemas.text import one_line
 
 
 @dataclass(frozen=True)
@@ -101,16 +101,18 @@ def sample_dataset(
         return {"out": str(out), "grid": str(grid) if good else None, **asdict(total)}
 
 
-def sample_again(file: Path, out: Path | None, how: How, console: Console) -> dict[str, Any]:
-    """The video of a record once more. `same`: whether its bytes are the recorded ones."""
+def sample_again(file: Path, out: Path | None, base: str | None, how: How, console: Console) -> dict[str, Any]:
+    """The video of a record once more. base: where its base model is now. `same`: whether its bytes are the recorded
+    ones."""
     record = read_record(file)
+    source = record.source if base is None else record.source.model_copy(update={"base": _place(base)})
     out = out or file.with_name(f"{file.stem}.again.mp4")
     if out.with_suffix(".json") == file:
         raise UserError(f"--out {out}: that is the video of {file} itself: give another name")
-    model = Model(record.source, device_named(how.device), how.offload)
+    model = Model(source, device_named(how.device), how.offload)
     changed = [name for name, value in asdict(model.weights).items() if record.weights.get(name) != value]
     if changed:
-        raise UserError(f"{file} was made by other weights than are in {record.source.path} now: {', '.join(changed)}")
+        raise UserError(f"{file} was made by other weights than are in {source.path} now: {', '.join(changed)}")
     task = Task(record.job.name or out.stem, record.job, record.settings, out)
     if pixels_sha256(read_image(Path(record.job.image))) != record.image_sha256:
         raise UserError(f"{record.job.image} is not the picture that {file} was made from: put that one back")
@@ -140,8 +142,7 @@ def idmap_command(
     with held(out.parent, out.name):
         masks = Trackers(profile).masks(picture, corners, spots)  # type: ignore[arg-type]
         indices = id_map(masks, *picture.shape[:2])
-        with whole(out) as scratch:
-            scratch.write_bytes(encode_id_map(indices))
+        write_whole(out, encode_id_map(indices))
     pixels = {name: int((indices == int(name[2:])).sum()) for name in sorted(masks)}
     said = ", ".join(f"{name} {count} pixels" for name, count in pixels.items())
     console.print(f"{out}: {said}", highlight=False, soft_wrap=True)
@@ -198,9 +199,13 @@ def settings_of(model: Model, given: Mapping[str, Any]) -> SampleSettings:
 
 
 def source_of(run: Path, checkpoint: str | None, base: str | None, precision: str | None) -> Source:
-    """A base model that is a folder by its whole path: a record is read from anywhere."""
-    where = str(Path(base).resolve()) if base is not None and Path(base).exists() else base
+    where = None if base is None else _place(base)
     return Source.model_validate({"path": run, "checkpoint": checkpoint, "base": where, "precision": precision})
+
+
+def _place(base: str) -> str:
+    """A base model that is a folder by its whole path: a record is read from anywhere."""
+    return str(Path(base).resolve()) if Path(base).exists() else base
 
 
 def device_named(name: str) -> torch.device:

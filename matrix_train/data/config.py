@@ -2,8 +2,9 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from schemas.credentials import leaking_option, secret_in
 from schemas.settings import Settings
 
 
@@ -35,6 +36,24 @@ class DataConfig(Settings):
     storage_options: dict[str, str | int | bool] = Field(
         default={}, description="options of the fsspec file system; no credentials: those come from the environment"
     )
+
+    # A run's folder and its loggers keep the configuration. No message repeats what was found.
+    @field_validator("dataset")
+    @classmethod
+    def _fit_for_the_record(cls, address: str) -> str:
+        if what := secret_in(address):
+            raise ValueError(f"the address carries {what}, and it would go on record: {_HOW}")
+        return address
+
+    @field_validator("storage_options")
+    @classmethod
+    def _no_secrets(cls, options: dict[str, str | int | bool]) -> dict[str, str | int | bool]:
+        if name := leaking_option(options):
+            raise ValueError(f"{name} carries a password, a key or a token, and it would go on record: {_HOW}")
+        return options
+
+
+_HOW = "give credentials in the environment or in fsspec's configuration files (~/.config/fsspec)"
 
 
 Split = Literal["train", "val"]

@@ -18,12 +18,13 @@ from PIL import Image
 from pydantic import ValidationError
 from pydantic_core import from_json
 
-from matrix_train.data.index import Source, one_line
+from matrix_train.data.index import Source
 from matrix_train.data.masks import MaskTracks
 from schemas import SCHEMA_VERSION, RoleSpans, Sample, TrackFile
 from schemas.dataset import SUFFIXES, IndexRow
 from schemas.idmap import id_map, palette_indices
 from schemas.labels import Said, relabel
+from schemas.text import one_line
 
 BadReason = Literal[
     "missing_shard",

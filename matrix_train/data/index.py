@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import ValidationError
 from pydantic_core import from_json
 
 from matrix_train.data.config import DataConfig, Split
@@ -18,6 +17,7 @@ from schemas import SCHEMA_VERSION
 from schemas.arrow import arrow_schema, from_table
 from schemas.dataset import DATASET_FILE, INDEX_FILE, DatasetFile, IndexRow
 from schemas.labels import Labels, read_labels
+from schemas.text import one_line
 
 
 @dataclass(frozen=True)
@@ -140,15 +140,3 @@ def _rows(source: Source, account: DatasetFile) -> list[IndexRow]:
     if len({row.key for row in rows}) != len(rows):
         raise UserError(f"{damaged}: a key is listed twice")
     return rows
-
-
-def one_line(error: object, limit: int = 200) -> str:
-    """An error's text in one printable line; of a validation, the first thing found."""
-    if isinstance(error, ValidationError):
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = "".join(f"{part}." for part in first["loc"])[:-1]
-        said = first["msg"].removeprefix("Value error, ")
-        error = f"{where}: {said}" if where else said
-    text = " ".join(str(error).split()) or type(error).__name__
-    text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
-    return text if len(text) <= limit else text[: limit - 1] + "…"

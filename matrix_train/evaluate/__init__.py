@@ -1,14 +1,33 @@
 """InterGenEval (paper App. F): who does what to whom in generated videos, by a judge that can be checked.
 
-scores.py     answers → KISA, SGI, SPI, IF            files.py        the authors' JSON files
-protocol.py   what is asked about: instances, frames, boxes     questions.py    the ten questions of an interaction
-judge_truth.py   answers from true tracks and events   faults.py       planted faults, which must lower the right score
-judge_tracks.py  answers from tracks alone             events.py       who does what to whom, worked out from them
-judge_vlm.py  answers from a vision-language model     bias.py         how often it says yes to what is false
-footage.py    decoding and plain measures              masks.py        tracks of a video, given or made
-run.py        a folder of videos, resumable            compare.py      differences of runs, with intervals
-generated.py  anyone's videos, several at a time       judges.py       the judges as a profile has them
-strip.py      decisive frames as a picture
+protocol.py      what is asked about: instances, frames, boxes
+questions.py     the ten questions of an interaction
+scores.py        answers → KISA, SGI, SPI, IF
+files.py         the authors' JSON files; theirs.py, read and scored
 
-Of `tasks` only `judge_vlm.py`, `generated.py` and `judges.py` know, for the engines; nothing here imports `flows`.
+tracks.py        what masks say: who touches whom, who moves
+judge_truth.py   answers from true tracks and events
+judge_tracks.py  answers from tracks alone
+events.py        which two it is, worked out from them
+casting.py       who of the two acts, with margins: below them it is undecided
+judge_vlm.py     answers from a vision-language model
+
+faults.py        planted faults, which must lower the right score
+bias.py          how often a judge says yes to what is false, and scores corrected for it
+planted.py       such questions put to a model, resumable
+
+run.py           a folder of videos, resumable, and its results
+generated.py     anyone's videos, several at a time (at_once.py)
+models.py        a folder of videos a model
+judges.py        the judges as a profile has them
+compare.py       runs side by side, and their differences with intervals
+vbench.py        VBench's files
+
+footage.py       a video's frames and plain measures; decoding.py, in a child process
+masks.py         tracks of a video, given or made; frames with boxes
+strip.py         decisive frames as a picture
+page.py          report.html
+
+Of `tasks` only `judge_vlm.py`, `planted.py`, `generated.py` and `judges.py` know, for the engines, `footage.py` and
+`decoding.py`, for the child process; nothing here imports `flows`.
 """

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from matrix_train.evaluate.faults import static
-from matrix_train.evaluate.scores import KISA_QUESTIONS, QUESTIONS, SGI_QUESTIONS, YES, Judged
+from matrix_train.evaluate.scores import KISA_QUESTIONS, QUESTIONS, SGI_QUESTIONS, YES, Answer, Judged
 from schemas.base import Count, Record
-from schemas.truth import VideoTruth
+from schemas.truth import TrueTriplet, VideoTruth
 
 BAR = 0.3
 """From this rate of yes to false questions on, a judge is warned of."""
@@ -42,33 +42,55 @@ class Known(Record):
 Bias = dict[int, Known]
 """By question, all ten."""
 
+Answers = Sequence[Sequence[Answer]]
+"""Ten a key interaction."""
+
 
 @dataclass(frozen=True)
 class Plant:
     """Questions whose answers are known: what is asked for, what is seen, and whether a still picture is shown."""
 
+    name: str
     asked: VideoTruth
     seen: VideoTruth
     still: bool = False
 
 
 def plants(truth: VideoTruth) -> list[Plant]:
-    """Of one true video: itself; the same questions with the roles exchanged; its first frame as a still picture.
+    """Of one true video: itself; the same questions with the roles exchanged; about another of the agent's or the
+    recipient's class, who is in the first frame and takes no part; and its first frame as a still picture.
 
     The still is left out where an act goes on in frame 0 already, which a single frame may show.
     """
-    turned = tuple(t.model_copy(update={"subject": t.object, "object": t.subject}) for t in truth.triplets)
-    found = [Plant(truth, truth), Plant(truth.model_copy(update={"triplets": turned}), truth)]
+    found = [Plant("true", truth, truth)]
+    turned = [t.model_copy(update={"subject": t.object, "object": t.subject}) for t in truth.triplets]
+    found.append(Plant("exchanged", _asking(truth, turned), truth))
+    acting = {key for t in truth.triplets for key in (t.subject, t.object)}
+    classes = {i.id: i.cls for i in truth.instances}
+    idle = [i.id for i in truth.instances if i.id not in acting and i.masks[0] is not None]
+    for part in ("subject", "object"):
+        one = getattr(truth.triplets[0], part)
+        other = next((key for key in idle if classes[key] == classes[one]), None)
+        if other is not None:
+            instead = [t.model_copy(update={part: other}) for t in truth.triplets if getattr(t, part) == one]
+            found.append(Plant(f"another_{part}", _asking(truth, instead), truth))
     if all(t.start_frame for t in truth.triplets):
-        found.append(Plant(truth, static(truth), still=True))
+        found.append(Plant("still", truth, static(truth), still=True))
     return found
 
 
-def measure(pairs: Iterable[tuple[Judged, Judged]]) -> Bias:
+def _asking(truth: VideoTruth, triplets: Sequence[TrueTriplet]) -> VideoTruth:
+    """What would have been asked for: its prompt says so too."""
+    names = {i.id: i.phrase for i in truth.instances}
+    words = "; ".join(f"{names[t.subject]} {t.verb} {names[t.object]}" for t in triplets)
+    return truth.model_copy(update={"triplets": tuple(triplets), "caption": words})
+
+
+def measure(pairs: Iterable[tuple[Answers, Answers]]) -> Bias:
     """pairs: what is known and what the judge said, of the same questions."""
     counts = {q: [0, 0, 0, 0] for q in QUESTIONS}
     for known, said in pairs:
-        for right, told in zip(known.answers, said.answers, strict=True):
+        for right, told in zip(known, said, strict=True):
             for a, b in zip(right, told, strict=True):
                 place = 2 if a.answer == YES else 0
                 counts[a.question_id][place] += 1
@@ -78,27 +100,35 @@ def measure(pairs: Iterable[tuple[Judged, Judged]]) -> Bias:
 
 
 def warnings(bias: Bias) -> list[str]:
-    """A line for each question to which the judge says yes too easily, and for those that were never planted."""
+    """A line for each question to which the judge says yes too easily, for those that were never planted, and for
+    those on which it is of no use."""
     lines = []
     for q, known in bias.items():
         if (rate := known.false_rate) is None:
             lines.append(f"Q{q}: never asked where no is right: its bias is not known")
         elif rate > BAR:
             lines.append(f"Q{q}: yes to {known.yes_to_false} of {known.false_asked} false questions ({rate:.2f})")
+    if blind := [f"Q{q}" for q, (false, true) in _rates(bias).items() if true <= false]:
+        lines.append(f"no better than chance on {', '.join(blind)}: scores cannot be corrected")
     return lines
 
 
-def corrected(videos: Sequence[Judged], bias: Bias) -> dict[str, float] | None:
-    """Means of kisa, sgi and if_score over videos, every answer corrected and weighted by its video's SPI.
+def _rates(bias: Bias) -> dict[int, tuple[float, float]]:
+    """(f_q, t_q) by question. One never planted counts with f = 0 and t = 1, as it was said."""
+    return {q: (k.false_rate or 0.0, 1.0 if k.true_rate is None else k.true_rate) for q, k in bias.items()}
 
-    A question never planted counts with f = 0 and t = 1, as it was said. None where the judge tells yes from no no
-    better than chance on a question (t_q ≤ f_q): nothing can be made of its answers then.
+
+def corrected(video: Judged, bias: Bias) -> dict[str, float] | None:
+    """kisa, sgi and if_score of a video, every answer corrected and weighted by the video's SPI.
+
+    None where the judge tells yes from no no better than chance on a question (t_q ≤ f_q): nothing can be made of its
+    answers then.
     """
-    rates = {q: (k.false_rate or 0.0, 1.0 if k.true_rate is None else k.true_rate) for q, k in bias.items()}
+    rates = _rates(bias)
     if any(true <= false for false, true in rates.values()):
         return None
 
-    def part(video: Judged, questions: range) -> float:
+    def part(questions: range) -> float:
         values = []
         for answers in video.answers:
             for a in answers:
@@ -107,6 +137,5 @@ def corrected(videos: Sequence[Judged], bias: Bias) -> dict[str, float] | None:
                     values.append(((a.answer == YES) - false) / (true - false))
         return fmean(values) * video.scores.spi
 
-    kisa = fmean(part(video, KISA_QUESTIONS) for video in videos)
-    sgi = fmean(part(video, SGI_QUESTIONS) for video in videos)
+    kisa, sgi = part(KISA_QUESTIONS), part(SGI_QUESTIONS)
     return {"kisa": kisa, "sgi": sgi, "if_score": (kisa + sgi) / 2}

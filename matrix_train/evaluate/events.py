@@ -1,36 +1,28 @@
 """Events from tracks alone: whether an act of certain ratings happens between two, when, and who does it to whom.
 
-What an act is called cannot be seen in tracks. What its ratings demand can: contact, and a change of place or pose. So
-of all pairs that could be meant (those asked for, and others of their classes) the one is taken that shows it, the
-pair asked for before others. Who is the agent is decided by the first of these rules that tells the two apart:
-
-bears      firm contact, and one stands lower than the other by `LOWER`: whoever stands carries, lifts, holds, throws
-carries    no firm contact, and a third one touches one of the two first and the other later: it goes, or reaches, from
-           the agent to the recipient
-pursues    contact 1, and both move: the one behind, in the direction in which they move
-first      firm contact that begins later: whoever goes farther before it; else whoever sets out first
-
-Where none does, who acts cannot be told: that is an error of the video, never a yes to the pair asked for.
+What an act is called cannot be seen in tracks. What its ratings demand can: contact, and a change of place or pose. Of
+all pairs that could be meant (those asked for, and others of their classes) the one is taken that shows it most: those
+who have the contact that the act demands before those who have not; then by how much both stir while they touch, or,
+where no firm contact is demanded, while both are seen, the nearer the more. Who stands by does not stir, or stirs while
+others do it. Where two pairs show it about alike, it is `Undecided` which of them is meant (`CLEARLY`); who of the two
+is the agent is a matter of `casting.py`.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise, product
-from math import dist
+from itertools import product
 
+from matrix_train.evaluate.casting import PURSUIT, Undecided, leads, passes
 from matrix_train.evaluate.judge_truth import LIVELY, must_touch
 from matrix_train.evaluate.protocol import KeyInteraction
 from matrix_train.evaluate.tracks import Tracks
 from schemas.base import InstanceId
 
-LOWER = 0.12
-"""Of the picture's height, by which one mask ends below the other: the other does not stand on the ground there."""
+CLEARLY = 1.25
+"""How many times the evidence of any other pair that of one must be, to say that it is these two and not others."""
 
-SET_OUT = 0.03
-"""Of the picture's width, from its first place: an instance has set out."""
-
-PURSUIT = 1
-"""Contactness of acts in which one goes after, along or around the other."""
+AT_REST = 0.02
+"""What a frame of contact counts where nobody needs to stir for the act, as to hold: little motion there is noise."""
 
 
 @dataclass(frozen=True)
@@ -47,16 +39,35 @@ class Act:
 
 
 def act_seen(tracks: Tracks, asked: KeyInteraction) -> Act | None:
-    """The act of the ratings asked for; None where no pair shows one. ValueError where the ratings are not known, and
-    where agent and recipient cannot be told apart."""
+    """The act of the ratings asked for; None where no pair shows one. ValueError where the ratings are not known,
+    Undecided where it is not clear which two it is, or who of them acts."""
     if asked.contact is None or asked.dynamism is None:
         raise ValueError(
             f"{asked.text} has no contact and dynamism in its prompt: rate it from 1 to 5 (paper App. A.1)"
         )
     shown = [act for one, other in _pairs(tracks, asked) if (act := _between(tracks, asked, one, other)) is not None]
-    # `max` takes the first of equals, and the pair asked for is the first of all.
-    pair = max(shown, key=lambda act: _touch(tracks, act), default=None)
-    return None if pair is None else _cast(tracks, pair)
+    if not shown:
+        return None
+    pair = _most(tracks, shown)
+    frames = range(tracks.film.frames)
+    touching = tracks.touching(pair.subject, pair.object, frames) if must_touch(pair) else []
+    if leads(tracks, pair.subject, pair.object, pair.contact, touching):
+        return pair
+    return replace(pair, subject=pair.object, object=pair.subject)
+
+
+def _most(tracks: Tracks, shown: Sequence[Act]) -> Act:
+    """The act of the pair that shows it most; that of the pair asked for, the first, where none shows any. Undecided
+    where two show it about alike."""
+    if len(shown) == 1:
+        return shown[0]
+    evidence = [(_touch(tracks, act), _stirring(tracks, act)) for act in shown]
+    (touch, most), best = max(zip(evidence, shown, strict=True), key=lambda found: found[0])  # of equals the first
+    for (also_touch, stirring), act in zip(evidence, shown, strict=True):
+        if act is not best and also_touch == touch and stirring and most < CLEARLY * stirring:
+            pairs = " or ".join(f"{a.subject} and {a.object}" for a in (best, act))
+            raise Undecided(f"{pairs} show what is asked for about alike")
+    return best
 
 
 def _pairs(tracks: Tracks, asked: KeyInteraction) -> list[tuple[InstanceId, InstanceId]]:
@@ -66,13 +77,27 @@ def _pairs(tracks: Tracks, asked: KeyInteraction) -> list[tuple[InstanceId, Inst
         return [key, *(other for other, cls in classes.items() if cls == classes[key] and other != key)]
 
     pairs = product(alike(asked.subject), alike(asked.object))
-    return [(a, b) for a, b in pairs if a != b]
+    return list({frozenset(pair): pair for pair in reversed([*pairs]) if len(set(pair)) == 2}.values())[::-1]
 
 
 def _touch(tracks: Tracks, act: Act) -> bool:
-    """Whether the pair has the contact that the act demands: one that has it comes before one that has not."""
-    frames = range(tracks.film.frames)
-    return not must_touch(act) or bool(tracks.touching(act.subject, act.object, frames))
+    """Whether the pair has the contact that the act demands, by a third one where it need not be firm: whoever has it
+    comes before whoever has not."""
+    if act.contact <= PURSUIT:
+        return True
+    touching = bool(tracks.touching(act.subject, act.object, range(tracks.film.frames)))
+    return touching if must_touch(act) else touching or passes(tracks, act.subject, act.object) != 0
+
+
+def _stirring(tracks: Tracks, act: Act) -> float:
+    """How much both of the pair change from frame to frame while they touch, or are seen together."""
+    one, other, frames, firm = act.subject, act.object, range(tracks.film.frames), must_touch(act)
+    floor = 0.0 if act.dynamism >= LIVELY else AT_REST
+    return sum(
+        (floor + min(tracks.stir(key, frame) for key in (one, other)))
+        * (1.0 if firm else 1.0 - tracks.gap(one, other, frame))
+        for frame in (tracks.touching(one, other, frames) if firm else tracks.together(one, other, frames))
+    )
 
 
 def _between(tracks: Tracks, asked: KeyInteraction, one: InstanceId, other: InstanceId) -> Act | None:
@@ -90,70 +115,3 @@ def _between(tracks: Tracks, asked: KeyInteraction, one: InstanceId, other: Inst
         return None
     start, end = (near[0], near[-1] + 1) if firm and near else (0, len(frames))
     return Act(one, other, asked.contact, asked.dynamism, start, end)
-
-
-def _cast(tracks: Tracks, act: Act) -> Act:
-    """The act with its agent and recipient, by the rules at the head. ValueError where none tells them apart."""
-    one, other, contact = act.subject, act.object, act.contact
-    touching = tracks.touching(one, other, range(tracks.film.frames)) if must_touch(act) else []
-    for lead in (
-        _bears(tracks, one, other, touching),
-        _carries(tracks, one, other) if not touching and contact > PURSUIT else 0.0,
-        _pursues(tracks, one, other) if contact == PURSUIT else 0.0,
-        _first(tracks, one, other, touching),
-    ):
-        if lead:
-            return act if lead > 0 else replace(act, subject=other, object=one)
-    raise ValueError(f"cannot be judged from tracks: nothing tells who of {one} and {other} acts on the other")
-
-
-def _bears(tracks: Tracks, one: InstanceId, other: InstanceId, touching: Sequence[int]) -> float:
-    """Positive where `one` stands lower than `other` while they touch; 0 where both stand on the ground."""
-    below = [tracks.foot(one, frame) - tracks.foot(other, frame) for frame in touching]
-    most = max(below, key=abs, default=0.0)
-    return most if abs(most) >= LOWER else 0.0
-
-
-def _carries(tracks: Tracks, one: InstanceId, other: InstanceId) -> float:
-    """Positive where a third instance touches `one` first and `other` later."""
-    frames = range(tracks.film.frames)
-    for third in (i.id for i in tracks.film.instances if i.id not in (one, other)):
-        a, b = (tracks.touching(third, key, frames) for key in (one, other))
-        if a and b and a[0] != b[0]:
-            return float(b[0] - a[0])
-    return 0.0
-
-
-def _pursues(tracks: Tracks, one: InstanceId, other: InstanceId) -> float:
-    """Positive where `one` comes behind, summed over the way of both; 0 where one of them stays where it is."""
-    behind = 0.0
-    together = tracks.together(one, other, range(tracks.film.frames))
-    if any(tracks.changed(key, together) is None for key in (one, other)):
-        return 0.0
-    for now, then in pairwise(together):
-        a, b, a_then, b_then = (tracks.place(key, frame) for frame in (now, then) for key in (one, other))
-        if a and b and a_then and b_then:
-            for axis in (0, 1):
-                way = (a_then[axis] - a[axis] + b_then[axis] - b[axis]) / 2
-                behind += (b[axis] - a[axis]) * way
-    return behind
-
-
-def _first(tracks: Tracks, one: InstanceId, other: InstanceId, touching: Sequence[int]) -> float:
-    """Positive where `one` goes farther before they touch, or, where no firm contact is to be waited for, sets out
-    before `other`. Ways, not outlines: where the camera moves, the outline of a small thing changes most."""
-    ways = [_way(tracks, key) for key in (one, other)]
-    if touching and touching[0]:
-        a, b = (max(way[: touching[0] + 1]) for way in ways)
-        return a - b
-    a, b = (next((frame for frame, far in enumerate(way) if far >= SET_OUT), len(way)) for way in ways)
-    return b - a or max(ways[0]) - max(ways[1])
-
-
-def _way(tracks: Tracks, key: InstanceId) -> list[float]:
-    """By frame, how far an instance is from its first place, as a share of the picture's width; 0 where unseen. Who
-    comes in later has gone as far as `SET_OUT` by then at least."""
-    places = [tracks.place(key, frame) for frame in range(tracks.film.frames)]
-    first = next((place for place in places if place), None)
-    late = SET_OUT if places[0] is None else 0.0
-    return [late + dist(first, place) if first and place else 0.0 for place in places]

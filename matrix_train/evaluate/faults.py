@@ -6,6 +6,7 @@ with videos whose faults nobody knows. A fault works on the first triplet of a r
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import sin, tau
 
 import numpy as np
 from pycocotools import mask as coco
@@ -19,6 +20,9 @@ from schemas.tracks import Rle
 from schemas.truth import TrueInstance, TrueTriplet, VideoTruth
 
 Masks = tuple[Rle | None, ...]
+
+_SWAY, _SWAY_S = 0.01, 3.0
+"""Of the picture's width, and in seconds: how whoever stands by in a rendered video sways."""
 
 
 class NoRoom(ValueError):
@@ -109,18 +113,21 @@ def static(truth: VideoTruth) -> VideoTruth:
 
 
 def wrong_one(truth: VideoTruth) -> VideoTruth:
-    """Another who looks like the agent does it, and the agent stands by."""
+    """Another who looks like the agent does it, and the agent stands by, not quite still."""
     act = truth.triplets[0]
     agent = _instance(truth, act.subject)
     more = _and(truth, agent, agent.masks)
     other = more.instances[-1].id
-    aside = _shifted(truth, agent.masks[0], truth.width // 3) or _shifted(truth, agent.masks[0], -truth.width // 3)
-    idle = _with(more, {act.subject: (aside,) * truth.frames})
+    aside = truth.width // 3 if _shifted(truth, agent.masks[0], truth.width // 3) else -truth.width // 3
+    sway = (round(_SWAY * truth.width * sin(tau * frame / truth.fps / _SWAY_S)) for frame in range(truth.frames))
+    idle = _with(more, {act.subject: tuple(_shifted(truth, agent.masks[0], aside + by) for by in sway)})
     return idle.model_copy(update={"triplets": tuple(_by(t, act.subject, other) for t in truth.triplets)})
 
 
 def _by(act: TrueTriplet, one: InstanceId, other: InstanceId) -> TrueTriplet:
-    return act.model_copy(update={"subject": other}) if act.subject == one else act
+    """The act with `other` for `one`, in whichever part."""
+    ends = {"subject": act.subject, "object": act.object}
+    return act.model_copy(update={part: other if key == one else key for part, key in ends.items()})
 
 
 KISA, SGI, SPI = "kisa_raw", "sgi_raw", "spi"

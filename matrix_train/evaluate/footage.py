@@ -1,5 +1,7 @@
 """A video as a judge gets it: decoded once, one frame after the other; kept are those that are looked at, or all.
 
+Videos come from anywhere, so that a child process with limits reads them (`decoding.py`, tasks/ingest/sandbox.py).
+
 Beside it go three plain measures of any video, whatever it shows, on frames shrunk to `WIDE` columns:
 
 smoothness   1 − the mean difference between a frame and the mean of its two neighbours, as a share of full scale: 1 for
@@ -10,22 +12,34 @@ sharpness    the mean variance of the Laplacian of the frames, of grey values fr
              "Diatom autofocusing in brightfield microscopy", 2000)
 """
 
+import os
+import struct
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from statistics import fmean
+from urllib.parse import quote
 
-import av
-import cv2
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
-from matrix_train.evaluate.protocol import STRIDE, Picture, chosen_frames
+from matrix_train.evaluate.protocol import Picture, chosen_frames
 from schemas.base import Record
+from tasks.errors import InfrastructureError
+from tasks.ingest import sandbox
 
 WIDE = 160
 """Columns of the frames that are measured, so that videos of several sizes are measured alike."""
 
-_TOP = 0.05
+MOST_BYTES = 1 << 30
+"""Of the frames of one video that are kept: 1036 of 480 x 720 pixels."""
+
+LIMITS = sandbox.Limits(600, 4 << 30)
+"""Of the child, which holds its frames some times over while it hands them on."""
+
+CHILD = "matrix_train.evaluate.decoding:watch"
+HEADER = struct.Struct("!I")
+"""Bytes of the report, which the frames follow."""
 
 
 class Measures(Record):
@@ -39,6 +53,27 @@ class Measures(Record):
 MEASURES = tuple(Measures.model_fields)
 
 
+class Order(Record):
+    """What the child is asked."""
+
+    path: str = Field(description="percent-encoded, since a path need not be text")
+    whole: bool
+    most_bytes: int
+
+
+class Report(Record):
+    """What the child answers; with a problem nothing else."""
+
+    problem: str | None = None
+    count: int = 0
+    fps: float = 0
+    height: int = 0
+    width: int = 0
+    kept: tuple[int, ...] = ()
+    """Numbers of the frames that follow, RGB uint8 [H, W, 3] each."""
+    measures: Measures | None = None
+
+
 @dataclass(frozen=True)
 class Footage:
     """The frames of one video."""
@@ -47,9 +82,16 @@ class Footage:
     fps: float
     height: int
     width: int
-    pictures: dict[int, Picture]
-    """By number, RGB uint8 [H, W, 3]: those of `chosen_frames`, and all of them where `whole` was asked."""
+    kept: tuple[int, ...]
+    """Numbers of the frames that are kept: those of `chosen_frames`, and all of them where `whole` was asked."""
+    frames: NDArray[np.uint8]
+    """These, RGB [len(kept), H, W, 3]."""
     measures: Measures
+
+    @cached_property
+    def pictures(self) -> dict[int, Picture]:
+        """The same by number."""
+        return dict(zip(self.kept, self.frames, strict=True))
 
     @property
     def chosen(self) -> list[int]:
@@ -58,56 +100,23 @@ class Footage:
 
 def watch(video: Path, whole: bool = False) -> Footage:
     """Every frame is decoded: what a container says of its length may be wrong. ValueError where the file holds no
-    video, fewer than two frames or several sizes; FFmpegError where it cannot be decoded."""
-    meter = _Meter()
-    pictures: dict[int, Picture] = {}
-    with av.open(str(video)) as container:
-        if not container.streams.video:
-            raise ValueError("no video stream")
-        fps = float(container.streams.video[0].average_rate or 0)
-        for number, frame in enumerate(container.decode(video=0)):
-            picture = np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
-            if number and picture.shape != pictures[0].shape:
-                raise ValueError(f"frame {number} has another size than the first")
-            if number and not whole and (number - 1) % STRIDE:
-                del pictures[number - 1]  # it was kept as it might have been the last
-            pictures[number] = picture
-            meter.see(picture)
-    if not pictures or not fps:
-        raise ValueError("no frame that can be decoded, or no frame rate")
-    count = meter.count
-    chosen_frames(count)  # says so where there is one frame only
-    height, width = pictures[0].shape[:2]
-    return Footage(count, fps, height, width, pictures, meter.measures(fps))
-
-
-class _Meter:
-    """Measures frames as they come; keeps two."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self._last: list[NDArray[np.uint8]] = []
-        self._jumps: list[float] = []
-        self._flows: list[float] = []
-        self._edges: list[float] = []
-
-    def see(self, picture: Picture) -> None:
-        high = max(1, round(picture.shape[0] * WIDE / picture.shape[1]))
-        small = cv2.resize(picture, (WIDE, high), interpolation=cv2.INTER_AREA)
-        grey = np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), np.uint8)
-        self.count += 1
-        self._edges.append(float(cv2.Laplacian(grey, cv2.CV_64F).var()))
-        if self._last:
-            start = np.zeros((*grey.shape, 2), np.float32)
-            flow = cv2.calcOpticalFlowFarneback(self._last[-1], grey, start, 0.5, 3, 15, 3, 5, 1.2, 0)
-            far = np.sort(np.linalg.norm(flow, axis=2), axis=None)
-            self._flows.append(float(far[-max(1, round(_TOP * far.size)) :].mean()) / WIDE)
-        if len(self._last) == 2:
-            before, between = (frame.astype(float) for frame in self._last)
-            self._jumps.append(float(np.abs(between - (before + grey) / 2).mean()) / 255)
-        self._last = [*self._last[-1:], grey]
-
-    def measures(self, fps: float) -> Measures:
-        return Measures(
-            smoothness=1 - fmean(self._jumps or [0.0]), dynamics=fmean(self._flows) * fps, sharpness=fmean(self._edges)
-        )
+    video, fewer than two frames or several sizes, cannot be decoded, or does more to the decoder than it may."""
+    order = Order(path=quote(os.fsencode(video.absolute())), whole=whole, most_bytes=MOST_BYTES)
+    try:
+        reply = sandbox.run(CHILD, order.model_dump_json().encode(), LIMITS)
+    except sandbox.ChildTimeout:
+        raise ValueError(f"not decoded within {LIMITS.seconds:g} s: make it shorter or smaller") from None
+    except sandbox.ChildMemory:
+        raise ValueError(f"needs more than {LIMITS.memory_bytes >> 30} GiB of memory: make it smaller") from None
+    except sandbox.ChildCrash as error:
+        raise ValueError(f"the decoder died of {error}: encode it again") from None
+    except InfrastructureError as error:
+        raise ValueError(str(error)) from None
+    (length,) = HEADER.unpack_from(reply)
+    at = HEADER.size + length
+    report = Report.model_validate_json(reply[HEADER.size : at])
+    if report.measures is None:
+        raise ValueError(report.problem)
+    # A copy: the reply cannot be written to, which torch warns of, and is larger.
+    frames = np.frombuffer(reply, np.uint8, offset=at).reshape(-1, report.height, report.width, 3).copy()
+    return Footage(report.count, report.fps, report.height, report.width, report.kept, frames, report.measures)

@@ -6,22 +6,23 @@ the same command goes on from there. Nothing is scored that was not answered.
 
 import asyncio
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-import av
-
 from matrix_train.errors import UserError
-from matrix_train.evaluate import files, judge_tracks
+from matrix_train.evaluate import judge_tracks
+from matrix_train.evaluate.at_once import for_each
+from matrix_train.evaluate.bias import Bias
 from matrix_train.evaluate.footage import Footage, watch
 from matrix_train.evaluate.judge_vlm import VlmJudge
-from matrix_train.evaluate.masks import Followed, check_engine, follow, masks_at
-from matrix_train.evaluate.protocol import Picture, Prompt, match_videos, read_prompts, with_boxes
-from matrix_train.evaluate.run import Row, kept_row, publish, row_file
+from matrix_train.evaluate.masks import Followed, boxed, follow, read_guide
+from matrix_train.evaluate.protocol import Prompt
+from matrix_train.evaluate.run import Row, is_kept, made_of, publish, row_file
 from matrix_train.evaluate.scores import Judged
 from matrix_train.evaluate.strip import decisive, write_strip
+from matrix_train.files import write_json
 from matrix_train.sample.trackers import Trackers
 from schemas.text import one_line
 from schemas.usage import Usage
@@ -29,9 +30,6 @@ from tasks.engines.base import BadReply
 from tasks.engines.metering import metered
 from tasks.engines.served.faults import RequestRefusedError
 from tasks.errors import InfrastructureError, StopRun
-
-AT_ONCE = 4
-"""Videos under work: a server is kept busy while others are decoded, and memory does not grow with their number."""
 
 
 class Judge(Protocol):
@@ -68,83 +66,72 @@ class ByLooking:
         return await self.vlm.judge(prompt, footage.chosen, pictures)
 
 
-def boxed(prompt: Prompt, footage: Footage, tracks: Followed, frame: int) -> Picture:
-    """A frame with the boxes of the prompt's instances."""
-    named = {i.id for i in prompt.instances}
-    masks = masks_at({key: track for key, track in tracks.items() if key in named}, frame, footage)
-    return with_boxes(footage.pictures[frame], masks)
+@dataclass(frozen=True)
+class Judging:
+    """A judge with all that it needs."""
+
+    judge: Judge
+    trackers: Trackers
+    bias: Bias | None = None
+    more: Mapping[str, Any] = field(default_factory=dict)
+    """What `scores.json` is to say of the judge."""
 
 
-def evaluate_prompts(
-    videos: Path, prompts_file: Path, out: Path, judge: Judge, trackers: Trackers, more: dict[str, Any]
+def evaluate_videos(
+    videos: Path, prompts: Sequence[Prompt], folder: Path, out: Path, judging: Judging
 ) -> dict[str, Any]:
-    """The videos of a folder, each with its line of the prompts file; the result as `scores.json` has it.
+    """The videos of a folder, each with its prompt; the result as `scores.json` has it.
 
-    more: goes into it too. UserError for videos without prompts and the reverse, for an `out` of another judge, and
-    where the judge is lost half-way: what was judged until then is kept.
+    folder: of the prompts file, which paths to tracks and ID maps begin from. UserError for an `out` of another judge,
+    where no video could be judged, and where the judge is lost half-way: what was judged until then is kept.
     """
-    prompts = read_prompts(prompts_file)
-    match_videos(videos, prompts)
-    check_engine(prompts, trackers)
-    kept = {prompt.video: kept_row(out, prompt.video, judge.name) for prompt in prompts}
-    todo = [prompt for prompt in prompts if (row := kept[prompt.video]) is None or row.failed]
-    run = _Run(videos, prompts_file.parent, out, judge, trackers)
+    name = judging.judge.name
+    about = {
+        p.video: made_of(p, videos / p.video, *(folder / part for part in (p.tracks, p.idmap) if part)) for p in prompts
+    }
+    todo = [prompt for prompt in prompts if not is_kept(out, prompt.video, name, about[prompt.video])]
+    run = _Run(videos, folder, out, judging, about)
     try:
-        asyncio.run(run.all(todo))
+        for_each(todo, run.one)
     except StopRun as error:
         done = len(prompts) - len(todo) + run.judged
         raise UserError(f"{one_line(error, 600)}; {done} of {len(prompts)} videos are judged and kept") from None
-    rows = [run.rows.get(p.video) or kept[p.video] for p in prompts]
-    return publish(out, prompts, [row for row in rows if row is not None], 0, more)
+    return publish(out, prompts, name, more=judging.more, bias=judging.bias)
 
 
 class _Run:
-    def __init__(self, videos: Path, folder: Path, out: Path, judge: Judge, trackers: Trackers) -> None:
-        self.videos, self.folder, self.out, self.judge, self.trackers = videos, folder, out, judge, trackers
-        self.rows: dict[str, Row] = {}
+    def __init__(self, videos: Path, folder: Path, out: Path, judging: Judging, about: Mapping[str, str]) -> None:
+        self.videos, self.folder, self.out, self.judging = videos, folder, out, judging
+        self.about = about
+        """By video, what its answers are of (`made_of`)."""
+        self.judged = 0
         self._decoding = asyncio.Lock()  # a tracker follows one video at a time
 
-    @property
-    def judged(self) -> int:
-        return sum(1 for row in self.rows.values() if not row.failed)
+    async def one(self, prompt: Prompt) -> None:
+        """Judge a video, and keep what came of it. StopRun where the judge is lost."""
+        with metered() as meter:
+            began = time.perf_counter()
+            row = await self._row(prompt)
+        cost = {"usage": meter.usage or Usage(), "seconds": time.perf_counter() - began}
+        write_json(row_file(self.out, prompt.video), row.model_copy(update=cost))
+        self.judged += not row.failed
 
-    async def all(self, prompts: Sequence[Prompt]) -> None:
-        """StopRun where the judge is lost."""
-        waiting = iter(prompts)
+    async def _row(self, prompt: Prompt) -> Row:
+        video, name, about = prompt.video, self.judging.judge.name, self.about[prompt.video]
         try:
-            async with asyncio.TaskGroup() as group:
-                for _ in range(AT_ONCE):
-                    group.create_task(self._some(waiting))
-        except* StopRun as lost:
-            raise lost.exceptions[0] from None
-
-    async def _some(self, waiting: Iterator[Prompt]) -> None:
-        for prompt in waiting:
-            with metered() as meter:
-                began = time.perf_counter()
-                row = await self._one(prompt)
-            cost = {"usage": meter.usage or Usage(), "seconds": time.perf_counter() - began}
-            row = row.model_copy(update=cost)
-            files.write_json(row_file(self.out, prompt.video), row)
-            self.rows[prompt.video] = row
-
-    async def _one(self, prompt: Prompt) -> Row:
-        name = self.judge.name
-        try:
+            guide = read_guide(prompt, self.folder)
             async with self._decoding:
-                footage = await asyncio.to_thread(watch, self.videos / prompt.video, prompt.tracks is None)
-                tracks = await asyncio.to_thread(follow, prompt, self.folder, footage, self.trackers)
-            judged = await self.judge(prompt, footage, tracks)
+                footage = await asyncio.to_thread(watch, self.videos / video, bool(guide.first))
+                tracks = await asyncio.to_thread(follow, guide, footage, self.judging.trackers)
+            judged = await self.judging.judge(prompt, footage, tracks)
         except StopRun:
             raise
-        except (
-            ValueError, av.error.FFmpegError, UserError, BadReply, RequestRefusedError, InfrastructureError,
-        ) as error:  # fmt: skip
-            return Row(video=prompt.video, judge=name, failed=one_line(error, 600))
+        except (ValueError, UserError, BadReply, RequestRefusedError, InfrastructureError) as error:
+            return Row(video=video, judge=name, made_of=about, failed=one_line(error, 600))
         # Tracks may decide at a frame between those that are kept: the nearest of these is shown.
         shown = {min(footage.pictures, key=lambda kept: abs(kept - frame)) for frame in decisive(judged)}
-        write_strip(self.out, prompt.video, {frame: boxed(prompt, footage, tracks, frame) for frame in shown})
+        write_strip(self.out, video, {frame: boxed(prompt, footage, tracks, frame) for frame in shown})
         return Row(
-            video=prompt.video, judge=name, frames=tuple(footage.chosen), answers=judged.answers, checks=judged.checks,
-            measures=footage.measures, shown=tuple(sorted(shown)),
+            video=video, judge=name, made_of=about, frames=tuple(footage.chosen), answers=judged.answers,
+            checks=judged.checks, measures=footage.measures, shown=tuple(sorted(shown)),
         )  # fmt: skip

@@ -13,6 +13,7 @@ that begin in frame 0 show neither.
 
 from collections.abc import Mapping
 
+from matrix_train.evaluate.casting import went
 from matrix_train.evaluate.events import act_seen
 from matrix_train.evaluate.judge_truth import checks, ten
 from matrix_train.evaluate.protocol import Prompt
@@ -21,13 +22,13 @@ from matrix_train.evaluate.tracks import Film, Filmed, Seen, Tracks
 from schemas.base import InstanceId
 from schemas.tracks import Rle
 
-JUDGE = "tracks 2"
+JUDGE = "tracks 3"
 """Goes into the files as the model, with the tracker. Raised with every change of a rule."""
 
 
 def judge_tracks(prompt: Prompt, film: Film) -> Judged:
-    """Judge what tracks show. ValueError where an interaction has no ratings, or one of its instances no track, or
-    where it cannot be told who of two acts."""
+    """Judge what tracks show. ValueError where an interaction has no ratings, or one of its instances no track;
+    `casting.Undecided`, which is one too, where tracks do not tell which two act, or who of them."""
     tracks = Tracks(film)
     named = {key for act in prompt.interactions for key in (act.subject, act.object)}
     if lost := named - {i.id for i in film.instances}:
@@ -35,11 +36,11 @@ def judge_tracks(prompt: Prompt, film: Film) -> Judged:
     acts = [act_seen(tracks, asked) for asked in prompt.interactions]
 
     def acting(key: InstanceId) -> int | None:
-        """Whoever is the agent of an act; whoever moves, unless something is done to it."""
+        """Whoever is the agent of an act; else whoever goes from its place, unless something is done to it."""
         if (mine := next((act for act in acts if act and act.subject == key), None)) is not None:
             return (mine.start_frame + mine.end_frame) // 2
         passive = any(act and act.object == key for act in acts)
-        return None if passive else tracks.changed(key, range(film.frames))
+        return None if passive else went(tracks, key)
 
     answers = (ten(tracks, act, asked, acting) for act, asked in zip(acts, prompt.interactions, strict=True))
     return Judged(tuple(answers), checks(tracks, prompt))

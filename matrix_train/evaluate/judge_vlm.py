@@ -72,14 +72,22 @@ class VlmJudge:
         BadReply after `max_asks` answers that do not hold; InfrastructureError where the model is not to be had.
         """
         images = tuple(bounded(picture, self.side) for picture in pictures)
-        answers = [await self.answers(prompt, act, frames, images) for act in prompt.interactions]
-        return Judged(tuple(answers), await self._checks(prompt, frames, images))
+        return Judged(await self._answers(prompt, frames, images), await self._checks(prompt, frames, images))
 
     async def answers(
+        self, prompt: Prompt, frames: Sequence[int], pictures: Sequence[Picture]
+    ) -> tuple[tuple[Answer, ...], ...]:
+        """The ten answers about each key interaction, and no more. As for `judge`."""
+        return await self._answers(prompt, frames, tuple(bounded(picture, self.side) for picture in pictures))
+
+    async def _answers(
+        self, prompt: Prompt, frames: Sequence[int], images: tuple[Picture, ...]
+    ) -> tuple[tuple[Answer, ...], ...]:
+        return tuple([await self._ten(prompt, act, frames, images) for act in prompt.interactions])
+
+    async def _ten(
         self, prompt: Prompt, act: KeyInteraction, frames: Sequence[int], images: tuple[Picture, ...]
     ) -> tuple[Answer, ...]:
-        """The ten answers about one key interaction. Errors as for `judge`."""
-
         def check(reply: AnswersReply) -> tuple[AnswersReply, Repairs] | None:
             if (told := [a.question_id for a in reply.answers]) != list(QUESTIONS):
                 raise ValueError(f"answers are to questions {told}: give one to each of 1 to 10, in that order")

@@ -1,6 +1,7 @@
 """The judges of generated videos as a profile has them: its verifier answers for `vlm`, its tracker follows masks."""
 
 import json
+from dataclasses import dataclass
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
@@ -8,32 +9,53 @@ from typing import Any
 
 from matrix_train.errors import UserError
 from matrix_train.evaluate import judge_tracks
-from matrix_train.evaluate.generated import ByLooking, ByTracks, Judge, evaluate_prompts
+from matrix_train.evaluate.generated import ByLooking, ByTracks, Judging
 from matrix_train.evaluate.judge_vlm import VlmJudge
+from matrix_train.evaluate.models import evaluate_folder
+from matrix_train.evaluate.planted import measure_bias
 from matrix_train.sample.trackers import Trackers
 from schemas.settings import parse_mapping
+from schemas.text import one_line
 from tasks.engines.registry import EngineSpec, declared_identity, load_engine
 from tasks.engines.served.served import Served
+from tasks.errors import StopRun
 from tasks.errors import UserError as EngineError
 from tasks.store.folder import Folder
 
 
-def evaluate_by(judge: str, videos: Path, prompts: Path, out: Path, profile: str | None) -> dict[str, Any]:
-    """judge: "tracks" or "vlm". profile: a file, or the name of one that is shipped; without one every engine is the
-    embedded one. UserError for a profile or engine that cannot be used, and as for `evaluate_prompts`."""
-    path = None if profile is None else profile_file(profile)
-    trackers = Trackers(path)
-    if judge == "tracks":
-        name = f"{judge_tracks.JUDGE} {_identity('tracker', path)}"
-        more: dict[str, Any] = {"agreement": agreement()}
-        return evaluate_prompts(videos, prompts, out, ByTracks(name), trackers, more)
+@dataclass(frozen=True)
+class Asked:
+    """What is to be judged, by whom, and with what beside it."""
+
+    judge: str
+    """tracks or vlm."""
+    prompts: Path
+    profile: str | None = None
+    """A file, or the name of one that is shipped; without one every engine is the embedded one."""
+    bias: Path | None = None
+    """The rendered world on which the bias of `vlm` is measured."""
+    vbench: Path | None = None
+    """Results of VBench."""
+
+
+def evaluate_by(asked: Asked, videos: Path, out: Path) -> dict[str, Any]:
+    """UserError for a profile or engine that cannot be used, and as for `evaluate_folder` and `measure_bias`; OSError
+    for an `out` that cannot be written."""
+    path = None if asked.profile is None else profile_file(asked.profile)
+    out.mkdir(parents=True, exist_ok=True)  # what cannot be written is told before a model is asked
+    trackers, tracker = Trackers(path), _identity("tracker", path)
+    if asked.judge == "tracks":
+        judging = Judging(ByTracks(f"{judge_tracks.JUDGE} {tracker}"), trackers, more={"agreement": agreement()})
+        return evaluate_folder(videos, asked.prompts, out, judging, asked.vbench)
     model = _verifier(path, out)
     try:
-        vlm = VlmJudge(model)
-        looking: Judge = ByLooking(vlm, vlm.name)  # asks the server who it is
-        return evaluate_prompts(videos, prompts, out, looking, trackers, {})
-    except EngineError as error:
-        raise UserError(str(error)) from None
+        vlm = VlmJudge(model)  # asks the server who it is
+        bias, table = measure_bias(asked.bias, out, vlm) if asked.bias else (None, {})
+        looking = ByLooking(vlm, f"{vlm.name} boxes {tracker}")
+        judging = Judging(looking, trackers, bias, {"bias": table})
+        return evaluate_folder(videos, asked.prompts, out, judging, asked.vbench)
+    except (EngineError, StopRun) as error:
+        raise UserError(one_line(error, 600)) from None
     finally:
         if isinstance(model, Served):
             model.close()
@@ -48,6 +70,8 @@ def agreement() -> dict[str, Any]:
         lines.append(
             f"  {name:3} yes to {one['yes_to_true']} of {one['true_asked']} that are so, no to {no} of {false}"
         )
+    put = {name: f"{one['undecided']} of {one['put']} {name}" for name, one in found["undecided"].items()}
+    lines.append(f"  undecided, and not counted above: {', '.join(put.values())}")
     return found | {"lines": lines}
 
 
@@ -69,7 +93,7 @@ def _spec(kind: str, profile: Path | None) -> EngineSpec:
         engines = (parse_mapping(text, f"--profile {profile}") if text.strip() else {}).get("engines") or {}
         return EngineSpec.model_validate(engines.get(kind) or {})
     except (OSError, AttributeError, ValueError, EngineError) as error:
-        raise UserError(f"--profile {profile}: engines.{kind} cannot be read: {error}") from None
+        raise UserError(f"--profile {profile}: engines.{kind} cannot be read: {one_line(error, 600)}") from None
 
 
 def _identity(kind: str, profile: Path | None) -> str:

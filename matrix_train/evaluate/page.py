@@ -5,7 +5,7 @@ Pictures are links to the runs' `strips/`, so that a page of thousands of videos
 
 import io
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -16,6 +16,7 @@ from matrix_train.evaluate.protocol import Prompt
 from matrix_train.evaluate.questions import questions_of
 from matrix_train.evaluate.scores import SCORES, YES, Answer, FrameCheck, VideoScores
 from matrix_train.evaluate.strip import strip_file
+from matrix_train.files import write_parts
 
 PAGE_FILE = "report.html"
 MOST_DIFFERENT = 20
@@ -24,7 +25,7 @@ MOST_DIFFERENT = 20
 TITLES = {
     "kisa": "KISA", "sgi": "SGI", "if_score": "IF", "kisa_raw": "KISA raw", "sgi_raw": "SGI raw", "spi": "SPI",
 }  # fmt: skip
-_HERE = Path(__file__).parent
+PAGES = Path(__file__).parent / "pages"
 
 
 class Sheet(NamedTuple):
@@ -37,32 +38,36 @@ class Sheet(NamedTuple):
     scores: VideoScores
 
 
-def write_page(out: Path, found: Mapping[str, Any], sheets: Sequence[Sheet]) -> None:
-    """`E/report.html`. found: what `scores.json` holds. The video of the lowest IF comes first."""
-    values = {name: [getattr(sheet.scores, name) for sheet in sheets] for name in SCORES}
-    shown = [_sheet(out, sheet) for sheet in sorted(sheets, key=lambda s: (s.scores.if_score, s.prompt.video))]
-    _write(out, "report", found=found, titles=TITLES, violins=violins(values, "score"), sheets=shown)
+def write_page(out: Path, found: Mapping[str, Any], sheets: Iterable[Sheet]) -> None:
+    """`E/report.html`. found: what `scores.json` holds. sheets: in the order in which they are to be shown; one is held
+    at a time."""
+    values = {name: [scores[name] for scores in found["by_video"].values()] for name in SCORES}
+    shown = (_sheet(out, sheet) for sheet in sheets)
+    write_html(out, "report", PAGES, found=found, titles=TITLES, violins=violins(values, "score"), sheets=shown)
 
 
-def write_compared(out: Path, differences: Sequence[Mapping[str, Any]], runs: Sequence[Mapping[str, Any]]) -> None:
-    """`C/report.html`. runs: of every later run what `by_video` holds there and in the first, its folder, likewise."""
-    parts = []
-    for difference, run in zip(differences, runs, strict=True):
-        base, own = run["base"], run["own"]
-        shared = sorted(base.keys() & own.keys())
-        gains = {name: [own[video][name] - base[video][name] for video in shared] for name in SCORES}
-        apart = sorted(shared, key=lambda video: (-abs(own[video]["if_score"] - base[video]["if_score"]), video))
-        parts.append({
-            "difference": difference, "violins": violins(gains, "difference"),
-            "videos": [
-                {
-                    "video": video, "before": base[video]["if_score"], "after": own[video]["if_score"],
-                    "strips": [_link(out, Path(folder), video) for folder in (difference["minus"], difference["run"])],
-                }
-                for video in apart[:MOST_DIFFERENT]
-            ],
-        })  # fmt: skip
-    _write(out, "compared", titles=TITLES, parts=parts)
+def compared_part(
+    out: Path, difference: Mapping[str, Any], before: Mapping[str, Mapping[str, float]], after: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What the page of a comparison shows of one run and the first: of the same videos, the scores of both."""
+    gains = {name: [after[video][name] - before[video][name] for video in before] for name in SCORES}
+    apart = sorted(before, key=lambda video: (-abs(after[video]["if_score"] - before[video]["if_score"]), video))
+    return {
+        "difference": difference, "violins": violins(gains, "difference"),
+        "videos": [
+            {
+                "video": video, "before": before[video]["if_score"], "after": after[video]["if_score"],
+                "strips": [_link(out, Path(folder), video) for folder in (difference["minus"], difference["run"])],
+            }
+            for video in apart[:MOST_DIFFERENT]
+        ],
+    }  # fmt: skip
+
+
+def write_compared(out: Path, found: Mapping[str, Any], parts: Sequence[Mapping[str, Any]]) -> None:
+    """`C/report.html`. found: what `compared.json` holds; parts: of every later run."""
+    links = [quote(Path(os.path.relpath(Path(model["run"]) / PAGE_FILE, out)).as_posix()) for model in found["models"]]
+    write_html(out, "compared", PAGES, titles=TITLES, found=found, links=links, parts=parts)
 
 
 def violins(values: Mapping[str, Sequence[float]], label: str) -> str:
@@ -117,13 +122,10 @@ def _link(page: Path, run: Path, video: str) -> str | None:
     return quote(Path(os.path.relpath(path, page)).as_posix()) if path.exists() else None
 
 
-def _write(out: Path, template: str, **values: Any) -> None:
-    """Whole or not at all."""
+def write_html(out: Path, template: str, pages: Path, **values: Any) -> None:
+    """`out/report.html` of a template in `pages`, which may extend `layout.html.j2`. Whole or not at all."""
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_HERE / "pages"), autoescape=True, undefined=jinja2.StrictUndefined,
+        loader=jinja2.FileSystemLoader([pages, PAGES]), autoescape=True, undefined=jinja2.StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    out.mkdir(parents=True, exist_ok=True)
-    temporary = out / f".{PAGE_FILE}.{os.getpid()}"
-    temporary.write_text(environment.get_template(f"{template}.html.j2").render(**values), encoding="utf-8")
-    temporary.replace(out / PAGE_FILE)
+    write_parts(out / PAGE_FILE, environment.get_template(f"{template}.html.j2").generate(**values))

@@ -11,14 +11,18 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from matrix_train.errors import UserError
+from matrix_train.files import json_lines
 from schemas.base import InstanceId, Record, Score5
 from schemas.palette import NAMED, colour, colour_name, number
 
 STRIDE = 5
 """Frames between two that are looked at (App. F)."""
+
+LONGEST = 240
+"""Bytes of a video's name, so that `.<name>.json.<process>` (files.py: `whole`) is one of at most 255."""
 
 Mask = NDArray[np.bool_]
 Picture = NDArray[np.uint8]
@@ -74,6 +78,8 @@ class Prompt(Record):
 
     @model_validator(mode="after")
     def _consistent(self) -> "Prompt":
+        if len(self.video.encode()) > LONGEST:
+            raise ValueError(f"the video's name is longer than {LONGEST} bytes: results could not be named after it")
         ids = [i.id for i in self.instances]
         if len(set(ids)) != len(ids):
             raise ValueError("an instance ID is given twice")
@@ -88,15 +94,9 @@ class Prompt(Record):
 def read_prompts(path: Path) -> list[Prompt]:
     """A prompts file, one JSON object a line. UserError names the line that is wrong, or doubled."""
     prompts: dict[str, Prompt] = {}
-    for count, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            prompt = Prompt.model_validate_json(line)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"])) or "the line"
-            raise UserError(f"{path}, line {count}: {where}: {first['msg'].removeprefix('Value error, ')}") from None
+    for count, prompt in json_lines(path, Prompt):
+        if isinstance(prompt, str):
+            raise UserError(f"{path}, line {count}: {prompt}")
         if prompt.video in prompts:
             raise UserError(f"{path}, line {count}: {prompt.video} has a line already: give one line a video")
         prompts[prompt.video] = prompt
@@ -136,8 +136,8 @@ def with_boxes(frame: Picture, masks: Mapping[InstanceId, Mask]) -> Picture:
 def match_videos(folder: Path, prompts: Sequence[Prompt], others: Collection[str] = ()) -> None:
     """UserError where a prompt has no video, or a video no prompt: nothing is left out in silence.
 
-    others: files that may be there without one. Also UserError where two names differ in their endings alone: the
-    authors' files know a video by its name without.
+    others: files that may be there without one, as may the records that our sampler leaves beside its videos. Also
+    UserError where two names differ in their endings alone: the authors' files know a video by its name without.
     """
     counts = Counter(prompt.video_id for prompt in prompts)
     if double := sorted(video_id for video_id, count in counts.items() if count > 1):
@@ -146,7 +146,8 @@ def match_videos(folder: Path, prompts: Sequence[Prompt], others: Collection[str
     wanted = {prompt.video for prompt in prompts}
     if lost := sorted(wanted - there):
         raise UserError(f"{folder}: no video {_some(lost)}, which the prompts name: make them, or take their lines out")
-    if extra := sorted(there - wanted - set(others)):
+    records = {Path(prompt.video).with_suffix(".json").name for prompt in prompts}
+    if extra := sorted(there - wanted - records - set(others)):
         raise UserError(f"{folder}: no prompt for {_some(extra)}: add their lines, or take the files out")
 
 

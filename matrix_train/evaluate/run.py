@@ -8,20 +8,25 @@ E/report.html                 the same to look at, video by video (page.py)
 E/strips/<video>.jpg          decisive frames (generated videos, `generated.py`)
 """
 
-from collections.abc import Sequence
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 from pydantic import ValidationError
 
 from matrix_train.errors import UserError
-from matrix_train.evaluate import files, judge_truth
-from matrix_train.evaluate.footage import MEASURES, Measures, watch
+from matrix_train.evaluate import files, judge_truth, vbench
+from matrix_train.evaluate.bias import Bias, corrected
+from matrix_train.evaluate.casting import UNDECIDED
+from matrix_train.evaluate.footage import Measures, watch
 from matrix_train.evaluate.page import Sheet, write_page
 from matrix_train.evaluate.protocol import Prompt, match_videos
+from matrix_train.evaluate.questions import digest_of
 from matrix_train.evaluate.scores import SCORES, Answer, FrameCheck, Judged, VideoScores
+from matrix_train.files import file_sha256, write_json, write_list
 from schemas.base import Record
 from schemas.truth import VideoTruth
 from schemas.usage import Usage
@@ -30,12 +35,21 @@ SCORES_FILE = "scores.json"
 DRAWS = 2000
 """Bootstrap samples behind an interval."""
 
+_NUMBERS = 500_000
+"""Drawn at a time: memory stays flat however many videos there are."""
+
+
+class NoneJudged(UserError):
+    """Of a folder of videos."""
+
 
 class Row(Record):
     """What became of one video."""
 
     video: str
     judge: str
+    made_of: str
+    """What the answers are about, and come from beside the judge (`made_of`)."""
     frames: tuple[int, ...] = ()
     answers: tuple[tuple[Answer, ...], ...] = ()
     checks: tuple[FrameCheck, ...] = ()
@@ -66,28 +80,26 @@ def evaluate_world(videos: Path, world: Path, out: Path) -> dict[str, Any]:
     if not prompts:
         raise UserError(f"no truth below {world} states an interaction: there is nothing to ask")
     match_videos(videos, list(prompts.values()), others=[path.stem for path in there])
-    rows = []
     for path, prompt in prompts.items():
-        row = kept_row(out, prompt.video, judge_truth.JUDGE)
-        if row is None or row.failed:
-            row = _judge_true(videos / prompt.video, path)  # one truth at a time: their masks are large
-            files.write_json(row_file(out, prompt.video), row)
-        rows.append(row)
-    return publish(out, list(prompts.values()), rows, len(there) - len(prompts), {})
+        about = made_of(prompt, videos / prompt.video, path)
+        if not is_kept(out, prompt.video, judge_truth.JUDGE, about):
+            row = _judge_true(videos / prompt.video, path, about)  # one truth at a time: their masks are large
+            write_json(row_file(out, prompt.video), row)
+    return publish(out, list(prompts.values()), judge_truth.JUDGE, len(there) - len(prompts))
 
 
-def _judge_true(video: Path, path: Path) -> Row:
+def _judge_true(video: Path, path: Path, about: str) -> Row:
     truth = read_truth(path)
     try:
         footage = watch(video)
         if footage.count != truth.frames:
             raise ValueError(f"{footage.count} frames, its truth has {truth.frames}")
         judged = judge_truth.judge(truth, truth)
-    except (ValueError, av.error.FFmpegError) as error:
-        return Row(video=truth.video, judge=judge_truth.JUDGE, failed=str(error))
+    except ValueError as error:
+        return Row(video=truth.video, judge=judge_truth.JUDGE, made_of=about, failed=str(error))
     return Row(
-        video=truth.video, judge=judge_truth.JUDGE, frames=tuple(footage.chosen), answers=judged.answers,
-        checks=judged.checks, measures=footage.measures,
+        video=truth.video, judge=judge_truth.JUDGE, made_of=about, frames=tuple(footage.chosen),
+        answers=judged.answers, checks=judged.checks, measures=footage.measures,
     )  # fmt: skip
 
 
@@ -106,8 +118,23 @@ def read_truth(path: Path) -> VideoTruth:
         raise UserError(f"{path} is no truth of this version: render the world again") from None
 
 
+def made_of(prompt: Prompt, *sources: Path) -> str:
+    """Digest of what is asked and of the content of the files that it is answered from."""
+    digest = hashlib.sha256(digest_of(prompt).encode())
+    for path in sources:
+        # A file that is not there, or cannot be read, fails the video when it is judged.
+        digest.update(file_sha256(path).encode() if path.is_file() else b"-")
+    return digest.hexdigest()[:16]
+
+
+def is_kept(out: Path, video: str, judge: str, about: str) -> bool:
+    """Whether an earlier run has judged the same (`made_of`). UserError as for `kept_row`."""
+    row = kept_row(out, video, judge)
+    return row is not None and row.failed is None and row.made_of == about
+
+
 def kept_row(out: Path, video: str, judge: str) -> Row | None:
-    """What an earlier run found. UserError where another judge did: two judges' answers are not one result."""
+    """What there is of a video. UserError where another judge said it: two judges' answers are not one result."""
     path = row_file(out, video)
     if not path.exists():
         return None
@@ -121,51 +148,101 @@ def kept_row(out: Path, video: str, judge: str) -> Row | None:
 
 
 def publish(
-    out: Path, prompts: Sequence[Prompt], rows: Sequence[Row], without: int, more: dict[str, Any]
+    out: Path,
+    prompts: Sequence[Prompt],
+    judge: str,
+    without: int = 0,
+    more: Mapping[str, Any] | None = None,
+    bias: Bias | None = None,
 ) -> dict[str, Any]:
-    """Write the authors' files and `scores.json`, whose content is returned; `more` goes into it too. UserError where
-    no video was judged."""
-    good = [(p, row, row.scores) for p, row in zip(prompts, rows, strict=True) if not row.failed]
-    failed = {row.video: row.failed for row in rows if row.failed}
+    """Write the authors' files, the page and `scores.json`, whose content is returned, from the rows of all prompts.
+
+    A row is read when it is its turn, so that memory does not grow with the answers of thousands of videos. more: goes
+    into `scores.json` too. bias: of the judge, for a corrected score beside the raw one. NoneJudged.
+    """
+    sums = _Sums()
+    for _, row in _rows(out, prompts, judge):
+        sums.add(row, bias)
+    good = [prompt for prompt in prompts if prompt.video in sums.scores]
     if not good:
-        raise UserError(f"none of {len(rows)} videos could be judged; the first: {rows[0].video}: {rows[0].failed}")
-    files.write_questions(out, [p for p, _, _ in good])
-    verified = [files.verified_video(p, row.answers, row.frames, row.judge) for p, row, _ in good]
-    files.write_json(out / files.VERIFICATION_FILE, verified)
-    checks = [files.persistence_video(p, row.checks, row.judge) for p, row, _ in good]
-    files.write_json(out / files.PERSISTENCE_FILE, checks)
-    table = {p.video_id: (p.prompt, scores) for p, _, scores in good}
-    files.write_json(out / files.COMBINED_FILE, files.summary(out.name, "all", table))
-    seen = [row.measures for _, row, _ in good if row.measures]
-    measured = {name: [getattr(one, name) for one in seen] for name in MEASURES}
+        video, why = next(iter(sums.failed.items()))
+        raise NoneJudged(f"none of {len(prompts)} videos could be judged; the first: {video}: {why}")
+    files.write_questions(out, good)
+    verified = (files.verified_video(p, row.answers, row.frames, judge) for p, row in _rows(out, good, judge))
+    write_list(out / files.VERIFICATION_FILE, verified)
+    checked = (files.persistence_video(p, row.checks, judge) for p, row in _rows(out, good, judge))
+    write_list(out / files.PERSISTENCE_FILE, checked)
+    table = {p.video_id: (p.prompt, sums.scores[p.video]) for p in good}
+    vbench.write_prompts(out, prompts)
+    write_json(out / files.COMBINED_FILE, files.summary(out.name, "all", table))
     found = {
-        "judge": rows[0].judge,
+        "judge": judge,
         "videos": len(good),
         "not_asked": without,
-        "failed": failed,
-        "means": {name: mean_of([getattr(scores, name) for _, _, scores in good]) for name in SCORES},
-        "measures": {name: mean_of(values) for name, values in measured.items() if values},
-        "cost": cost_of(rows),
-        "by_video": {p.video: {name: getattr(scores, name) for name in SCORES} for p, _, scores in good},
-    } | more
-    files.write_json(out / SCORES_FILE, found)
-    write_page(out, found, [Sheet(p, row.answers, row.checks, row.shown, scores) for p, row, scores in good])
+        "failed": sums.failed,
+        "undecided": sum(why.startswith(UNDECIDED) for why in sums.failed.values()),
+        "means": {name: mean_of([getattr(scores, name) for scores in sums.scores.values()]) for name in SCORES},
+        "corrected": {name: mean_of(values) for name, values in sums.corrected.items()},
+        "bias": {},
+        "vbench": {},
+        "measures": {name: mean_of(values) for name, values in sums.measures.items()},
+        "cost": sums.cost,
+        "asked": {p.video: files.digest(files.questions_file(p)) for p in good},
+        "by_video": {video: {name: getattr(one, name) for name in SCORES} for video, one in sums.scores.items()},
+    } | dict(more or {})
+    write_json(out / SCORES_FILE, found)
+    by_score = sorted(good, key=lambda p: (sums.scores[p.video].if_score, p.video))
+    shown = _rows(out, by_score, judge)
+    write_page(out, found, (Sheet(p, row.answers, row.checks, row.shown, sums.scores[p.video]) for p, row in shown))
     return found
 
 
-def cost_of(rows: Sequence[Row]) -> dict[str, float]:
-    """What judging took, of failed videos too; seconds are of each video, several of which go on at a time."""
-    usage = sum((row.usage for row in rows), Usage())
-    return {
-        "requests": usage.requests, "cached_requests": usage.cached_requests, "prompt_tokens": usage.prompt_tokens,
-        "completion_tokens": usage.completion_tokens, "price": usage.cost,
-        "seconds": sum(row.seconds for row in rows),
-    }  # fmt: skip
+def _rows(out: Path, prompts: Sequence[Prompt], judge: str) -> Iterator[tuple[Prompt, Row]]:
+    """Of prompts whose videos have been judged, one row at a time."""
+    for prompt in prompts:
+        row = kept_row(out, prompt.video, judge)
+        assert row is not None
+        yield prompt, row
+
+
+class _Sums:
+    """What is kept of every row."""
+
+    def __init__(self) -> None:
+        self.scores: dict[str, VideoScores] = {}
+        self.failed: dict[str, str] = {}
+        self.corrected: dict[str, list[float]] = defaultdict(list)
+        self.measures: dict[str, list[float]] = defaultdict(list)
+        self.usage, self.seconds = Usage(), 0.0
+
+    def add(self, row: Row, bias: Bias | None) -> None:
+        self.usage, self.seconds = self.usage + row.usage, self.seconds + row.seconds
+        if row.failed:
+            self.failed[row.video] = row.failed
+            return
+        self.scores[row.video] = row.scores
+        right = corrected(Judged(row.answers, row.checks), bias) if bias else None
+        for name, value in (right or {}).items():
+            self.corrected[name].append(value)
+        for name, value in (row.measures.model_dump() if row.measures else {}).items():
+            self.measures[name].append(value)
+
+    @property
+    def cost(self) -> dict[str, float]:
+        """What judging took, of failed videos too; seconds are of each video, several of which go on at a time."""
+        usage = self.usage
+        return {
+            "requests": usage.requests, "cached_requests": usage.cached_requests, "prompt_tokens": usage.prompt_tokens,
+            "completion_tokens": usage.completion_tokens, "price": usage.cost, "seconds": self.seconds,
+        }  # fmt: skip
 
 
 def mean_of(values: Sequence[float]) -> dict[str, float]:
     """Mean with its 95 % percentile bootstrap interval over the values; seeded, so that it is the same each time."""
-    drawn = np.random.default_rng(0).choice(np.asarray(values), size=(DRAWS, len(values))).mean(axis=1)
+    dice, given = np.random.default_rng(0), np.asarray(values)
+    at_once = max(1, _NUMBERS // len(given))
+    parts = (min(at_once, DRAWS - done) for done in range(0, DRAWS, at_once))
+    drawn = np.concatenate([dice.choice(given, size=(count, len(given))).mean(axis=1) for count in parts])
     low, high = np.quantile(drawn, (0.025, 0.975))
     return {"mean": float(np.mean(values)), "low": float(low), "high": float(high)}
 

@@ -8,6 +8,7 @@ from PIL import Image
 
 from matrix_train.evaluate.protocol import Picture
 from matrix_train.evaluate.scores import Judged
+from matrix_train.files import whole
 
 MOST = 5
 """Most frames of a strip."""
@@ -34,12 +35,13 @@ def strip_file(out: Path, video: str) -> Path:
 
 
 def write_strip(out: Path, video: str, frames: Mapping[int, Picture]) -> None:
-    """frames: by number, all of one size; their order is the strip's. None: no strip."""
-    if not frames:
-        return
+    """frames: by number, all of one size; their order is the strip's. None: no strip, not of an earlier run either."""
     path = strip_file(out, video)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if not frames:
+        path.unlink(missing_ok=True)
+        return
     pictures = [Image.fromarray(frames[number]) for number in sorted(frames)]
     size = (_WIDE, round(_WIDE * pictures[0].height / pictures[0].width))
     row = np.concatenate([np.asarray(picture.resize(size)) for picture in pictures], axis=1)
-    Image.fromarray(row).save(path, format="JPEG", quality=80)
+    with whole(path) as scratch:
+        Image.fromarray(row).save(scratch, format="JPEG", quality=80)

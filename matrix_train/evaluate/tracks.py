@@ -138,6 +138,12 @@ class Tracks:
         either = int((a | b).sum())
         return 1 - int((a & b).sum()) / either if either else 0.0
 
+    def stir(self, key: InstanceId, frame: int) -> float:
+        """How much an instance changes around a frame: from the one before to the one after. 0 where it is not seen in
+        both, since coming and going is no motion."""
+        before, after = max(frame - 1, 0), min(frame + 1, self.film.frames - 1)
+        return self.change(key, before, after) if self.seen(key, before) and self.seen(key, after) else 0.0
+
     def changed(self, key: InstanceId, frames: Sequence[int]) -> int | None:
         """The frame in which an instance is farthest from how it is in the first of these in which it is seen, where
         that counts as changed."""
@@ -156,6 +162,11 @@ class Tracks:
         """How far down a mask reaches, as a share of the picture's height: 1 is the lower edge, 0 where unseen."""
         rows = np.flatnonzero(self.mask(key, frame).any(axis=1))
         return float(rows[-1] + 1) * self.step / self.film.height if rows.size else 0.0
+
+    def head(self, key: InstanceId, frame: int) -> float:
+        """How far down a mask begins, likewise."""
+        rows = np.flatnonzero(self.mask(key, frame).any(axis=1))
+        return float(rows[0]) * self.step / self.film.height if rows.size else 0.0
 
     def vanished(self, key: InstanceId, frame: int) -> bool:
         """Unseen, and whole when it was last seen: not gone over the picture's edge, not hidden bit by bit."""

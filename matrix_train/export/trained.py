@@ -4,7 +4,6 @@ trained = read_trained(latest_checkpoint(Path("runs/a")))
 trained.lora()          # {"<block>.attn1.to_q.lora_A.weight": …}, α/r folded into lora_B
 """
 
-import hashlib
 import json
 import re
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from matrix_train.errors import UserError
+from matrix_train.files import file_sha256
 from matrix_train.fit.checkpoint import TRAINABLE_FILE
 
 
@@ -87,9 +87,7 @@ def read_trained(checkpoint: Path) -> Trained:
         raise UserError(
             f"{file}: not a checkpoint of matrix_train: no rank, alpha, blocks and backbone in its metadata"
         ) from None
-    with file.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    return Trained(file, tensors, rank, alpha, tuple(blocks), backbone, digest)
+    return Trained(file, tensors, rank, alpha, tuple(blocks), backbone, file_sha256(file))
 
 
 @contextmanager

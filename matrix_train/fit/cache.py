@@ -10,7 +10,6 @@ step, it stays out.
 """
 
 import hashlib
-import os
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +20,10 @@ from torch import Tensor
 
 from matrix_train.data import Batch
 from matrix_train.errors import UserError
+from matrix_train.files import write_whole
 from matrix_train.fit.noise import send
 from matrix_train.fit.safe import to_bytes
+from schemas.labels import Said
 from schemas.settings import Settings
 
 CACHE_FILE, EMPTY_FILE = "cache.json", "empty.safetensors"
@@ -69,7 +70,7 @@ class LatentCache:
         """Makes the folder, or opens the one that is there, to go on with it."""
         if not (folder / CACHE_FILE).exists():
             folder.mkdir(parents=True, exist_ok=True)
-            _write(folder / CACHE_FILE, (key.model_dump_json(indent=2) + "\n").encode())
+            write_whole(folder / CACHE_FILE, (key.model_dump_json(indent=2) + "\n").encode())
         return cls(folder, key)
 
     def holds(self, name: str, expected: dict[str, str]) -> bool:
@@ -80,11 +81,11 @@ class LatentCache:
                 made_from = file.metadata() or {}
         except (FileNotFoundError, SafetensorError):
             return False
-        return all(made_from.get(what) == value for what, value in expected.items())
+        return all(made_from.get(what, "") == value for what, value in expected.items())
 
     def write(self, name: str, tensors: dict[str, Tensor], sources: dict[str, str]) -> None:
         """One clip's tensors without the batch axis; the file appears whole or not at all. sources: see `sources`."""
-        _write(self._path(name), to_bytes(tensors, sources))
+        write_whole(self._path(name), to_bytes(tensors, sources))
 
     def read(self, batch: Batch, device: torch.device) -> dict[str, Tensor]:
         """Stacked over the batch, as `Encoders.encode` gives it.
@@ -123,22 +124,18 @@ class LatentCache:
 
 def sources(batch: Batch, i: int) -> dict[str, str]:
     """Digests of what the i-th sample's entry is made from, by name."""
-    found = listed_sources(batch.captions[i], batch.media[i])
+    found = {"caption": _digest(batch.captions[i].encode()), "video": batch.media[i][:16]}
     if batch.prompts[i] != batch.captions[i]:
         found["prompt"] = _digest(batch.prompts[i].encode())
     return found | {"id_map": _digest(batch.id_map[i].cpu().numpy().tobytes())}
 
 
-def listed_sources(caption: str, media_digest: str) -> dict[str, str]:
-    """Those of `sources` that the dataset's index knows."""
-    return {"caption": _digest(caption.encode()), "video": media_digest[:16]}
+def listed_sources(caption: str, media_digest: str, said: Said) -> dict[str, str]:
+    """What is known of them without opening a shard. said: people's labels, on which ID map and prompt depend."""
+    told = "".join(label.model_dump_json(exclude={"reason", "detail", "by", "at"}) for label in said)
+    labels = _digest(told.encode()) if said else ""
+    return {"caption": _digest(caption.encode()), "video": media_digest[:16], "labels": labels}
 
 
 def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:16]
-
-
-def _write(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_bytes(content)
-    temporary.replace(path)

@@ -24,6 +24,7 @@ from rich.table import Column
 
 from matrix_train.config import Config, LogConfig
 from matrix_train.errors import UserError
+from matrix_train.files import write_whole
 from matrix_train.fit.rundir import METRICS_FILE
 
 WIDE = 140
@@ -63,7 +64,7 @@ class _Wandb:
         # Two runs may have folders of one name; wandb would take the second for the first one's continuation.
         identity = run / "wandb_id"
         if not identity.exists():
-            identity.write_text(secrets.token_hex(8) + "\n", encoding="ascii")
+            write_whole(identity, secrets.token_hex(8) + "\n")
         self.run: Any = wandb.init(
             project="matrix", name=run.name, id=identity.read_text(encoding="ascii").strip(), dir=str(run),
             resume="allow", config=config.model_dump(),
@@ -169,9 +170,7 @@ def _cut(path: Path, start: int) -> list[dict[str, Any]]:
             break
         if found["step"] <= start:
             kept.append(found)
-    temporary = path.with_suffix(".part")
-    temporary.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
-    temporary.replace(path)
+    write_whole(path, "".join(json.dumps(line) + "\n" for line in kept))
     return kept
 
 

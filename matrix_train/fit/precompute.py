@@ -97,11 +97,15 @@ def precompute(config: Config, accelerator: Accelerator, console: Console) -> in
 
 def _lacking(config: Config, split: Split) -> list[str]:
     """Keys of a split that have no entry, or one that was made from something else."""
-    rows, folder = read_index(config.data, split).rows, Path(config.train.cache or "")
+    listing, folder = read_index(config.data, split), Path(config.train.cache or "")
     if not (folder / CACHE_FILE).exists():
-        return [row.key for row in rows]
+        return [row.key for row in listing.rows]
     cache = LatentCache(folder, cache_key(config))
-    return [row.key for row in rows if not cache.holds(row.key, listed_sources(row.caption, row.media_digest))]
+    return [
+        row.key
+        for row in listing.rows
+        if not cache.holds(row.key, listed_sources(row.caption, row.media_digest, listing.labels.of(row.key)))
+    ]
 
 
 class _Making:
@@ -137,6 +141,9 @@ class _Making:
             if batch.keys[0] == key:
                 there = batch.to(self.accelerator.device)
                 known = self.encoders.encode(there.video, there.id_map, there.input_ids)
-                self.cache.write(key, {name: value[0] for name, value in known.items()}, sources(batch, 0))
+                made_from = sources(batch, 0) | listed_sources(
+                    batch.captions[0], batch.media[0], dataset.labels.of(key)
+                )
+                self.cache.write(key, {name: value[0] for name, value in known.items()}, made_from)
                 done += 1
         return done

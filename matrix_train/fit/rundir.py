@@ -1,7 +1,6 @@
 """The run folder: made fresh or found again, never overwritten by accident."""
 
 import fcntl
-import json
 import os
 import platform
 import weakref
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from matrix_train.config import Config, dump_config
 from matrix_train.errors import UserError
+from matrix_train.files import write_json, write_whole
 from matrix_train.fit.checkpoint import checkpoints
 
 CONFIG_FILE, VERSIONS_FILE, METRICS_FILE, LOCK_FILE = "config.yaml", "versions.json", "metrics.jsonl", "lock"
@@ -44,8 +44,8 @@ class RunFolder:
     def write_settings(self, config: Config) -> None:
         """Effective configuration and versions; once it is known that the run may go on with them. UserError."""
         try:
-            (self.path / CONFIG_FILE).write_text(dump_config(config), encoding="utf-8")
-            (self.path / VERSIONS_FILE).write_text(json.dumps(versions(), indent=2) + "\n", encoding="utf-8")
+            write_whole(self.path / CONFIG_FILE, dump_config(config))
+            write_json(self.path / VERSIONS_FILE, versions())
         except OSError as error:
             raise UserError(f"cannot write to {self.path}: {error.strerror}; set another train.out") from None
 

@@ -7,7 +7,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from matrix_train.writing import whole
+from matrix_train.files import whole
 
 
 def write_mp4(path: Path, frames: NDArray[np.uint8], fps: float) -> None:

@@ -7,15 +7,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from pydantic import ValidationError
 
 from matrix_train.attention.tags import tagged
 from matrix_train.data import DataConfig, Geometry, Split, read_index
 from matrix_train.data.entry import Bad, Entry, read_entry
 from matrix_train.data.video import BrokenVideo, decode
+from matrix_train.files import whole
 from matrix_train.sample.job import Job, Unreadable
 from matrix_train.sample.picture import encode
 from matrix_train.sample.words import role_places
-from matrix_train.writing import whole
+from schemas.text import one_line
 
 
 @dataclass(frozen=True)
@@ -44,13 +46,13 @@ def held_out(config: DataConfig, split: Split, limit: int, seed: int, folder: Pa
             entry = read_entry(source, row, labels.of(row.key))
             frames = np.empty((geometry.frames, entry.sample.height, entry.sample.width, 3), np.uint8)
             decode(entry.mp4, geometry.taken, entry.sample.frames, frames)
-        except (Bad, BrokenVideo) as error:
-            found.append(Unreadable(row.key, str(error)))
+            image = folder / f"{row.key}.first.png"
+            job = _job(row.key, entry, config, geometry, seed, image)
+        except (Bad, BrokenVideo, ValidationError) as error:
+            found.append(Unreadable(row.key, one_line(error)))
             continue
-        image = folder / f"{row.key}.first.png"
         with whole(image) as scratch:
             Image.fromarray(frames[0]).save(scratch, format="PNG")
-        job = _job(row.key, entry, config, geometry, seed, image)
         found.append(HeldOutClip(row.key, job, entry.sample.fps / geometry.frame_step, geometry.video(frames)))
     return found
 

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from matrix_train.files import whole
 from matrix_train.generate.mp4 import write_mp4
-from matrix_train.writing import whole
 
 Video = NDArray[np.uint8]
 """RGB [T, H, W, 3]."""

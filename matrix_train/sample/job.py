@@ -5,15 +5,15 @@
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Annotated, Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from matrix_train.data.index import one_line
 from matrix_train.errors import UserError
+from matrix_train.files import json_lines
 from schemas import MaskRle, Span
 from schemas.base import InstanceId
 from schemas.palette import number
@@ -25,8 +25,6 @@ MOST_IDS = 5
 """Instances of a clip, at most (paper §3): the model has seen no more."""
 
 LONGEST_PROMPT = 4000
-LONGEST_LINE = 2**24
-"""Bytes of a line of a table; masks of five instances over a hundred frames are a tenth of that."""
 
 
 def _plain(prompt: str) -> str:
@@ -117,26 +115,22 @@ def read_table(path: Path) -> list[tuple[str, Job] | Unreadable]:
 
     UserError where the file cannot be read, or holds no line.
     """
-    try:
-        with path.open("rb") as file:
-            lines = [line for line in _lines(file) if line[1].strip()]
-    except OSError as error:
-        raise UserError(f"--table {path}: cannot be read: {error.strerror}") from None
-    if not lines:
-        raise UserError(f"--table {path}: holds no job: write one JSON object a line")
     jobs: list[tuple[str, Job] | Unreadable] = []
     taken: set[str] = set()
-    for place, line in lines:
-        name = f"{place:05d}"
-        try:
-            job = _parse(line)
-            name = job.name or name
-            if name.lower() in taken:
-                raise ValueError(f"another line has the name {name}: names are of files, give another")
-            taken.add(name.lower())
-            jobs.append((name, beside(job, path.parent)))
-        except (ValueError, RecursionError) as error:
-            jobs.append(Unreadable(f"line {place}", one_line(error)))
+    try:
+        for place, found in json_lines(path, Job):
+            if isinstance(found, str):
+                jobs.append(Unreadable(f"line {place}", found))
+            elif (name := found.name or f"{place:05d}").lower() in taken:
+                told = f"another line has the name {name}: names are of files, give another"
+                jobs.append(Unreadable(f"line {place}", told))
+            else:
+                taken.add(name.lower())
+                jobs.append((name, beside(found, path.parent)))
+    except OSError as error:
+        raise UserError(f"--table {path}: cannot be read: {error.strerror}") from None
+    if not jobs:
+        raise UserError(f"--table {path}: holds no job: write one JSON object a line")
     return jobs
 
 
@@ -144,23 +138,3 @@ def beside(job: Job, folder: Path) -> Job:
     """With its files' paths as they are from here, those of the job being from this folder."""
     idmap = None if job.idmap is None else str(folder / job.idmap)
     return job.model_copy(update={"image": str(folder / job.image), "idmap": idmap})
-
-
-def _lines(file: IO[bytes]) -> Iterator[tuple[int, bytes]]:
-    place = 0
-    while line := file.readline(LONGEST_LINE + 1):
-        place += 1
-        yield place, line
-        while len(line) > LONGEST_LINE and not line.endswith(b"\n"):
-            line = file.readline(LONGEST_LINE)
-
-
-def _parse(line: bytes) -> Job:
-    if len(line) > LONGEST_LINE:
-        raise ValueError(f"longer than {LONGEST_LINE >> 20} MiB")
-    try:
-        return Job.model_validate_json(line.removeprefix(b"\xef\xbb\xbf").strip())
-    except ValidationError as error:
-        told = one_line(error).replace("Extra inputs are not permitted", "unknown key")
-        # The parser counts lines of this line alone.
-        raise ValueError(told.replace("at line 1 column", "at byte")) from None

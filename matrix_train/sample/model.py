@@ -76,6 +76,8 @@ class Model:
             trained, trained_on = found.sha256, found.backbone
             precision = self.recipe.model.precision
         else:
+            if source.checkpoint is not None:
+                raise UserError(f"--checkpoint {source.checkpoint}: {source.path} is an export, which holds one alone")
             base, revision, trained = about["base_model"], about["base_revision"], about["checkpoint_sha256"]
             trained_on = about["backbone"]
             precision = "bf16" if device.type == "cuda" else "fp32"

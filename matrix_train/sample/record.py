@@ -8,12 +8,13 @@ from typing import Any
 
 from pydantic import Field, JsonValue, ValidationError
 
-from matrix_train.data.index import one_line
 from matrix_train.errors import UserError
+from matrix_train.files import file_sha256
 from matrix_train.sample.job import Job
 from matrix_train.sample.model import Source, Weights
 from matrix_train.sample.picture import Picture
 from schemas.settings import Settings
+from schemas.text import one_line
 
 SCHEMA_VERSION = 1
 
@@ -99,8 +100,3 @@ def read_record(path: Path) -> Record:
     if found.schema_version != SCHEMA_VERSION:
         raise UserError(f"--again {path}: of version {found.schema_version}, this matrix_train reads {SCHEMA_VERSION}")
     return found
-
-
-def file_sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -23,6 +23,7 @@ from matrix_train.backbones.guidance import Guidance
 from matrix_train.backbones.scene import Scene
 from matrix_train.data.geometry import Geometry
 from matrix_train.errors import UserError
+from matrix_train.files import file_sha256, write_whole
 from matrix_train.fit.noise import generator
 from matrix_train.fit.rundir import versions
 from matrix_train.generate.frames import decode_frames, generate_latents
@@ -36,13 +37,11 @@ from matrix_train.sample.record import (
     Record,
     SampleSettings,
     digest_of,
-    file_sha256,
     is_done,
     record_file,
 )
 from matrix_train.sample.trackers import Trackers
 from matrix_train.sample.words import check_words, role_tokens
-from matrix_train.writing import whole
 from schemas import Span
 from schemas.text import one_line
 
@@ -132,11 +131,14 @@ class _Log:
 
     @contextmanager
     def of(self, name: str) -> Iterator[None]:
-        """Around a part of a job's work: the job fails where it does, of whatever kind; the next is another one."""
+        """Around a part of a job's work: the job fails where its input does, or where it is too large; the next is
+        another one. Whatever else goes wrong is no job's fault, and ends them all."""
         try:
             yield
-        except Exception as error:
-            told = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+        except (UserError, MemoryError, torch.OutOfMemoryError) as error:
+            told = str(error)
+            if not isinstance(error, UserError):
+                told = f"{one_line(told.split('. ')[0])}: give --offload, or fewer --frames, --height and --width"
             if self.alone:
                 raise UserError(told) from None
             self.outcome.failed[name] = one_line(told, 500)
@@ -226,5 +228,4 @@ def _write(model: Model, ready: _Ready, latents: Tensor) -> None:
         image_sha256=ready.picture.sha256, job=Job.model_validate(task.job.model_dump() | given),
         settings=task.settings, source=source, weights=asdict(model.weights), device=about, versions=versions(),
     )  # fmt: skip
-    with whole(record_file(task.out)) as scratch:
-        scratch.write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    write_whole(record_file(task.out), record.model_dump_json(indent=2) + "\n")

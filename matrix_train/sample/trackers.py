@@ -14,11 +14,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from matrix_train.data.index import one_line
 from matrix_train.errors import UserError
 from schemas import Anchor, Box, Track
 from schemas.rle import fill, run_lengths
 from schemas.settings import parse_mapping
+from schemas.text import one_line
 from schemas.tracks import Rle
 
 ALIKE = 12

@@ -163,9 +163,4 @@ def _anchor(case: Case, name: InstanceId) -> Anchor | None:
 def _anchor_iou(a: Anchor | None, b: Anchor | None) -> float | None:
     if a is None or b is None or a.frame != b.frame:
         return None
-    one, other = a.box, b.box
-    wide = min(one.x1, other.x1) - max(one.x0, other.x0)
-    high = min(one.y1, other.y1) - max(one.y0, other.y0)
-    both = max(wide, 0.0) * max(high, 0.0)
-    areas = [(box.x1 - box.x0) * (box.y1 - box.y0) for box in (one, other)]
-    return both / (sum(areas) - both)
+    return a.box.iou(b.box)

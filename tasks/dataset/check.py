@@ -19,8 +19,9 @@ from schemas.dataset import (
     ShardInfo,
 )
 from schemas.review import REVIEW_FILE
+from schemas.text import one_line
 from tasks.dataset.check_entry import entry_problems
-from tasks.dataset.reader import DatasetError, decode_index, one_line, read_dataset, read_raw
+from tasks.dataset.reader import DatasetError, decode_index, read_dataset, read_raw
 from tasks.dataset.tar import TarError
 from tasks.store.check import DAMAGE, Problem
 from tasks.store.folder import TEMPORARY, Folder

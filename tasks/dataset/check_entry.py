@@ -12,7 +12,8 @@ from schemas import Sample, TrackFile
 from schemas.dataset import INDEX_FILE, DatasetFile, IndexRow, ShardInfo
 from schemas.idmap import decode_id_map, id_map
 from schemas.rle import run_lengths
-from tasks.dataset.reader import Loaded, RawEntry, one_line, parse
+from schemas.text import one_line
+from tasks.dataset.reader import Loaded, RawEntry, parse
 from tasks.dataset.split import split_of
 from tasks.media.clips import decode_mask
 from tasks.store.check import DAMAGE

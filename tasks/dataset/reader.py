@@ -14,7 +14,7 @@ from schemas import Sample, TrackFile
 from schemas.arrow import arrow_schema, from_table
 from schemas.dataset import DATASET_FILE, INDEX_FILE, SUFFIXES, DatasetFile, IndexRow
 from schemas.labels import Labels, read_labels
-from schemas.text import one_line as visible_line
+from schemas.text import one_line
 from tasks.dataset.tar import BLOCK, TarError, padded, parse_header, read_entries
 from tasks.errors import UserError
 from tasks.store.folder import Folder
@@ -50,7 +50,7 @@ def read_dataset(folder: Folder) -> DatasetFile | None:
     try:
         return DatasetFile.model_validate_json(folder.read(DATASET_FILE))
     except ValidationError as error:
-        raise DatasetError(f"{DATASET_FILE} is damaged or of another version: {first_problem(error)}") from None
+        raise DatasetError(f"{DATASET_FILE} is damaged or of another version: {one_line(error)}") from None
 
 
 def open_labels(folder: Folder) -> Labels:
@@ -143,17 +143,3 @@ def parse(raw: RawEntry) -> Loaded:
     """An entry's records. Raises ValidationError."""
     sample = Sample.model_validate_json(raw.files["json"])
     return Loaded(sample, TrackFile.model_validate_json(raw.files["tracks.json"]), raw.files["mp4"])
-
-
-def first_problem(error: ValidationError) -> str:
-    """The first thing a validation found, as one line."""
-    first = error.errors(include_url=False, include_input=False)[0]
-    where = ".".join(str(p) for p in first["loc"])
-    return one_line(f"{where}: {first['msg']}" if where else first["msg"])
-
-
-def one_line(error: object, limit: int = 300) -> str:
-    """Text that is safe to print in a line: control characters escaped, cut to `limit`."""
-    if isinstance(error, ValidationError):
-        return first_problem(error)
-    return visible_line(error, limit) or type(error).__name__

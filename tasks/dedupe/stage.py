@@ -149,8 +149,7 @@ def _put_in_place(
     for name, changed in by_chunk.items():
         chunk = store.chunks[name]
         for row in changed:
-            chunk.forget([row.key])
-            chunk.write([row])
+            chunk.replace(row)
 
 
 _SOURCE = "payload.clip.source.source_id"

@@ -1,11 +1,11 @@
 """The card of a Hugging Face folder: how to load it, what is in it, whose it is, how good it is, how it was made."""
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from schemas.dataset import IndexRow, Split
+from schemas.text import as_markdown
 from tasks.exports.running import Told
 from tasks.report.stats import Stats, collect, top
 from tasks.shard.card import audited, front
@@ -91,9 +91,9 @@ def _made(told: Told) -> str:
     rows = [
         *(("model", model) for model in models),
         *(("prompts", version) for version in prompts),
-        *((f"captions by {_text(by)}", n) for by, n in sorted(captions.items())),
+        *((f"captions by {by}", n) for by, n in sorted(captions.items())),
         *((f"fingerprint of {stage}", f"`{value}`") for stage, value in told.account.fingerprints.items()),
-        ("filter", f"`{_text(told.plan['filter'])}`" if told.plan["filter"] else "none"),
+        ("filter", told.plan["filter"] or "none"),
         ("index of the dataset", f"`{told.plan['dataset']}`"),
         *((f"left out: {reason}", n) for reason, n in told.left_out.items()),
     ]
@@ -104,10 +104,5 @@ def _made(told: Told) -> str:
 
 def _table(head: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> str:
     lines = [" | ".join(head), " | ".join(["---"] * len(head))]
-    lines += [" | ".join(_text(cell) for cell in row) for row in rows]
+    lines += [" | ".join(map(as_markdown, row)) for row in rows]
     return "".join(f"| {line} |\n" for line in lines)
-
-
-def _text(cell: Any) -> str:
-    """Of what comes from outside, nothing that Markdown or HTML would act on but code marks, and no line break."""
-    return re.sub(r"[|\[\]<>*\\!]", lambda found: f"&#{ord(found[0])};", " ".join(str(cell).split()))

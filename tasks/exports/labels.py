@@ -9,9 +9,7 @@ Whoever has the same videos makes the same clips of them, bit for bit, for decod
 deterministic: `matrix_data rebuild` (tasks/exports/rebuilding.py).
 """
 
-import csv
 import hashlib
-import io
 import json
 from collections import Counter
 from collections.abc import Iterator
@@ -22,6 +20,7 @@ import av
 from schemas.palette import LAST
 from tasks.exports.opening import Item
 from tasks.exports.running import Line, Told
+from tasks.exports.tables import write_table
 from tasks.ingest.stage import IngestSettings
 from tasks.store.folder import Folder
 
@@ -58,11 +57,8 @@ class Labels:
 
     def close(self, told: Told) -> None:
         clips = Counter(tuple(line["source"]) for line in told.lines())
-        table = io.StringIO()
-        writer = csv.writer(table, lineterminator="\n")
-        writer.writerow(("sha256", "names", "source", "license", "clips"))
-        writer.writerows((*source, n) for source, n in sorted(clips.items()))
-        self.dest.write("sources.csv", table.getvalue().encode())
+        columns = ("sha256", "names", "source", "license", "clips")
+        write_table(self.dest, "sources.csv", columns, ((*source, n) for source, n in sorted(clips.items())))
         manifest = {
             "version": VERSION,
             "ingest": self.ingest.model_dump(mode="json"),

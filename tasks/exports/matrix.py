@@ -50,9 +50,8 @@ class Matrix:
             yield {"video": f"{stem}.mp4", "prompt": prompt(item.sample)}
 
     def close(self, told: Told) -> None:
-        write_table(
-            self.dest, "metadata.csv", ("video", "prompt"), ((line["video"], line["prompt"]) for line in told.lines())
-        )
+        rows = ((line["video"], line["prompt"]) for line in told.lines())
+        write_table(self.dest, "metadata.csv", ("video", "prompt"), rows, as_it_is=True)
 
 
 def _pictures(item: Item, folder: str) -> Iterator[tuple[str, bytes]]:

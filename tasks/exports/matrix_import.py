@@ -1,14 +1,15 @@
 """`matrix_data import --format matrix`: the authors' layout (tasks/exports/matrix.py) becomes a dataset of ours.
 
 Videos are taken byte for byte, masks and IDs from the pictures, so what was mended in these comes in. A clip with a
-`samples/<name>.json`, as our export writes it, keeps all that it says; of one without, the prompt is read
-(tasks/exports/prompt_reading.py). Nothing read here is trusted: names, sizes and counts are checked, and videos are
-decoded in a child process.
+`samples/<name>.json`, as our export writes it, keeps all that it says, where it is of this video and this prompt; of
+one without, the prompt is read (tasks/exports/prompt_reading.py). Nothing read here is trusted: names, sizes and counts
+are checked, and every video is decoded to its end in a child process.
 """
 
 import csv
 import hashlib
 import io
+import math
 import re
 from dataclasses import dataclass
 
@@ -19,10 +20,10 @@ from pydantic import ValidationError
 
 from schemas import MaskRle, MediaFacts, Sample, TrackFile
 from schemas.palette import number
-from schemas.text import caption_problem
-from tasks.dataset.reader import one_line
+from schemas.text import caption_problem, one_line
 from tasks.errors import UserError
 from tasks.exports.making import LeftOut
+from tasks.exports.matrix import prompt
 from tasks.exports.prompt_reading import sample_of
 from tasks.ingest import sandbox
 from tasks.media.clips import encode_mask
@@ -100,16 +101,22 @@ def read_entry(source: Folder, told: Told, fingerprints: dict[str, str]) -> Entr
         mp4 = source.read(f"videos/{told.video}")
     except FileNotFoundError:
         raise LeftOut("no_video", f"there is no videos/{told.video}") from None
+    if problem := caption_problem(told.prompt, _LONGEST):
+        raise LeftOut("bad_prompt", problem)
+    facts = _facts(mp4)
     sample = _own_sample(source, stem)
     if sample is None:
-        if problem := caption_problem(told.prompt, _LONGEST):
-            raise LeftOut("bad_prompt", problem)
-        facts = _facts(mp4)
         tracks = read_masks(source, stem, facts.frames, facts.height, facts.width)
         sample = sample_of(told.prompt, mp4, facts, tracks, f"{source.uri}/videos/{told.video}", fingerprints)
     else:
         if hashlib.sha256(mp4).hexdigest() != sample.provenance.media_digest:
             raise LeftOut("changed_video", "it is not the video that samples/ speaks of; take that file away")
+        said, is_so = ((one.frames, one.width, one.height, one.fps) for one in (sample, facts))
+        if said[:3] != is_so[:3] or not math.isclose(said[3], is_so[3], rel_tol=1e-3):  # ticks of the container round
+            shown = "{} frames of {} x {} at {:g}, the video has {} of {} x {} at {:g}".format(*said, *is_so)
+            raise LeftOut("changed_video", f"samples/ says {shown}")
+        if told.prompt != prompt(sample):
+            raise LeftOut("changed_prompt", "it is not the one of samples/; put it back, or take all of samples/ away")
         if sample.provenance.fingerprints != tuple(f"{stage}={value}" for stage, value in fingerprints.items()):
             raise LeftOut("bad_sample", "it was made under other fingerprints than the first")
         tracks = read_masks(source, stem, sample.frames, sample.height, sample.width)
@@ -132,11 +139,14 @@ def _facts(mp4: bytes) -> MediaFacts:
 
 def _own_sample(source: Folder, stem: str) -> Sample | None:
     try:
-        return Sample.model_validate_json(source.read(f"samples/{stem}.json"))
+        sample = Sample.model_validate_json(source.read(f"samples/{stem}.json"))
     except FileNotFoundError:
         return None
     except ValidationError as error:
         raise LeftOut("bad_sample", f"samples/{stem}.json: {one_line(error)}") from None
+    if not all("=" in part for part in sample.provenance.fingerprints):
+        raise LeftOut("bad_sample", f"samples/{stem}.json: a fingerprint is written stage=fingerprint")
+    return sample
 
 
 def read_masks(source: Folder, stem: str, frames: int, height: int, width: int) -> TrackFile:

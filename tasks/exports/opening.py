@@ -16,11 +16,10 @@ from schemas.dataset import DATASET_FILE, INDEX_FILE, DatasetFile, IndexRow
 from schemas.labels import Labels, relabel
 from schemas.palette import number
 from schemas.review import REVIEW_FILE
+from schemas.text import one_line
 from tasks.dataset.reader import (
     DatasetError,
-    first_problem,
     index_rows,
-    one_line,
     open_labels,
     read_dataset,
     read_parts,
@@ -50,7 +49,7 @@ class Item:
         try:
             sample = Sample.model_validate_json(self.files["json"])
         except ValidationError as error:
-            raise self.damaged(f".json: {first_problem(error)}") from None
+            raise self.damaged(f".json: {one_line(error)}") from None
         if sample.clip_id != self.row.key:
             raise self.damaged(f".json is of clip {sample.clip_id}")
         return sample
@@ -61,7 +60,7 @@ class Item:
         try:
             found = TrackFile.model_validate_json(self.files["tracks.json"])
         except ValidationError as error:
-            raise self.damaged(f".tracks.json: {first_problem(error)}") from None
+            raise self.damaged(f".tracks.json: {one_line(error)}") from None
         frames = {len(masks) for masks in found.tracks.values()}
         if set(found.tracks) != set(self.row.ids) or frames != {self.row.frames}:
             raise self.damaged(".tracks.json has other IDs or frames than the index")

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from schemas import Sample, SourceFile, SourceVideo, TrackFile
 from schemas.base import ClipId, Sha256
-from tasks.dataset.reader import one_line
+from schemas.text import one_line
 from tasks.errors import Reject, UserError
 from tasks.exports.labels import LABELS, MANIFEST, VERSION, made_with
 from tasks.exports.making import LeftOut

@@ -56,7 +56,10 @@ class Format(Protocol):
     """The highest ID that the layout has room for; samples with a higher one are left out, as `id_above_<last>`."""
 
     def write(self, items: Iterator[Item]) -> Iterator[Line]:
-        """Write the own files of a block, and give a line a sample. Done again from the start where it was cut off."""
+        """Write the own files of a block, one sample at least, and give a line a sample.
+
+        Done again from the start where it was cut off.
+        """
         ...
 
     def close(self, told: Told) -> None:
@@ -133,7 +136,8 @@ def _sweep(dest: Folder) -> None:
 def _block(data: Dataset, form: Format, rows: list[tuple[int, IndexRow]]) -> Iterator[Line]:
     refused = {place: why for place, row in rows if (why := _refused(data, form, row))}
     yield from ({"key": row.key, "left_out": refused[place]} for place, row in rows if place in refused)
-    yield from form.write(data.items([found for found in rows if found[0] not in refused], form.wanted))
+    if kept := [found for found in rows if found[0] not in refused]:
+        yield from form.write(data.items(kept, form.wanted))
 
 
 def _refused(data: Dataset, form: Format, row: IndexRow) -> str:

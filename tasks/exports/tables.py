@@ -27,9 +27,12 @@ COLUMNS = {
 }  # fmt: skip
 """Columns of `<table>.csv`."""
 
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+"""How a cell begins that spreadsheets work out on opening."""
+
 
 class Csv:
-    """Rows in the order of the shards; UTF-8, commas, quotes where they are needed."""
+    """Rows in the order of the shards; UTF-8, commas, text in quotes, and none that is a formula (`write_table`)."""
 
     name: ClassVar[str] = "csv"
     wanted: ClassVar[tuple[str, ...]] = ("json",)
@@ -48,14 +51,25 @@ class Csv:
             write_table(self.dest, f"{table}.csv", columns, (row for line in told.lines() for row in line[table]))
 
 
-def write_table(dest: Folder, name: str, columns: tuple[str, ...], rows: Iterable[Iterable[Any]]) -> None:
-    """A CSV with a head, a row in memory at a time."""
+def write_table(
+    dest: Folder, name: str, columns: tuple[str, ...], rows: Iterable[Iterable[Any]], as_it_is: bool = False
+) -> None:
+    """A CSV with a head, a row in memory at a time.
+
+    Text that a spreadsheet would take for a formula gets an apostrophe in front, for captions and names come from
+    outside (OWASP, CSV injection). as_it_is: it does not, for a table that programs read back.
+    """
     with dest.create(name) as stream:
         text = io.TextIOWrapper(stream, "utf-8", newline="")
-        writer = csv.writer(text, lineterminator="\n")
+        # All text in quotes: of what needs them the writer overlooks a carriage return.
+        writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
         writer.writerow(columns)
-        writer.writerows(rows)
+        writer.writerows(rows if as_it_is else (map(_harmless, row) for row in rows))
         text.detach()  # flushes, and leaves the stream to who made it
+
+
+def _harmless(cell: Any) -> Any:
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell
 
 
 def _clip(row: IndexRow) -> list[Any]:

@@ -18,7 +18,10 @@ from tasks.errors import Reject
 from tasks.ingest.parts import Section, Slice
 from tasks.ingest.streams import main_video, promised
 
-_FORMATS = "mov,matroska,avi,mpegts,mpeg,mpegvideo,flv,ogg,asf,mxf,h264,hevc,ivf,yuv4mpegpipe,nut,gif,dv"
+OPENING = {
+    "format_whitelist": "mov,matroska,avi,mpegts,mpeg,mpegvideo,flv,ogg,asf,mxf,h264,hevc,ivf,yuv4mpegpipe,nut,gif,dv",
+    "protocol_whitelist": "file",
+}
 """Demuxers to try. Playlists and the like are left out: they would make the decoder open other files and hosts."""
 
 _DEFAULT_RATE = Fraction(25)
@@ -52,11 +55,10 @@ class Recording:
     def __init__(self, path: str, section: Section, min_side: int) -> None:
         """Open a section of a file. Raises Reject: UNDECODABLE or NO_VIDEO_STREAM."""
         self.section = section
-        options = {"format_whitelist": _FORMATS, "protocol_whitelist": "file"}
         whole = section == (0, os.stat(path).st_size)  # noqa: PTH116
         try:
             file = path if whole else Slice(path, section)
-            self.container: InputContainer = av.open(file, "r", options=options, metadata_errors="replace")
+            self.container: InputContainer = av.open(file, "r", options=OPENING, metadata_errors="replace")
         except (av.FFmpegError, ValueError) as error:
             raise Reject(Reason.UNDECODABLE, f"no video container: {text_of(error)}") from error
         self.stream = main_video(self.container, min_side)

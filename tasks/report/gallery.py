@@ -14,7 +14,7 @@ from PIL import Image
 
 from schemas import Sample, TrackFile
 from schemas.dataset import IndexRow
-from schemas.palette import PALETTE, number
+from tasks.caption.stretches import Stretch, stretches
 from tasks.dataset.reader import read_parts
 from tasks.media.clips import EncodeSettings, decode_mask, encode_clip
 from tasks.media.overlay import Label, draw_small, strip, surface
@@ -28,15 +28,6 @@ WIDTH = 360
 
 
 @dataclass(frozen=True)
-class Piece:
-    """A stretch of the caption with the role it plays, if any; `colour` is that of the ID."""
-
-    text: str
-    role: str = ""
-    colour: str = ""
-
-
-@dataclass(frozen=True)
 class Exhibit:
     """One sample as the page shows it."""
 
@@ -45,8 +36,8 @@ class Exhibit:
     """data: URI of an mp4."""
     poster: str
     """data: URI of a JPEG, shown until the clip plays."""
-    caption: tuple[Piece, ...]
-    triplets: tuple[tuple[Piece, ...], ...]
+    caption: tuple[Stretch, ...]
+    triplets: tuple[tuple[Stretch, ...], ...]
     ratings: tuple[str, ...]
     source: str
     license: str
@@ -121,12 +112,12 @@ def exhibit(sample: Sample, tracks: TrackFile, mp4: bytes) -> Exhibit:
         key=sample.clip_id,
         video=_uri("video/mp4", encode_small(np.stack(pictures), sample.fps)),
         poster=_uri("image/jpeg", _jpeg(pictures[0])),
-        caption=caption_pieces(sample),
+        caption=tuple(stretches(sample.caption, sample.interactions)),
         triplets=tuple(
             (
-                Piece(nouns[act.subject], "subject", css(act.subject)),
-                Piece(act.verb, "verb"),
-                Piece(nouns[act.object], "object", css(act.object)),
+                Stretch(nouns[act.subject], "subject", act.subject),
+                Stretch(act.verb, "verb"),
+                Stretch(nouns[act.object], "object", act.object),
             )
             for act in sample.interactions
         ),
@@ -136,34 +127,6 @@ def exhibit(sample: Sample, tracks: TrackFile, mp4: bytes) -> Exhibit:
         width=pictures[0].shape[1],
         height=pictures[0].shape[0],
     )
-
-
-def css(name: str) -> str:
-    """An ID's colour for a style sheet."""
-    return "#{:02x}{:02x}{:02x}".format(*PALETTE[number(name)])
-
-
-def caption_pieces(sample: Sample) -> tuple[Piece, ...]:
-    """The caption cut at the spans: nouns in their ID's colour, verbs underlined. Where spans meet, the first holds."""
-    marks: list[Piece | None] = [None] * len(sample.caption)
-    for act in sample.interactions:
-        for role, name, spans in (
-            ("subject", act.subject, act.spans.subject),
-            ("object", act.object, act.spans.object),
-            ("verb", "", act.spans.verb),
-        ):
-            mark = Piece("", role, css(name) if name else "")
-            for span in spans:
-                for place in range(span.start, span.end):
-                    marks[place] = marks[place] or mark
-    pieces: list[Piece] = []
-    for letter, found in zip(sample.caption, marks, strict=True):
-        role, colour = (found.role, found.colour) if found else ("", "")
-        if pieces and (pieces[-1].role, pieces[-1].colour) == (role, colour):
-            pieces[-1] = Piece(pieces[-1].text + letter, role, colour)
-        else:
-            pieces.append(Piece(letter, role, colour))
-    return tuple(pieces)
 
 
 def encode_small(frames: NDArray[np.uint8], fps: float) -> bytes:

@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from schemas import Usage
 from schemas.dataset import INDEX_FILE, DatasetFile, IndexRow
+from schemas.palette import css
 from tasks.dataset.reader import DatasetError, index_rows, read_dataset
 from tasks.report.gallery import Picks, exhibits
 from tasks.report.stats import SIDE_EDGES, Stats, collect, top
@@ -127,6 +128,7 @@ def render(data: ReportData) -> str:
     )  # fmt: skip
     environment.filters["duration"] = duration
     environment.filters["amount"] = amount
+    environment.filters["css"] = css
     style = files("tasks.report").joinpath("style.css").read_text(encoding="utf-8")
     return environment.get_template("template.html.j2").render(style=Markup(style), **context)
 

@@ -64,8 +64,12 @@ class Database(Protocol):
     def close(self) -> None: ...
 
 
+LOCKED_S = 30.0
+"""Seconds that one waits for another process that writes to the same file."""
+
+
 class File:
-    """A file of SQLite, made at the first writing."""
+    """A file of SQLite, made at the first writing. InfrastructureError where it is gone, locked for long, or full."""
 
     for_update = ""  # whoever writes has the whole file
 
@@ -73,34 +77,55 @@ class File:
         self.path = path
         self._lock = threading.RLock()
         self._db: sqlite3.Connection | None = None
+        self._file: tuple[int, int] | None = None
+        """Device and inode of what is open."""
 
     def exists(self) -> bool:
-        return self.path.exists()
+        return self._db is not None or self.path.exists()
 
     def read(self, sql: str, *given: object) -> Rows:
-        with self._lock:
+        with self._lock, self._told():
             return self._opened().execute(sql, given).fetchall()
 
     @contextmanager
     def writing(self) -> Iterator[Execute]:
-        make_folder(self.path.parent)
-        with self._lock:
+        if self._db is None:
+            make_folder(self.path.parent)
+        with self._lock, self._told():
             db = self._opened()
             db.execute("begin immediate")
             try:
                 yield self.read
                 db.execute("commit")
             except BaseException:
-                db.execute("rollback")
+                if db.in_transaction:  # a disk that is full has ended it already
+                    db.execute("rollback")
                 raise
 
     def _opened(self) -> sqlite3.Connection:
         if self._db is None:
             # Other processes read on beside one that writes; what was answered for is on the disk (synchronous full).
-            self._db = sqlite3.connect(self.path, timeout=30, isolation_level=None, check_same_thread=False)
-            self._db.execute("pragma journal_mode = wal")
-            self._db.executescript(_TABLES.format(name="text", how="without rowid"))
+            db = sqlite3.connect(self.path, timeout=LOCKED_S, isolation_level=None, check_same_thread=False)
+            db.execute("pragma journal_mode = wal")
+            db.executescript(_TABLES.format(name="text", how="without rowid"))
+            self._db, self._file = db, self._identity()
+        elif self._file != self._identity():  # whatever is written now would go into a file that nobody finds
+            raise InfrastructureError("the journal was removed or replaced while it was open: start the page again")
         return self._db
+
+    def _identity(self) -> tuple[int, int] | None:
+        try:
+            found = self.path.stat()
+        except FileNotFoundError:
+            return None
+        return found.st_dev, found.st_ino
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.DatabaseError as error:
+            raise InfrastructureError(f"the journal could not be read or written: {error}") from error
 
     def close(self) -> None:
         with self._lock:

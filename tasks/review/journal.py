@@ -109,17 +109,18 @@ class Journal:
 
     # writing
 
-    def invite(self, name: str, role: Role) -> str:
-        """Make an account, or give one a new token and role; returns the token, which is nowhere on record."""
+    def invite(self, name: str, role: Role | None = None) -> str:
+        """Make an account, or give one a new token; returns the token, which is nowhere on record.
+
+        role: None leaves an account the one it has, and makes a new one a reviewer.
+        """
         token = secrets.token_urlsafe(24)
         with self._db.writing() as execute:
             execute(
-                "insert into users values (?, ?, ?) on conflict (name) do update set role = excluded.role, "
-                "token = excluded.token",
-                name,
-                role,
-                _hashed(token),
-            )
+                "insert into users values (?, coalesce(?, 'reviewer'), ?) on conflict (name) do update set "
+                "role = coalesce(?, users.role), token = excluded.token",
+                name, role, _hashed(token), role,
+            )  # fmt: skip
         return token
 
     def dismiss(self, name: str) -> None:

@@ -1,7 +1,8 @@
 """Who has to look at a clip, and what their words come to (paper App. A.2). Pure.
 
 A track is accepted, dropped, or marked Fix; once it is mended, Fix ends as Accept. A seeded share of the accepted clips
-goes to a second person; where the two differ a third decides by majority, or an admin alone.
+goes to a second person; where the two differ a third decides by majority, or an admin alone. Two differ where their
+words would not make the same clip: other tracks kept, other masks of a kept track, or other triplets.
 """
 
 import hashlib
@@ -13,9 +14,13 @@ from typing import Literal
 from schemas import Interaction, TrackNumbers
 from tasks.curate.numbers import quality
 from tasks.review.patches import State
+from tasks.review.tracks import Masks, acts_after, apply, digest
 
 Need = Literal["first", "second", "third", "nobody"]
 """Who has to look at a clip next."""
+
+Point = tuple[str, str, str]
+"""Something that a word makes of a clip: of which ID or triplet, which side of it, and what."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +30,8 @@ class Word:
     reviewer: str
     admin: bool
     state: State
+    leaves: frozenset[Point]
+    """What would come of the clip if it were the only word: equal where two people agree (`leaves`)."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +42,26 @@ class Outcome:
     ends: Mapping[str, bool]
     """By ID, whether the track is kept."""
     word: Word | None = None
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far people are with the clips of one chunk, of which a share has to be decided on (`review.wait`)."""
+
+    wanted: float
+    arrived: int
+    """Clips that `curate` let through."""
+    decided: frozenset[str]
+    looked_at: frozenset[str]
+    """Of which somebody has said something, the decided ones too."""
+
+    @property
+    def reached(self) -> bool:
+        return len(self.decided) >= self.wanted * self.arrived
+
+    def lets_through(self, clip: str) -> bool:
+        """Whether a clip need not wait for people: it is decided on, or enough are and nobody has begun with it."""
+        return clip in self.decided or (self.reached and clip not in self.looked_at)
 
 
 def unfinished(state: State, ids: Iterable[str]) -> str:
@@ -55,6 +82,24 @@ def ends(state: State) -> dict[str, bool]:
     return {name: said.decision != "drop" for name, said in state.decisions.items()}
 
 
+def leaves(state: State, masks: Masks, acts: Sequence[Interaction], size: tuple[int, int]) -> frozenset[Point]:
+    """What a finished word alone would make of a clip with these tracks and triplets; size: (height, width).
+
+    A kept track is three points, from coarse to fine: that it is kept, whether it is mended, and its masks. So of
+    three people two who mended by hand, whose strokes are never the same, are nearer to each other than to one who
+    left it as it was. A dropped track has three as well, for both ends to weigh the same. Each triplet left is one.
+    """
+    after = apply(masks, state.edits, size)
+    kept = {name for name, end in ends(state).items() if end and any(after.get(name, ()))}
+    points = set[Point]()
+    for name, track in after.items():
+        mended = "mended" if track != masks[name] else "as it was"
+        said = ("kept", mended, digest(track)) if name in kept else ("dropped",) * 3
+        points |= {(name, side, what) for side, what in zip(("end", "mended", "masks"), said, strict=True)}
+    left = still_held(acts_after(acts, state.edits), kept)
+    return frozenset(points | {("triplet", act.text, act.model_dump_json()) for act in left})
+
+
 def wants_second(clip: str, share: float, seed: int) -> bool:
     """Whether an accepted clip goes to a second person; always the same for the same clip and seed."""
     drawn = int.from_bytes(hashlib.sha256(f"second {seed} {clip}".encode()).digest()[:8], "big")
@@ -71,15 +116,16 @@ def resolve(clip: str, words: Sequence[Word], acts: Sequence[Interaction], share
         if accepted and wants_second(clip, share, seed):
             return Outcome("second", {})
         return Outcome("nobody", ends(first.state), first)
-    said = [ends(word.state) for word in words]
-    if all(one == said[0] for one in said):
-        return Outcome("nobody", said[0], first)
+    if all(word.leaves == first.leaves for word in words):
+        return Outcome("nobody", ends(first.state), first)
     if judge := next((word for word in reversed(words) if word.admin), None):
         return Outcome("nobody", ends(judge.state), judge)
     if len(words) == 2:
         return Outcome("third", {})
-    most = {name: Counter(one.get(name, False) for one in said[:3]).most_common(1)[0][0] for name in said[0]}
-    nearest = max(words[:3], key=lambda word: sum(ends(word.state).get(i) == end for i, end in most.items()))
+    voters = words[:3]
+    said = [ends(word.state) for word in voters]
+    most = {name: Counter(one.get(name, False) for one in said).most_common(1)[0][0] for name in said[0]}
+    nearest = min(voters, key=lambda word: sum(len(word.leaves ^ other.leaves) for other in voters))
     return Outcome("nobody", most, nearest)
 
 

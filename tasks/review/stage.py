@@ -17,6 +17,7 @@ from schemas.settings import Settings
 from tasks.outcome import Case, settle_each
 from tasks.review.database import refuse_password
 from tasks.review.journal import begun
+from tasks.review.rules import Progress
 from tasks.review.sidecar import outdated, write_sidecar
 from tasks.review.words import NOTHING, Reviewable, Said
 from tasks.spec import Batch, StageSpec, Whole
@@ -39,7 +40,9 @@ class ReviewSettings(Settings):
         default=0.5, ge=0, le=1, description="mean IoU from which two accepted tracks of one class are one thing"
     )
     url: str | None = Field(
-        default=None, description="where people find the page of `matrix_data review`, for who looks at a waiting build"
+        default=None,
+        pattern="^https?://",
+        description="where people find the page of `matrix_data review`, for who looks at a waiting build",
     )
 
     journal: str | None = Field(
@@ -96,16 +99,14 @@ def _ready(work: Batch, keys: Sequence[str]) -> list[str]:
         return list(keys)
     arrived = work.store("curate").accepted()
     said_of = opinions(work.folder, arrived, settings.journal)
-    decided, looked_at = set[str](), set[str]()
-    for key in arrived:
-        said = said_of(key)
-        if said.patches:
-            looked_at.add(key)
-            (case,) = work.cases([key])
-            if Reviewable(case).outcome(said, settings.second_share, settings.seed).word is not None:
-                decided.add(key)
-    enough = len(decided) >= settings.wait * len(arrived)
-    return [key for key in keys if key in decided or (enough and key not in looked_at)]
+    looked_at = frozenset(key for key in arrived if said_of(key).patches)
+
+    def decided(key: str) -> bool:
+        (case,) = work.cases([key])
+        return Reviewable(case).outcome(said_of(key), settings.second_share, settings.seed).word is not None
+
+    people = Progress(settings.wait, len(arrived), frozenset(filter(decided, looked_at)), looked_at)
+    return [key for key in keys if people.lets_through(key)]
 
 
 def _take_up(work: Whole) -> list[str]:

@@ -1,11 +1,11 @@
-"""Tracks as people's edits leave them. Pure: masks in, masks out; nothing is changed in place."""
+"""Tracks and triplets as people's edits leave them. Pure; nothing is changed in place."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
 
-from schemas import Rle, Track
+from schemas import Interaction, Rle, Track
 from tasks.media.clips import decode_mask, encode_mask
-from tasks.review.patches import Edit, Give, Paint, Swap
+from tasks.review.patches import Act, Edit, Give, Paint, Swap
 
 Masks = Mapping[str, tuple[Rle | None, ...]]
 """By ID, one entry a frame."""
@@ -46,6 +46,17 @@ def apply(masks: Masks, edits: Sequence[Edit], size: tuple[int, int]) -> dict[st
                 if edit.to is not None:
                     found[edit.to][t] = _union(found[edit.to][t], mask, size)
     return {name: tuple(track) for name, track in found.items()}
+
+
+def acts_after(acts: Sequence[Interaction], edits: Sequence[Edit]) -> list[Interaction]:
+    """Triplets after people's edits."""
+    found = list(acts)
+    for edit in edits:
+        if isinstance(edit, Act):
+            found = [
+                other for act in found for other in (act if act.text != edit.text else edit.act,) if other is not None
+            ]
+    return found
 
 
 def _union(one: Rle | None, other: Rle | None, size: tuple[int, int]) -> Rle | None:

@@ -10,9 +10,9 @@ from tasks.curate.numbers import measure, overlaps_within_classes, worst_overlap
 from tasks.errors import Reject
 from tasks.outcome import Case
 from tasks.review.journal import Journal, User
-from tasks.review.patches import Act, Patch, fold
-from tasks.review.rules import Outcome, Word, resolve, still_held, worse_of
-from tasks.review.tracks import apply, digest, masks_of
+from tasks.review.patches import Patch, fold
+from tasks.review.rules import Outcome, Word, leaves, resolve, still_held, worse_of
+from tasks.review.tracks import acts_after, apply, digest, masks_of
 
 
 @dataclass(frozen=True)
@@ -30,17 +30,6 @@ class Said:
 
 NOTHING = Said({}, frozenset(), "")
 """Nobody has looked."""
-
-
-def acts_after(acts: Sequence[Interaction], edits: Sequence[object]) -> list[Interaction]:
-    """Triplets after people's edits."""
-    found = list(acts)
-    for edit in edits:
-        if isinstance(edit, Act):
-            found = [
-                other for act in found for other in (act if act.text != edit.text else edit.act,) if other is not None
-            ]
-    return found
 
 
 @dataclass(frozen=True)
@@ -79,7 +68,11 @@ class Reviewable:
     def words(self, said: Said) -> list[Word]:
         """The finished words that hold for the tracks of now, in the order in which they came."""
         states = {who: fold(patches, self.digests) for who, patches in said.patches.items()}
-        done = [Word(who, who in said.admins, state) for who, state in states.items() if state.finished is not None]
+        done = [
+            Word(who, who in said.admins, state, leaves(state, self.masks, self.acts, self.size))
+            for who, state in states.items()
+            if state.finished is not None
+        ]
         return sorted(done, key=lambda word: (word.state.finished, word.reviewer))
 
     def lapsed(self, said: Said) -> list[str]:

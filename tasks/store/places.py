@@ -15,9 +15,9 @@ from urllib.parse import parse_qsl, quote, unquote_to_bytes, urlencode
 
 import fsspec
 
+from schemas.credentials import is_secret, secret_in
 from schemas.text import one_line
 from tasks.errors import UserError
-from tasks.store.credentials import refuse_credentials
 from tasks.store.remote import LISTING, UNCACHED, Remote, kind_of
 
 StorageOptions = Mapping[str, str | int | float | bool]
@@ -26,12 +26,24 @@ StorageOptions = Mapping[str, str | int | float | bool]
 _granted: dict[tuple[str, str], Mapping[str, Any]] = {}
 """Options with credentials in them, by kind and bucket. Of this process, and nowhere else."""
 
-_SIGNED = re.compile(
-    r"^(x-(amz|goog|oss)-.*|signature|sig|se|sp|sv|sr|st|spr|skoid|sktid|skt|ske|sks|skv|expires|key-pair-id|policy|"
-    r"awsaccesskeyid|googleaccessid|token|access_token|api_?key|auth.*|password|secret)$",
+_BESIDE_A_SIGNATURE = re.compile(
+    r"x-(amz|goog|oss)-.*|se|sp|sv|sr|st|spr|skoid|sktid|skt|ske|sks|skv|expires|key-pair-id|awsaccesskeyid|auth.*",
     re.IGNORECASE,
 )
-"""Query parameters of presigned and shared-access URLs (AWS, Google, Azure, CloudFront) and of plain tokens."""
+"""Query parameters of presigned and shared-access URLs (AWS, Google, Azure, CloudFront): others the next time."""
+
+OFF_THE_RECORD = (
+    "it would go on record. Give credentials in the environment or in fsspec's configuration files (~/.config/fsspec), "
+    "and options that are no secrets as scan.storage_options"
+)
+"""What to do with a secret that was given in settings."""
+
+
+def refuse_credentials(address: str) -> str:
+    """`address`, where it is safe to put on record. UserError where it carries a password, a key or a signature."""
+    if what := secret_in(address):
+        raise UserError(f"the address carries {what}, and {OFF_THE_RECORD}")
+    return address
 
 
 def printable(name: str) -> str:
@@ -56,7 +68,8 @@ def without_credentials(uri: str) -> str:
         host = host.rpartition("@")[2]
     if scheme in ("http", "https"):
         path, _, query = path.partition("?")
-        plain = [(k, v) for k, v in parse_qsl(query, keep_blank_values=True) if not _SIGNED.match(k)]
+        given = parse_qsl(query, keep_blank_values=True)
+        plain = [(k, v) for k, v in given if not is_secret(k) and not _BESIDE_A_SIGNATURE.fullmatch(k)]
         path += "?" + urlencode(plain) if plain else ""
     return scheme + mark + host + slash + path
 

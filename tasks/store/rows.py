@@ -58,15 +58,25 @@ class StageStore(StageReader[R]):
             # A clip that had a row keeps that one, and failed attempts are not read again.
             self._keep((row for row in fresh if row.key in self), self._index)
 
-    def forget(self, keys: Iterable[str]) -> int:
-        """Take rows off the record, so that their clips are pending again; returns how many clips had some."""
+    def replace(self, row: Row[R]) -> None:
+        """Put a row on record in place of its clip's. A kill leaves both, of which one counts, and never none."""
+        require_lease(self.work, self.place)
+        name = f"{PART}{uuid.uuid4().hex[:16]}.parquet"
+        self._write_part(name, [row], [])
+        self.forget([row.key], but=name)
+
+    def forget(self, keys: Iterable[str], but: str | None = None) -> int:
+        """Take rows off the record, so that their clips are pending again; returns how many clips had some.
+
+        but: a part that keeps its rows.
+        """
         require_lease(self.work, self.place)
         with self._lock:
             gone = set(keys) & (self._index.places.keys() | self._index.failures.keys())
             if not gone:
                 return 0
             by_part: dict[str, set[str]] = {}
-            for name in sorted(self._index.parts):
+            for name in sorted(self._index.parts.keys() - {but}):
                 with open_part(self.folder, name, self.row_type) as part:
                     held = set(part.read(["key"], use_threads=False)["key"].to_pylist())
                 if held & gone:

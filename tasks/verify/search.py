@@ -94,7 +94,7 @@ class Search:
 
     def _taken(self, candidate: Candidate) -> bool:
         return any(
-            other.frame == candidate.frame and iou(other.box, candidate.box) >= self.settings.exclusion_iou
+            other.frame == candidate.frame and other.box.iou(candidate.box) >= self.settings.exclusion_iou
             for other in self.accepted.get(candidate.noun, ())
         )
 
@@ -167,16 +167,6 @@ class Search:
 
     def _gave_anchor(self, verdict: Verdict) -> bool:
         return verdict.assigned_id is not None and verdict.confidence >= self.settings.min_confidence
-
-
-def iou(a: Box, b: Box) -> float:
-    """Intersection over union of two boxes."""
-    wide = min(a.x1, b.x1) - max(a.x0, b.x0)
-    high = min(a.y1, b.y1) - max(a.y0, b.y0)
-    if wide <= 0 or high <= 0:
-        return 0.0
-    both = wide * high
-    return both / ((a.x1 - a.x0) * (a.y1 - a.y0) + (b.x1 - b.x0) * (b.y1 - b.y0) - both)
 
 
 def padded_crop(frame: NDArray[np.uint8], box: Box, padding: float) -> NDArray[np.uint8]:

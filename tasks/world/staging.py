@@ -55,13 +55,8 @@ class _Format:
         return min(float(self.height), self.width * 2 / 3)
 
 
-def _rng(seed: int, level: Level, silent: bool) -> random.Random:
+def dice_of(seed: int, level: Level, silent: bool = False) -> random.Random:
     return random.Random(f"world:{seed}:{level}:{silent}")
-
-
-def plot_of(seed: int, level: Level, silent: bool = False) -> Plot:
-    """The plot that `make_scene` stages for a seed, without the work of staging it."""
-    return make_plot(_rng(seed, level, silent), level, silent)
 
 
 def make_scene(
@@ -73,7 +68,7 @@ def make_scene(
     `silent`: its caption states no interaction. `size` (width, height), `rate` and `cut` (two shots) are drawn by lot
     where they are not given.
     """
-    rng = _rng(seed, level, silent)
+    rng = dice_of(seed, level, silent)
     plot = make_plot(rng, level, silent)
     drawn_size, drawn_rate, drawn_cut = rng.choice(SIZES), rng.choice(RATES), rng.random() < 0.08
     form = _Format(*(size or drawn_size), level)

@@ -1,6 +1,6 @@
 """The vocabulary of the world: who may be drawn, in which colours, and which verbs join them.
 
-A verb here is a lexical entry with its inflections. Several verbs may name one *motion* (`tasks/world/motions.py`):
+A verb here is a lexical entry with its inflections. Several verbs may name one *motion* (`tasks/world/motions/`):
 "drag" and "pull" look alike.
 """
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from benchmarks.production import on_postgres_and_redis
+from benchmarks.setting.production import on_postgres_and_redis
 from tests.docker.compose import FILE, FOLDER, VARIABLE, load, settings
 
 SERVICES = load()

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.prefect_server import prefect_server
+from benchmarks.setting.prefect_server import prefect_server
 from tasks.world import render_bucket
 from tests import permissions
 from tests.flows.building import QUICK, sidecar

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from benchmarks.rows import clip_of, fill, key_of, payload_of, put, source_of
+from benchmarks.setting.rows import clip_of, fill, key_of, payload_of, put, source_of
 from flows.chunk import Chunk
 from flows.chunk_flow import recut
 from flows.context import Context

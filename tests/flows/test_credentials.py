@@ -9,7 +9,7 @@ from flows.build import build
 from flows.opened import open_build
 from flows.settings import load_settings
 from tasks.errors import UserError
-from tests.tasks.store.test_credentials import LEAKING, OPTIONS, SECRET
+from tests.schemas.test_credentials import LEAKING, OPTIONS, SECRET
 
 
 @pytest.mark.parametrize("address", LEAKING)

@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from benchmarks.rows import fill, key_of
+from benchmarks.setting.rows import fill, key_of
 from flows.batches import run_batch
 from flows.chunk import Chunk
 from flows.context import Context

@@ -8,7 +8,7 @@ import pytest
 from flows.opened import context_of
 from schemas import Box, Captioned, Curated, Tracked
 from tasks.media.clips import decode_mask
-from tasks.world.score.truth_masks import bounding_box, box_iou
+from tasks.world.score.truth_masks import bounding_box
 
 VIDEOS = Path(__file__).parents[3] / "shared" / "videos"
 
@@ -39,7 +39,7 @@ def overlaps(build, clip_id):
             left, right = (min(max(x, 0), clip.width) for x in ends)
             top, bottom = (min(max(y, 0), clip.height) for y in rows)
             seen = bounding_box(decode_mask(masks[who][at], tracked.height, tracked.width))
-            iou = 0.0 if seen is None else box_iou(seen, Box(x0=left, y0=top, x1=right, y1=bottom))
+            iou = 0.0 if seen is None else seen.iou(Box(x0=left, y0=top, x1=right, y1=bottom))
             found.setdefault(who, []).append(iou)
     return found, case
 

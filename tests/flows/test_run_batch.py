@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from benchmarks.rows import fill, key_of, payload_of
+from benchmarks.setting.rows import fill, key_of, payload_of
 from flows.batches import Account, Loss, Lost, fail_alone, gpu_peak, run_batch
 from flows.chunk import Chunk
 from flows.context import Context

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from benchmarks.prefect_server import prefect_server
+from benchmarks.setting.prefect_server import prefect_server
 from tests.flows.building import QUICK, sidecar
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.rows import CHAIN, deduped, fill, fill_chunk, key_of, payload_of, put
+from benchmarks.setting.rows import CHAIN, deduped, fill, fill_chunk, key_of, payload_of, put
 from flows.build import WHOLES, Run
 from flows.chunk import Chunk
 from flows.context import Context

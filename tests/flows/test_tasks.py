@@ -10,7 +10,7 @@ from prefect import flow
 from prefect.runtime import flow_run
 from prefect.settings import PREFECT_API_URL, PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
 
-from benchmarks.rows import CHAIN, fill, key_of, payload_of
+from benchmarks.setting.rows import CHAIN, fill, key_of, payload_of
 from flows import chunk_flow
 from flows.chunk import Chunk
 from flows.chunk_flow import chunk, tasks_of

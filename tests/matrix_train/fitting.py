@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 from torch.distributed import TCPStore
 
-from benchmarks.processes import free_port
+from benchmarks.setting.processes import free_port
 from matrix_train.config import Config, load_config
 from matrix_train.fit.assembly import make_random_model
 from matrix_train.fit.distributed import make_accelerator

@@ -55,6 +55,21 @@ def test_what_is_wrong_is_named(override: str, words: str) -> None:
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    "override",
+    [
+        "data.dataset=s3://AKIA:hunter2@bucket/set",
+        "data.dataset=https://host/set?X-Amz-Signature=hunter2",
+        "data.storage_options={anon: false, secret: hunter2}",
+        "data.storage_options={endpoint_url: 'https://me:hunter2@host'}",
+    ],
+)
+def test_a_secret_would_go_on_record_and_is_not_repeated(override: str) -> None:
+    with pytest.raises(UserError, match="environment") as error:
+        load_config(TINY, [override])
+    assert "hunter2" not in str(error.value) and "\n" not in str(error.value)
+
+
 def test_a_cache_and_mirroring_exclude_each_other() -> None:
     with pytest.raises(UserError, match=r"data\.flip=0 or train\.cache=null"):
         load_config(TINY, ["train.cache=x", "data.flip=0.5"])

@@ -8,7 +8,7 @@ import matrix_train
 
 ROOT = Path(matrix_train.__file__).parent
 ORDER = (
-    "errors", "writing", "attention", "data", "config", "backbones", "align", "plan", "generate", "fit", "export",
+    "errors", "files", "attention", "data", "config", "backbones", "align", "plan", "generate", "fit", "export",
     "sample", "analyze", "evaluate", "bench", "cli",
 )  # fmt: skip
 """From the lowest up. What only a package's `__init__` or `__main__` at the top imports may come from anywhere."""
@@ -50,7 +50,8 @@ def test_of_other_packages_it_knows_the_schemas_and_where_it_asks_engines() -> N
         for file in ROOT.rglob("*.py")
         for name in _imported(file, ("tasks", "flows"))
     }
-    judges = {(f"evaluate/{name}.py", "tasks") for name in ("generated", "judge_vlm", "judges")}
+    names = ("decoding", "footage", "generated", "judge_vlm", "judges", "planted")
+    judges = {(f"evaluate/{name}.py", "tasks") for name in names}
     assert foreign == judges | {(f"sample/{name}.py", "tasks") for name in ("trackers", "reading")}
 
 

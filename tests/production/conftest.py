@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import processes, production
+from benchmarks.setting import processes, production
 from tasks.world import render_bucket
 from tests.production.pooling import Place, ended, into_bucket
 

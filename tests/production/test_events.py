@@ -14,7 +14,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Pending
 from prefect.types._datetime import now
 
-from benchmarks.production import process_worker
+from benchmarks.setting.production import process_worker
 from flows.server import automations
 from flows.server.events import DONE, PENDING, emit_stage_event, key_of
 from flows.tally import Tally

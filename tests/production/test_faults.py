@@ -15,7 +15,7 @@ from prefect.deployments import run_deployment
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from redis import Redis
 
-from benchmarks.production import process_worker
+from benchmarks.setting.production import process_worker
 from flows.server import limits
 
 pytestmark = pytest.mark.production

@@ -21,7 +21,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from benchmarks.processes import end
+from benchmarks.setting.processes import end
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "operations.md"

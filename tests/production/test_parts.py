@@ -7,7 +7,7 @@ import urllib.request
 import httpx
 import pytest
 
-from benchmarks.production import Missing, find
+from benchmarks.setting.production import Missing, find
 
 pytestmark = pytest.mark.production
 

@@ -18,7 +18,7 @@ from prefect.deployments import run_deployment
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Cancelling
 
-from benchmarks.production import crew
+from benchmarks.setting.production import crew
 from flows.server.events import key_of
 from tasks.store.folder import Folder
 from tests.production.pooling import ROOT, SETTINGS, ended

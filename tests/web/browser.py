@@ -8,10 +8,15 @@ from contextlib import contextmanager
 
 import uvicorn
 from fastapi import FastAPI
-from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 SIZE = {"width": 1280, "height": 720}
+
+DEADLINE_MS = 90_000
+"""For whatever a page is waited for: the machine may be busy with other things."""
+
+expect.set_options(timeout=DEADLINE_MS)
 
 
 @contextmanager
@@ -45,6 +50,7 @@ class Tab:
 
     def __init__(self, browser: Browser, url: str):
         self.page: Page = browser.new_context(base_url=url, viewport=SIZE).new_page()
+        self.page.set_default_timeout(DEADLINE_MS)
         self.problems: list[str] = []
         self.page.on("pageerror", lambda error: self.problems.append(str(error)))
         self.page.on("console", self._hear)
@@ -68,6 +74,22 @@ class Tab:
         """Wait until the clip is shown, and has been asked for; returns its name where the page is of review."""
         self.page.locator("body[data-ready=yes] #frame", has_text="of").wait_for()
         return self.page.locator("#review").get_attribute("data-clip") or ""
+
+    def drop(self, number: int) -> None:
+        """Drop the track with this number, counted from 1, for the first of the reasons."""
+        self.press(str(number), "d", "1")
+        expect(self.page.locator(".said").nth(number - 1)).to_have_text("drop · drift")
+
+    def decided(self) -> None:
+        """Wait until every track of the clip has a decision."""
+        expect(self.page.locator(".said:empty")).to_have_count(0)
+
+    def finish(self) -> str:
+        """Done with a clip, by the keyboard; returns the one that is shown next, or "" where there is none."""
+        here = self.page.url
+        self.press("Enter")
+        self.page.wait_for_url(lambda there: there != here)
+        return self.ready() if self.page.locator("#review").count() else ""
 
     def press(self, *keys: str) -> None:
         for key in keys:

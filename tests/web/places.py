@@ -30,10 +30,10 @@ class Place:
 
     def __init__(
         self, root: Path, clips: int = 4, second_share: float = 0.0, plant: Callable[[int, Case], Case] | None = None,
-        **how: int | str,
+        wait: float = 0.0, **how: int | str,
     ):  # fmt: skip
         """plant: puts a fault into the tracks of a clip, by its number; how: what `make_case` takes."""
-        review = ReviewSettings(second_share=second_share)
+        review = ReviewSettings(second_share=second_share, wait=wait)
         self.out = str(root / "out")
         self.context: Context = open_build(BuildSettings(source=str(root / "raw"), out=self.out, review=review))
         self.cases: dict[str, Case] = {}

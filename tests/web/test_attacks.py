@@ -9,6 +9,7 @@ from fastapi.testclient import TestClient
 import web
 from tests.web.places import Place
 from web.guard import LARGEST, POLICY, Guard
+from web.serve import config_of
 from web.shortcuts import SHORTCUTS
 
 BAD = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>"
@@ -58,6 +59,48 @@ def test_a_request_of_another_site_is_refused(place, ann):
     assert ann.client.get("/", headers={"host": "evil.example"}).status_code == 421, (
         "a name bound to loopback elsewhere"
     )
+
+
+def behind(place, *proxies: str, address: str = "127.0.0.1") -> TestClient:
+    """Somebody whose requests come from `address`, as uvicorn hands them on where these proxies are trusted."""
+    config = config_of(place.app, proxies)
+    config.load()
+    return TestClient(config.loaded_app, base_url="http://testserver", client=(address, 4000), follow_redirects=False)
+
+
+FORWARDED = {"x-forwarded-proto": "https", "origin": "https://testserver"}
+
+
+def test_a_proxy_with_tls_is_believed_where_it_is_named(place):
+    login = {"content": f"token={place.journal.invite('tess', 'reviewer')}", "headers": FORWARDED}
+    let_in = behind(place, "127.0.0.1").post("/login", **login)
+    assert let_in.status_code == 303 and "secure" in let_in.headers["set-cookie"].lower()
+    assert behind(place, "10.0.0.0/8", address="10.1.2.3").post("/login", **login).status_code == 303
+    plain = {"content": login["content"], "headers": {"origin": "http://testserver"}}
+    assert "secure" not in behind(place).post("/login", **plain).headers["set-cookie"].lower()
+    for stranger_to_us in (behind(place), behind(place, "10.0.0.1"), behind(place, "127.0.0.1", address="192.0.2.1")):
+        refused = stranger_to_us.post("/login", **login)
+        assert refused.status_code == 403 and "--proxy" in refused.json()["detail"]
+    evil = behind(place, "127.0.0.1").post(
+        "/login", **login | {"headers": FORWARDED | {"origin": "https://evil.example"}}
+    )
+    assert evil.status_code == 403 and "--proxy" not in evil.json()["detail"]
+
+
+def test_behind_a_proxy_one_persons_tries_do_not_use_up_anothers(tmp_path):
+    place = Place(tmp_path, clips=1)
+
+    def tries(client: TestClient, who: str) -> list[int]:
+        sent = {"content": "token=made-up", "headers": FORWARDED | {"x-forwarded-for": who}}
+        return [client.post("/login", **sent).status_code for _ in range(11)]
+
+    proxied = behind(place, "127.0.0.1")
+    assert tries(proxied, "192.0.2.1") == [403] * 10 + [429]
+    assert tries(proxied, "192.0.2.2")[0] == 403
+    alone = behind(place)
+    made_up = [alone.post("/login", content="token=x", headers={"x-forwarded-for": f"192.0.2.{n}"}) for n in range(11)]
+    assert made_up[-1].status_code == 429, "without a proxy nobody makes up an address of his own"
+    place.journal.close()
 
 
 def test_roles_hold_and_end_at_once(place):

@@ -1,12 +1,17 @@
 """Reviewing over HTTP: claim, decide, mend, undo, finish; two people; the tracker asked again."""
 
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import pytest
 
+from tasks.errors import InfrastructureError
 from tasks.media.clips import decode_mask, encode_mask
 from tests.web.places import Place
+from web.propagate import Job
 
 
 @pytest.fixture(scope="module")
@@ -143,6 +148,44 @@ def test_the_tracker_goes_on_until_a_locked_frame_and_can_be_let_go(ann, place):
     ann.post(f"/api/clip/{key}/propagate", {"id": "id1", "frame": 5})
     ann.post(f"/api/clip/{key}/cancel")
     assert ann.client.get(f"/api/clip/{key}/propagate").json() == {"state": "none"}
+
+
+@pytest.mark.parametrize("error", [InfrastructureError("the GPU is full"), RuntimeError("CUDA error: \n an assert")])
+def test_a_tracker_that_fails_says_so(ann, place, monkeypatch, caplog, error):
+    class Failing:
+        def propagate(self, frames, anchors):
+            raise error
+
+    monkeypatch.setattr("web.review._tracker", lambda build: Failing)
+    key = place.keys[5]
+    ann.claim(key)
+    ann.post(f"/api/clip/{key}/propagate", {"id": "id2", "frame": 2})
+    deadline = time.monotonic() + 60
+    while (found := ann.client.get(f"/api/clip/{key}/propagate").json())["state"] == "running":
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert found == {"state": "failed", "why": f"the tracker failed: {' '.join(str(error).split())}"}
+    assert str(error) in caplog.text and "Traceback" in caplog.text
+
+
+def test_of_two_that_ask_for_what_the_tracker_gave_one_gets_it(ann, place, monkeypatch):
+    together = threading.Barrier(2, timeout=60)
+
+    class Meeting(threading.Event):
+        """Both have seen that it is done before either goes on."""
+
+        def is_set(self) -> bool:
+            self.wait(60)
+            together.wait()
+            return super().is_set()
+
+    monkeypatch.setattr("web.review.Job", partial(Job, done=Meeting()))
+    key = place.keys[5]
+    ann.claim(key)
+    ann.post(f"/api/clip/{key}/propagate", {"id": "id2", "frame": 2})
+    with ThreadPoolExecutor(2) as pool:
+        asked = [pool.submit(ann.client.get, f"/api/clip/{key}/propagate") for _ in range(2)]
+    assert sorted(one.result().json()["state"] for one in asked) == ["done", "none"]
 
 
 def test_a_second_person_a_dispute_and_kappa(tmp_path):

@@ -17,8 +17,8 @@ const stage = new Stage(video, by("overlay"), (frame) => {
   drawCurves(by("curves"), clip, chosen(), frame);
   for (const cell of by("strip").children) cell.setAttribute("aria-current", +cell.dataset.frame === frame);
 });
-const tools = new Tools(stage, by("zoomed"), (track, frame, counts) =>
-  send({ op: "paint", id: track.id, frame, masks: [counts], by_hand: true }));
+const tools = new Tools(stage, by("zoomed"), (id, frame, counts) =>
+  send({ op: "paint", id, frame, masks: [counts], by_hand: true }));
 const chosen = () => clip.tracks.find((t) => t.id === stage.chosen);
 
 function tell(words, problem = false) {
@@ -102,7 +102,7 @@ function choose(id) {
 function drawStrip() {
   by("strip").replaceChildren(...clip.shown.map((frame, k) => {
     const wide = small.naturalWidth / clip.shown.length || 176, high = small.naturalHeight || 117;
-    const canvas = make("canvas", { width: wide, height: high }), pen = canvas.getContext("2d");
+    const canvas = make("canvas", { width: wide, height: high, ariaHidden: "true" }), pen = canvas.getContext("2d");
     if (small.naturalWidth) pen.drawImage(small, k * wide, 0, wide, high, 0, 0, wide, high);
     stage.drawOn(pen, frame, wide / clip.width);
     return make("button", { type: "button", "aria-label": `frame ${frame}`, "aria-current": String(frame === stage.frame), onclick: () => stage.seek(frame), "data-frame": frame }, canvas, make("span", {}, String(frame)));
@@ -124,11 +124,14 @@ async function decide(decision, reason = "") {
   if (done && open && decision !== "fix") choose(open.id);
 }
 
-function other(then) {
-  const others = clip.tracks.filter((t) => t.id !== stage.chosen);
+/** Ask for another track, by its digit; then go on, with the track and the frame that it was asked of. */
+function other(does) {
+  stage.hold();
+  const { chosen, frame } = stage, then = (id) => does(chosen, id, frame);
+  const others = clip.tracks.filter((t) => t.id !== chosen);
   if (others.length === 1) return then(others[0].id);
   tell(`with which? press ${clip.tracks.map((t, n) => `${n + 1} for ${t.id}`).join(", ")}`);
-  waiting = (digit) => { const found = clip.tracks[digit - 1]; if (found && found.id !== stage.chosen) then(found.id); };
+  waiting = (digit) => { const found = clip.tracks[digit - 1]; if (found && found.id !== chosen) then(found.id); };
   return null;
 }
 
@@ -157,6 +160,7 @@ function step(by_) {
 }
 
 async function propagate() {
+  stage.hold();
   try {
     const { until } = await post(`/api/clip/${name}/propagate`, { id: stage.chosen, frame: stage.frame });
     tell(`tracking on until frame ${until - 1}; Escape lets go`);
@@ -183,9 +187,9 @@ const actions = {
   fainter: () => faint(-0.1), stronger: () => faint(0.1), zoomIn: () => magnify(1.25), zoomOut: () => magnify(0.8),
   brush: () => tools.take("brush"), eraser: () => tools.take("eraser"), polygon: () => tools.take("polygon"), box: () => tools.take("box"),
   propagate, cancel: async () => { waiting = null; if (tools.name) tools.take(tools.name); watch++; await post(`/api/clip/${name}/cancel`); tell("let go"); },
-  swap: () => other((id) => send({ op: "swap", id: stage.chosen, other: id, frame: stage.frame })),
-  cut: () => send({ op: "give", id: stage.chosen, to: null, frame: stage.frame }),
-  merge: () => other((id) => send({ op: "give", id: stage.chosen, to: id, frame: stage.frame })),
+  swap: () => other((id, second, frame) => send({ op: "swap", id, other: second, frame })),
+  cut: () => { stage.hold(); send({ op: "give", id: stage.chosen, to: null, frame: stage.frame }); },
+  merge: () => other((id, to, frame) => send({ op: "give", id, to, frame })),
 };
 const READING = new Set(["play", "back", "forth", "first", "last", "nextTrack", "lastTrack", "masks", "boxes", "union", "names", "fainter", "stronger", "zoomIn", "zoomOut"]);
 const keys = new Map([...document.querySelectorAll("[data-key]")].map((e) => [e.dataset.key, e.dataset.does]));

@@ -51,6 +51,11 @@ export class Stage {
     this.video.currentTime = (frame + 0.5) / this.clip.fps;
   }
 
+  /** Stop at the frame that is shown. */
+  hold() {
+    if (!this.video.paused) this.seek(this.frame);
+  }
+
   toggle() {
     if (this.video.paused) {
       if (this.video.ended) this.video.currentTime = 0;

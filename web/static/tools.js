@@ -1,9 +1,10 @@
 // Brush, eraser, polygon and box: what the pointer does to the mask of the chosen track in the frame that is shown.
+// A stroke is of the track and the frame where it began, whatever is chosen or shown when it ends.
 
 import { decode, encode } from "./masks.js";
 
 export class Tools {
-  /** `changed(track, frame, counts)` is called once a stroke is done. */
+  /** `changed(id, frame, counts)` is called once a stroke is done. */
   constructor(stage, holder, changed) {
     this.stage = stage;
     this.holder = holder;
@@ -11,10 +12,12 @@ export class Tools {
     this.name = null;
     this.radius = 8;
     this.points = [];
+    this.target = null;
     const canvas = stage.overlay;
     canvas.addEventListener("pointerdown", (e) => this.down(e));
     canvas.addEventListener("pointermove", (e) => this.move(e));
     canvas.addEventListener("pointerup", () => this.up());
+    canvas.addEventListener("pointercancel", () => this.drop());
     canvas.addEventListener("dblclick", () => this.close());
     canvas.addEventListener("wheel", (e) => {
       if (!this.name) return;
@@ -27,15 +30,28 @@ export class Tools {
   take(name) {
     if (this.name === "polygon" && name === "polygon" && this.points.length > 2) return this.close();
     this.name = this.name === name ? null : name;
+    this.holder.classList.toggle("tool", this.name !== null);
+    this.stage.hold();
+    this.drop();
+  }
+
+  /** Forget what was begun. */
+  drop() {
     this.points = [];
     this.mask = null;
-    this.holder.classList.toggle("tool", this.name !== null);
-    this.stage.video.pause();
+    this.target = null;
     this.stage.draw();
   }
 
-  track() {
-    return this.stage.clip.tracks.find((t) => t.id === this.stage.chosen);
+  /** Whether what was begun is of the frame and the track of now. */
+  here() {
+    return this.target !== null && this.target.id === this.stage.chosen && this.target.frame === this.stage.frame;
+  }
+
+  /** The mask that the target has before the stroke. */
+  before() {
+    const { width, height, tracks } = this.stage.clip;
+    return decode(tracks.find((t) => t.id === this.target.id).masks[this.target.frame], height, width);
   }
 
   at(event) {
@@ -45,13 +61,17 @@ export class Tools {
   }
 
   down(event) {
-    if (!this.name || !this.track()) return;
-    const point = this.at(event), { width, height } = this.stage.clip;
+    if (!this.name || !this.stage.chosen) return;
+    const point = this.at(event);
     this.stage.overlay.setPointerCapture(event.pointerId);
-    if (this.name === "polygon") this.points.push(point);
-    else this.points = [point];
+    this.stage.hold();
+    if (this.name === "polygon" && this.here()) this.points.push(point);
+    else {
+      this.points = [point];
+      this.target = { id: this.stage.chosen, frame: this.stage.frame };
+    }
     if (this.name === "brush" || this.name === "eraser") {
-      this.mask = decode(this.track().masks[this.stage.frame], height, width);
+      this.mask = this.before();
       this.dab(point);
     }
     this.stage.draw();
@@ -80,7 +100,7 @@ export class Tools {
   /** Ends a polygon, which adds to the mask that is there. */
   close() {
     if (this.name === "polygon" && this.points.length > 2) {
-      const { width, height } = this.stage.clip, mask = decode(this.track().masks[this.stage.frame], height, width);
+      const mask = this.before();
       this.filled(this.points).forEach((v, i) => { mask[i] |= v; });
       this.put(mask);
     }
@@ -103,13 +123,13 @@ export class Tools {
   }
 
   put(mask) {
-    const { width, height } = this.stage.clip;
-    this.points = [];
-    this.mask = null;
-    this.changed(this.track(), this.stage.frame, encode(mask, height, width));
+    const { width, height } = this.stage.clip, { id, frame } = this.target;
+    this.drop();
+    this.changed(id, frame, encode(mask, height, width));
   }
 
   sketch(pen) {
+    if (!this.here()) return;
     pen.strokeStyle = "#fff";
     pen.lineWidth = 2;
     if (this.mask) {

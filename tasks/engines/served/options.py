@@ -1,12 +1,12 @@
 """Settings of the engines behind a server. Secrets are named here, never held."""
 
-import re
 from collections.abc import Iterator
 from typing import ClassVar, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, JsonValue, field_validator, model_validator
 
+from schemas.credentials import is_secret
 from tasks.engines.options import CaptioningOptions, EngineOptions, VerifyingOptions, model_name
 
 VERSION = 2
@@ -14,8 +14,6 @@ VERSION = 2
 
 OURS = frozenset({"model", "messages", "response_format", "temperature", "seed", "max_tokens", "stream", "n"})
 """Fields of a request that `extra_body` may not set."""
-
-_SECRET_NAME = re.compile(r"api.?key|authorization|password|secret|^token$|auth.?token|bearer", re.IGNORECASE)
 
 
 def _names_in(value: JsonValue) -> Iterator[str]:
@@ -108,7 +106,7 @@ class ServedOptions(EngineOptions):
     def _nothing_of_ours(cls, value: dict[str, JsonValue]) -> dict[str, JsonValue]:
         if taken := sorted(OURS & set(value)):
             raise ValueError(f"{taken[0]} is set by us: use the option of that name, if there is one")
-        if secret := sorted(name for name in _names_in(value) if _SECRET_NAME.search(name)):
+        if secret := sorted(name for name in _names_in(value) if is_secret(name)):
             raise ValueError(f"{secret[0]} looks like a secret: put the key into an environment variable (api_key_env)")
         return value
 

@@ -14,7 +14,7 @@ from tasks.media.clips import decode_mask
 from tasks.outcome import Case
 from tasks.world.score.davis import boundary_f, region_iou
 from tasks.world.score.pairing import Paired, pair
-from tasks.world.score.truth_masks import TrueMasks, bounding_box, box_iou
+from tasks.world.score.truth_masks import TrueMasks, bounding_box
 
 MIN_CONTACT, MIN_DYNAMISM = 3, 2
 """The caption filter's default thresholds. A true triplet below them need not be found; finding it is no mistake."""
@@ -141,7 +141,7 @@ class _Book:
         if verified := case.get(Verified):
             for anchor in verified.anchors:
                 seen = bounding_box(masks.at(mine[anchor.id], anchor.frame)) if anchor.id in mine else None
-                iou = box_iou(anchor.box, seen) if seen else 0.0
+                iou = anchor.box.iou(seen) if seen else 0.0
                 self.anchors.append(iou >= SAME)
                 if iou < SAME:
                     self.problems.append(f"{name}: anchor of {anchor.id} at frame {anchor.frame}: IoU {iou:.2f}")

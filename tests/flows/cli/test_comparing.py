@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from benchmarks.rows import CHAIN, put
+from benchmarks.setting.rows import CHAIN, put
 from flows.cli import app
 from flows.legs import SPECS
 from flows.opened import open_build

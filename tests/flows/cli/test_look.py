@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 
-from benchmarks.rows import fill
+from benchmarks.setting.rows import fill
 from flows.opened import open_build
 from flows.settings import load_settings
 

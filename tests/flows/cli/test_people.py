@@ -31,12 +31,21 @@ def test_people_are_invited_and_dismissed(place):
     assert place.journal.user_of(told["token"]) is None
 
 
+def test_a_new_token_leaves_the_role_as_it_is(place):
+    for role, more in (("admin", ["--role", "admin"]), ("admin", []), ("reader", ["--role", "reader"])):
+        told = run("review", place.out, "--invite", "ann", *more)
+        assert told["role"] == role and place.journal.user_of(told["token"]).role == role
+    told = run("review", place.out, "--invite", "bob")
+    assert told["role"] == "reviewer" and place.journal.user_of(told["token"]).role == "reviewer"
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
         (("--invite", "ann<b>"), "letters, digits"),
         (("--invite", "ann", "--role", "king"), "reader, reviewer or admin"),
         (("--order", "random"), "doubt or name"),
+        (("--proxy", "everybody"), "an address as 127"),
     ],
 )
 def test_what_is_no_name_role_or_order(place, words, says):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.rows import fill
+from benchmarks.setting.rows import fill
 from flows.cli.keep import collect_garbage
 from flows.context import Context
 from flows.opened import open_build

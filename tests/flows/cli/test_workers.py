@@ -13,8 +13,8 @@ from prefect.client.orchestration import get_client
 from prefect.deployments import run_deployment
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from benchmarks.prefect_server import answers
-from benchmarks.processes import free_port
+from benchmarks.setting.prefect_server import answers
+from benchmarks.setting.processes import free_port
 from flows.cli.workers import plan
 from tasks.errors import UserError
 

@@ -92,7 +92,9 @@ def test_maps_are_kept_where_they_are_asked_for(analysed: tuple[Path, dict[str, 
 
     out, _, _ = analysed
     table = pq.read_table(out / "analysis.parquet")
-    for file in (out / "maps").iterdir():
+    files = sorted((out / "maps").iterdir())
+    assert [file.stem for file in files] == sorted(set(table["clip"].to_pylist()))
+    for file in files:
         maps = load_file(file)
         assert set(maps) == {f"block1.step{step}.{kind}" for step in (0, 2) for kind in ("v2t", "v2v")}
         own = table.filter(pc.and_(pc.equal(table["clip"], file.stem), pc.equal(table["block"], 1))).to_pylist()

@@ -79,6 +79,13 @@ def test_the_grown_projection_is_a_plain_projection_over_all_channels(tmp_path, 
     again = kind.load(str(tmp_path))
     again.model.eval()
     torch.testing.assert_close(again.predict(**inputs)[0], want, rtol=1e-4, atol=1e-5)
+    # Trained on in bfloat16, its input layer is kept in float32 all the same.
+    low = kind.load(str(tmp_path), torch.bfloat16)
+    low.model.eval()
+    inputs, _ = batch(low, flavour, torch.bfloat16)
+    want, _ = low.predict(**inputs)
+    kind.input_of(low.model).float()
+    assert torch.equal(low.predict(**inputs)[0], want)
 
 
 def test_the_flavours_are_told_apart() -> None:

@@ -1,87 +1,25 @@
 """`evaluate --judge vlm` and `--judge tracks` over videos and prompts on disk, a scripted server and a real client."""
 
 import json
+import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 import pytest
-from rich.console import Console
+from PIL import Image
 
-from matrix_train.cli.evaluate import Request, evaluate_command
 from matrix_train.errors import UserError
-from matrix_train.evaluate import files
+from matrix_train.evaluate import footage
 from matrix_train.evaluate.judge_truth import prompt_of
-from schemas.idmap import encode_id_map, id_map
-from schemas.rle import fill, run_lengths
-from tasks.engines.served import patience
-from tests.matrix_train.evaluate.made_up import BOX, FRAMES, HEIGHT, MAN, WIDTH, pushed
+from matrix_train.evaluate.run import made_of
+from matrix_train.evaluate.theirs import score_theirs
+from schemas.idmap import encode_id_map
+from tests.matrix_train.evaluate.made_up import FRAMES, HEIGHT, WIDTH, pushed
+from tests.matrix_train.evaluate.on_disk import NAMES, engine_again, good, profile, run, write_prompts, write_video
 from tests.tasks.engines.served.fault_server import Asked, FaultServer, Told, failed, said
-
-COLOURS = {MAN: (200, 40, 40), BOX: (40, 60, 200)}
-NAMES = ("a.mp4", "b.mp4")
-
-
-def write_video(path: Path, frames: int = FRAMES, ground: int = 120) -> None:
-    """The push, as plain blocks before a grey wall."""
-    truth = pushed()
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("mpeg4", rate=10)
-        stream.width, stream.height, stream.pix_fmt, stream.bit_rate = WIDTH, HEIGHT, "yuv420p", 2_000_000
-        for frame in range(frames):
-            picture = np.full((HEIGHT, WIDTH, 3), ground, np.uint8)
-            for i in truth.instances:
-                picture[fill(run_lengths(i.masks[frame] or "", HEIGHT, WIDTH), HEIGHT, WIDTH)] = COLOURS[i.id]
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-        container.mux(stream.encode(None))
-
-
-def write_prompts(path: Path, **more: Any) -> None:
-    lines = [prompt_of(pushed()).model_copy(update={"video": name, **more}).model_dump_json() for name in NAMES]
-    path.write_text("\n".join(lines))
-
-
-@pytest.fixture(autouse=True)
-def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(patience, "FIRST_PAUSE_S", 0.01)
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Path:
-    """Two videos, their prompts, tracks and ID map."""
-    (tmp_path / "v").mkdir()
-    for name, ground in zip(NAMES, (120, 90), strict=True):
-        write_video(tmp_path / "v" / name, ground=ground)
-    size, truth = [HEIGHT, WIDTH], pushed()
-    tracks = {i.id: [rle and {"size": size, "counts": rle} for rle in i.masks] for i in truth.instances}
-    (tmp_path / "t.tracks.json").write_text(json.dumps({"size": size, "tracks": tracks}))
-    first = {i.id: fill(run_lengths(i.masks[0] or "", HEIGHT, WIDTH), HEIGHT, WIDTH) for i in truth.instances}
-    (tmp_path / "t.png").write_bytes(encode_id_map(id_map(first, HEIGHT, WIDTH)))
-    write_prompts(tmp_path / "p.jsonl", tracks="t.tracks.json")
-    return tmp_path
-
-
-def run(place: Path, judge: str, profile: Path | None = None) -> dict[str, Any]:
-    asked = Request(place / "e", judge, None, place / "p.jsonl", None if profile is None else str(profile))
-    return evaluate_command([place / "v"], asked, Console(quiet=True))
-
-
-def good(asked: Asked) -> Told:
-    document = asked.document
-    if "questions" in document:
-        answers = [{"question_id": q["question_id"], "answer": "yes", "frame_index": 5} for q in document["questions"]]
-        return said(json.dumps({"nonce": document["nonce"], "answers": answers}))
-    frames = [{"frame_index": f, "emergence": "no", "disappearance": "no"} for f in document["frames"][1:]]
-    told = {"nonce": document["nonce"], "frames": frames, "emergence_reason": "", "disappearance_reason": ""}
-    return said(json.dumps(told))
-
-
-def profile(place: Path, server: FaultServer) -> Path:
-    engine = {"name": "openai", "options": {"base_url": server.url, "retries": 1, "breaker_after": 1}}
-    (place / "profile.yaml").write_text(json.dumps({"engines": {"verifier": engine}}))
-    return place / "profile.yaml"
 
 
 def test_a_model_judges_and_a_second_run_asks_nothing(place: Path):
@@ -92,7 +30,7 @@ def test_a_model_judges_and_a_second_run_asks_nothing(place: Path):
     assert found["means"]["if_score"]["mean"] == 1 and found["failed"] == {}
     assert found["cost"]["requests"] == 4 and found["cost"]["prompt_tokens"] == 400
     assert 0.8 < found["measures"]["smoothness"]["mean"] < 1 and found["measures"]["dynamics"]["mean"] > 0
-    assert files.score_theirs(place / "e")["a"].if_score == 1
+    assert score_theirs(place / "e")["a"].if_score == 1
     assert (place / "e" / "strips" / "a.mp4.jpg").stat().st_size > 500
 
 
@@ -112,24 +50,53 @@ def test_who_does_not_answer_scores_nothing(place: Path, wrong: Callable[[Asked]
     assert not (place / "e" / "scores.json").exists()
 
 
+def swapped(told: str) -> str:
+    """The answers are in another order than the questions."""
+    return json.dumps(
+        {key: value[::-1] if isinstance(value, list) else value for key, value in json.loads(told).items()}
+    )
+
+
+def test_videos_without_answers_that_hold_are_rows_and_tried_again(place: Path):
+    wrong: dict[str, Callable[[str], str]] = {
+        "in_german.mp4": lambda told: told.replace('"yes"', '"ja"'),
+        "swapped.mp4": swapped,
+        "refused.mp4": lambda told: "I would rather not judge people.",
+    }
+    (line,) = (json.loads(line) for line in (place / "p.jsonl").read_text().splitlines()[:1])
+    lines = [line] + [line | {"video": name, "prompt": name} for name in wrong]
+    (place / "p.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    for name in wrong:
+        shutil.copy(place / "v" / "b.mp4", place / "v" / name)
+    (place / "v" / "b.mp4").unlink()
+    well = [False]
+
+    def script(asked: Asked) -> Told:
+        change = wrong.get(asked.document.get("prompt", ""))
+        if well[0] or change is None:
+            return good(asked)
+        return said(change(json.loads(good(asked).body)["choices"][0]["message"]["content"]))
+
+    with FaultServer(script) as server:
+        found = run(place, "vlm", profile(place, server))
+        assert found["videos"] == 1 and found["failed"].keys() == wrong.keys()
+        assert all("3 answers" in why for why in found["failed"].values())
+        assert found["judge"].startswith("vlm v1 ") and " boxes embedded-tracker/" in found["judge"]
+        well[0] = True
+        assert run(place, "vlm", profile(place, server))["videos"] == 4
+
+
 def test_a_server_down_half_way_ends_the_run_which_goes_on_from_there(place: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("matrix_train.evaluate.generated.AT_ONCE", 1)
+    monkeypatch.setattr("matrix_train.evaluate.at_once.AT_ONCE", 1)
     up = [False]
     with FaultServer(lambda asked: good(asked) if up[0] or asked.number < 2 else failed(503)) as server:
         with pytest.raises(UserError, match="1 of 2 videos are judged and kept"):
             run(place, "vlm", profile(place, server))
         assert not (place / "e" / "scores.json").exists()
         up[0], asked = True, len(server.asked)
-        engine_again(place)
+        engine_again()
         assert run(place, "vlm", profile(place, server))["videos"] == 2
         assert len(server.asked) == asked + 2
-
-
-def engine_again(place: Path) -> None:
-    """As in a new process: engines are shared within one, and a broken one stays so."""
-    from tasks.engines import registry
-
-    registry._loaded.clear()
 
 
 @pytest.mark.parametrize("given", [{"tracks": "t.tracks.json"}, {"idmap": "t.png"}])
@@ -137,7 +104,7 @@ def test_tracks_given_or_made_are_judged(place: Path, given: dict[str, str]):
     write_prompts(place / "p.jsonl", **given)
     found = run(place, "tracks")
     assert found["videos"] == 2 and found["means"]["sgi_raw"]["mean"] == 1
-    assert found["judge"].startswith("tracks 2 ") and found["agreement"]["questions"]["Q8"]["true_asked"] > 0
+    assert found["judge"].startswith("tracks 3 ") and found["agreement"]["questions"]["Q8"]["true_asked"] > 0
 
 
 @pytest.mark.parametrize(
@@ -145,6 +112,7 @@ def test_tracks_given_or_made_are_judged(place: Path, given: dict[str, str]):
     [
         ({"tracks": None}, "neither tracks nor idmap"),
         ({"tracks": "none.json"}, "there is no"),
+        ({"tracks": "v"}, "cannot be read: Is a directory"),
         ({"tracks": None, "idmap": "p.jsonl"}, "is no readable PNG"),
     ],
 )
@@ -154,10 +122,136 @@ def test_what_cannot_be_judged_is_named(place: Path, more: dict[str, Any], told:
         run(place, "tracks")
 
 
+def test_what_has_changed_since_is_judged_again(place: Path):
+    run(place, "tracks")
+    first = rows(place)
+    lines = [json.loads(line) for line in (place / "p.jsonl").read_text().splitlines()]
+    (act,) = lines[0]["interactions"]
+    lines[0]["interactions"].append(act | {"subject": act["object"], "object": act["subject"]})
+    (place / "p.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    assert run(place, "tracks")["means"]["sgi_raw"]["mean"] < 1
+    second = rows(place)
+    assert [len(row["answers"]) for row in second] == [2, 1] and second[1] == first[1]
+    write_video(place / "v" / "b.mp4", ground=60)
+    run(place, "tracks")
+    assert rows(place)[0] == second[0] and rows(place)[1]["measures"] != first[1]["measures"]
+
+
+def rows(place: Path) -> list[Any]:
+    return [json.loads((place / "e" / "judged" / f"{name}.json").read_text()) for name in NAMES]
+
+
+def test_answers_are_of_all_that_they_come_from(place: Path, monkeypatch: pytest.MonkeyPatch):
+    prompt, video, tracks = prompt_of(pushed()), place / "v" / "a.mp4", place / "t.tracks.json"
+    found = {made_of(prompt, video), made_of(prompt, video, tracks)}
+    found.add(made_of(prompt.model_copy(update={"prompt": "A box bites a man."}), video, tracks))
+    tracks.write_text(tracks.read_text() + " ")
+    found.add(made_of(prompt, video, tracks))
+    monkeypatch.setattr("matrix_train.evaluate.questions.VERSION", "v0")
+    found.add(made_of(prompt, video, tracks))
+    video.unlink()
+    found.add(made_of(prompt, video, tracks))
+    assert len(found) == 6
+
+
+def test_a_place_that_takes_no_file_is_an_error_of_its_own(place: Path):
+    (place / "e").mkdir()
+    (place / "e" / "strips").touch()
+    with pytest.raises(FileExistsError):
+        run(place, "tracks")
+
+
+def test_what_does_too_much_to_the_decoder_is_a_failed_row(place: Path, monkeypatch: pytest.MonkeyPatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(footage, "MOST_BYTES", 10 * HEIGHT * WIDTH * 3)
+        assert run(place, "tracks")["videos"] == 2  # of tracks given, every fifth frame is enough
+        write_prompts(place / "p.jsonl", idmap="t.png")
+        with pytest.raises(UserError, match=r"a\.mp4: too large: frames of 96 x 64 .* as it has no tracks file"):
+            run(place, "tracks")
+    monkeypatch.setattr(footage, "CHILD", "tests.tasks.ingest.sandbox_jobs:crash")
+    with pytest.raises(UserError, match="the decoder died of SIG"):
+        run(place, "tracks")
+
+
+def test_a_list_of_other_files_is_no_video(place: Path):
+    (place / "v" / "b.mp4").write_bytes(b"ffconcat version 1.0\nfile 'a.mp4'\n")
+    assert run(place, "tracks")["failed"] == {"b.mp4": "cannot be decoded: Invalid argument: encode it again"}
+
+
+def test_who_is_who_is_known_before_a_video_is_decoded(place: Path):
+    (place / "v" / "b.mp4").write_bytes(b"")
+    (place / "one.png").write_bytes(encode_id_map(np.eye(HEIGHT, WIDTH, dtype=np.uint8)))
+    lines = [json.loads(line) for line in (place / "p.jsonl").read_text().splitlines()]
+    lines[1] |= {"tracks": None, "idmap": "one.png"}
+    (place / "p.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    assert run(place, "tracks")["failed"] == {"b.mp4": "no track of id2, which the prompt names"}
+
+
 def test_another_number_of_frames_is_one_failed_row(place: Path):
     write_video(place / "v" / "b.mp4", FRAMES - 4)
     found = run(place, "tracks")
     assert found["videos"] == 1 and "has 31 masks, the video 27 frames" in found["failed"]["b.mp4"]
+
+
+def test_what_is_wrong_with_one_video_is_its_row_alone(place: Path):
+    lines = [json.loads(line) for line in (place / "p.jsonl").read_text().splitlines()][:1]
+    Image.fromarray(np.zeros((HEIGHT, WIDTH), np.uint8)).save(place / "grey.png")
+    strange = Image.fromarray(np.full((HEIGHT, WIDTH), 200, np.uint8), "P")
+    strange.putpalette([value % 256 for value in range(768)])
+    strange.save(place / "strange.png")
+    whole = (place / "v" / "b.mp4").read_bytes()
+    odd: dict[str, tuple[bytes, dict[str, Any], str]] = {
+        "b.mp4": (b"", {}, "Invalid data"),
+        "cut.mp4": (whole[: len(whole) // 2], {}, "video|data"),
+        "text.mp4": (b"no video", {}, "Invalid data"),
+        "folder.mp4": (whole, {"tracks": "v"}, "Is a directory"),
+        "away.mp4": (whole, {"tracks": "../../none/tracks.json"}, "there is no"),
+        "grey.mp4": (whole, {"tracks": None, "idmap": "grey.png"}, "is no palette image"),
+        "strange.mp4": (whole, {"tracks": None, "idmap": "strange.png"}, "other colours than the palette's"),
+    }
+    for name, (content, more, _) in odd.items():
+        (place / "v" / name).write_bytes(content)
+        lines.append(lines[0] | {"video": name} | more)
+    (place / "v" / "a.mp4").rename(place / "v" / "ein Ständer 中文 #%?.mp4")
+    lines[0] |= {"video": "ein Ständer 中文 #%?.mp4"}
+    (place / "p.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    found = run(place, "tracks")
+    assert list(found["by_video"]) == ["ein Ständer 中文 #%?.mp4"]
+    for name, (_, _, why) in odd.items():
+        assert re.search(why, found["failed"][name]), (name, found["failed"][name])
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"video": "../b.mp4"}, "line 2: video: String should match"),
+        ({"video": "x" * 250 + ".mp4"}, "longer than 240 bytes"),
+        ({"video": "a.mp4"}, "has a line already"),
+        ({"contact": 3}, "line 2: contact: unknown key"),
+    ],
+)
+def test_a_line_that_is_wrong_is_named(place: Path, change: dict[str, Any], told: str):
+    lines = [json.loads(line) for line in (place / "p.jsonl").read_text().splitlines()]
+    (place / "p.jsonl").write_text("\n".join(map(json.dumps, [lines[0], lines[1] | change])))
+    with pytest.raises(UserError, match=told):
+        run(place, "tracks")
+    (place / "p.jsonl").write_bytes(b"\xff\xfe")
+    with pytest.raises(UserError, match="line 1: Invalid JSON"):
+        run(place, "tracks")
+
+
+def test_an_out_that_cannot_be_written_is_told_before_a_model_is_asked(place: Path):
+    (place / "e").write_text("A file.")
+    with FaultServer(good) as server, pytest.raises(OSError, match="File exists"):
+        run(place, "vlm", profile(place, server))
+    assert not server.asked
+
+
+def test_results_of_another_judge_are_not_gone_on_from(place: Path):
+    run(place, "tracks")
+    with FaultServer(good) as server, pytest.raises(UserError, match="give a new --out"):
+        run(place, "vlm", profile(place, server))
+    assert not server.asked
 
 
 def test_videos_and_prompts_go_together(place: Path):
@@ -169,6 +263,6 @@ def test_videos_and_prompts_go_together(place: Path):
     with pytest.raises(UserError, match=r"no video a\.mp4"):
         run(place, "tracks")
     with pytest.raises(UserError, match="no profile of that name"):
-        evaluate_command([place / "v"], Request(place / "e", "vlm", None, place / "p.jsonl", "no"), Console(quiet=True))
+        run(place, "vlm", "no")
     with pytest.raises(UserError, match="answers no questions"):
-        evaluate_command([place / "v"], Request(place / "e", "vlm", None, place / "p.jsonl"), Console(quiet=True))
+        run(place, "vlm")

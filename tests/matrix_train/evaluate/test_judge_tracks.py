@@ -1,16 +1,20 @@
 """The judge by tracks: who does it to whom is worked out from masks alone, held against what is known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from matrix_train.evaluate.casting import Undecided, leads
 from matrix_train.evaluate.faults import FAULTS
 from matrix_train.evaluate.judge_tracks import filmed, judge_tracks
 from matrix_train.evaluate.judge_truth import prompt_of
 from matrix_train.evaluate.protocol import Prompt
+from matrix_train.evaluate.tracks import Filmed, Seen, Tracks
 from matrix_train.sample.trackers import Trackers
 from schemas.rle import fill, run_lengths
 from schemas.truth import VideoTruth
-from tests.matrix_train.evaluate.made_up import BOX, FRAMES, HEIGHT, MAN, WIDTH, pushed
+from tests.matrix_train.evaluate.made_up import BOX, FRAMES, HEIGHT, MAN, WIDTH, instance, pushed
 
 
 def seen(truth: VideoTruth, asked: Prompt) -> list[int]:
@@ -72,5 +76,45 @@ def test_who_cannot_be_told_from_whom_is_no_yes():
     held = act.model_copy(update={"contact": 5, "dynamism": 1})
     asked = prompt_of(pushed()).model_copy(update={"interactions": (held,)})
     masks = {i.id: (i.masks[12],) * FRAMES for i in pushed().instances}
-    with pytest.raises(ValueError, match="nothing tells who of id1 and id2 acts"):
+    with pytest.raises(ValueError, match="undecided: tracks do not tell who of id1 and id2 acts"):
         judge_tracks(asked, filmed(asked, masks, HEIGHT, WIDTH, 10))
+
+
+def test_another_who_looks_alike_is_seen_to_do_it():
+    """The man who was asked for stands by the box, swaying, and touches it before the other comes."""
+    bad = FAULTS["wrong_one"].plant(pushed())
+    assert Tracks(bad).touching(MAN, BOX, range(FRAMES))[0] == 0
+    judged = judge_tracks(prompt_of(pushed()), bad)
+    assert [a.question_id for a in judged.answers[0] if a.answer != "yes"] == [7, 8, 9]
+
+
+def test_two_who_do_it_alike_are_undecided():
+    asked = prompt_of(pushed())
+    masks = {i.id: i.masks for i in pushed().instances}
+    film = filmed(asked, masks | {"id3": masks[MAN]}, HEIGHT, WIDTH, 10)
+    twins = replace(film, instances=(*film.instances[:2], replace(film.instances[2], cls="man")))
+    with pytest.raises(Undecided, match="id1 and id2 or id3 and id2 show what is asked for about alike"):
+        judge_tracks(asked, twins)
+
+
+def test_a_lead_below_its_margin_is_none():
+    """They touch from the first frame on; one sets out this many frames before the other, at ten frames a second."""
+
+    def side_by_side(earlier: int) -> Tracks:
+        ways = [[8 + 3 * max(0, f - 5 + ahead) for f in range(20)] for ahead in (earlier, 0)]
+        walkers = [instance(key, "man", [x + 10 * k for x in way], 10, 30)
+                   for k, (key, way) in enumerate(zip((MAN, BOX), ways, strict=True))]  # fmt: skip
+        return Tracks(Filmed(WIDTH, HEIGHT, 20, 10, tuple(Seen(i.id, i.cls, i.masks) for i in walkers)))
+
+    with pytest.raises(Undecided):
+        leads(side_by_side(2), MAN, BOX, 5, [0])
+    assert leads(side_by_side(3), MAN, BOX, 5, [0]) and not leads(side_by_side(3), BOX, MAN, 5, [0])
+
+
+def test_what_goes_from_one_to_the_other_tells_who_gives():
+    """A ball rests at the giver, and reaches the taker by the end; neither of the two stirs."""
+    ball = [18 + 3 * min(max(f - 5, 0), 12) for f in range(20)]
+    them = (instance(MAN, "man", [8] * 20, 10, 30), instance(BOX, "man", [64] * 20, 10, 30),
+            instance("id3", "ball", ball, 8, 8))  # fmt: skip
+    tracks = Tracks(Filmed(WIDTH, HEIGHT, 20, 10, tuple(Seen(i.id, i.cls, i.masks) for i in them)))
+    assert leads(tracks, MAN, BOX, 4, []) and not leads(tracks, BOX, MAN, 4, [])

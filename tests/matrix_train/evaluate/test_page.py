@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from matrix_train.evaluate.judge_truth import judge, prompt_of
-from matrix_train.evaluate.page import PAGE_FILE, Sheet, write_compared, write_page
-from matrix_train.evaluate.run import cost_of, mean_of
+from matrix_train.evaluate.page import PAGE_FILE, Sheet, compared_part, write_compared, write_page
+from matrix_train.evaluate.run import mean_of
 from matrix_train.evaluate.scores import SCORES
 from matrix_train.evaluate.strip import write_strip
 from tests.matrix_train.evaluate.made_up import pushed
@@ -27,7 +27,9 @@ def found(sheets: list[Sheet]) -> dict:
     means = {name: mean_of([getattr(one.scores, name) for one in sheets]) for name in SCORES}
     return {
         "judge": "truth <1>", "videos": len(sheets), "not_asked": 0, "failed": {"lost.mp4": "<i>no frame</i>"},
-        "means": means, "measures": {}, "cost": cost_of([]),
+        "undecided": 0, "means": means, "corrected": {}, "measures": {}, "bias": {}, "vbench": {},
+        "cost": {"requests": 2},
+        "by_video": {one.prompt.video: {name: getattr(one.scores, name) for name in SCORES} for one in sheets},
     }  # fmt: skip
 
 
@@ -45,14 +47,21 @@ def test_what_others_wrote_is_text_and_every_answer_is_there(tmp_path: Path):
 
 
 def test_a_comparison_shows_the_videos_that_differ_most_first(tmp_path: Path):
-    base = {video: dict.fromkeys(SCORES, 0.5) for video in ("a.mp4", "b.mp4", "gone.mp4")}
+    base = {video: dict.fromkeys(SCORES, 0.5) for video in ("a.mp4", "b.mp4")}
     own = {"a.mp4": dict.fromkeys(SCORES, 0.6), "b.mp4": dict.fromkeys(SCORES, 0.1)}
     runs = tmp_path / "e1", tmp_path / "e2"
     for run in runs:
         write_strip(run, "b.mp4", {0: np.zeros((64, 96, 3), np.uint8)})
     gains = {name: mean_of([0.1, -0.4]) for name in SCORES}
-    difference = {"run": str(runs[1]), "minus": str(runs[0]), "paired": 2, "unpaired": 1} | gains
-    write_compared(tmp_path / "c", [difference], [{"base": base, "own": own}])
-    text = (tmp_path / "c" / PAGE_FILE).read_text(encoding="utf-8")
+    difference = {"run": str(runs[1]), "minus": str(runs[0]), "paired": 2, "unpaired": 1, "other_prompt": 0} | gains
+    out = tmp_path / "c"
+    models = [
+        {"run": str(run), "name": run.name, "videos": 2, "failed": 0, "undecided": 0, "means": gains, "corrected": {},
+         "measures": {}, "vbench": {}}
+        for run in runs
+    ]  # fmt: skip
+    write_compared(out, {"judge": "truth", "models": models}, [compared_part(out, difference, base, own)])
+    text = (out / PAGE_FILE).read_text(encoding="utf-8")
     assert re.findall(r"<summary><b>(.*?)</b>", text) == ["b.mp4", "a.mp4"]
     assert re.findall(r'<img src="([^"]+)"', text) == ["../e1/strips/b.mp4.jpg", "../e2/strips/b.mp4.jpg"]
+    assert re.findall(r'<a href="([^"]+)"', text) == ["../e1/report.html", "../e2/report.html"]

@@ -74,6 +74,16 @@ def test_a_wrong_line_is_named(tmp_path: Path, change: dict[str, object], said: 
         read_prompts(file)
 
 
+def test_lines_end_with_a_line_feed_alone(tmp_path: Path):
+    file, said = tmp_path / "p.jsonl", "A man\u2028pushes\x85a cup."
+    text = json.dumps({**LINE, "prompt": said}, ensure_ascii=False)
+    file.write_bytes(b"\xef\xbb\xbf" + text.encode() + b"\r\n\r\n")
+    assert [prompt.prompt for prompt in read_prompts(file)] == [said]
+    file.write_bytes(json.dumps({**LINE, "prompt": "Un garçon"}, ensure_ascii=False).encode("latin-1"))
+    with pytest.raises(UserError, match=r"line 1: Invalid JSON: .* at byte"):
+        read_prompts(file)
+
+
 def test_videos_and_prompts_must_match(tmp_path: Path):
     (tmp_path / "000.mp4").touch()
     file = tmp_path / "p.txt"
@@ -82,6 +92,7 @@ def test_videos_and_prompts_must_match(tmp_path: Path):
     file.unlink()
     with pytest.raises(UserError, match=r"no video 001\.mp4"):
         match_videos(tmp_path, prompts)
+    (tmp_path / "000.json").touch()  # the sampler's record
     match_videos(tmp_path, prompts[:1])
     with pytest.raises(UserError, match="several videos are called 000"):
         match_videos(tmp_path, [prompts[0], prompts[0].model_copy(update={"video": "000.avi"})])

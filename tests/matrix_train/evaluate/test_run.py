@@ -10,8 +10,8 @@ from rich.console import Console
 
 from matrix_train.cli.evaluate import Request, evaluate_command
 from matrix_train.errors import UserError
-from matrix_train.evaluate import files
 from matrix_train.evaluate.scores import SCORES
+from matrix_train.evaluate.theirs import read_combined, score_theirs
 from tests.matrix_train.evaluate.made_up import FRAMES, pushed
 
 
@@ -60,8 +60,8 @@ def test_a_world_is_judged_by_its_truth(world: Path, tmp_path: Path):
     assert (found["videos"], found["not_asked"], found["failed"]) == (2, 2, {})
     assert found["means"]["if_score"] == {"mean": 1, "low": 1, "high": 1}
     assert json.loads((tmp_path / "e" / "scores.json").read_text()) == found
-    assert files.score_theirs(tmp_path / "e")["a"].if_score == 1
-    assert set(files.read_combined(tmp_path / "e" / files.COMBINED_FILE)["e"]["all"]) == {"a", "b"}
+    assert score_theirs(tmp_path / "e")["a"].if_score == 1
+    assert set(read_combined(tmp_path / "e")) == {"a", "b"}
 
 
 def test_a_run_goes_on_from_what_was_judged_and_one_failure_is_one_row(world: Path, tmp_path: Path):
@@ -70,9 +70,22 @@ def test_a_run_goes_on_from_what_was_judged_and_one_failure_is_one_row(world: Pa
     assert found["videos"] == 1 and found["failed"] == {"b.mp4": "28 frames, its truth has 31"}
     write_sound(world / "raw" / "b.mp4")
     assert run(world / "raw", out=tmp_path / "e", world=world)["failed"] == {"b.mp4": "no video stream"}
-    (world / "raw" / "a.mp4").write_bytes(b"")  # is not looked at again
+    judged = (tmp_path / "e" / "judged" / "a.mp4.json").stat().st_mtime_ns
     write_video(world / "raw" / "b.mp4", FRAMES)
     assert run(world / "raw", out=tmp_path / "e", world=world)["videos"] == 2
+    assert (tmp_path / "e" / "judged" / "a.mp4.json").stat().st_mtime_ns == judged
+
+
+def test_a_video_or_truth_that_was_remade_is_judged_again(world: Path, tmp_path: Path):
+    found = run(world / "raw", out=tmp_path / "e", world=world)
+    write_video(world / "raw" / "a.mp4", FRAMES - 3)
+    truth = pushed().model_copy(update={"video": "b.mp4"})
+    (man, box) = truth.instances
+    gone = man.model_copy(update={"masks": (*man.masks[:20], *[None] * (FRAMES - 20))})
+    (world / "truth" / "b.mp4.json").write_text(truth.model_copy(update={"instances": (gone, box)}).model_dump_json())
+    again = run(world / "raw", out=tmp_path / "e", world=world)
+    assert again["failed"] == {"a.mp4": "28 frames, its truth has 31"}
+    assert again["by_video"]["b.mp4"]["spi"] < found["by_video"]["b.mp4"]["spi"]
 
 
 def test_runs_are_compared_by_video(world: Path, tmp_path: Path):
@@ -84,6 +97,9 @@ def test_runs_are_compared_by_video(world: Path, tmp_path: Path):
     (difference,) = run(tmp_path / "e", tmp_path / "f", out=tmp_path / "c", compare=True)["differences"]
     assert (difference["paired"], difference["unpaired"]) == (1, 2)
     assert difference["kisa"] == {"mean": -0.5, "low": -0.5, "high": -0.5}
+    (tmp_path / "f" / "scores.json").write_text(json.dumps(worse | {"asked": {"a.mp4": "something else"}}))
+    with pytest.raises(UserError, match="the 1 of one name have other prompts"):
+        run(tmp_path / "e", tmp_path / "f", out=tmp_path / "c", compare=True)
     worse["judge"] = "another"
     (tmp_path / "f" / "scores.json").write_text(json.dumps(worse))
     with pytest.raises(UserError, match="the judges differ"):

@@ -13,6 +13,8 @@ from matrix_train.errors import UserError
 from matrix_train.fit.cache import LatentCache
 from matrix_train.fit.distributed import make_accelerator
 from matrix_train.fit.precompute import cache_key, entry_bytes, precompute, ready_cache
+from tasks.store.folder import Folder
+from tests.labels import write_labels
 from tests.matrix_train.data.shards import Files, files_of, rows_of, tamper
 from tests.matrix_train.fitting import metrics, small_config, start
 
@@ -148,3 +150,14 @@ def test_a_clip_with_another_video_under_the_same_key_is_refused_and_made_anew(
     assert fill(other) == 12 and fill(other) == 0
     shutil.rmtree(tmp_path / "other")
     assert start(other).train().step == 1
+
+
+def test_a_clip_that_people_mended_since_is_made_anew_and_no_other(
+    cached: Config, dataset: Path, tmp_path: Path
+) -> None:
+    reviewed = Path(shutil.copytree(dataset, tmp_path / "reviewed"))
+    key = rows_of(reviewed)[0].key
+    write_labels(Folder(str(reviewed)), {key: {"id1": "fix"}})
+    config = cached.model_copy(update={"data": cached.data.model_copy(update={"dataset": str(reviewed)})})
+    assert fill(config) == 1 and fill(config) == 0
+    assert start(config).train().step == 3

@@ -192,6 +192,13 @@ def test_a_place_that_cannot_be_read(text: str) -> None:
         (["--image", "i.png", "--out", "v.mp4"], "give the run folder"),
         (["r", "--again", "v.json"], "only --again knows it itself"),
         (["r", "--image", "i.png"], "say by --out"),
+        (["--again", "v.json", "--steps", "4", "--no-tiling"], "--steps, --tiling would change nothing with --again"),
+        (["r", "--table", "t", "--out", "f", "--seed", "0"], "--seed would change nothing with --table"),
+        (["r", "--dataset", "d", "--out", "f", "--box", "id1=1,2,3,4"], "--box would change nothing with --dataset"),
+        (
+            ["r", "--image", "i.png", "--out", "v.mp4", "--prompt", "a", "--base", "--batch", "2"],
+            "--base, --batch would change nothing with --image: leave that out",
+        ),
         (["r", "--image", "i.png", "--out", "v.avi", "--prompt", "a"], "give the name of an mp4"),
         (
             ["r", "--image", "i.png", "--out", "v.mp4", "--prompt", "a"],

@@ -1,12 +1,14 @@
 """`matrix_train sample` in all its forms, by the tiny model."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 from typer.testing import CliRunner
 
 from matrix_train.backbones import Wan22
@@ -15,12 +17,14 @@ from matrix_train.data import Geometry, MatrixDataset, Ref
 from matrix_train.data.batch import Collate
 from matrix_train.errors import UserError
 from matrix_train.export.export import export, merge
-from matrix_train.sample.dataset import held_out
+from matrix_train.sample.dataset import HeldOutClip, held_out
 from matrix_train.sample.grid import read_mp4
+from matrix_train.sample.job import Unreadable
 from matrix_train.sample.model import Model, Source
 from matrix_train.sample.picture import read_picture
-from matrix_train.sample.run import region
+from matrix_train.sample.run import _Log, region
 from matrix_train.sample.trackers import Trackers
+from tests.matrix_train.data.shards import Files, config, edit_json, rows_of, tamper
 
 PROMPT = "a red block pushes a blue block"
 
@@ -63,6 +67,8 @@ def test_a_video_is_made_once_and_the_same_again(first: Path, tmp_path: Path) ->
         (tmp_path / "v.json").write_text(json.dumps(record | {"job": record["job"] | change}))
         with pytest.raises(UserError, match=said):
             run("sample", "--again", tmp_path / "v.json")
+    with pytest.raises(UserError, match=r"base model of .*: "):
+        run("sample", "--again", first.with_suffix(".json"), "--base-path", tmp_path / "nowhere")
     (tmp_path / "v.json").write_text(json.dumps(record | {"weights": {**record["weights"], "trained": "1"}}))
     with pytest.raises(UserError, match=r"made by other weights .*: trained"):
         run("sample", "--again", tmp_path / "v.json")
@@ -93,6 +99,35 @@ def test_a_plain_prompt_is_guided_as_with_marks_alone_or_in_a_batch(
     assert run("sample", "--again", tmp_path / "v.json")["same"]
     one(folder, pictures, tmp_path / "plain.mp4", "--steps", 2)
     assert (tmp_path / "plain.mp4").read_bytes() != videos["v"]
+
+
+def test_only_what_a_job_brings_fails_a_job() -> None:
+    log = _Log(3, Console(quiet=True), alone=False)
+    with log.of("large"):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+    with log.of("odd"):
+        raise UserError("no such file")
+    with pytest.raises(ZeroDivisionError), log.of("ours"):
+        _ = 1 / 0
+    told = "CUDA out of memory: give --offload, or fewer --frames, --height and --width"
+    assert log.outcome.failed == {"large": told, "odd": "no such file"}
+
+
+def test_a_clip_that_is_no_job_is_told_and_the_others_are_sampled(dataset: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "ds"
+    shutil.copytree(dataset, copy)
+    row = rows_of(copy)[0]
+    long = row.caption + "!" * 5000
+
+    def change(files: Files) -> Files:
+        return edit_json(files, "json", lambda d: d.update(caption=long)) | {"txt": long.encode()}
+
+    tamper(copy, row.key, change, caption=long)
+    clips = held_out(config(copy), row.split, 2, 0, tmp_path / "first")
+    assert [c for c in clips if isinstance(c, Unreadable)] == [
+        Unreadable(row.key, f"prompt: it has {len(long)} characters, more than 4000")
+    ]
+    assert sum(isinstance(c, HeldOutClip) for c in clips) == 1
 
 
 def test_order_and_batch_change_nothing_and_bad_lines_stop_nothing(

@@ -9,12 +9,15 @@ import cv2
 import numpy as np
 import pytest
 from pycocotools import mask as rle
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 
 from tasks.exports.coco import Coco
 from tasks.exports.running import export
 from tasks.exports.sav import Sav
 from tasks.media.clips import read_frames
 from tasks.store.folder import Folder
+from tasks.world.score.davis import j_and_f
 
 # pycocotools 2.0.11 copies in a way that numpy 2 wants written otherwise.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword")
@@ -65,8 +68,43 @@ def test_coco_video(coco, items):
     assert any(None in a["segmentations"] for a in json.loads((coco / "train.json").read_text())["annotations"])
 
 
+def test_pycocotools_scores_the_truth_as_perfect(coco):
+    """YouTube-VIS reads and scores tracks as pycocotools does images (`ytvos.py` is made after its `coco.py`)."""
+    found = json.loads((coco / "train.json").read_text())
+    (length,) = {video["length"] for video in found["videos"]}
+    frames = [
+        {
+            "image_id": a["video_id"] * length + t, "category_id": a["category_id"], "iscrowd": a["iscrowd"],
+            "segmentation": a["segmentations"][t], "bbox": a["bboxes"][t], "area": a["areas"][t],
+        }
+        for a in found["annotations"] for t in range(length) if a["segmentations"][t]
+    ]  # fmt: skip
+    truth = COCO()
+    truth.dataset = {
+        "info": found["info"], "licenses": found["licenses"], "categories": found["categories"],
+        "images": [
+            {"id": v["id"] * length + t, "width": v["width"], "height": v["height"], "file_name": v["file_names"][t]}
+            for v in found["videos"] for t in range(length)
+        ],
+        "annotations": [{"id": n, **frame} for n, frame in enumerate(frames, 1)],
+    }  # fmt: skip
+    truth.createIndex()
+    assert set(truth.getImgIds()) >= {frame["image_id"] for frame in frames}
+    scores = COCOeval(truth, truth.loadRes([{**frame, "score": 1.0} for frame in frames]), "segm")
+    scores.evaluate()
+    scores.accumulate()
+    scores.summarize()
+    assert scores.stats[0] == scores.stats[8] == pytest.approx(1.0)
+
+
 def test_sav(data, items, tmp_path):
-    """As `SAVDataset(folder, annot_sample_rate=1)` and SAM 2's trainer read it: every entry is an RLE that decodes."""
+    """By the rules of those who read it, all in the repository facebookresearch/sam2.
+
+    `SAVDataset` (sav_dataset/utils/sav_utils.py): `<id>.mp4` by OpenCV, `masklet[frame]` for each of its frames, every
+    entry decodes. `JSONSegmentLoader` of the trainer (training/dataset/vos_segment_loader.py) with `ann_every: 1`: as
+    many entries in each frame as in the first, decoded together, and no field `fps`, by which it would skip frames. The
+    evaluator (sav_dataset/utils/sav_benchmark.py): each ID has the same frames, of the truth's shape, one thing a mask.
+    """
     export(data, Sav(Folder(str(tmp_path))))
     listed = {s: (tmp_path / f"sav_{s}.txt").read_text().split() for s in ("train", "val")}
     assert sorted(listed["train"] + listed["val"]) == sorted(items)
@@ -77,9 +115,17 @@ def test_sav(data, items, tmp_path):
             assert (tmp_path / f"sav_{split}/{key}.mp4").read_bytes() == item.files["mp4"]
             assert found["video_id"] == key and found["masklet_num"] == len(found["masklet_id"]) == item.row.instances
             assert len(found["masklet"]) == item.row.frames and len({len(f) for f in found["masklet"]}) == 1
+            assert "fps" not in found and found["video_frame_count"] == item.row.frames
+            video, shapes = cv2.VideoCapture(str(tmp_path / f"sav_{split}/{key}.mp4")), []
+            while (frame := video.read())[0]:
+                shapes.append(frame[1].shape[:2])
+            assert shapes == [rle.decode(masks).shape[:2] for masks in found["masklet"]]
             for k, number in enumerate(found["masklet_id"]):
                 masks = np.stack([rle.decode(frame[k]) for frame in found["masklet"]]).astype(bool)
-                assert np.array_equal(masks, np.stack(list(item.masks(f"id{number}"))))
+                truth = np.stack(list(item.masks(f"id{number}")))
+                assert np.array_equal(masks, truth)
+                scored = [j_and_f(mask, true) for mask, true in zip(masks[1:-1], truth[1:-1], strict=True)]
+                assert scored == [1.0] * len(scored), "as the evaluator, which passes over the first and the last"
                 areas = masks.sum((1, 2))
                 assert found["masklet_size_abs"][k] == pytest.approx(areas[areas > 0].mean())
                 hidden = not areas.all()

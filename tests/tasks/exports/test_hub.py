@@ -43,4 +43,4 @@ def test_a_card_acts_on_nothing_from_outside(data, tmp_path):
     form = Hub(Folder(str(tmp_path)))
     export(data, form, "ids<=3")
     card = (tmp_path / "README.md").read_text()
-    assert "Nobody has audited it yet" in card and "`ids<=3`" not in card and "`ids&#60;=3`" in card
+    assert "Nobody has audited it yet" in card and "ids<=3" not in card and "| filter | ids&#60;=3 |" in card

@@ -1,8 +1,10 @@
 """The authors' layout: names as their trainer builds them, and there and back with equal masks and IDs."""
 
 import csv
+import hashlib
 import io
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from schemas import Sample
 from schemas.idmap import id_map
 from tasks.dataset.check import verify
 from tasks.dataset.reader import stream
+from tasks.errors import UserError
 from tasks.exports.making import make_dataset
 from tasks.exports.matrix import Matrix
 from tasks.exports.matrix_import import fingerprints_of, read_entry, read_metadata
@@ -70,6 +73,52 @@ def test_there_and_back(exported, items, tmp_path):
         item = items[back.sample.clip_id]
         assert back.sample == item.sample and back.tracks == item.tracks and back.mp4 == item.files["mp4"]
     assert not (tmp_path / "back/.making").exists()
+
+
+def test_what_samples_say_is_held_against_video_and_prompt(exported, tmp_path):
+    source = Path(shutil.copytree(exported, tmp_path / "theirs"))
+
+    def change(stem: str, mp4: bytes | None = None, **more: object) -> None:
+        """The sample says it, and has the digest of that video."""
+        file = source / f"samples/{stem}.json"
+        said = json.loads(file.read_text()) | more
+        if mp4 is not None:
+            (source / f"videos/{stem}.mp4").write_bytes(mp4)
+            said["provenance"]["media_digest"] = hashlib.sha256(mp4).hexdigest()
+        file.write_text(json.dumps(said))
+
+    change("000001", b"no video")
+    change("000002", encode_mp4(np.zeros((7, 64, 96, 3), np.uint8)))
+    change("000003", fps=16.0)
+    hidden = json.loads((source / "samples/000004.json").read_text())["caption"] + "\u202e"
+    change("000004", caption=hidden)
+    rows = list(csv.DictReader((source / "metadata.csv").read_text().splitlines()))
+    rows[3]["prompt"] += "\u202e"
+    rows[4]["prompt"] = rows[4]["prompt"].replace("pushes", "kisses")
+    with (source / "metadata.csv").open("w", newline="") as out:
+        csv.writer(out).writerows([("video", "prompt"), *((row["video"], row["prompt"]) for row in rows)])
+    found, _ = taken(source, tmp_path / "made")
+    assert found["samples"] == 1
+    told = dict(line.split(": ", 1) for line in found["details"])
+    assert told["000001.mp4"].startswith("undecodable: ")
+    assert (
+        told["000002.mp4"] == "changed_video: samples/ says 5 frames of 96 x 64 at 8, the video has 7 of 96 x 64 at 8"
+    )
+    assert (
+        told["000003.mp4"] == "changed_video: samples/ says 5 frames of 96 x 64 at 16, the video has 5 of 96 x 64 at 8"
+    )
+    assert told["000004.mp4"].startswith("bad_prompt: the caption holds the control character U+202E")
+    assert told["000005.mp4"].startswith("changed_prompt: ")
+
+
+def test_a_sample_with_odd_fingerprints_is_no_sample(exported, tmp_path):
+    source = Path(shutil.copytree(exported, tmp_path / "theirs"))
+    for file in (source / "samples").iterdir():
+        said = json.loads(file.read_text())
+        said["provenance"]["fingerprints"] = ["made-up"]
+        file.write_text(json.dumps(said))
+    with pytest.raises(UserError, match="is a sample of this version"):
+        taken(source, tmp_path / "made")
 
 
 def test_ids_that_they_have_no_room_for_are_told(data, tmp_path):

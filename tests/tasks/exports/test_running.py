@@ -3,17 +3,29 @@
 import csv
 import json
 import shutil
+import signal
+import subprocess
+import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tasks.dataset.reader import DatasetError
 from tasks.errors import UserError
+from tasks.exports.coco import Coco
+from tasks.exports.hub import Hub
+from tasks.exports.labels import Labels
+from tasks.exports.matrix import Matrix
+from tasks.exports.matrix_import import read_metadata
 from tasks.exports.opening import open_dataset
-from tasks.exports.running import EXPORT_FILE, WORK, export
+from tasks.exports.running import EXPORT_FILE, LEFT_OUT, WORK, Format, export
 from tasks.exports.sav import Sav
-from tasks.exports.tables import Csv
+from tasks.exports.tables import Csv, write_table
+from tasks.ingest.stage import IngestSettings
+from tasks.shard.stage import ShardSettings
 from tasks.store.folder import Folder
+from tests.builders import make_case, make_dataset
 from tests.labels import write_labels
 
 
@@ -21,41 +33,76 @@ class Killed(Exception):
     """As the process had died."""
 
 
-class Small(Sav):
-    """Blocks of two, and a clip after which the process dies."""
+def small(form: type, dest: Path, *more: object, dies_at: int = 0, die=None) -> Format:
+    """The format in blocks of two samples, and a line after which `die` is called; 0 for none."""
 
-    block = 2
-    dies_at = 0
+    class Small(form):
+        block = 2
 
-    def write(self, items):
-        for line in super().write(items):
-            self.dies_at -= 1
-            if not self.dies_at:
-                raise Killed
-            yield line
+        def write(self, items):
+            nonlocal dies_at
+            for line in super().write(items):
+                dies_at -= 1
+                if not dies_at:
+                    die()
+                yield line
+
+    return Small(Folder(str(dest)), *more)
+
+
+def killed() -> None:
+    raise Killed
 
 
 def contents(root: Path) -> dict[str, bytes]:
     return {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file()}
 
 
-def test_goes_on_where_it_was_killed(data, tmp_path):
-    whole, cut = Small(Folder(str(tmp_path / "whole"))), Small(Folder(str(tmp_path / "cut")))
-    told: list[tuple[int, int]] = []
+@pytest.mark.parametrize(
+    ("form", "more"),
+    [(Sav, ()), (Matrix, ()), (Coco, ()), (Csv, ()), (Hub, ()), (Labels, (IngestSettings(),))],
+    ids=lambda value: getattr(value, "name", ""),
+)
+def test_goes_on_where_it_was_killed(data, tmp_path, form, more):
+    cut, told = tmp_path / "cut", list[tuple[int, int]]()
+    whole = small(form, tmp_path / "whole", *more)
     found = export(data, whole, tell=lambda done, total: told.append((done, total)))
     assert found["clips"] == 6 and found["left_out"] == {} and told == [(2, 6), (4, 6), (6, 6)]
     for dies_at in (4, 3):
-        cut.dies_at = dies_at
         with pytest.raises(Killed):
-            export(data, cut)
-        assert not (tmp_path / "cut" / EXPORT_FILE).exists()
-        (tmp_path / "cut/sav_train/.tmp-0123-clip.mp4").write_bytes(b"half")
-    assert len(list((tmp_path / "cut" / WORK).glob("*.jsonl"))) == 2
-    export(data, cut)
+            export(data, small(form, cut, *more, dies_at=dies_at, die=killed))
+        assert not (cut / EXPORT_FILE).exists()
+        (cut / "below").mkdir(exist_ok=True)
+        (cut / "below/.tmp-0123-clip.mp4").write_bytes(b"half")
+    assert len(list((cut / WORK).glob("*.jsonl"))) == 2
+    export(data, small(form, cut, *more))
+    assert contents(cut) == contents(tmp_path / "whole")
+    before = {p: p.stat().st_mtime_ns for p in cut.rglob("*")}
+    assert export(data, small(form, cut, *more)) == found
+    assert {p: p.stat().st_mtime_ns for p in cut.rglob("*")} == before, "done is done"
+
+
+DIES = """
+import os, signal, sys
+from pathlib import Path
+from tasks.exports.hub import Hub
+from tasks.exports.opening import open_dataset
+from tasks.exports.running import export
+from tasks.store.folder import Folder
+from tests.tasks.exports.test_running import small
+die = lambda: os.kill(os.getpid(), signal.SIGKILL)
+export(open_dataset(Folder(sys.argv[1])), small(Hub, Path(sys.argv[2]), dies_at=4, die=die))
+"""
+
+
+def test_goes_on_after_kill_9(root, data, tmp_path):
+    """In the middle of a tar: no exception, no clean-up."""
+    command = [sys.executable, "-c", DIES, str(root / "dataset"), str(tmp_path / "cut")]
+    assert subprocess.run(command, cwd=Path(__file__).parents[3], timeout=120).returncode == -signal.SIGKILL
+    assert any(".tmp" in name for name in contents(tmp_path / "cut")), "half a tar"
+    for name in ("cut", "whole"):
+        export(data, small(Hub, tmp_path / name))
     assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
-    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "cut").rglob("*")}
-    assert export(data, cut) == found
-    assert {p: p.stat().st_mtime_ns for p in (tmp_path / "cut").rglob("*")} == before, "done is done"
 
 
 def test_refuses_what_is_not_its_own(data, tmp_path):
@@ -112,6 +159,47 @@ def test_csv_and_buckets(data, items):
         assert [(o["id"], float(o["anchor_x1"])) for o in ones] == [(a.id, a.box.x1) for a in sample.anchors]
 
 
+@pytest.mark.parametrize("form", [Coco, Csv, Hub, partial(Labels, ingest=IngestSettings()), Matrix, Sav])
+def test_a_block_of_which_nothing_is_left(root, tmp_path, form):
+    folder = Folder(str(shutil.copytree(root / "dataset", tmp_path / "dataset")))
+    *kept, last = [row.key for row in open_dataset(folder).chosen(lambda row: True, None)]
+    write_labels(folder, {last: {"id1": "drop"}})
+    whole, none = (form(Folder(str(tmp_path / name))) for name in ("whole", "none"))
+    whole.block = len(kept)  # the last one dropped is a block by itself
+    found = export(open_dataset(folder), whole)
+    assert (found["clips"], found["left_out"]) == (len(kept), {"dropped_in_review": 1})
+    before = contents(tmp_path / "whole")
+    assert export(open_dataset(folder), none, f"key={last}")["clips"] == 0
+    assert not any(last in name or last.encode() in data for name, data in before.items() if name != LEFT_OUT)
+
+
+FORMULAS = ("=1+1", "+1", "-1", "@SUM(1)", "\t=1", "\r=1", "\n=1")
+
+
+def test_no_cell_is_a_formula(tmp_path):
+    """What a spreadsheet would work out on opening is text; numbers below zero stay numbers."""
+    write_table(Folder(str(tmp_path)), "t.csv", ("what",), [(text,) for text in (*FORMULAS, "a = b", "", -0.5, None)])
+    with (tmp_path / "t.csv").open(newline="") as stream:
+        found = [row[0] for row in csv.reader(stream)][1:]
+    assert found == [*(f"'{text}" for text in FORMULAS), "a = b", "", "-0.5", ""]
+    rows = [("a.mp4", text) for text in FORMULAS]
+    write_table(Folder(str(tmp_path)), "metadata.csv", ("video", "prompt"), rows, as_it_is=True)
+    assert [(one.video, one.prompt) for one in read_metadata(Folder(str(tmp_path)))] == rows, "what is read back"
+
+
+def test_formulas_of_others_do_not_come_through(tmp_path):
+    link = '=HYPERLINK("http://evil.example","x")'
+    case = make_case(Folder(str(tmp_path / "work")), frames=3, uris=(link,), license=f"-{link}")
+    make_dataset(tmp_path, [case], ShardSettings())
+    data = open_dataset(Folder(str(tmp_path / "dataset")))
+    export(data, Csv(Folder(str(tmp_path / "csv"))))
+    export(data, Labels(Folder(str(tmp_path / "labels")), IngestSettings()))
+    for name, cells in (("csv/clips.csv", {f"'{link}", f"'-{link}"}), ("labels/sources.csv", {f"'-{link}"})):
+        with (tmp_path / name).open(newline="") as stream:
+            found = {cell for row in csv.reader(stream) for cell in row}
+        assert cells <= found and not any(cell.startswith(("=", "-")) for cell in found)
+
+
 def test_people_win_over_the_shards(root, tmp_path):
     folder = Folder(str(shutil.copytree(root / "dataset", tmp_path / "dataset")))
     shards = {name: folder.read(name) for name in folder.names()}
@@ -126,7 +214,7 @@ def test_people_win_over_the_shards(root, tmp_path):
     assert [a["object"] for a in told["interactions"]] == ["id3"]
     assert export(data, Csv(Folder(str(tmp_path / "two"))), f"ids=2 key={big}")["clips"] == 1
     tables = (tmp_path / "two" / "instances.csv").read_text()
-    assert f"{big},id3" in tables and f"{big},id2" not in tables
+    assert f'"{big}","id3"' in tables and f'"{big}","id2"' not in tables
     with pytest.raises(UserError, match="another export"):
         export(open_dataset(Folder(str(root / "dataset"))), Sav(Folder(str(tmp_path / "sav"))))
     assert {name: folder.read(name) for name in shards} == shards

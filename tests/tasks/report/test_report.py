@@ -11,10 +11,10 @@ import av
 import numpy as np
 import pytest
 
-from schemas import Repairs, Sample, Usage
+from schemas import Repairs, Usage
 from schemas.dataset import IndexRow
-from tasks.dataset.reader import DatasetError, decode_index, read_dataset, read_parts, stream
-from tasks.report.gallery import Picks, caption_pieces
+from tasks.dataset.reader import DatasetError, decode_index, read_dataset, stream
+from tasks.report.gallery import Picks
 from tasks.report.page import ReportData, amount, duration, funnel_rows, render, write_report
 from tasks.report.stats import bare, collect
 from tasks.shard.stage import ShardSettings
@@ -149,16 +149,6 @@ def test_the_gallery_shows_different_verbs(dataset: Folder) -> None:
     assert choose(rows[::-1], 3) == chosen
     assert len({v for r in chosen for v in r.verbs}) >= 3
     assert len(choose(rows, 99)) == len(rows)
-
-
-def test_the_caption_is_cut_at_its_spans(dataset: Folder) -> None:
-    rows = decode_index(dataset.read("index.parquet"))
-    (parts,) = read_parts(dataset, rows[:1], ("json",))
-    sample = Sample.model_validate_json(parts["json"])
-    pieces = caption_pieces(sample)
-    assert "".join(p.text for p in pieces) == sample.caption
-    verbs = [p.text for p in pieces if p.role == "verb"]
-    assert verbs == [a.verb for a in sample.interactions]
 
 
 def test_same_data_same_page(page: str, dataset: Folder) -> None:

@@ -109,6 +109,11 @@ def test_decisions_are_taken_into_row_and_shard(place):
     assert encode_mask(mask).encode() in entry.files["tracks.json"] and entry.sample.review == payload.review
 
 
+def test_the_pages_address_is_one_that_a_browser_opens_as_a_page():
+    with pytest.raises(ValueError, match="url"):
+        ReviewSettings(url="javascript:alert(1)")
+
+
 def test_a_build_that_waits_leaves_clips_pending_until_the_share_is_reached(tmp_path):
     place = Place(tmp_path, wait=0.6, url="http://reviewers/")
     first, second, _ = place.keys

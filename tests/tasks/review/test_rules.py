@@ -1,30 +1,42 @@
 """Who has to look next, and what several words on a clip come to."""
 
+from collections.abc import Collection
+
 import numpy as np
 import pytest
 
-from schemas import TrackNumbers
+from schemas import Rle, TrackNumbers
+from tasks.media.clips import encode_mask
 from tasks.review.agreement import by_label, kappa
-from tasks.review.patches import Decide, Finish, Op, Paint, Patch, fold
-from tasks.review.rules import Word, doubt, resolve, still_held, unfinished, wants_second, worse_of
-from tasks.review.words import Reviewable
+from tasks.review.patches import Act, Decide, Edit, Finish, Op, Paint, Patch, fold
+from tasks.review.rules import Outcome, doubt, still_held, unfinished, wants_second, worse_of
+from tasks.review.words import Reviewable, Said
 from tasks.store.folder import Folder
 from tests.builders import make_case
 
 
 @pytest.fixture(scope="module")
-def acts(tmp_path_factory):
-    return Reviewable(make_case(Folder(str(tmp_path_factory.mktemp("w"))), things=2, frames=5)).acts
+def clip(tmp_path_factory) -> Reviewable:
+    return Reviewable(make_case(Folder(str(tmp_path_factory.mktemp("w"))), things=2, frames=5))
 
 
 def state(*ops: Op):
     return fold([Patch("c", "ann", n, float(n), op, {}) for n, op in enumerate(ops, start=1)])
 
 
-def word(who: str, admin: bool = False, **ends: str) -> Word:
-    """Decisions by ID; those that drop say why."""
-    said = [Decide(id=i, decision=end, reason="drift" if end == "drop" else "") for i, end in ends.items()]
-    return Word(who, admin, state(*said, Finish()))
+def said(ends: dict[str, str], *edits: Edit) -> list[Op]:
+    """A finished word: decisions by ID, of which those that drop say why, and what was mended."""
+    decided = [Decide(id=i, decision=end, reason="drift" if end == "drop" else "") for i, end in ends.items()]
+    return [*decided, *edits, Finish()]
+
+
+def outcome(clip: Reviewable, share: float = 1.0, admins: Collection[str] = (), **words: list[Op]) -> Outcome:
+    """What people's words come to; by reviewer, in the order in which they came."""
+    patches = {
+        who: [Patch(clip.clip, who, seq, 100.0 * turn + seq, op, clip.digests) for seq, op in enumerate(ops, start=1)]
+        for turn, (who, ops) in enumerate(words.items())
+    }
+    return clip.outcome(Said(patches, frozenset(admins), "x"), share, 0)
 
 
 YES = {"id1": "accept", "id2": "accept", "id3": "accept"}
@@ -40,7 +52,8 @@ def test_a_clip_is_done_when_every_track_has_an_end():
     assert "say why" in unfinished(state(Decide(id="id1", decision="drop")), ["id1"])
 
 
-def test_a_triplet_lives_as_long_as_both_its_ends(acts):
+def test_a_triplet_lives_as_long_as_both_its_ends(clip):
+    acts = clip.acts
     assert [a.object for a in still_held(acts, ["id1", "id3"])] == ["id3"]
     assert still_held(acts, ["id2", "id3"]) == []
 
@@ -53,22 +66,59 @@ def test_a_seeded_share_goes_to_a_second_person():
     assert not any(wants_second(c, 0.0, 0) for c in clips) and all(wants_second(c, 1.0, 0) for c in clips)
 
 
-def test_the_way_of_a_clip_between_people(acts):
-    def need(*words: Word, share: float = 1.0) -> str:
-        return resolve("c" * 16, words, acts, share, 0).need
-
-    assert need() == "first"
-    assert need(word("ann", **YES)) == "second" and need(word("ann", **YES), share=0.0) == "nobody"
-    assert need(word("ann", id1="drop", id2="accept", id3="accept")) == "nobody", (
-        "only accepted clips are looked at twice"
-    )
-    assert need(word("ann", **YES), word("bob", **YES)) == "nobody"
-    assert need(word("ann", **YES), word("bob", **NO)) == "third"
-    third = resolve("c" * 16, [word("ann", **YES), word("bob", **NO), word("cat", **NO)], acts, 1.0, 0)
+def test_the_way_of_a_clip_between_people(clip):
+    yes, no = said(YES), said(NO)
+    assert outcome(clip).need == "first"
+    assert outcome(clip, ann=yes).need == "second" and outcome(clip, share=0.0, ann=yes).need == "nobody"
+    assert outcome(clip, ann=said(YES | {"id1": "drop"})).need == "nobody", "only accepted clips are looked at twice"
+    assert outcome(clip, ann=yes, bob=yes).need == "nobody"
+    assert outcome(clip, ann=yes, bob=no).need == "third"
+    third = outcome(clip, ann=yes, bob=no, cat=no)
     assert third.need == "nobody" and third.ends == {"id1": True, "id2": False, "id3": True}
     assert third.word is not None and third.word.reviewer == "bob"
-    judged = resolve("c" * 16, [word("ann", **YES), word("root", admin=True, **NO)], acts, 1.0, 0)
+    judged = outcome(clip, admins={"root"}, ann=yes, root=no)
     assert judged.word is not None and judged.word.reviewer == "root" and not judged.ends["id2"]
+    last = outcome(clip, admins={"root", "boss"}, ann=yes, root=no, boss=yes)
+    assert last.word is not None and last.word.reviewer == "boss" and last.ends["id2"], "of two admins the later"
+
+
+def box(clip: Reviewable, x: int) -> Rle:
+    mask = np.zeros(clip.size, bool)
+    mask[5:15, x : x + 10] = True
+    painted = encode_mask(mask)
+    assert painted is not None
+    return painted
+
+
+def test_who_mends_what_another_accepted_differs_from_him(clip):
+    fix, yes = YES | {"id2": "fix"}, said(YES)
+    mended = said(fix, Paint(id="id2", frame=3, masks=(box(clip, 5),)))
+    assert outcome(clip, ann=yes, bob=mended).need == "third"
+    assert outcome(clip, ann=mended, bob=mended).need == "nobody", "one and the same mask"
+    again = said(fix, Paint(id="id2", frame=3, masks=(clip.masks["id2"][3],)))
+    assert outcome(clip, ann=yes, bob=again).need == "nobody", "what was painted is what was there"
+    gone = said(NO, Paint(id="id2", frame=3, masks=(box(clip, 5),)))
+    assert outcome(clip, ann=said(NO), bob=gone).need == "nobody", "no mask of a dropped track counts"
+
+    otherwise = said(fix, Paint(id="id2", frame=3, masks=(box(clip, 6),)))
+    for third, wins in ((mended, "bob"), (otherwise, "bob"), (yes, "ann")):
+        came = outcome(clip, ann=yes, bob=mended, cat=third)
+        assert came.word is not None and came.word.reviewer == wins and all(came.ends.values())
+    judged = outcome(clip, admins={"root"}, ann=yes, bob=mended, root=otherwise)
+    assert judged.word is not None and judged.word.reviewer == "root"
+
+
+def test_who_takes_a_triplet_out_or_rates_it_otherwise_differs(clip):
+    act, yes = clip.acts[1], said(YES)
+    rated = act.model_copy(update={"rating": act.rating.model_copy(update={"contact": act.rating.contact % 5 + 1})})
+    for change in (None, rated):
+        changed = said(YES, Act(text=act.text, act=change))
+        assert outcome(clip, ann=yes, bob=changed).need == "third"
+        came = outcome(clip, ann=yes, bob=changed, cat=changed)
+        assert came.word is not None and came.word.reviewer == "bob"
+    without = said(NO, Act(text=clip.acts[0].text, act=None))
+    assert clip.acts[0].object == "id2"
+    assert outcome(clip, ann=said(NO), bob=without).need == "nobody", "it goes with its track anyway"
 
 
 def numbers(name: str, **more: float) -> TrackNumbers:

@@ -290,3 +290,20 @@ def test_a_row_read_while_its_part_is_replaced_is_not_kept_at_hand(work, monkeyp
     monkeypatch.setattr(Folder, "open", open_and_replace)
     assert store.payloads(KEYS[:1])[0].distance == 1, "the read had begun"
     assert store.payloads(KEYS[:1])[0].distance == 2
+
+
+@pytest.mark.parametrize("dies", ["create", "remove", None])
+def test_a_row_that_is_replaced_is_never_missing(work, monkeypatch, dies):
+    """Wherever a kill strikes, somebody who looks finds one row of the clip, and doing it again ends with the new."""
+    store = open_store(work)
+    store.write([accepted(KEYS[0], 7), accepted(KEYS[1], 8)])
+    if dies:
+        with monkeypatch.context() as broken:
+            broken.setattr(Folder, dies, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+            with pytest.raises(KeyboardInterrupt):
+                store.replace(rejected(KEYS[0]))
+    assert open_store(work).pending(KEYS[:2]) == []
+    again = open_store(work)
+    again.replace(rejected(KEYS[0]))
+    assert open_store(work).rejected() == again.rejected() == {KEYS[0]: "near_duplicate"}
+    assert [row["key"] for row in open_store(work).columns(["status"])] == KEYS[:2]

@@ -14,7 +14,7 @@ from tasks.engines.base import BadReply, Frames, Proposal, VerdictReply, VerifyR
 from tasks.errors import InfrastructureError
 from tasks.outcome import Case
 from tasks.propose.stage import ProposeSettings, propose, sample_frames
-from tasks.verify.search import iou, padded_crop
+from tasks.verify.search import padded_crop
 from tasks.verify.stage import SPEC, VerifySettings, verify
 from tests.tasks.grounding_cases import HEIGHT, TOTAL, WIDTH, ground, make_case
 
@@ -268,11 +268,6 @@ def test_the_crop_has_a_margin_and_stops_at_the_edge():
     frame = np.zeros((100, 100, 3), dtype=np.uint8)
     assert padded_crop(frame, Box(x0=20, y0=20, x1=70, y1=45), 0.08).shape == (29, 58, 3)
     assert padded_crop(frame, Box(x0=0, y0=0, x1=100, y1=50), 0.08).shape == (54, 100, 3)
-
-
-def test_iou_by_hand():
-    assert iou(box_at(0), box_at(4)) == pytest.approx(1 / 3)
-    assert iou(box_at(0), box_at(8)) == 0
 
 
 def test_clips_wait_for_the_verifier_together_up_to_the_limit_and_rows_keep_their_order():

@@ -14,11 +14,17 @@ from schemas.truth import Level
 from tasks.media.clips import decode_mask
 from tasks.world import render_scene
 from tasks.world.motions import MOTIONS
+from tasks.world.plots import Plot, make_plot
 from tasks.world.scene import Scene
-from tasks.world.staging import make_scene, plot_of
+from tasks.world.staging import dice_of, make_scene
 from tasks.world.words import COLOURS, KIND
 
 SIZE, RATE = (480, 320), Fraction(6)
+
+
+def plot_of(seed: int, level: Level) -> Plot:
+    """The plot that `make_scene` stages for a seed, without the work of staging it."""
+    return make_plot(dice_of(seed, level), level, silent=False)
 
 
 @cache
@@ -29,6 +35,13 @@ def seeds_by_motion() -> dict[str, list[int]]:
         if plot.link == "single" and not plot.acts[0].instrument:
             found[plot.acts[0].verb.motion].append(seed)
     return found
+
+
+def seeds_of(motion: str, count: int) -> list[int]:
+    """The first seeds that show it; a test of fewer would show less than it says."""
+    seeds = seeds_by_motion()[motion][:count]
+    assert len(seeds) == count, motion
+    return seeds
 
 
 def staged(seed: int, level: Level = "plain") -> Scene:
@@ -49,7 +62,7 @@ MOMENT = ("drop", "kick", "throw", "hand", "bump")
 
 @pytest.mark.parametrize("motion", [*HELD, *MOMENT])
 def test_masks_touch_during_contact(motion: str) -> None:
-    for seed in seeds_by_motion()[motion][:2]:
+    for seed in seeds_of(motion, 2):
         scene = staged(seed)
         act = scene.plot.acts[0]
         begin, end = scene.shots[0].beats[0]["verb"]
@@ -66,7 +79,7 @@ def test_masks_touch_during_contact(motion: str) -> None:
 
 @pytest.mark.parametrize("motion", ["push", "pull", "kick", "carry", "throw"])
 def test_the_object_is_moved_sideways(motion: str) -> None:
-    for seed in seeds_by_motion()[motion][:3]:
+    for seed in seeds_of(motion, 3):
         scene = staged(seed)
         act, shot = scene.plot.acts[0], scene.shots[0]
         begin, end = shot.beats[0].get("to", shot.beats[0]["verb"])
@@ -80,7 +93,7 @@ def test_the_object_is_moved_sideways(motion: str) -> None:
 
 @pytest.mark.parametrize(("motion", "sign"), [("lift", 1), ("drop", -1), ("put", -1)])
 def test_the_object_is_raised_or_lowered(motion: str, sign: int) -> None:
-    for seed in seeds_by_motion()[motion][:3]:
+    for seed in seeds_of(motion, 3):
         scene = staged(seed)
         act, shot = scene.plot.acts[0], scene.shots[0]
         begin, end = shot.beats[0]["verb"]
@@ -92,7 +105,7 @@ def test_the_object_is_raised_or_lowered(motion: str, sign: int) -> None:
 
 @pytest.mark.parametrize("motion", ["follow", "chase"])
 def test_the_subject_comes_after_the_object(motion: str) -> None:
-    for seed in seeds_by_motion()[motion][:4]:
+    for seed in seeds_of(motion, 4):
         scene = staged(seed)
         act, shot = scene.plot.acts[0], scene.shots[0]
         begin, end = shot.beats[0]["verb"]
@@ -104,7 +117,7 @@ def test_the_subject_comes_after_the_object(motion: str) -> None:
 
 
 def test_circling_goes_round() -> None:
-    for seed in seeds_by_motion()["circle"][:3]:
+    for seed in seeds_of("circle", 3):
         scene = staged(seed)
         act, shot = scene.plot.acts[0], scene.shots[0]
         begin, end = shot.beats[0]["verb"]
@@ -117,7 +130,7 @@ def test_circling_goes_round() -> None:
 
 
 def test_a_hand_over_changes_the_holder() -> None:
-    for seed in seeds_by_motion()["hand"][:3]:
+    for seed in seeds_of("hand", 3):
         scene = staged(seed)
         act, shot = scene.plot.acts[0], scene.shots[0]
         begin, end = shot.beats[0]["to"]
@@ -127,6 +140,7 @@ def test_a_hand_over_changes_the_holder() -> None:
 
 def test_an_instrument_bridges_hand_and_object() -> None:
     seeds = [s for s in range(400) if any(a.instrument for a in plot_of(s, "plain").acts)][:3]
+    assert len(seeds) == 3
     for seed in seeds:
         scene = staged(seed)
         act = scene.plot.acts[0]

@@ -12,7 +12,6 @@ from tasks.engines.embedded.detector import EmbeddedDetector
 from tasks.engines.embedded.verifier import EmbeddedVerifier
 from tasks.media.clips import decode_mask
 from tasks.propose.stage import sample_frames
-from tasks.verify.search import iou
 from tasks.world.film import film, no_masks
 from tasks.world.staging import make_scene
 from tests.tasks.engines.embedded import drawings as d
@@ -30,15 +29,15 @@ def test_the_outline_decides_which_thing_a_noun_gets():
     ball = d.ball(picture, 90, 150, 20, d.RED)
     box = d.block(picture, 220, 130, 60, 46, d.BLUE)
     proposals = DETECTOR.propose(d.still(picture), ("ball", "box"), 5)
-    assert iou(best(proposals, "ball").box, ball) > 0.8
-    assert iou(best(proposals, "box").box, box) > 0.8
+    assert best(proposals, "ball").box.iou(ball) > 0.8
+    assert best(proposals, "box").box.iou(box) > 0.8
 
 
 def test_a_person_is_head_garment_and_legs():
     picture = d.ground()
     man = d.person(picture, 120, 200, 120, d.GREEN)
     d.block(picture, 250, 130, 60, 46, d.BLUE)
-    assert iou(best(DETECTOR.propose(d.still(picture), ("man",), 5), "man").box, man) > 0.75
+    assert best(DETECTOR.propose(d.still(picture), ("man",), 5), "man").box.iou(man) > 0.75
 
 
 def test_a_thing_in_the_arms_is_not_part_of_the_person_nor_the_person_of_it():
@@ -46,8 +45,8 @@ def test_a_thing_in_the_arms_is_not_part_of_the_person_nor_the_person_of_it():
     man = d.person(picture, 120, 200, 120, d.GREEN)
     ball = d.ball(picture, 152, 128, 17, d.RED)
     proposals = DETECTOR.propose(d.still(picture), ("man", "ball"), 5)
-    assert iou(best(proposals, "man").box, man) > 0.7
-    assert iou(best(proposals, "ball").box, ball) > 0.8
+    assert best(proposals, "man").box.iou(man) > 0.7
+    assert best(proposals, "ball").box.iou(ball) > 0.8
 
 
 def test_frames_in_which_the_thing_is_whole_come_first():
@@ -69,7 +68,7 @@ def test_in_clutter_motion_tells():
         truth.append(d.person(picture, x, 210, 130, (70, 90, 140)))
         frames.append(picture)
     found = best(DETECTOR.propose(np.stack(frames), ("woman",), 5), "woman")
-    assert iou(found.box, truth[found.frame]) > 0.6
+    assert found.box.iou(truth[found.frame]) > 0.6
 
 
 @pytest.mark.parametrize("size", [(96, 144), (480, 720)])
@@ -78,7 +77,7 @@ def test_other_sizes_of_clips_work(size: tuple[int, int]):
     picture = d.ground(height=height, width=width)
     ball = d.ball(picture, width // 4, 2 * height // 3, height // 12, d.RED)
     found = best(DETECTOR.propose(d.still(picture), ("ball",), 5), "ball")
-    assert iou(found.box, ball) > 0.75
+    assert found.box.iou(ball) > 0.75
 
 
 @pytest.mark.parametrize("frames", [1, 8])
@@ -104,7 +103,7 @@ def test_anchors_on_the_rendered_world():
         for anchor in row.payload.anchors if row.payload else ():
             given += 1
             boxes = {i: _box_of(t.masks[anchor.frame]) for i, t in truth.items()}
-            overlaps = {i: iou(anchor.box, b) for i, b in boxes.items() if b is not None}
+            overlaps = {i: anchor.box.iou(b) for i, b in boxes.items() if b is not None}
             right += overlaps.get(anchor.id, 0) >= 0.5
             assert max(overlaps, key=lambda i: overlaps[i]) == anchor.id
     assert asked >= 8

@@ -25,7 +25,7 @@ from tasks.ingest.normalise import Fitter
 from tasks.media.clips import decode_mask, encode_mask, read_frames
 from tasks.outcome import Case
 from tasks.world.score.pairing import pair
-from tasks.world.score.truth_masks import bounding_box, box_iou
+from tasks.world.score.truth_masks import bounding_box
 
 Mask = NDArray[np.bool_]
 
@@ -95,7 +95,7 @@ class Scene:
     def shown(self, box: Box, frame: int, cls: str | None = None) -> InstanceId | None:
         """The instance (of a class, where given) whose box has most in common with `box`, at least half."""
         found = [
-            (box_iou(box, own), i.id)
+            (box.iou(own), i.id)
             for i in self.truth.instances
             if (cls is None or i.cls == cls) and (own := self.box(i.id, frame)) is not None
         ]

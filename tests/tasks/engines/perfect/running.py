@@ -25,7 +25,7 @@ from tasks.scan.cutting import cut_listing
 from tasks.world import load_truth
 from tasks.world.score.davis import region_iou
 from tasks.world.score.score import SAME, Score, score
-from tasks.world.score.truth_masks import TrueMasks, bounding_box, box_iou
+from tasks.world.score.truth_masks import TrueMasks, bounding_box
 from tests.tasks.engines.perfect.models import NO_ERROR, Dial, PerfectDetector, PerfectTracker, PerfectVerifier
 from tests.tasks.engines.perfect.oracle import Oracle, Scene
 
@@ -150,7 +150,7 @@ def anchored(build: Context, world: World, doubles_only: bool = False) -> Anchor
             wanted += 1
             if name in anchors:
                 seen = bounding_box(masks.at(scene.instances[true_id], anchors[name].frame))
-                good = seen is not None and box_iou(anchors[name].box, seen) >= SAME
+                good = seen is not None and anchors[name].box.iou(seen) >= SAME
                 right, wrong = right + good, wrong + (not good)
     return Anchored(wanted, right, wrong)
 

@@ -143,6 +143,7 @@ WRONG = {
     "file": ({"base_url": "file:///etc/passwd"}, "http://127.0.0.1:8000/v1"),
     "two keys": ({"api_key_env": "A", "api_key_block": "b"}, "give one of them"),
     "a key in the body": ({"extra_body": {"api_key": "hunter2"}}, "api_key looks like a secret"),
+    "a token in the body": ({"extra_body": {"deep": {"hf_token": "hunter2"}}}, "hf_token looks like a secret"),
     "a header in the body": ({"extra_body": {"Authorization": "hunter2"}}, "looks like a secret"),
     "ours": ({"extra_body": {"temperature": 1}}, "temperature is set by us"),
     "a stream": ({"extra_body": {"stream": True}}, "stream is set by us"),

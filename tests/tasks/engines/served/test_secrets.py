@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from benchmarks.prefect_server import prefect_server
+from benchmarks.setting.prefect_server import prefect_server
 from tasks.caption.stage import CaptionSettings, caption
 from tasks.engines.base import BadReply
 from tasks.engines.served.language import ServedLanguage

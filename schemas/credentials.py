@@ -1,20 +1,18 @@
-"""Nothing secret goes on record: addresses and options that carry a password, a key or a signature are refused.
+"""Nothing secret goes on record: what tells addresses and options that carry a password, a key or a signature.
 
-Settings are written to `build.json`, to Prefect's parameters and to the names of its runs. So they are looked at before
-anything is written, and no message repeats what was found.
+Settings are written to `build.json`, to Prefect's parameters and the names of its runs, to a run's `config.yaml` and to
+what logs it. So they are looked at before anything is written, and no message repeats what was found.
 """
 
 import re
 from collections.abc import Mapping
 from urllib.parse import unquote
 
-from tasks.errors import UserError
-
 _PARTS = (
     "secret", "token", "passw", "passphrase", "pwd", "credential", "signature", "apikey", "accesskey", "accountkey",
-    "sharedkey", "privatekey", "authorization", "connectionstring", "bearer", "jwt",
+    "sharedkey", "privatekey", "authorization", "connectionstring", "bearer", "jwt", "cookie",
 )  # fmt: skip
-_WHOLE = ("sig", "sas", "auth", "pass", "cookie", "session", "sessionid", "jsessionid", "googleaccessid", "policy")
+_WHOLE = ("sig", "sas", "auth", "pass", "session", "sessionid", "jsessionid", "googleaccessid", "policy")
 """What the names of secrets hold, and what they are, in small letters only."""
 
 _NAME_OF_VALUE = re.compile(r"(?:^|[?&;#])\s*([^?&;#=/\s]+)\s*=(?=[^&;#])")
@@ -23,30 +21,21 @@ _NAME_OF_VALUE = re.compile(r"(?:^|[?&;#])\s*([^?&;#=/\s]+)\s*=(?=[^&;#])")
 _HARMLESS = ("anon", "google_default", "cloud", "cache", "browser")
 """What gcsfs takes for a token and is none."""
 
-_HOW = (
-    "it would go on record. Give credentials in the environment or in fsspec's configuration files (~/.config/fsspec), "
-    "and options that are no secrets as scan.storage_options"
-)
+_PLAIN = re.compile(r"tokens|token_(ids?|budget)|cache_key", re.IGNORECASE)
+"""Of text, as requests to language models name them: `max_tokens`, `stop_token_ids`, `prompt_cache_key`."""
 
 
-def refuse_credentials(address: str) -> str:
-    """`address`, where it is safe to put on record. UserError where it carries a password, a key or a signature."""
-    what = _secret_in(address)
-    if what:
-        raise UserError(f"the address carries {what}, and {_HOW}")
-    return address
-
-
-def refuse_secret_options(options: Mapping[str, object]) -> None:
-    """UserError for an option of a file system that is a secret by its name, or whose value carries one."""
+def leaking_option(options: Mapping[str, object]) -> str | None:
+    """The first option that is a secret by its name, or whose value carries one; None where none does."""
     for name, value in options.items():
         if isinstance(value, bool) or value == "" or (name == "token" and value in _HARMLESS):
             continue
-        if _is_secret(name) or (isinstance(value, str) and (_secret_in(value) or _named_in(value))):
-            raise UserError(f"the option {name!r} carries a password, a key or a token, and {_HOW}")
+        if is_secret(name) or (isinstance(value, str) and (secret_in(value) or _named_in(value))):
+            return name
+    return None
 
 
-def _secret_in(address: str) -> str | None:
+def secret_in(address: str) -> str | None:
     """What secret an address carries, however often it is percent-encoded; None for a local path."""
     if "://" not in unquote(address):
         return None
@@ -83,9 +72,10 @@ def _user_info(scheme: str, host: str, rest: str) -> bool:
 
 
 def _named_in(text: str) -> bool:
-    return any(_is_secret(name) for form in _decoded(text) for name in _NAME_OF_VALUE.findall(form))
+    return any(is_secret(name) for form in _decoded(text) for name in _NAME_OF_VALUE.findall(form))
 
 
-def _is_secret(name: str) -> bool:
-    letters = re.sub("[^a-z]", "", name.lower())
+def is_secret(name: str) -> bool:
+    """Whether what is called so is one."""
+    letters = re.sub("[^a-z]", "", _PLAIN.sub("", name).lower())
     return letters in _WHOLE or letters.endswith("key") or any(part in letters for part in _PARTS)

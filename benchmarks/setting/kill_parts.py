@@ -13,15 +13,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
-from benchmarks import production
 from benchmarks.kill import seconds_of_work, shard_bytes, start, wait_for_work
-from benchmarks.processes import running
+from benchmarks.setting import production
+from benchmarks.setting.processes import running
 
 PARTS = {
     "worker": "workers of kill", "server": "Prefect's API", "services": "Prefect's services",
     "postgres": "PostgreSQL", "redis": "Redis", "ray": "Ray's second node",
 }  # fmt: skip
-"""Their names in `benchmarks.processes.running`."""
+"""Their names in `benchmarks.setting.processes.running`."""
 
 CHUNKS = ["--set", "run.chunk=2"]
 POOL = [*CHUNKS, "--set", "run.pools={caption: kill}", "--set", "run.limits={track: 3}"]

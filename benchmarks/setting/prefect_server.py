@@ -1,6 +1,6 @@
 """A Prefect server on loopback for benchmarks and tests: its own home folder, a free port, ended by its process id.
 
-`benchmarks.production` has the server of several processes.
+`benchmarks.setting.production` has the server of several processes.
 """
 
 import os
@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.processes import Server, free_port, started
+from benchmarks.setting.processes import Server, free_port, started
 
 PREFECT = (sys.executable, "-m", "prefect")
 

@@ -1,11 +1,11 @@
-"""Files that appear whole, in a place that one process holds."""
+"""A place that one process holds, and what is written there: whole, or as it was."""
 
 from pathlib import Path
 
 import pytest
 
 from matrix_train.errors import UserError
-from matrix_train.writing import held, whole
+from matrix_train.files import held, whole
 
 
 def test_a_file_is_whole_or_as_it_was(tmp_path: Path) -> None:
@@ -17,10 +17,17 @@ def test_a_file_is_whole_or_as_it_was(tmp_path: Path) -> None:
         raise KeyboardInterrupt
     assert file.read_text() == "first"
     assert list(file.parent.iterdir()) == [file]
-    scratch.write_text("of a process that was killed")
-    with whole(file) as scratch:
-        scratch.write_text("second")
-    assert [path.read_text() for path in file.parent.iterdir()] == ["second"]
+
+
+def test_what_a_killed_process_left_goes_with_the_next(tmp_path: Path) -> None:
+    for name in (".v.mp4.17.part", ".v.json.17.part", ".w.mp4.17.part", "v.mp4", ".mine"):
+        (tmp_path / name).touch()
+    with held(tmp_path, "v.mp4"):
+        pass
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".mine", ".w.mp4.17.part", "v.mp4"]
+    with held(tmp_path):
+        pass
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".mine", "v.mp4"]
 
 
 @pytest.mark.parametrize("file", [None, "v.mp4"])

@@ -17,8 +17,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from benchmarks.prefect_server import PREFECT, answers, client_env, server_env, serving
-from benchmarks.processes import Server, as_nobody, free_port, listens, started
+from benchmarks.setting.prefect_server import PREFECT, answers, client_env, server_env, serving
+from benchmarks.setting.processes import Server, as_nobody, free_port, listens, started
 
 
 class Missing(Exception):
@@ -147,7 +147,7 @@ def process_worker(env: Mapping[str, str], home: Path, pool: str, name: str = "w
     """A worker that runs flows as processes, in this checkout. It makes the pool where there is none."""
     log = home / f"{name}.log"
     command = [*PREFECT, "worker", "start", "--pool", pool, "--type", "process", "--name", name]
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     with started(f"worker {name}", command, log, lambda: "started!" in log.read_text(), env=env, cwd=root) as server:
         yield server
 
@@ -162,7 +162,7 @@ def crew(env: Mapping[str, str], home: Path, pool: str, count: int) -> Iterator[
         return log.read_text().count("started!") >= count
 
     quick = {**env, "PREFECT_WORKER_QUERY_SECONDS": "2"}
-    with started(f"workers of {pool}", command, log, up, env=quick, cwd=Path(__file__).parents[1]) as server:
+    with started(f"workers of {pool}", command, log, up, env=quick, cwd=Path(__file__).parents[2]) as server:
         yield server
 
 

@@ -1,0 +1,112 @@
+"""`evaluate` over a folder of videos a model: one result each, all against the first; and VBench's results beside."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from matrix_train.cli.evaluate import Request, evaluate_command
+from matrix_train.errors import UserError
+from matrix_train.evaluate.vbench import read_results
+from tests.matrix_train.evaluate.on_disk import NAMES, run
+
+
+@pytest.fixture
+def models(place: Path) -> Path:
+    """Two models of the same two videos; one of the second has no track, another no video at all."""
+    for model in ("base", "lora"):
+        shutil.copytree(place / "v", place / "models" / model)
+        (place / model).mkdir()
+        for name in NAMES:
+            shutil.copy(place / "t.tracks.json", place / model / f"{name}.tracks.json")
+    shutil.rmtree(place / "v")
+    (place / "models").rename(place / "v")
+    (place / "v" / "lora" / "b.mp4").write_bytes(b"no video")
+    lines = (json.loads(line) for line in (place / "p.jsonl").read_text().splitlines())
+    own = [json.dumps(line | {"tracks": f"{{model}}/{line['video']}.tracks.json"}) for line in lines]
+    (place / "p.jsonl").write_text("\n".join(own))
+    return place
+
+
+def vbench(path: Path, **by_video: Any) -> Path:
+    """As VBench writes them, at some other machine."""
+    rows = [
+        {"video_path": f"/elsewhere/{name}.mp4", "video_results": value, "cnt": 3} for name, value in by_video.items()
+    ]
+    path.write_text(json.dumps({"imaging_quality": [0.65, rows], "dynamic_degree": [1.0, rows[:1]]}))
+    return path
+
+
+def test_models_are_judged_apart_and_held_against_the_first(models: Path):
+    for model in ("base", "lora"):
+        vbench(models / f"{model}_eval_results.json", a=60.0, b=70.0)
+    found = run(models, "tracks", vbench=models / "{model}_eval_results.json")
+    assert [(one["name"], one["videos"], one["failed"]) for one in found["models"]] == [("base", 2, 0), ("lora", 1, 1)]
+    assert list(found["failed"]) == ["lora/b.mp4"]
+    (difference,) = found["differences"]
+    assert (difference["paired"], difference["unpaired"], difference["if_score"]["mean"]) == (1, 1, 0)
+    quality = found["models"][0]["vbench"]["imaging_quality"]
+    assert (quality["mean"], quality["said"], quality["videos"]) == (65, 0.65, 2)
+    page = (models / "e" / "report.html").read_text()
+    assert 'href="lora/report.html"' in page and "VBench imaging quality" in page
+    prompts = json.loads((models / "e" / "base" / "vbench_prompts.json").read_text())
+    assert prompts == dict.fromkeys(NAMES, "A man pushes a box.")
+
+
+def test_a_model_of_which_nothing_can_be_judged_is_left_out(models: Path):
+    (models / "v" / "lora" / "a.mp4").write_bytes(b"")
+    found = run(models, "tracks")
+    assert [one["name"] for one in found["models"]] == ["base"] and found["differences"] == []
+    assert found["failed"]["lora"].startswith("none of 2 videos could be judged")
+    (models / "v" / "lora" / "a.mp4").unlink()
+    with pytest.raises(UserError, match=r"lora: no video a\.mp4"):
+        run(models, "tracks")
+
+
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        ({"imaging_quality": [0.6, []]}, "imaging_quality has no video"),
+        ({"imaging_quality": [0.6, [{"video_path": "c.mp4", "video_results": 1}]]}, r"is of c\.mp4, which is none"),
+        ({"imaging_quality": [0.6, [{"video_path": "x/a.mp4", "video_results": 1}] * 2]}, r"has a\.mp4 twice"),
+        ({"imaging_quality": 0.6}, "not what VBench writes"),
+        ({"imaging_quality": ["nan", []]}, "not what VBench writes"),
+        ({}, "holds no dimension"),
+    ],
+)
+def test_results_that_are_not_vbenchs_are_refused(tmp_path: Path, written: Any, told: str):
+    (tmp_path / "r.json").write_text(json.dumps(written))
+    with pytest.raises(UserError, match=told):
+        read_results(tmp_path / "r.json", NAMES)
+
+
+def test_true_and_false_are_numbers(tmp_path: Path):
+    found = read_results(vbench(tmp_path / "r.json", a=True, b=False), NAMES)
+    assert found["imaging_quality"]["by_video"] == {"a.mp4": 1.0, "b.mp4": 0.0}
+
+
+def compare(*runs: Path, out: Path) -> dict[str, Any]:
+    return evaluate_command(runs, Request(out, compare=True), Console(quiet=True))
+
+
+def test_only_the_same_prompts_are_paired(place: Path):
+    run(place, "tracks")
+    for name, verb in (("mixed", None), ("other", "pull")):
+        shutil.copytree(place / "e", place / name)
+        scores = json.loads((place / name / "scores.json").read_text())
+        scores["asked"] |= {"a.mp4": "0"} | ({"b.mp4": "0"} if verb else {})
+        (place / name / "scores.json").write_text(json.dumps(scores))
+    (difference,) = compare(place / "e", place / "mixed", out=place / "c")["differences"]
+    assert (difference["paired"], difference["other_prompt"]) == (1, 1)
+    with pytest.raises(UserError, match="the 2 of one name have other prompts"):
+        compare(place / "e", place / "other", out=place / "c")
+    with pytest.raises(UserError, match="is given twice"):
+        compare(place / "e", place / "e", out=place / "c")
+    with pytest.raises(UserError, match="two folders"):
+        compare(place / "e", out=place / "c")
+    (place / "other" / "scores.json").write_text("{}")
+    with pytest.raises(UserError, match="of another version"):
+        compare(place / "e", place / "other", out=place / "c")
