@@ -1,16 +1,19 @@
-"""Files of this machine: written whole or not at all, known by their content, and read line by line."""
+"""Files of this machine: written whole or not at all, by one process at a time, known by content, read by lines."""
 
+import fcntl
 import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import chain
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import IO, Any, TypeVar
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from matrix_train.errors import UserError
 from schemas.text import one_line
 
 LONGEST_LINE = 2**24
@@ -24,12 +27,50 @@ def whole(path: Path) -> Iterator[Path]:
     """A name beside `path`, in a folder that is made where there is none: what is written there takes its place at the
     end; where that fails nothing stays, and what was at `path` before is as it was."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    scratch = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         yield scratch
         scratch.replace(path)
     finally:
         scratch.unlink(missing_ok=True)
+
+
+@contextmanager
+def held(folder: Path, file: str | None = None) -> Iterator[None]:
+    """Alone at a folder, or at one file in it, beside which others may be made. A folder that stays empty goes again.
+
+    UserError where nothing can be written there, or another process does.
+    """
+    made = [own for own in (folder, *folder.parents) if not own.exists()]
+    lock = folder if file is None else folder / f".{file}.lock"
+    if file is not None and (folder / file).is_dir():
+        raise UserError(f"--out {folder / file}: is a folder: give the name of a file")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+        handle = os.open(lock, os.O_RDONLY if file is None else os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        why = "Not a directory" if isinstance(error, FileExistsError) else error.strerror
+        raise UserError(f"--out: nothing can be written to {folder}: {why}: give another place") from None
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            where = folder if file is None else folder / file
+            raise UserError(f"--out: another process writes to {where}: wait for it, or give another place") from None
+        for left in folder.rglob(".*.part") if file is None else folder.glob(f".{Path(file).stem}.*.part"):
+            left.unlink()  # of a process that was killed
+        try:
+            yield
+        finally:
+            if file is not None:
+                lock.unlink(missing_ok=True)
+    finally:
+        os.close(handle)
+        with suppress(OSError):  # holds something
+            for own in made:
+                own.rmdir()
 
 
 def write_whole(path: Path, content: bytes | str) -> None:

@@ -19,6 +19,7 @@ from matrix_train.config import Config
 from matrix_train.data import Batch, Collate, GaveUp, MatrixDataset, Ref, Split
 from matrix_train.data.video import decode
 from matrix_train.errors import UserError
+from matrix_train.files import whole
 from matrix_train.fit.inputs import Draw, Inputs, prepare
 from matrix_train.fit.noise import generator
 from matrix_train.generate.frames import decode_frames, generate_latents
@@ -127,10 +128,9 @@ def generated_clip(config: Config, subject: Subject, clip: Clip, steps: int, tra
     masks = np.zeros((clip.batch.masks.shape[1], *video.shape[:3]), dtype=bool)
     for own, name in zip(masks, first, strict=False):
         own[:] = followed[name]
-    folder.mkdir(parents=True, exist_ok=True)
     mp4, tracks = files_of(folder, clip)
     write_mp4(mp4, video, clip.batch.fps[0])
-    with tracks.open("wb") as file:
+    with whole(tracks) as scratch, scratch.open("wb") as file:
         np.savez_compressed(file, ids=list(clip.batch.ids[0]), masks=masks)
     return _made(config, subject, clip, video, masks)
 

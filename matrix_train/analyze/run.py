@@ -33,7 +33,6 @@ from matrix_train.errors import UserError
 from matrix_train.export.trained import Trained
 from matrix_train.files import write_json, write_whole
 from matrix_train.fit.safe import to_bytes
-from matrix_train.sample.record import check_writable
 from matrix_train.sample.trackers import Trackers
 
 ANALYSIS_FILE, TABLE_FILE, REPORT_FILE = "analysis.json", "analysis.parquet", "report.html"
@@ -57,7 +56,6 @@ class Analysis:
 
     def __init__(self, config: Config, options: Options, trained: Trained | None, console: Console) -> None:
         self.config, self.options, self.console = config, options, console
-        check_writable(options.out)
         self.labels = None if options.labels is None else read_labels(options.labels)
         self.trackers = Trackers(options.profile)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -164,10 +162,17 @@ class Analysis:
         try:
             before = json.loads(file.read_text(encoding="utf-8"))
         except FileNotFoundError:
+            written = (TABLE_FILE, LAYERS_FILE, REPORT_FILE, "clips", "generated", "maps")
+            if others := [name for name in written if (self.options.out / name).exists()]:
+                raise UserError(
+                    f"{self.options.out} has {others[0]}, which no analysis of this folder wrote: give another --out"
+                ) from None
             write_json(file, now)
             return
         except ValueError:
-            raise UserError(f"{file} is damaged: give another --out") from None
+            before = None
+        if not isinstance(before, dict):
+            raise UserError(f"{file} is damaged: give another --out")
         differs = [f"{name} was {before.get(name)}, is {now[name]}" for name in now if before.get(name) != now[name]]
         if differs:
             raise UserError(f"{self.options.out} holds another analysis: {'; '.join(differs)}: give another --out")

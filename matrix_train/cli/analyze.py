@@ -14,6 +14,7 @@ from matrix_train.config import Config, load_config
 from matrix_train.data import Split, read_index
 from matrix_train.errors import UserError
 from matrix_train.export.trained import Trained, find_checkpoint, read_trained
+from matrix_train.files import held
 from matrix_train.fit.assembly import make_random_model
 from matrix_train.fit.rundir import CONFIG_FILE
 
@@ -43,7 +44,7 @@ def analyze_command(
     read_index(config.data, split)  # a wrong data set is told before a model is loaded
     make_random_model(config)
     options = Options(out, clips, steps, split, generated, labels, kept, profile)
-    with told_when_full("fewer data.frames or a smaller data.height and data.width take less"):
+    with held(out), told_when_full("fewer data.frames or a smaller data.height and data.width take less"):
         return Analysis(config, options, trained, console).run()
 
 

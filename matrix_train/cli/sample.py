@@ -10,13 +10,13 @@ from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 
 from matrix_train.errors import UserError
-from matrix_train.files import file_sha256, write_whole
+from matrix_train.files import file_sha256, held, write_whole
 from matrix_train.sample.dataset import HeldOutClip, held_out
 from matrix_train.sample.grid import read_mp4, write_grid
 from matrix_train.sample.job import Job, Unreadable, check_count, read_table
 from matrix_train.sample.model import Model, Source
 from matrix_train.sample.picture import pixels_sha256, read_image
-from matrix_train.sample.record import SampleSettings, check_writable, read_record
+from matrix_train.sample.record import SampleSettings, read_record
 from matrix_train.sample.run import Outcome, Task, make_videos
 from matrix_train.sample.trackers import Trackers
 from schemas.base import InstanceId
@@ -40,26 +40,26 @@ def sample_job(source: Source, job: Mapping[str, Any], out: Path, how: How, cons
     """One video."""
     if out.suffix != ".mp4":
         raise UserError(f"--out {out}: give the name of an mp4")
-    check_writable(out.parent)
     try:
         checked = TypeAdapter(Job).validate_python(job)
     except ValidationError as error:
         raise UserError(one_line(error)) from None
-    model = Model(source, device_named(how.device), how.offload)
-    task = Task(out.stem, checked, settings_of(model, how.settings), out)
-    return {"video": str(out), **asdict(run(model, [task], how, console, alone=True))}
+    with held(out.parent, out.name):
+        model = Model(source, device_named(how.device), how.offload)
+        task = Task(out.stem, checked, settings_of(model, how.settings), out)
+        return {"video": str(out), **asdict(run(model, [task], how, console, alone=True))}
 
 
 def sample_table(source: Source, table: Path, out: Path, how: How, console: Console) -> dict[str, Any]:
     """A video for every line of a table."""
-    check_writable(out)
-    model = Model(source, device_named(how.device), how.offload)
-    settings = settings_of(model, how.settings)
-    tasks = [
-        found if isinstance(found, Unreadable) else Task(found[0], found[1], settings, out / f"{found[0]}.mp4")
-        for found in read_table(table)
-    ]
-    return {"out": str(out), **asdict(run(model, tasks, how, console))}
+    with held(out):
+        model = Model(source, device_named(how.device), how.offload)
+        settings = settings_of(model, how.settings)
+        tasks = [
+            found if isinstance(found, Unreadable) else Task(found[0], found[1], settings, out / f"{found[0]}.mp4")
+            for found in read_table(table)
+        ]
+        return {"out": str(out), **asdict(run(model, tasks, how, console))}
 
 
 def sample_dataset(
@@ -68,37 +68,37 @@ def sample_dataset(
     """Held-out clips beside their originals, and beside the base model's."""
     if split not in ("train", "val"):
         raise UserError(f"--split {split}: give train or val")
-    check_writable(out)
-    model = Model(source, device_named(how.device), how.offload)
-    settings = settings_of(model, how.settings)
-    size = {name: getattr(settings, name) for name in ("frames", "height", "width")}
-    config = model.recipe.data.model_copy(update={"dataset": dataset, **size})
-    clips = held_out(config, "val" if split == "val" else "train", limit, seed, out)
-    total, videos = Outcome(), dict[str, dict[str, Path]]()
-    whose = {"model": (model, out)}
-    if base:
-        alone = source.model_copy(update={"untrained": True})
-        whose["base"] = (Model(alone, model.device, how.offload), out / "base")
-    for label, (by, folder) in whose.items():
-        tasks = [_task_of(clip, settings, folder, "fps" not in how.settings) for clip in clips]
-        outcome = run(by, tasks, how, console)
-        prefix = "" if label == "model" else f"{label}/"
-        total.made += [prefix + name for name in outcome.made]
-        total.there += [prefix + name for name in outcome.there]
-        total.failed |= {prefix + name: why for name, why in outcome.failed.items()}
-        for name in (*outcome.made, *outcome.there):
-            videos.setdefault(name, {})[label] = folder / f"{name}.mp4"
-        by.__dict__.pop("backbone", None)  # the next one needs its room
-    good = [c for c in clips if isinstance(c, HeldOutClip) and len(videos.get(c.key, {})) == len(whose)]
-    grid = out / "grid.mp4"
-    if good:
-        rows = [
-            (c.key, {"original": c.original, **{label: read_mp4(file) for label, file in videos[c.key].items()}})
-            for c in good
-        ]
-        write_grid(rows, grid, good[0].fps)
-        console.print(f"grid of {len(good)} clips in {grid}", highlight=False, soft_wrap=True)
-    return {"out": str(out), "grid": str(grid) if good else None, **asdict(total)}
+    with held(out):
+        model = Model(source, device_named(how.device), how.offload)
+        settings = settings_of(model, how.settings)
+        size = {name: getattr(settings, name) for name in ("frames", "height", "width")}
+        config = model.recipe.data.model_copy(update={"dataset": dataset, **size})
+        clips = held_out(config, "val" if split == "val" else "train", limit, seed, out)
+        total, videos = Outcome(), dict[str, dict[str, Path]]()
+        whose = {"model": (model, out)}
+        if base:
+            alone = source.model_copy(update={"untrained": True})
+            whose["base"] = (Model(alone, model.device, how.offload), out / "base")
+        for label, (by, folder) in whose.items():
+            tasks = [_task_of(clip, settings, folder, "fps" not in how.settings) for clip in clips]
+            outcome = run(by, tasks, how, console)
+            prefix = "" if label == "model" else f"{label}/"
+            total.made += [prefix + name for name in outcome.made]
+            total.there += [prefix + name for name in outcome.there]
+            total.failed |= {prefix + name: why for name, why in outcome.failed.items()}
+            for name in (*outcome.made, *outcome.there):
+                videos.setdefault(name, {})[label] = folder / f"{name}.mp4"
+            by.__dict__.pop("backbone", None)  # the next one needs its room
+        good = [c for c in clips if isinstance(c, HeldOutClip) and len(videos.get(c.key, {})) == len(whose)]
+        grid = out / "grid.mp4"
+        if good:
+            rows = [
+                (c.key, {"original": c.original, **{label: read_mp4(file) for label, file in videos[c.key].items()}})
+                for c in good
+            ]
+            write_grid(rows, grid, good[0].fps)
+            console.print(f"grid of {len(good)} clips in {grid}", highlight=False, soft_wrap=True)
+        return {"out": str(out), "grid": str(grid) if good else None, **asdict(total)}
 
 
 def sample_again(file: Path, out: Path | None, base: str | None, how: How, console: Console) -> dict[str, Any]:
@@ -109,7 +109,6 @@ def sample_again(file: Path, out: Path | None, base: str | None, how: How, conso
     out = out or file.with_name(f"{file.stem}.again.mp4")
     if out.with_suffix(".json") == file:
         raise UserError(f"--out {out}: that is the video of {file} itself: give another name")
-    check_writable(out.parent)
     model = Model(source, device_named(how.device), how.offload)
     changed = [name for name, value in asdict(model.weights).items() if record.weights.get(name) != value]
     if changed:
@@ -117,7 +116,8 @@ def sample_again(file: Path, out: Path | None, base: str | None, how: How, conso
     task = Task(record.job.name or out.stem, record.job, record.settings, out)
     if pixels_sha256(read_image(Path(record.job.image))) != record.image_sha256:
         raise UserError(f"{record.job.image} is not the picture that {file} was made from: put that one back")
-    run(model, [task], how, console, alone=True)
+    with held(out.parent, out.name):
+        run(model, [task], how, console, alone=True)
     same = file_sha256(out) == record.mp4_sha256
     console.print("the same bytes" if same else "other bytes: see device and versions in both JSON files")
     return {"video": str(out), "same": same}
@@ -139,10 +139,10 @@ def idmap_command(
         check_count([*corners, *spots])
     except ValueError as error:
         raise UserError(str(error)) from None
-    check_writable(out.parent)
-    masks = Trackers(profile).masks(picture, corners, spots)  # type: ignore[arg-type]
-    indices = id_map(masks, *picture.shape[:2])
-    write_whole(out, encode_id_map(indices))
+    with held(out.parent, out.name):
+        masks = Trackers(profile).masks(picture, corners, spots)  # type: ignore[arg-type]
+        indices = id_map(masks, *picture.shape[:2])
+        write_whole(out, encode_id_map(indices))
     pixels = {name: int((indices == int(name[2:])).sum()) for name in sorted(masks)}
     said = ", ".join(f"{name} {count} pixels" for name, count in pixels.items())
     console.print(f"{out}: {said}", highlight=False, soft_wrap=True)

@@ -157,7 +157,7 @@ def _install(kind: type[Backbone], model: Any, lora: dict[str, Tensor], projecti
     for name, tensor in lora.items():
         module, side = name.split(".lora_")
         if module not in modules:
-            raise UserError(f"trained on another base model: this one has no {module}")
+            raise UserError(f"trained on another base model: this one has no {module}: give its own")
         rows, columns = modules[module].weight.shape
         want[name] = (tensor.shape[0], columns) if side.startswith("A") else (rows, tensor.shape[1])
     known, wanted = model.config.in_channels, kind.input_channels(model.config)
@@ -168,7 +168,7 @@ def _install(kind: type[Backbone], model: Any, lora: dict[str, Tensor], projecti
     for name in sorted(want.keys() | got.keys()):
         if want.get(name) != got.get(name):
             here, there = (shapes.get(name, "absent") for shapes in (want, got))
-            raise UserError(f"trained on another base model: {name} should be {here}, is {there}")
+            raise UserError(f"trained on another base model: {name} should be {here}, is {there}: give its own")
     kind.grow_input(model)
     layer = kind.input_of(model)
     layer.load_state_dict({name.rpartition(".")[2]: tensor for name, tensor in projection.items()})

@@ -1,6 +1,5 @@
 """Held-out clips of a data set as jobs: their first frames, captions, tracks and roles, as training has them."""
 
-import io
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -14,7 +13,7 @@ from matrix_train.attention.tags import tagged
 from matrix_train.data import DataConfig, Geometry, Split, read_index
 from matrix_train.data.entry import Bad, Entry, read_entry
 from matrix_train.data.video import BrokenVideo, decode
-from matrix_train.files import write_whole
+from matrix_train.files import whole
 from matrix_train.sample.job import Job, Unreadable
 from matrix_train.sample.picture import encode
 from matrix_train.sample.words import role_places
@@ -39,7 +38,6 @@ def held_out(config: DataConfig, split: Split, limit: int, seed: int, folder: Pa
     """
     source, rows, _, labels = read_index(config, split)
     geometry = Geometry.of(config)
-    folder.mkdir(parents=True, exist_ok=True)
     found: list[HeldOutClip | Unreadable] = []
     for row in islice(rows, limit):
         try:
@@ -53,9 +51,8 @@ def held_out(config: DataConfig, split: Split, limit: int, seed: int, folder: Pa
         except (Bad, BrokenVideo, ValidationError) as error:
             found.append(Unreadable(row.key, one_line(error)))
             continue
-        png = io.BytesIO()
-        Image.fromarray(frames[0]).save(png, format="PNG")
-        write_whole(image, png.getvalue())
+        with whole(image) as scratch:
+            Image.fromarray(frames[0]).save(scratch, format="PNG")
         found.append(HeldOutClip(row.key, job, entry.sample.fps / geometry.frame_step, geometry.video(frames)))
     return found
 

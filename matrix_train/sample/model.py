@@ -72,12 +72,14 @@ class Model:
             base, revision = self.recipe.model.path, self.recipe.model.revision
             folder = find_checkpoint(source.path, None if source.checkpoint is None else Path(source.checkpoint))
             self.source = source.model_copy(update={"checkpoint": folder.name})
-            trained = read_trained(folder).sha256
+            found = read_trained(folder)
+            trained, trained_on = found.sha256, found.backbone
             precision = self.recipe.model.precision
         else:
             if source.checkpoint is not None:
                 raise UserError(f"--checkpoint {source.checkpoint}: {source.path} is an export, which holds one alone")
             base, revision, trained = about["base_model"], about["base_revision"], about["checkpoint_sha256"]
+            trained_on = about["backbone"]
             precision = "bf16" if device.type == "cuda" else "fp32"
         self.base, self.revision = (base, revision) if source.base is None else (source.base, None)
         try:
@@ -86,6 +88,11 @@ class Model:
             raise UserError(
                 f"the base model of {source.path}: {error}; or say where it is now by --base-path"
             ) from None
+        if trained_on != self.kind_of_backbone.name:
+            raise UserError(
+                f"{source.path} was trained on another base model, a {trained_on}, than {self.base}, a "
+                f"{self.kind_of_backbone.name}: give its own by --base-path"
+            )
         if self.kind != "run":
             self.recipe = load_config(
                 Path(matrix_train.__path__[0], "configs", self.kind_of_backbone.released.recipe), []
@@ -122,8 +129,6 @@ class Model:
         """With what was trained. UserError where it was trained on another base model."""
         dtype, path, kind = DTYPES[self.weights.precision], self.source.path, self.kind_of_backbone
         merged = self.kind == "merged" and not self.source.untrained
-        if merged and backbone_class(str(path)) is not kind:
-            raise UserError(f"{path} was merged from another base model than {self.base}: give its own by --base-path")
         loaded = kind.load(str(path) if merged else self.base, dtype, None if merged else self.revision)
         if not merged and not self.source.untrained:
             checkpoint = None if self.source.checkpoint is None else Path(self.source.checkpoint)
@@ -157,7 +162,7 @@ def _kind_of(path: Path) -> tuple[Kind, dict[str, Any]]:
     try:
         about = json.loads((path / EXPORT_FILE).read_text(encoding="utf-8"))
         kind = about["kind"]
-        known = {name: about[name] for name in ("base_model", "base_revision", "checkpoint_sha256")}
+        known = {name: about[name] for name in ("backbone", "base_model", "base_revision", "checkpoint_sha256")}
         if kind in ("lora", "merged"):
             return kind, known
     except FileNotFoundError:

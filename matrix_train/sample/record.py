@@ -4,7 +4,6 @@ import hashlib
 import json
 from dataclasses import asdict
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import Any
 
 from pydantic import Field, JsonValue, ValidationError
@@ -74,12 +73,18 @@ def record_file(mp4: Path) -> Path:
 
 
 def is_done(mp4: Path, made_of: str) -> bool:
-    """Whether the video is there, whole, and made of this."""
+    """Whether the video is there, whole, and made of this. UserError where its record's place is taken."""
+    file = record_file(mp4)
     try:
-        record = Record.model_validate_json(record_file(mp4).read_bytes())
+        content = file.read_bytes()
+        record = Record.model_validate_json(content)
         return record.made_of == made_of and record.mp4_sha256 == file_sha256(mp4)
-    except (OSError, ValidationError):
+    except FileNotFoundError:
         return False
+    except ValidationError:
+        if b'"mp4_sha256"' in content:  # of another version
+            return False
+        raise UserError(f"{file} is no record of a video, and would be overwritten: give another --out") from None
 
 
 def read_record(path: Path) -> Record:
@@ -95,13 +100,3 @@ def read_record(path: Path) -> Record:
     if found.schema_version != SCHEMA_VERSION:
         raise UserError(f"--again {path}: of version {found.schema_version}, this matrix_train reads {SCHEMA_VERSION}")
     return found
-
-
-def check_writable(folder: Path) -> None:
-    """UserError where the folder, which may have to be made, takes no file; nothing stays behind."""
-    try:
-        there = next(own for own in (folder.absolute(), *folder.absolute().parents) if own.exists())
-        with TemporaryFile(dir=there):
-            pass
-    except OSError as error:
-        raise UserError(f"--out: nothing can be written to {folder}: {error.strerror}: give another place") from None

@@ -201,6 +201,51 @@ def test_videos_of_one_prompt_share_its_roles() -> None:
     assert not reading.values[2:, ..., 1:, :].any()
 
 
+def test_several_videos_a_prompt_are_read_as_each_alone() -> None:
+    """Two prompts, two videos of each, with guidance: a row a video, those of a prompt beside each other."""
+    parts = stock_pipeline("wan21")
+    pipe = WanPipeline(
+        tokenizer=parts.tokenizer, text_encoder=parts.text_encoder, vae=parts.vae, scheduler=parts.scheduler,
+        transformer=stock("wan21", in_channels=16, image_dim=None, added_kv_proj_dim=None),
+    )  # fmt: skip
+    pipe.set_progress_bar_config(disable=True)
+    other = "the woman lifts a box"
+    whose = {PROMPT: roles_of(), other: [Role("woman", spans_of(other, "the woman"), roles_of()[0].masks)]}
+    noise = torch.randn(4, 16, 3, HEIGHT // 8, WIDTH // 8, generator=torch.Generator().manual_seed(0))
+
+    def read(prompts: list[str], latents: Tensor) -> Tensor:
+        with tap(pipe, prompts, [whose[prompt] for prompt in prompts]) as reading:
+            pipe(
+                prompt=prompts, num_videos_per_prompt=len(latents) // len(prompts), latents=latents, height=HEIGHT,
+                width=WIDTH, num_frames=FRAMES, num_inference_steps=2, guidance_scale=3.0, output_type="latent",
+            )  # fmt: skip
+        return reading.values
+
+    together = read([PROMPT, other], noise)
+    assert together.shape == (4, 2, 3, 2, 3, 2)
+    for video, prompt in enumerate([PROMPT, PROMPT, other, other]):
+        own = read([prompt], noise[video : video + 1])
+        torch.testing.assert_close(together[video, :, :, :, : own.shape[4]], own[0], rtol=1e-4, atol=1e-6)
+    assert not torch.allclose(together[0], together[1], rtol=1e-4)
+
+
+def test_a_call_that_fails_halfway_leaves_the_pipeline_as_it_was() -> None:
+    pipe = stock_pipeline()
+
+    def fail(*_: Any) -> None:
+        raise RuntimeError("stopped by hand")
+
+    with pytest.raises(RuntimeError, match="stopped by hand"), tap(pipe, PROMPT, roles_of()) as reading:
+        sample(pipe, callback_on_step_end=fail)
+    assert reading.values.shape[1] == 1, "the step that was made is read"
+    for module in pipe.transformer.modules():
+        assert not module._forward_hooks and not module._forward_pre_hooks
+        assert type(getattr(module, "processor", None)).__module__.split(".")[0] in ("diffusers", "builtins")
+    with tap(pipe, PROMPT, roles_of()) as again:
+        sample(pipe)
+    assert torch.equal(again.values[:, :1], reading.values)
+
+
 def test_nothing_of_size_n_squared_is_made_and_no_map_stays_unasked() -> None:
     pipe = stock_pipeline("5b-i2v")
     roles = roles_of()

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from benchmarks.processes import free_port
+from benchmarks.setting.processes import free_port
 from matrix_train.backbones import CogVideoX, backbone_class
 from matrix_train.backbones.cogvideox.tiny import make_tiny_pipeline
 from matrix_train.backbones.encoders import identity
