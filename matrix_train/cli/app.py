@@ -138,12 +138,13 @@ def export(
     out: Annotated[Path, typer.Argument(help="New folder for the exported files.")],
     checkpoint: Annotated[Path | None, typer.Option(help="The run's step-* folder; by default the newest.")] = None,
     merged: Annotated[bool, typer.Option("--merged", help="A whole transformer with the LoRA merged in.")] = False,
+    base_path: Annotated[str | None, typer.Option(help="Where the base model is now; for --merged.")] = None,
     as_json: Json = False,
 ) -> None:
     """Write a run's LoRA and input projection for diffusers and ComfyUI, or a merged transformer."""
     from matrix_train.cli.commands import export_command
 
-    emit(export_command(run, out, checkpoint, merged, console), as_json)
+    emit(export_command(run, out, checkpoint, merged, base_path, console), as_json)
 
 
 app.command()(sample)
@@ -171,7 +172,10 @@ def evaluate(
     ],
     out: Annotated[Path, typer.Option(help="Folder for the results; goes on from what it holds.")],
     judge: Annotated[
-        str, typer.Option(help="truth: the world's; tracks: from tracks alone; vlm: the profile's verifier is asked.")
+        str,
+        typer.Option(
+            help="truth: the world's; tracks: from tracks alone; vlm: the profile's verifier; files: written answers."
+        ),
     ] = "truth",
     world: Annotated[Path | None, typer.Option(help="Folder of the rendered world that the videos are of.")] = None,
     prompts: Annotated[Path | None, typer.Option(help="JSON lines, one a video: what each is held to.")] = None,

@@ -142,13 +142,17 @@ def bench_command(
     return asdict(result)
 
 
-def export_command(run: Path, out: Path, checkpoint: Path | None, merged: bool, console: Console) -> dict[str, Any]:
+def export_command(
+    run: Path, out: Path, checkpoint: Path | None, merged: bool, base: str | None, console: Console
+) -> dict[str, Any]:
     """`export`: the files, and whether a loader of diffusers names would take every key."""
     quieten_libraries()
     if merged:
-        folder = merge(run, out, checkpoint)
+        folder = merge(run, out, checkpoint, base)
         console.print(f"merged transformer in {folder}")
         return {"out": str(folder), "merged": True}
+    if base is not None:
+        raise UserError("--base-path would change nothing: only --merged reads the base model")
     folder = export(run, out, checkpoint)
     record = json.loads((folder / EXPORT_FILE).read_text(encoding="utf-8"))
     unmatched = check_comfy_keys(folder / LORA_FILE, backbone_named(record["backbone"]))

@@ -12,6 +12,7 @@ from matrix_train.errors import UserError
 from matrix_train.evaluate.compare import compare as compare_runs
 from matrix_train.evaluate.run import evaluate_world
 from matrix_train.evaluate.scores import SCORES
+from matrix_train.evaluate.theirs import evaluate_files
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,12 @@ def _judged(videos: Path, asked: Request) -> dict[str, Any]:
                 "--judge truth needs --world, the folder of a rendered world, and no --prompts, --profile or --vbench"
             )
         return evaluate_world(videos, asked.world, asked.out)
+    if asked.judge == "files":
+        if asked.world or asked.prompts or asked.profile or asked.vbench:
+            raise UserError("--judge files reads what is there: give no --world, --prompts, --profile or --vbench")
+        return evaluate_files(videos, asked.out)
     if asked.judge not in ("vlm", "tracks"):
-        raise UserError(f"--judge {asked.judge}: give truth, tracks or vlm")
+        raise UserError(f"--judge {asked.judge}: give truth, tracks, vlm or files")
     if asked.prompts is None or asked.world:
         raise UserError(f"--judge {asked.judge} needs --prompts, a file with a line for every video, and no --world")
     from matrix_train.evaluate.judges import Asked, evaluate_by  # imports the engines, which take a second
@@ -78,6 +83,8 @@ def _tell(result: Mapping[str, Any], console: Console) -> None:
         say(f"  VBench {name}: {row['mean']:.3f}  [{row['low']:.3f}, {row['high']:.3f}] over {row['videos']} videos")
     for line in result.get("agreement", {}).get("lines", ()):
         say(line)
+    if theirs := result.get("theirs"):
+        say(f"their own IF of {theirs['videos']} videos is apart from it by {theirs['most_apart']:.4f} at most")
     _tell_bias(result["bias"], console)
 
 

@@ -1,6 +1,6 @@
 """InterGenEval (paper App. F): who does what to whom in generated videos, by a judge that can be checked.
 
-scores.py     answers → KISA, SGI, SPI, IF            files.py        the authors' JSON files
+scores.py     answers → KISA, SGI, SPI, IF            files.py        the authors' JSON files; theirs.py: as results
 protocol.py   what is asked about: instances, frames, boxes     questions.py    the ten questions of an interaction
 judge_truth.py   answers from true tracks and events   faults.py       planted faults, which must lower the right score
 judge_tracks.py  answers from tracks alone             events.py       who does what to whom, worked out from them

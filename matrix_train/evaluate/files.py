@@ -1,4 +1,4 @@
-"""The authors' JSON files, read and written, so that their scripts go on from our results and ours from theirs.
+"""The authors' JSON files as we write them, so that their scripts go on from our results; read by `theirs.py`.
 
 Field names as in `InterGenEval/` of the public repository cvlab-kaist/MATRIX at 61328c0; which are assumed is said in
 docs/training/evaluate.md. Their files carry more than scores need: unknown fields are read over, those that their
@@ -10,26 +10,23 @@ _emergence_disappearance.json     a list of `PersistenceVideo` (emergence_disapp
 combined_scores_summary.json      model → data type → video_id → `Combined` (calculate_combined_scores.py)
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from matrix_train.errors import UserError
 from matrix_train.evaluate.protocol import Prompt
 from matrix_train.evaluate.questions import questions_of
-from matrix_train.evaluate.scores import Answer, FrameCheck, VideoScores, video_scores
+from matrix_train.evaluate.scores import Answer, FrameCheck, VideoScores
 from matrix_train.files import write_json
 from schemas.palette import colour_name
-from schemas.text import one_line
 
 QUESTIONS_FOLDER = "questions"
 VERIFICATION_FILE = "question_verification.json"
 PERSISTENCE_FILE = "_emergence_disappearance.json"
 COMBINED_FILE = "combined_scores_summary.json"
-
-T = TypeVar("T")
 
 
 class _Theirs(BaseModel):
@@ -114,6 +111,11 @@ def questions_file(prompt: Prompt) -> QuestionsFile:
     )  # fmt: skip
 
 
+def digest(asked: QuestionsFile) -> str:
+    """Of all that a video was asked about: two results are paired where it is the same."""
+    return hashlib.sha256(asked.model_dump_json().encode()).hexdigest()[:12]
+
+
 def verified_video(
     prompt: Prompt, answers: Sequence[Sequence[Answer]], frames: Sequence[int], judge: str
 ) -> VerifiedVideo:
@@ -156,70 +158,6 @@ def combined(prompt: str, scores: VideoScores) -> Combined:
 def write_questions(folder: Path, prompts: Sequence[Prompt]) -> None:
     for prompt in prompts:
         write_json(folder / QUESTIONS_FOLDER / f"{prompt.video_id}.json", questions_file(prompt))
-
-
-def read_questions(folder: Path) -> dict[str, QuestionsFile]:
-    """By video_id. UserError for a file that does not say what its name says."""
-    found = {}
-    for path in sorted((folder / QUESTIONS_FOLDER).glob("*.json")):
-        file = _read(path, TypeAdapter(QuestionsFile))
-        if file.video_id != path.stem:
-            raise UserError(f"{path} is about the video {file.video_id}: give it that name")
-        found[file.video_id] = file
-    return found
-
-
-def read_verification(folder: Path) -> dict[str, VerifiedVideo]:
-    return _by_video(folder / VERIFICATION_FILE, _read(folder / VERIFICATION_FILE, TypeAdapter(list[VerifiedVideo])))
-
-
-def read_persistence(folder: Path) -> dict[str, PersistenceVideo]:
-    return _by_video(folder / PERSISTENCE_FILE, _read(folder / PERSISTENCE_FILE, TypeAdapter(list[PersistenceVideo])))
-
-
-def read_combined(path: Path) -> dict[str, dict[str, dict[str, Combined]]]:
-    """model → data type → video_id → scores."""
-    return _read(path, TypeAdapter(dict[str, dict[str, dict[str, Combined]]]))
-
-
-def score_theirs(folder: Path) -> dict[str, VideoScores]:
-    """The scores by video_id from a folder's two files of answers, whoever wrote them.
-
-    UserError where a video is in one file only, an interaction has not ten answers, or a frame has none: their scripts
-    take these for a no.
-    """
-    verified, persistence = read_verification(folder), read_persistence(folder)
-    if odd := sorted(verified.keys() ^ persistence.keys()):
-        raise UserError(f"{folder}: {odd[0]} is in one of {VERIFICATION_FILE} and {PERSISTENCE_FILE} only")
-    scores = {}
-    for video_id, video in verified.items():
-        checks = [
-            FrameCheck(frame_idx=f.frame_idx, emergence=f.emergence == "yes", disappearance=f.disappearance == "yes")
-            for f in persistence[video_id].hallucination_results
-        ]
-        try:
-            scores[video_id] = video_scores([i.question_verification_results for i in video.items], checks)
-        except ValueError as error:
-            raise UserError(f"{folder}: {video_id}: {error}: have it judged again") from None
-    return scores
-
-
-def _by_video(path: Path, videos: Sequence[Any]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for video in videos:
-        if video.video_id in found:
-            raise UserError(f"{path}: {video.video_id} is there twice")
-        found[video.video_id] = video
-    return found
-
-
-def _read(path: Path, form: TypeAdapter[T]) -> T:
-    try:
-        return form.validate_json(path.read_bytes())
-    except FileNotFoundError:
-        raise UserError(f"there is no {path}") from None
-    except ValidationError as error:
-        raise UserError(f"{path}: {one_line(error)}") from None
 
 
 def summary(model: str, kind: str, scores: Mapping[str, tuple[str, VideoScores]]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ KISA = KISA_raw·SPI, SGI = SGI_raw·SPI, IF = ½(KISA + SGI). Means go from int
 Nothing is scored on a guess: answers that are missing, doubled or about no question are a `NotTen`.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Annotated, Literal
@@ -108,12 +108,6 @@ def video_scores(interactions: Sequence[Sequence[Answer]], frames: Sequence[Fram
         raise ValueError("a video without an interaction has no score")
     kisa, sgi = zip(*(raw_scores(answers) for answers in interactions), strict=True)
     return VideoScores(kisa_raw=fmean(kisa), sgi_raw=fmean(sgi), spi=spi(frames))
-
-
-def mean_scores(videos: Iterable[VideoScores]) -> dict[str, float]:
-    """The means over videos, by the names of `SCORES`. IF is the mean of the videos' IF."""
-    rows = list(videos)
-    return {name: fmean(getattr(row, name) for row in rows) for name in SCORES}
 
 
 @dataclass(frozen=True)

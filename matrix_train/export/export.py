@@ -101,7 +101,7 @@ def merge(run: Path, out: Path, checkpoint: Path | None = None, base: str | None
     trained = read_trained(find_checkpoint(run, checkpoint))
     with _new_folder(out) as folder:
         kind = backbone_named(trained.backbone)
-        backbone = kind.load(base or model["path"], model["dtype"], model["revision"])
+        backbone = kind.load(base or model["path"], model["dtype"], None if base else model["revision"])
         merge_into(kind, backbone.model, trained)
         backbone.model.save_pretrained(folder / "transformer")
         _write_record(folder, "merged", model, trained)

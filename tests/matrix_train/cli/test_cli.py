@@ -33,6 +33,15 @@ def test_from_shards_to_an_exported_lora(dataset: Path, tmp_path: Path) -> None:
     assert fitted["step"] == 2
     exported = run("export", str(tmp_path / "run"), str(tmp_path / "lora"))
     assert exported["unmatched_keys"] == []
+    with pytest.raises(UserError, match="moved: there is no such folder"):
+        run(
+            "export",
+            str(tmp_path / "run"),
+            str(tmp_path / "merged"),
+            "--merged",
+            "--base-path",
+            str(tmp_path / "moved"),
+        )
     merged = run("export", str(tmp_path / "run"), str(tmp_path / "merged"), "--merged")
     assert (tmp_path / "merged/transformer/config.json").exists(), merged
 
@@ -62,6 +71,7 @@ def test_the_advice_names_what_would_help_this_run() -> None:
         (["bench", "--device", "tpu"], "bench: device"),
         (["bench", "--device", "cpu", "--rung", "9"], "there is no rung 9: give 1 to 8"),
         (["export", "nowhere", "out"], "nowhere"),
+        (["export", "r", "out", "--base-path", "b"], "--base-path would change nothing: only --merged"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(

@@ -1,14 +1,20 @@
 """The authors' files: what we write has their fields, and what is read gives the same scores."""
 
+import io
 import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
+from rich.console import Console
 
+from matrix_train.cli.evaluate import Request, evaluate_command
 from matrix_train.errors import UserError
 from matrix_train.evaluate import files
 from matrix_train.evaluate.protocol import Prompt
 from matrix_train.evaluate.scores import Answer, FrameCheck, video_scores
+from matrix_train.evaluate.theirs import read_combined, read_questions, score_theirs
 from matrix_train.files import write_json
 
 PROMPT = Prompt.model_validate(
@@ -51,13 +57,12 @@ def test_their_field_names(folder: Path):
 
 
 def test_what_is_read_is_what_was_written(folder: Path):
-    assert files.read_questions(folder)["000"] == files.questions_file(PROMPT)
-    scores = files.score_theirs(folder)["000"]
+    assert read_questions(folder)["000"] == files.questions_file(PROMPT)
+    scores = score_theirs(folder)["000"]
     assert scores == video_scores(ANSWERS, CHECKS)
     assert (scores.kisa_raw, scores.sgi_raw, scores.spi) == (0.5, 0.5, 0.375)
-    path = folder / files.COMBINED_FILE
-    write_json(path, files.summary("a", "all", {"000": (PROMPT.prompt, scores)}))
-    row = files.read_combined(path)["a"]["all"]["000"]
+    write_json(folder / files.COMBINED_FILE, files.summary("a", "all", {"000": (PROMPT.prompt, scores)}))
+    row = read_combined(folder)["000"]
     assert (row.IF_score, row.SGA_SPI) == (0.1875, 0.1875)
 
 
@@ -65,7 +70,7 @@ def test_fields_of_theirs_that_we_do_not_know_are_read_over(folder: Path):
     path = folder / files.PERSISTENCE_FILE
     (video,) = json.loads(path.read_text())
     path.write_text(json.dumps([video | {"overall_analysis": {"emergence": "yes"}, "hallucination_score": 1}]))
-    assert files.score_theirs(folder)["000"].spi == 0.375
+    assert score_theirs(folder)["000"].spi == 0.375
 
 
 def test_what_their_scripts_take_for_a_no_is_refused(folder: Path):
@@ -74,17 +79,17 @@ def test_what_their_scripts_take_for_a_no_is_refused(folder: Path):
     video["items"][0]["question_verification_results"].pop(3)
     path.write_text(json.dumps([video]))
     with pytest.raises(UserError, match="000: no answer to Q4: have it judged again"):
-        files.score_theirs(folder)
+        score_theirs(folder)
     video["items"][0]["question_verification_results"] = {"raw_response": "I cannot", "parsing_error": "x"}
     path.write_text(json.dumps([video]))
     with pytest.raises(UserError, match="question_verification_results"):
-        files.score_theirs(folder)
+        score_theirs(folder)
     path.write_text("[]")
     with pytest.raises(UserError, match="000 is in one of"):
-        files.score_theirs(folder)
+        score_theirs(folder)
     path.unlink()
     with pytest.raises(UserError, match="there is no"):
-        files.score_theirs(folder)
+        score_theirs(folder)
 
 
 def test_a_frame_that_failed_there_is_no_frame_without_a_fault(folder: Path):
@@ -93,4 +98,46 @@ def test_a_frame_that_failed_there_is_no_frame_without_a_fault(folder: Path):
     video["hallucination_results"][0]["emergence"] = "error"
     path.write_text(json.dumps([video]))
     with pytest.raises(UserError, match="emergence"):
-        files.score_theirs(folder)
+        score_theirs(folder)
+
+
+def judged(folder: Path, out: Path, **more: Path) -> tuple[dict[str, Any], str]:
+    console = Console(record=True, width=200, file=io.StringIO())
+    return evaluate_command([folder], Request(out, "files", **more), console), console.export_text()
+
+
+def test_a_folder_of_theirs_is_a_result_of_ours(folder: Path, tmp_path: Path):
+    rounded = video_scores(ANSWERS, CHECKS).model_copy(update={"sgi_raw": 0.501})
+    write_json(folder / files.COMBINED_FILE, files.summary("a", "all", {"000": (PROMPT.prompt, rounded)}))
+    files.write_questions(folder, [PROMPT.model_copy(update={"video": "001.mp4"})])
+    found, said = judged(folder, tmp_path / "out")
+    assert (found["judge"], found["videos"], found["by_video"]["000"]["if_score"]) == ("j", 1, 0.1875)
+    assert found["failed"] == {"001": "no answer in question_verification.json"}
+    assert found["theirs"] == {"videos": 1, "most_apart": pytest.approx(0.000188, abs=1e-6)}
+    assert "their own IF of 1 videos is apart from it by 0.0002 at most" in said
+    assert found["asked"]["000"] == files.digest(files.questions_file(PROMPT)), "as of our own run"
+    assert json.loads((tmp_path / "out" / "scores.json").read_text()) == found
+    both = evaluate_command(
+        [tmp_path / "out", shutil.copytree(tmp_path / "out", tmp_path / "b")],
+        Request(tmp_path / "c", compare=True),
+        Console(quiet=True),
+    )
+    assert both["differences"][0]["paired"] == 1
+    assert "0.188" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_answers_of_two_judges_or_to_other_questions_are_no_result(folder: Path, tmp_path: Path):
+    path = folder / files.QUESTIONS_FOLDER / "000.json"
+    told = json.loads(path.read_text())
+    told["items"][0]["questions"][0] = "Is it raining?"
+    path.write_text(json.dumps(told))
+    with pytest.raises(UserError, match="000 was asked other questions than questions/ has"):
+        judged(folder, tmp_path / "out")
+    path.unlink()
+    with pytest.raises(UserError, match="--judge files reads what"):
+        judged(folder, tmp_path / "out", prompts=path)
+    for file in (files.VERIFICATION_FILE, files.PERSISTENCE_FILE):
+        (video,) = json.loads((folder / file).read_text())
+        (folder / file).write_text(json.dumps([video, video | {"video_id": "001", "model_used": "k"}]))
+    with pytest.raises(UserError, match=r"is by several judges \(j, k\)"):
+        judged(folder, tmp_path / "out")

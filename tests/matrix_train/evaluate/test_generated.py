@@ -11,9 +11,10 @@ import pytest
 from PIL import Image
 
 from matrix_train.errors import UserError
-from matrix_train.evaluate import files, footage
+from matrix_train.evaluate import footage
 from matrix_train.evaluate.judge_truth import prompt_of
 from matrix_train.evaluate.run import made_of
+from matrix_train.evaluate.theirs import score_theirs
 from schemas.idmap import encode_id_map
 from tests.matrix_train.evaluate.made_up import FRAMES, HEIGHT, WIDTH, pushed
 from tests.matrix_train.evaluate.on_disk import NAMES, engine_again, good, profile, run, write_prompts, write_video
@@ -28,7 +29,7 @@ def test_a_model_judges_and_a_second_run_asks_nothing(place: Path):
     assert found["means"]["if_score"]["mean"] == 1 and found["failed"] == {}
     assert found["cost"]["requests"] == 4 and found["cost"]["prompt_tokens"] == 400
     assert 0.8 < found["measures"]["smoothness"]["mean"] < 1 and found["measures"]["dynamics"]["mean"] > 0
-    assert files.score_theirs(place / "e")["a"].if_score == 1
+    assert score_theirs(place / "e")["a"].if_score == 1
     assert (place / "e" / "strips" / "a.mp4.jpg").stat().st_size > 500
 
 
@@ -139,7 +140,7 @@ def test_answers_are_of_all_that_they_come_from(place: Path, monkeypatch: pytest
     found.add(made_of(prompt.model_copy(update={"prompt": "A box bites a man."}), video, tracks))
     tracks.write_text(tracks.read_text() + " ")
     found.add(made_of(prompt, video, tracks))
-    monkeypatch.setattr("matrix_train.evaluate.questions.VERSION", "v0")
+    monkeypatch.setattr("matrix_train.evaluate.run.VERSION", "v0")
     found.add(made_of(prompt, video, tracks))
     video.unlink()
     found.add(made_of(prompt, video, tracks))

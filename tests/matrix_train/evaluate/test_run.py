@@ -10,8 +10,8 @@ from rich.console import Console
 
 from matrix_train.cli.evaluate import Request, evaluate_command
 from matrix_train.errors import UserError
-from matrix_train.evaluate import files
 from matrix_train.evaluate.scores import SCORES
+from matrix_train.evaluate.theirs import read_combined, score_theirs
 from tests.matrix_train.evaluate.made_up import FRAMES, pushed
 
 
@@ -60,8 +60,8 @@ def test_a_world_is_judged_by_its_truth(world: Path, tmp_path: Path):
     assert (found["videos"], found["not_asked"], found["failed"]) == (2, 2, {})
     assert found["means"]["if_score"] == {"mean": 1, "low": 1, "high": 1}
     assert json.loads((tmp_path / "e" / "scores.json").read_text()) == found
-    assert files.score_theirs(tmp_path / "e")["a"].if_score == 1
-    assert set(files.read_combined(tmp_path / "e" / files.COMBINED_FILE)["e"]["all"]) == {"a", "b"}
+    assert score_theirs(tmp_path / "e")["a"].if_score == 1
+    assert set(read_combined(tmp_path / "e")) == {"a", "b"}
 
 
 def test_a_run_goes_on_from_what_was_judged_and_one_failure_is_one_row(world: Path, tmp_path: Path):

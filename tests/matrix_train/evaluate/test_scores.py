@@ -9,7 +9,6 @@ from matrix_train.evaluate.scores import (
     FrameCheck,
     NotTen,
     Said,
-    mean_scores,
     raw_scores,
     spi,
     ten_of,
@@ -72,10 +71,6 @@ def test_interactions_are_averaged_before_videos():
     one = video_scores([answers(range(1, 11)), answers([1, 2, 3, 7, 8, 9, 10])], frames(10, 1, 1))
     assert (one.kisa_raw, one.sgi_raw, one.spi) == (pytest.approx(0.75), 1, pytest.approx(0.5))
     assert (one.kisa, one.sgi, one.if_score) == (pytest.approx(0.375), pytest.approx(0.5), pytest.approx(0.4375))
-    other = video_scores([answers(range(1, 11))], frames(10))
-    means = mean_scores([one, other])
-    assert means["kisa"] == pytest.approx(0.6875)  # and not .75·.75 or a mean over three interactions
-    assert means["if_score"] == pytest.approx((0.4375 + 1) / 2)
 
 
 def test_a_negative_spi_makes_negative_scores():
