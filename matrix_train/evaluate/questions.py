@@ -7,19 +7,10 @@ answered from tracks too. Two choices are ours (docs/training/evaluate.md):
 - An act that goes on from the first frame has no "before": Q1 asks there that it is not over yet.
 """
 
-import hashlib
-
 from matrix_train.evaluate.protocol import KeyInteraction, Prompt
 
 VERSION = "v1"
 """Raised with every change of a form: answers to other questions are other scores."""
-
-
-def digest_of(prompt: Prompt) -> str:
-    """Of all that is asked about a video: answers to something else are no answers to this, and two results are paired
-    where it is the same. Where its masks lie is no part of it."""
-    asked = prompt.model_dump_json(exclude={"tracks", "idmap"})
-    return hashlib.sha256(f"{VERSION}\n{asked}".encode()).hexdigest()[:16]
 
 
 def questions_of(prompt: Prompt, act: KeyInteraction) -> tuple[str, ...]:

@@ -24,7 +24,7 @@ from matrix_train.evaluate.casting import UNDECIDED
 from matrix_train.evaluate.footage import Measures, watch
 from matrix_train.evaluate.page import Sheet, write_page
 from matrix_train.evaluate.protocol import Prompt, match_videos
-from matrix_train.evaluate.questions import digest_of
+from matrix_train.evaluate.questions import VERSION
 from matrix_train.evaluate.scores import SCORES, Answer, FrameCheck, Judged, VideoScores
 from matrix_train.files import file_sha256, write_json, write_list
 from schemas.base import Record
@@ -120,7 +120,7 @@ def read_truth(path: Path) -> VideoTruth:
 
 def made_of(prompt: Prompt, *sources: Path) -> str:
     """Digest of what is asked and of the content of the files that it is answered from."""
-    digest = hashlib.sha256(digest_of(prompt).encode())
+    digest = hashlib.sha256(f"{VERSION}\n{prompt.model_dump_json(exclude={'tracks', 'idmap'})}".encode())
     for path in sources:
         # A file that is not there, or cannot be read, fails the video when it is judged.
         digest.update(file_sha256(path).encode() if path.is_file() else b"-")

@@ -147,7 +147,7 @@ def test_answers_are_of_all_that_they_come_from(place: Path, monkeypatch: pytest
     found.add(made_of(prompt.model_copy(update={"prompt": "A box bites a man."}), video, tracks))
     tracks.write_text(tracks.read_text() + " ")
     found.add(made_of(prompt, video, tracks))
-    monkeypatch.setattr("matrix_train.evaluate.questions.VERSION", "v0")
+    monkeypatch.setattr("matrix_train.evaluate.run.VERSION", "v0")
     found.add(made_of(prompt, video, tracks))
     video.unlink()
     found.add(made_of(prompt, video, tracks))
