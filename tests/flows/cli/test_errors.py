@@ -61,7 +61,7 @@ def test_a_missing_caption_column(matrix_data, world, tmp_path):
 
 def test_a_missing_caption_table(matrix_data, world, tmp_path):
     ended = matrix_data("build", world / "raw", "--captions", tmp_path / "no.csv", "--out", tmp_path / "out")
-    one_line(ended, "no.csv")
+    one_line(ended, "no.csv", "`video`", "`caption`", "--profile laptop")
 
 
 def test_a_file_where_the_out_folder_should_be(matrix_data, world, tmp_path):
