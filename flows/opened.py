@@ -19,6 +19,7 @@ from flows.context import Context
 from flows.server.grants import grant_credentials
 from flows.settings import BuildSettings
 from schemas import SCHEMA_VERSION
+from schemas.dataset import DATASET_FILE
 from schemas.settings import validate
 from tasks.errors import UserError
 from tasks.stages import STAGES
@@ -108,6 +109,23 @@ def context_of(out: str, name: str = "") -> Context:
         with _lock:
             _builds[out, name] = context
     return context
+
+
+def dataset_of(path: str) -> Folder:
+    """The dataset folder itself, or the one of the last build in an out folder.
+
+    UserError where that build has none and earlier ones have: which of them is meant is for people to say.
+    """
+    folder = Folder(path)
+    if folder.exists(DATASET_FILE) or not folder.exists(f"work/{BUILD_FILE}"):
+        return folder
+    dataset = context_of(path).dataset
+    if not dataset.exists(DATASET_FILE):
+        earlier = [n for n in folder.names("dataset") if folder.exists(f"dataset/{n}/{DATASET_FILE}")]
+        if earlier:
+            named = ", ".join(folder.shown(f"dataset/{name}") for name in earlier)
+            raise UserError(f"the last build in {path} has no dataset yet; name one of earlier settings: {named}")
+    return dataset
 
 
 @contextmanager

@@ -58,8 +58,8 @@ class Gauge:
         self._watch = self._artifact = self._machines = 0.0
         self._last: list[Tally] = []
         self._bars: dict[str, UUID] = {}
-        self._shares: dict[str, float] = {}
-        """By stage, the artifact that shows how far it is, and what it shows."""
+        self._shown: dict[str, tuple[int, int]] = {}
+        """By stage, the artifact that shows how far it is, and what it shows: how many of how many."""
 
     def show(self, last: bool = False) -> None:
         now = time.monotonic()
@@ -94,20 +94,23 @@ class Gauge:
         last: also in quiet times, until the server does not take one.
         """
         for line in lines:
-            share = round(100 * (line.arrived - line.pending) / line.arrived, 1) if line.arrived else 0.0
-            if not line.arrived or self._shares.get(line.stage) == share:
+            now = line.arrived - line.pending, line.arrived
+            if not line.arrived or self._shown.get(line.stage) == now:
                 continue
-            if not tell("the artifact `progress`", partial(self._move, line, share, dataset), last):
+            if not tell("the artifact `progress`", partial(self._move, line.stage, now, dataset), last):
                 return
-            self._shares[line.stage] = share
+            self._shown[line.stage] = now
 
-    def _move(self, line: Tally, share: float, dataset: str) -> None:
-        if line.stage in self._bars:
-            update_progress_artifact(self._bars[line.stage], progress=share)
+    def _move(self, stage: str, now: tuple[int, int], dataset: str) -> None:
+        """now: how many are done, of how many that have arrived."""
+        done, arrived = now
+        share, about = round(100 * done / arrived, 1), f"{stage}: {done} of {arrived} done"
+        if stage in self._bars:
+            update_progress_artifact(self._bars[stage], progress=share, description=about)
             return
-        key, about = f"progress-{line.stage}-{dataset}", f"{line.stage}: done of {line.arrived} and more"
+        key = f"progress-{stage}-{dataset}"
         # where no event loop runs it is no coroutine
-        self._bars[line.stage] = create_progress_artifact(share, key=key, description=about)  # type: ignore[assignment]
+        self._bars[stage] = create_progress_artifact(share, key=key, description=about)  # type: ignore[assignment]
 
 
 def tell_losses(out: str, lost: Sequence[Loss], told: Sequence[str]) -> list[str]:

@@ -66,6 +66,16 @@ def total(stage: str, lines: Sequence[Tally]) -> Tally:
     )
 
 
+COLUMNS = {"in": 8, "accepted": 10, "rejected": 10, "pending": 9, "seconds": 10, "per s": 10}
+"""Of the funnel as text, with their widths."""
+
+
+def as_line(stage: str, *cells: object) -> str:
+    """A line of the funnel as text: the first of COLUMNS, never without a gap between two."""
+    widths = list(COLUMNS.values())[: len(cells)]
+    return f"{stage:<8}" + "".join(f" {cell!s:>{width - 1}}" for cell, width in zip(cells, widths, strict=True))
+
+
 def as_table(lines: Sequence[Tally]) -> list[dict[str, Any]]:
     """Rows for a table: one a stage, with clips per second of work on record."""
     return [

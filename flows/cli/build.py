@@ -8,7 +8,9 @@ from flows.cli.base import NOTHING, PENDING, STOPPED, Json, Profile, Sets, app, 
 from flows.cli.forecast import fetch_all
 from flows.cli.prefect_home import use_local_prefect
 from flows.cli.preflight import preflight
+from flows.legs import RECORDED
 from flows.settings import load_settings
+from schemas.text import visible
 
 
 @app.command()
@@ -23,6 +25,7 @@ def build(
 ) -> None:
     """Build a dataset. What is on record is not done again, so the same command resumes a build that was stopped."""
     settings = load_settings(profile, set_, source=source, captions=captions, out=out)
+    console.print(f"starting: {len(RECORDED)} stages, source {visible(source)}, out {visible(out)}", markup=False)
     preflight(settings)
     fetch_all(settings)  # here, where progress bars of downloads have the terminal to themselves
     use_local_prefect(out, verbose)

@@ -9,8 +9,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from flows.cli.base import Json, app, console, emit
-from flows.opened import BUILD_FILE, BUILDS, context_of
-from schemas.dataset import DATASET_FILE
+from flows.opened import BUILDS, context_of, dataset_of
 from tasks.errors import UserError
 from tasks.exports.coco import Coco
 from tasks.exports.hub import Hub
@@ -72,14 +71,6 @@ def export_dataset(
         found = export(data, maker, text, limit, tell)
     left_out = "".join(f", {n} left out: {reason} (left_out.csv)" for reason, n in found["left_out"].items())
     emit({**found, "out": dest.uri}, as_json, [f"{found['clips']} samples in {dest.uri}{left_out}"])
-
-
-def dataset_of(path: str) -> Folder:
-    """The dataset folder itself, or the one of the last build in an out folder."""
-    folder = Folder(path)
-    if not folder.exists(DATASET_FILE) and folder.exists(f"work/{BUILD_FILE}"):
-        return context_of(path).dataset
-    return folder
 
 
 def ingest_of(dataset: Folder) -> IngestSettings:

@@ -9,7 +9,7 @@ from flows.cli.base import Json, Out, app, emit
 from flows.context import Context
 from flows.legs import RECORDED, SPECS
 from flows.opened import context_of
-from flows.tally import Tally, as_table, by_machine
+from flows.tally import COLUMNS, Tally, as_line, as_table, by_machine
 from schemas import Row
 from tasks.errors import UserError
 from tasks.media.overlay import contact_sheet
@@ -49,16 +49,18 @@ def show(
 
 def funnel_lines(lines: list[Tally]) -> list[str]:
     """The funnel as aligned text, with reasons."""
-    text = [f"{'stage':<8}{'in':>8}{'accepted':>10}{'rejected':>10}{'pending':>9}{'seconds':>10}{'per s':>8}  reasons"]
+    text = [f"{as_line('stage', *COLUMNS)}  reasons"]
     for t in lines:
-        done = t.arrived - t.pending
-        rate = f"{done / t.seconds:8.2f}" if t.seconds else f"{'-':>8}"
+        rate = figure((t.arrived - t.pending) / t.seconds) if t.seconds else "-"
+        counts = t.arrived, t.accepted, sum(t.rejected.values()), t.pending
         reasons = ", ".join(f"{why} {n}" for why, n in t.rejected.items())
-        text.append(
-            f"{t.stage:<8}{t.arrived:>8}{t.accepted:>10}{sum(t.rejected.values()):>10}{t.pending:>9}"
-            f"{t.seconds:>10.1f}{rate}  {reasons}".rstrip()
-        )
+        text.append(f"{as_line(t.stage, *counts, figure(t.seconds), rate)}  {reasons}".rstrip())
     return text + [f"{t.stage:<8} {t.usage.line()}" for t in lines if t.usage]
+
+
+def figure(value: float) -> str:
+    """With two decimals below 100 and none above, where they say nothing."""
+    return f"{value:.0f}" if value >= 100 else f"{value:.2f}"
 
 
 def machine_lines(lines: list[Tally]) -> list[str]:

@@ -101,18 +101,18 @@ def _invite(journal: Journal, name: str, role: str | None) -> str:
 
 @app.command()
 def explore(
-    dataset: Annotated[str, typer.Argument(help="The folder of a dataset, local or in a bucket.")],
+    dataset: Annotated[str, typer.Argument(help="A dataset folder, or the out folder of a build; local or a bucket.")],
     second: Annotated[str | None, typer.Argument(help="Another one, to stand beside it.")] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8091,
     as_json: Json = False,
 ) -> None:
     """Look through finished datasets: search, filter, count, sort. Read-only, and on loopback alone."""
-    from tasks.store.folder import Folder
+    from flows.opened import dataset_of
     from web.explore import create_app
     from web.samples import Samples
     from web.serve import serve
 
-    opened = [Samples(Folder(name)) for name in (dataset, second) if name]
+    opened = [Samples(dataset_of(name)) for name in (dataset, second) if name]
     serve(create_app(opened), "127.0.0.1", port, lambda url: emit({"url": url}, as_json, [url]))
 
 

@@ -20,7 +20,7 @@ from schemas.text import caption_problem
 from tasks.errors import UserError
 from tasks.select.cells import Cells, fold
 from tasks.select.names import Names
-from tasks.select.tables import digest_of_file, read_table, table_kind
+from tasks.select.tables import digest_of_file, missing, read_table, table_kind
 from tasks.store.listing import walk_remote
 from tasks.store.places import StorageOptions, file_system, local_path, local_uri, printable, without_credentials
 from tasks.store.remote import Remote
@@ -156,7 +156,7 @@ def _tables(uri: str, options: StorageOptions) -> list[str]:
     try:
         if path is not None:
             if not path.exists():
-                raise UserError(f"the caption sidecar {shown} does not exist")
+                raise missing(shown)
             if path.is_file():
                 return [local_uri(str(path))]
             if not path.is_dir():  # a pipe cannot be read twice, and a device may never end
@@ -166,7 +166,7 @@ def _tables(uri: str, options: StorageOptions) -> list[str]:
             fs, root = file_system(uri, options)
             remote = Remote(fs)
             if not remote.ask("exists", root):
-                raise UserError(f"the caption sidecar {shown} does not exist")
+                raise missing(shown)
             if remote.ask("isfile", root):
                 return [uri]
             listed = walk_remote(remote, root)

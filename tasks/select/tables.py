@@ -104,7 +104,15 @@ def _opened(uri: str, options: StorageOptions) -> Iterator[IO[bytes]]:
     except PermissionError as error:
         raise UserError(f"no permission to read the caption sidecar {without_credentials(uri)}") from error
     except FileNotFoundError as error:
-        raise UserError(f"the caption sidecar {without_credentials(uri)} does not exist") from error
+        raise missing(without_credentials(uri)) from error
+
+
+def missing(shown: str) -> UserError:
+    """What is told of a sidecar that is not there: whoever makes one needs to know what belongs into it."""
+    return UserError(
+        f"the caption sidecar {shown} does not exist: give a table with the columns `video` (a file name) and "
+        "`caption`, or leave --captions out with a profile whose captioner writes them, such as --profile laptop"
+    )
 
 
 def _head(stream: IO[bytes]) -> bytes:

@@ -44,6 +44,9 @@ def test_every_stage_has_a_bar_and_every_machine_its_line(artifacts, built):
     for line in funnel:
         assert artifacts[f"progress-{line.stage}"]["type"] == "progress"
         assert float(artifacts[f"progress-{line.stage}"]["data"]) == 100.0
+        assert (
+            artifacts[f"progress-{line.stage}"]["description"] == f"{line.stage}: {line.arrived} of {line.arrived} done"
+        )
     table = by_machine(funnel)
     assert [row["stage"] for row in table] == [line.stage for line in funnel], "one machine has done it all"
     assert all(row["done"] == line.arrived for row, line in zip(table, funnel, strict=True))

@@ -61,7 +61,7 @@ def test_a_missing_caption_column(matrix_data, world, tmp_path):
 
 def test_a_missing_caption_table(matrix_data, world, tmp_path):
     ended = matrix_data("build", world / "raw", "--captions", tmp_path / "no.csv", "--out", tmp_path / "out")
-    one_line(ended, "no.csv")
+    one_line(ended, "no.csv", "`video`", "`caption`", "--profile laptop")
 
 
 def test_a_file_where_the_out_folder_should_be(matrix_data, world, tmp_path):
@@ -132,6 +132,10 @@ def test_a_video_without_permission_is_a_rejected_row_until_it_is_mended(matrix_
     found = matrix_data_obeying("build", raw, "--out", out, "--json")
     assert found.json["funnel"]["scan"]["accepted"] == 2
     assert found.json["funnel"]["select"]["rejected"] == {"no_caption": 2}
+    assert (
+        found.json["reasons"][0].startswith("select: no_caption 2, ") and "--profile laptop" in found.json["reasons"][0]
+    )
+    assert found.errors.startswith("starting: ") and str(raw) in found.errors.replace("\n", "")
 
 
 def test_a_prefect_server_that_is_not_there(matrix_data, tmp_path):

@@ -1,6 +1,7 @@
 """`matrix_data export`, `import` and `rebuild` as they are typed; labels without pixels come back bit for bit."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from flows.cli import app
-from flows.opened import open_build
+from flows.opened import dataset_of, open_build
 from flows.settings import BuildSettings
 from schemas import Deduped, SourceVideo
 from tasks.dataset.check import verify
@@ -130,3 +131,13 @@ def test_mistakes_are_one_line(built, tmp_path, words, told):
     with pytest.raises(UserError, match=told) as error:
         run(*(word.format(**places) for word in words))
     assert "\n" not in str(error.value) and not (tmp_path / "new").exists()
+
+
+def test_an_out_folder_stands_for_its_last_dataset_and_never_for_an_earlier_one(built, tmp_path):
+    out = tmp_path / "out"
+    shutil.copytree(built / "out", out)
+    before = dataset_of(str(out))
+    assert Path(before.root).parent == out / "dataset" and dataset_of(before.uri).root == before.root
+    open_build(BuildSettings(source=str(built / "raw"), out=str(out)))  # other settings, nothing built yet
+    with pytest.raises(UserError, match=f"name one of earlier settings: .*{before.uri.rpartition('/')[2]}"):
+        dataset_of(str(out))

@@ -5,8 +5,10 @@ import subprocess
 import sys
 
 from benchmarks.setting.rows import fill
+from flows.cli.look import funnel_lines
 from flows.opened import open_build
 from flows.settings import load_settings
+from flows.tally import Tally
 
 WITHOUT = """
 import sys
@@ -42,3 +44,8 @@ def test_status_and_retry_need_nothing_of_the_engines(tmp_path):
         part.write_bytes(bytes(part.stat().st_size))
     quick = run("status", out, "--no-remarks", "--json")
     assert json.loads(quick.stdout) == found | {"remarks": []}, "tallies say it all: no part is opened"
+
+
+def test_columns_never_run_together():
+    line = Tally(stage="review", arrived=123_456, accepted=123_456, rejected={}, pending=0, seconds=0.1)
+    assert funnel_lines([line])[1].split() == ["review", "123456", "123456", "0", "0", "0.10", "1234560"]
