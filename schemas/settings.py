@@ -5,6 +5,7 @@ ValueError in one line for the user.
 """
 
 import re
+from difflib import get_close_matches
 from typing import Any, ClassVar, TypeVar
 
 import yaml
@@ -68,6 +69,20 @@ def validate(model: type[Model], data: dict[str, Any]) -> Model:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(p) for p in first["loc"]) + ": " if first["loc"] else ""
-        what = "unknown setting" if first["type"] == "extra_forbidden" else first["msg"].removeprefix("Value error, ")
+        what = first["msg"].removeprefix("Value error, ")
+        if first["type"] == "extra_forbidden":
+            what = "unknown setting" + _meant(model, tuple(map(str, first["loc"])))
         more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
         raise ValueError(f"settings: {where}{what}{more}") from None
+
+
+def _meant(model: type[BaseModel], where: tuple[str, ...]) -> str:
+    """The setting of the same section that an unknown one looks like, as a question; empty where none does."""
+    *sections, name = where
+    for section in sections:
+        field = model.model_fields.get(section)
+        if field is None or not isinstance(field.annotation, type) or not issubclass(field.annotation, BaseModel):
+            return ""  # below a union or a mapping: which model was meant is not known
+        model = field.annotation
+    like = get_close_matches(name, model.model_fields, n=1)
+    return f": did you mean {'.'.join((*sections, *like))}?" if like else ""

@@ -22,7 +22,7 @@ def notes_of(config: Config, backbone: Backbone, state: State | None) -> Iterato
         yield f"alignment reads blocks {blocks}, and lora.blocks has none of them"
     rates = sorted({row.fps for row in read_index(config.data, "train").rows})
     wrong = [rate for rate in rates if abs(rate / config.data.frame_step / backbone.fps - 1) > FPS_TOLERANCE]
-    if wrong:
+    if wrong and config.model.make_random is None:  # random weights were made for no rate
         shown = ", ".join(f"{rate / config.data.frame_step:g}" for rate in wrong[:5])
         yield (
             f"clips of {shown} frames a second, but the model was made for {backbone.fps:g}: motion would look "

@@ -39,7 +39,8 @@ def test_set_goes_over_the_file_and_the_whole_is_saved(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("override", "words"),
     [
-        ("lora.rnak=4", "lora.rnak: unknown setting"),
+        ("lora.rnak=4", "lora.rnak: unknown setting: did you mean lora.rank?"),
+        ("trian.steps=4", "trian: unknown setting: did you mean train?"),
         ("lora.rank=0", "lora.rank"),
         ("lora.rank", "section.name=value"),
         ("align.sga_blocks=[]", "align.sga is 0.3, but align.sga_blocks is empty"),
