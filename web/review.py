@@ -109,7 +109,9 @@ def create_app(
         token = parse_qs((await request.body()).decode("utf-8", "replace")).get("token", [""])[0]
         cookie = sessions.begin(token.strip(), request.client.host if request.client else "?")
         if cookie is None:
-            answer: Response = page("login.html.j2", None, problem="That token is nobody's.")
+            answer: Response = page(
+                "login.html.j2", None, problem="Nobody has that token: it is wrong, or a newer one took its place."
+            )
             answer.status_code = 403
             return answer
         answer = RedirectResponse("/", 303)

@@ -91,7 +91,8 @@ def test_who_is_nobody_is_let_in_nowhere(browser, url):
     tab.page.goto("/people")
     tab.page.locator("[name=token]").fill("made-up")
     tab.page.locator("form button").click()
-    expect(tab.page.locator("body")).to_contain_text("That token is nobody's.")
+    expect(tab.page.locator("body")).to_contain_text("--invite NAME")
+    expect(tab.page.locator("body")).to_contain_text("Nobody has that token")
 
 
 def test_easy_clips_by_keyboard_alone(place, ann, queue):
