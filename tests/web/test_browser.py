@@ -236,7 +236,7 @@ def test_an_admin_decides_and_kappa_is_told(place, browser, url, queue):
     root.finish()
     root.page.goto("/people")
     body = root.page.locator("body")
-    expect(body).to_contain_text("0 for third")
+    expect(body).to_contain_text("0: waits for a third")
     everybody = root.page.locator("table").first.locator("tr", has_text="all").locator("td").all_inner_texts()
     assert everybody[2:] == ["78 %", "9"], "one that bob dropped, and one that ann mended and bob accepts"
     names = root.page.locator("table").nth(1).locator("tbody td:first-child").all_inner_texts()
