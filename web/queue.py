@@ -68,6 +68,12 @@ class Standing:
     """That were given for any of its tracks."""
 
 
+NEEDS = {
+    "first": "not looked at yet", "second": "waits for a second person", "third": "waits for a third, as two differ",
+    "nobody": "decided",
+}  # fmt: skip
+"""`Outcome.need` in plain words."""
+
 NOBODY = Standing(Outcome("first", {}), (), frozenset())
 
 
@@ -139,6 +145,12 @@ class Queue:
         looked_at = [clip for clip in arrived if clip in begun and clip in self.items]
         decided = (clip for clip in looked_at if self.standing(clip, begun[clip]).outcome.word is not None)
         return Progress(wanted, len(arrived), frozenset(decided), frozenset(looked_at))
+
+    def decided(self, begun: Mapping[str, int]) -> bool:
+        """Whether nobody need look at any clip any more. begun: `Journal.versions`."""
+        if not self.items or not self.items.keys() <= begun.keys():  # before any clip is read
+            return False
+        return all(self.standing(clip, begun[clip]).outcome.need == "nobody" for clip in self.items)
 
     def find(self, wanted: Filter) -> list[Item]:
         """The clips that fit, in the wanted order."""

@@ -30,7 +30,7 @@ from web.agreement import tables
 from web.failing import tell_failures
 from web.guard import COOKIE, SESSION_S, Guard, Session, Sessions, same_origin
 from web.propagate import Job, barrier, begin
-from web.queue import Filter, Queue
+from web.queue import NEEDS, Filter, Queue
 from web.shortcuts import SHORTCUTS
 from web.shown import as_json, protocol_frames, strip_of
 from web.store import Build
@@ -109,7 +109,9 @@ def create_app(
         token = parse_qs((await request.body()).decode("utf-8", "replace")).get("token", [""])[0]
         cookie = sessions.begin(token.strip(), request.client.host if request.client else "?")
         if cookie is None:
-            answer: Response = page("login.html.j2", None, problem="That token is nobody's.")
+            answer: Response = page(
+                "login.html.j2", None, problem="Nobody has that token: it is wrong, or a newer one took its place."
+            )
             answer.status_code = 403
             return answer
         answer = RedirectResponse("/", 303)
@@ -139,7 +141,8 @@ def create_app(
         return page(
             "queue.html.j2", session, rows=rows, total=len(found), start=start, size=PAGE, wanted=wanted,
             choices=queue.choices, reasons=REASONS, claims=journal.claims(),
-            people=[user.name for user in journal.users()], waits=watch.told,
+            people=[user.name for user in journal.users()], waits=watch.told, needs=NEEDS,
+            decided=queue.decided(versions), out=build.out.uri,
         )  # fmt: skip
 
     @app.get("/next")
@@ -154,7 +157,7 @@ def create_app(
 
     @app.get("/people")
     def people(session: Session = reader) -> HTMLResponse:
-        return page("people.html.j2", session, **tables(queue, journal))
+        return page("people.html.j2", session, plain=NEEDS, **tables(queue, journal))
 
     @app.get("/trail")
     def trail(session: Session = admin, clip: str = "") -> HTMLResponse:

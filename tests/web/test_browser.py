@@ -91,7 +91,8 @@ def test_who_is_nobody_is_let_in_nowhere(browser, url):
     tab.page.goto("/people")
     tab.page.locator("[name=token]").fill("made-up")
     tab.page.locator("form button").click()
-    expect(tab.page.locator("body")).to_contain_text("That token is nobody's.")
+    expect(tab.page.locator("body")).to_contain_text("--invite NAME")
+    expect(tab.page.locator("body")).to_contain_text("Nobody has that token")
 
 
 def test_easy_clips_by_keyboard_alone(place, ann, queue):
@@ -235,7 +236,7 @@ def test_an_admin_decides_and_kappa_is_told(place, browser, url, queue):
     root.finish()
     root.page.goto("/people")
     body = root.page.locator("body")
-    expect(body).to_contain_text("0 for third")
+    expect(body).to_contain_text("0: waits for a third")
     everybody = root.page.locator("table").first.locator("tr", has_text="all").locator("td").all_inner_texts()
     assert everybody[2:] == ["78 %", "9"], "one that bob dropped, and one that ann mended and bob accepts"
     names = root.page.locator("table").nth(1).locator("tbody td:first-child").all_inner_texts()

@@ -191,8 +191,10 @@ def test_of_two_that_ask_for_what_the_tracker_gave_one_gets_it(ann, place, monke
 def test_a_second_person_a_dispute_and_kappa(tmp_path):
     place = Place(tmp_path, clips=3, second_share=1.0)
     ann, bob, root = place.person("ann"), place.person("bob"), place.person("root", "admin")
+    assert "0 %" not in ann.client.get("/people").text, "a dash where nothing is known"
     for key in place.keys:
         ann.judge(key)
+    assert "All clips are decided" not in ann.client.get("/").text
     assert ann.client.get("/next").headers["location"] == "/?need=first", "nobody is second to himself"
     seen = bob.see(place.keys[0])
     assert {t["decision"] for t in seen["tracks"]} == {None}, "the second does not see what the first said"
@@ -203,6 +205,6 @@ def test_a_second_person_a_dispute_and_kappa(tmp_path):
     root.judge(place.keys[1], id2="drop")
     assert root.client.get("/", params={"need": "nobody"}).text.count("/clip/") == 2
     people = root.client.get("/people").text
-    assert "ann" in people and "0 for third" in people and "83 %" in people, "five of six tracks"
+    assert "ann" in people and "0: waits for a third" in people and "83 %" in people, "five of six tracks"
     assert "drop" in root.client.get("/trail").text and ann.client.get("/trail").status_code == 403
     place.journal.close()

@@ -65,6 +65,7 @@ def test_the_queue_says_so_and_the_thread_ends_with_the_server(place):
         while "enough is decided: build again" not in (page := ann.client.get("/").text):
             assert time.monotonic() < deadline, page
             time.sleep(0.05)
+    assert "All clips are decided" in page
 
 
 def test_without_a_server_of_prefects_the_command_is_told(place, monkeypatch):
