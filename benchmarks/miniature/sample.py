@@ -9,6 +9,7 @@ from rich.console import Console
 
 from benchmarks.effect.__main__ import place
 from benchmarks.effect.arms import paper_arms
+from benchmarks.miniature.backbone import Miniature
 from benchmarks.miniature.sizes import PRECISION, Size
 from matrix_train.cli.sample import device_named
 from matrix_train.evaluate.run import read_truth
@@ -57,7 +58,10 @@ def videos_of(folder: Path, seed: int, arm: str) -> Path:
 def _base(folder: Path, seed: int) -> Model:
     """As the sampler knows a base model: by an export that was made from it, of which nothing else is read."""
     own = folder / f"seed{seed}"
-    about = {"kind": "lora", "base_model": str(own / "base"), "base_revision": None, "checkpoint_sha256": None}
+    about = {
+        "kind": "lora", "backbone": Miniature.name, "base_model": str(own / "base"), "base_revision": None,
+        "checkpoint_sha256": None,
+    }  # fmt: skip
     (own / "untrained").mkdir(exist_ok=True)
     (own / "untrained" / EXPORT_FILE).write_text(json.dumps(about), encoding="utf-8")
     return Model(Source(path=own / "untrained", untrained=True, precision=PRECISION), device_named("auto"))
