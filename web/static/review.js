@@ -9,7 +9,7 @@ const root = document.getElementById("review"), name = root.dataset.clip, mayWri
 const by = (id) => document.getElementById(id);
 const video = by("video"), why = by("why");
 const small = new Image();
-let clip = null, zoom = 1, waiting = null, watch = 0;
+let clip = null, zoom = 1, waiting = null, watch = 0, turn = Promise.resolve(true), refused = 0;
 
 const stage = new Stage(video, by("overlay"), (frame) => {
   by("seek").value = frame;
@@ -26,12 +26,20 @@ function tell(words, problem = false) {
   by("status").className = problem ? "problem" : "";
 }
 
-async function send(op) {
+/** Puts an operation on record, after those before it: each says what it has seen of the clip. Resolves to whether it
+ *  went; where one is refused, those that were waiting behind it are not sent, since they meant another clip. */
+function send(op) {
+  const refusals = refused;
+  turn = turn.then(() => refusals === refused && put(op));
+  return turn;
+}
+async function put(op) {
   try {
     take(await post(`/api/clip/${name}/patch`, { seen: clip.seq, op }));
     tell("");
     return true;
   } catch (error) {
+    refused++;
     tell(error.message, true);
     return false;
   }
@@ -73,10 +81,10 @@ function actForm(act) {
   const subject = choose(ids, act.subject, "subject"), object = choose(ids, act.object, "object");
   const contact = choose(five, act.contact, "contact"), dynamism = choose(five, act.dynamism, "dynamism");
   const verb = make("input", { value: act.verb, maxLength: 120, "aria-label": "verb" });
-  const put = (more) => send({ op: "act", text: act.text, ...more });
+  const keep = (more) => send({ op: "act", text: act.text, ...more });
   return make("li", {}, subject, verb, object, contact, dynamism,
-    make("button", { type: "button", onclick: () => put({ subject: subject.value, verb: verb.value, object: object.value, contact: +contact.value, dynamism: +dynamism.value }) }, "Keep"),
-    make("button", { type: "button", onclick: () => put({ remove: true }) }, "Take out"),
+    make("button", { type: "button", onclick: () => keep({ subject: subject.value, verb: verb.value, object: object.value, contact: +contact.value, dynamism: +dynamism.value }) }, "Keep"),
+    make("button", { type: "button", onclick: () => keep({ remove: true }) }, "Take out"),
     make("button", { type: "button", onclick: () => take(clip) }, "Leave"));
 }
 
@@ -161,10 +169,11 @@ function step(by_) {
 
 async function propagate() {
   stage.hold();
+  const mine = ++watch;
   try {
     const { until } = await post(`/api/clip/${name}/propagate`, { id: stage.chosen, frame: stage.frame });
+    if (mine !== watch) { await letGo(); return; }  // Escape came first, and may have found nothing to end
     tell(`tracking on until frame ${until - 1}; Escape lets go`);
-    const mine = ++watch;
     while (mine === watch) {
       await new Promise((resolve) => setTimeout(resolve, 300));
       const found = await get(`/api/clip/${name}/propagate`);
@@ -173,6 +182,11 @@ async function propagate() {
       if (found.state !== "running") { tell(found.why ?? "let go", true); return; }
     }
   } catch (error) { tell(error.message, true); }
+}
+
+async function letGo() {
+  await post(`/api/clip/${name}/cancel`);
+  tell("let go");
 }
 
 const actions = {
@@ -186,7 +200,7 @@ const actions = {
   masks: () => layer("masks"), boxes: () => layer("boxes"), union: () => layer("union"), names: () => layer("names"),
   fainter: () => faint(-0.1), stronger: () => faint(0.1), zoomIn: () => magnify(1.25), zoomOut: () => magnify(0.8),
   brush: () => tools.take("brush"), eraser: () => tools.take("eraser"), polygon: () => tools.take("polygon"), box: () => tools.take("box"),
-  propagate, cancel: async () => { waiting = null; if (tools.name) tools.take(tools.name); watch++; await post(`/api/clip/${name}/cancel`); tell("let go"); },
+  propagate, cancel: async () => { waiting = null; if (tools.name) tools.take(tools.name); watch++; await letGo(); },
   swap: () => other((id, second, frame) => send({ op: "swap", id, other: second, frame })),
   cut: () => { stage.hold(); send({ op: "give", id: stage.chosen, to: null, frame: stage.frame }); },
   merge: () => other((id, to, frame) => send({ op: "give", id, to, frame })),
