@@ -5,9 +5,10 @@
 The main arms take λ, map, prior, stride and LoRA's blocks from the 5B recipe (`benchmarks.effect.arms`). A seed draws
 the model's first weights, the order of the data and all noise; its model is then trained as a base that makes video
 (`benchmarks.effect.base_model`), and all arms start from that. Prints a table of means with paired differences to LoRA
-alone, then one JSON object; writes `docs/effect.png`. What is there already is not made again, so that the work may be
-done in several sittings; seeds that are not whole are left out. `--set` changes the configuration of every arm: give
-another `--folder` then.
+alone, then one JSON object; writes `docs/effect.png`. What is on record (`--record`, a line a run) is not made again,
+so that the work may be done in several sittings, and by machines that come and go: the repository keeps the record.
+Seeds that are not whole are left out. `--set` changes the configuration of every arm: give another `--folder` and
+`--record` then.
 """
 
 import argparse
@@ -21,7 +22,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from benchmarks.effect.arms import ALONE, TINY, Settings, arms
-from benchmarks.effect.report import MEASURES, SHOWN, Values, differences, draw, table
+from benchmarks.effect.record import Record
+from benchmarks.effect.report import SHOWN, differences, draw, table
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -30,15 +32,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--picture", type=Path, default=Path("docs/effect.png"))
     options = parser.parse_args(argv)
     chosen = arms()
+    record = record_of(options)
     if not options.report:
         with ThreadPoolExecutor(options.jobs) as pool:
-            list(pool.map(lambda seed: trials_of(seed, chosen, options), range(options.seeds)))
-    whole = [
-        s for s in range(options.seeds) if all((place(options.folder, arm, s) / "done").exists() for arm in chosen)
-    ]
+            list(pool.map(lambda seed: trials_of(seed, chosen, options, record), range(options.seeds)))
+    there = record.read()
+    whole = [seed for seed in range(options.seeds) if all((arm, seed) in there for arm in chosen)]
     if not whole:
-        raise SystemExit(f"no seed is whole in {options.folder}: run without --report first")
-    values = {arm: last_values(options.folder, arm, whole) for arm in chosen}
+        raise SystemExit(f"no seed is whole in {record.path}: run without --report first")
+    values = {arm: record.values(arm, whole) for arm in chosen}
     bases = ["LoRA alone", *ALONE.values()]
     found = differences(values, {arm: ALONE.get(arm, bases[0]) for arm in chosen if arm not in bases})
     print(f"{len(whole)} seeds; beside each mean its difference to LoRA alone, paired, with the 95 % interval\n")
@@ -59,7 +61,15 @@ def parser_of(about: str) -> argparse.ArgumentParser:
     parser.add_argument("--base-steps", type=int, default=1000)
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--set", action="append", default=[], dest="sets")
+    parser.add_argument("--record", type=Path, help="FOLDER/measured.jsonl where it is not given")
     return parser
+
+
+def record_of(options: argparse.Namespace) -> Record:
+    """What is on record of this data set with these settings."""
+    index = json.loads((Path(options.dataset) / "dataset.json").read_text())["index_sha256"]
+    of = {"index": index, "steps": options.steps, "base_steps": options.base_steps, "sets": options.sets}
+    return Record(options.record or options.folder / "measured.jsonl", of)
 
 
 def place(folder: Path, arm: str, seed: int) -> Path:
@@ -67,8 +77,11 @@ def place(folder: Path, arm: str, seed: int) -> Path:
     return folder / f"seed{seed}" / "".join(letter if letter.isalnum() else "-" for letter in arm)
 
 
-def trials_of(seed: int, chosen: Mapping[str, Settings], options: argparse.Namespace) -> None:
-    """The seed's random model, its cache and its base model, then every arm; what is done is not done again."""
+def trials_of(seed: int, chosen: Mapping[str, Settings], options: argparse.Namespace, record: Record) -> None:
+    """The seed's random model, its cache and its base model, then every arm that is not on record."""
+    wanted = {arm: settings for arm, settings in chosen.items() if (arm, seed) not in record.read()}
+    if not wanted:
+        return
     beside = options.folder / f"seed{seed}"
     same = of_seed(seed, options)
     if not (beside / "base").exists():
@@ -76,12 +89,11 @@ def trials_of(seed: int, chosen: Mapping[str, Settings], options: argparse.Names
         run(["matrix_train", "fit", str(TINY), "--precompute"], sets, f"cache, seed {seed}")
         steps = ["--steps", str(options.base_steps), "--out", str(beside / "base")]
         run(["benchmarks.effect.base_model", str(TINY), *steps], sets, f"base model, seed {seed}")
-    for arm, settings in chosen.items():
+    for arm, settings in wanted.items():
         out = place(options.folder, arm, seed)
-        if not (out / "done").exists():
-            sets = of_trial(seed, settings, out, options)
-            run(["matrix_train", "fit", str(TINY), "--resume", "auto"], sets, f"{arm}, seed {seed}")
-            (out / "done").touch()
+        sets = of_trial(seed, settings, out, options)
+        run(["matrix_train", "fit", str(TINY), "--resume", "auto"], sets, f"{arm}, seed {seed}")
+        record.add(arm, seed, out)
 
 
 def of_seed(seed: int, options: argparse.Namespace) -> Settings:
@@ -110,17 +122,6 @@ def run(command: list[str], sets: Settings, what: str) -> None:
     if done.returncode:
         raise SystemExit(f"{what}: {done.stderr[-2000:]}")
     print(what, file=sys.stderr, flush=True)
-
-
-def last_values(folder: Path, arm: str, seeds: Sequence[int]) -> Values:
-    """Of the last validation of each seed's run."""
-    values: Values = {name: [] for name in MEASURES}
-    for seed in seeds:
-        lines = map(json.loads, (place(folder, arm, seed) / "metrics.jsonl").read_text().splitlines())
-        last = [line for line in lines if "val.diffusion" in line][-1]
-        for name, key in MEASURES.items():
-            values[name].append(last[key])
-    return values
 
 
 if __name__ == "__main__":

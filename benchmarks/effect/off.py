@@ -1,14 +1,12 @@
 """Decoders that start nats away from the maps: `python -m benchmarks.effect.off --dataset … --folder … --seeds 3`.
 
 Each seed's "+ both" again with maps that lie NATS higher, with the level calibrated at step 0 and without; beside the
-undisturbed run, which `benchmarks.effect` has left in the folder.
+undisturbed run that `benchmarks.effect` has put on record; the seed's base must be in the folder.
 """
-
-from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks.effect.__main__ import last_values, of_trial, parser_of, place
+from benchmarks.effect.__main__ import of_trial, parser_of, place, record_of
 from benchmarks.effect.arms import TINY, arms
 from matrix_train.attention.maps import attend
 from matrix_train.config import load_config
@@ -20,20 +18,22 @@ NATS, ARM = 4.0, "+ both"
 
 def main() -> None:
     options = parser_of(str(__doc__)).parse_args()
-    seeds = range(options.seeds)
+    seeds, record = range(options.seeds), record_of(options)
     for calibrated in (True, False):
         name = f"off by {NATS:g} nats, {'calibrated' if calibrated else 'as it is'}"
         for seed in seeds:
-            out = place(options.folder, name, seed)
-            if not (out / "done").exists():
+            if (name, seed) not in record.read():
+                out = place(options.folder, name, seed)
                 sets = of_trial(seed, arms()[ARM] | {"align.calibrate": calibrated}, out, options)
-                disturbed(out, [f"{key}={value}" for key, value in sets.items()])
-        for measure, values in last_values(options.folder, name, seeds).items():
-            calm = last_values(options.folder, ARM, seeds)[measure]
-            print(f"{name}: {measure} " + ", ".join(f"{a:.4f}/{b:.4f}" for a, b in zip(values, calm, strict=True)))
+                disturbed([f"{key}={value}" for key, value in sets.items()])
+                record.add(name, seed, out)
+        calm = record.values(ARM, seeds)
+        for measure, values in record.values(name, seeds).items():
+            pairs = zip(values, calm[measure], strict=True)
+            print(f"{name}: {measure} " + ", ".join(f"{a:.4f}/{b:.4f}" for a, b in pairs))
 
 
-def disturbed(out: Path, sets: list[str]) -> None:
+def disturbed(sets: list[str]) -> None:
     """The run, with every map but those that only measure lifted."""
     run = Run(load_config(TINY, sets), make_accelerator(load_config(TINY, sets)), Console(quiet=True)).start(True)
 
@@ -42,9 +42,8 @@ def disturbed(out: Path, sets: list[str]) -> None:
         lift = 0.0 if taps is None or taps.mode == "softmax" else NATS
         return given, {direction: values + lift for direction, values in maps.items()}
 
-    run.parts.backbone.collector.read = read  # type: ignore[attr-defined]
+    run.parts.backbone.collector.read = read
     run.train()
-    (out / "done").touch()
 
 
 if __name__ == "__main__":
