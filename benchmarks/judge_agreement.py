@@ -17,7 +17,7 @@ from pathlib import Path
 
 from matrix_train.evaluate import bias, judge_truth
 from matrix_train.evaluate.casting import Undecided
-from matrix_train.evaluate.faults import wrong_one
+from matrix_train.evaluate.faults import FAULTS
 from matrix_train.evaluate.judge_tracks import JUDGE, judge_tracks
 from matrix_train.evaluate.scores import Judged
 from schemas.truth import VideoTruth
@@ -38,7 +38,7 @@ def true_video(seed: int) -> VideoTruth:
 
 def put(truth: VideoTruth) -> Iterator[tuple[str, Judged, Judged | None]]:
     """(what was planted, by truth, by tracks) of all that is put to one video; no third where it stays undecided."""
-    for plant in (*bias.plants(truth), bias.Plant("wrong_one", truth, wrong_one(truth))):
+    for plant in (*bias.plants(truth), bias.Plant("wrong_one", truth, FAULTS["wrong_one"].plant(truth))):
         try:
             said = judge_tracks(judge_truth.prompt_of(plant.asked), plant.seen)
         except Undecided as error:

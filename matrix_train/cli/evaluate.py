@@ -95,8 +95,9 @@ def _tell_bias(bias: Mapping[str, Any], console: Console) -> None:
     if not bias:
         return
     say = partial(console.print, highlight=False, soft_wrap=True, markup=False)
-    say(f"this judge where the answers are known, on {bias['videos']} videos of {bias['world']}:")
-    for name, one in bias["questions"].items():
+    put = ", ".join(f"{count} {name}" for name, count in bias["plants"].items())
+    say(f"this judge where the answers are known, on {bias['videos']} videos of {bias['world']} ({put}):")
+    for name, one in (bias["questions"] | bias["checks"]).items():
         say(
             f"  {name:3} yes to {one['yes_to_false']} of {one['false_asked']} that are false, "
             f"to {one['yes_to_true']} of {one['true_asked']} that are so"

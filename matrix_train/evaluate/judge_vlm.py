@@ -80,6 +80,12 @@ class VlmJudge:
         """The ten answers about each key interaction, and no more. As for `judge`."""
         return await self._answers(prompt, frames, tuple(bounded(picture, self.side) for picture in pictures))
 
+    async def checks(
+        self, prompt: Prompt, frames: Sequence[int], pictures: Sequence[Picture]
+    ) -> tuple[FrameCheck, ...]:
+        """What emerged and disappeared, and no more. As for `judge`."""
+        return await self._checks(prompt, frames, tuple(bounded(picture, self.side) for picture in pictures))
+
     async def _answers(
         self, prompt: Prompt, frames: Sequence[int], images: tuple[Picture, ...]
     ) -> tuple[tuple[Answer, ...], ...]:

@@ -10,6 +10,7 @@ import numpy as np
 from rich.console import Console
 
 from matrix_train.cli.evaluate import Request, evaluate_command
+from matrix_train.evaluate import bias
 from matrix_train.evaluate.judge_truth import prompt_of
 from schemas.idmap import encode_id_map, id_map
 from schemas.rle import fill, run_lengths
@@ -58,8 +59,15 @@ def lay(folder: Path) -> Path:
 Script = Callable[[Asked], Told]
 
 
-def judging(says_yes: Callable[[Asked, int], bool]) -> Script:
-    """A model that answers a question by its number, and sees nothing emerge or disappear."""
+def nothing(asked: Asked) -> dict[str, list[int]]:
+    """What emerges and disappears, by kind the frames."""
+    return {}
+
+
+def judging(
+    says_yes: Callable[[Asked, int], bool], changes: Callable[[Asked], dict[str, list[int]]] = nothing
+) -> Script:
+    """A model that answers a question by its number, and sees what emerges and disappears."""
 
     def answer(asked: Asked) -> Told:
         document = asked.document
@@ -71,7 +79,11 @@ def judging(says_yes: Callable[[Asked, int], bool]) -> Script:
                 for q in range(1, 11)
             ]
             return said(json.dumps({"nonce": document["nonce"], "answers": answers}))
-        frames = [{"frame_index": f, "emergence": "no", "disappearance": "no"} for f in document["frames"][1:]]
+        seen = changes(asked)
+        frames = [
+            {"frame_index": f} | {kind: "yes" if f in seen.get(kind, ()) else "no" for kind in bias.CHECKS}
+            for f in document["frames"][1:]
+        ]
         told = {"nonce": document["nonce"], "frames": frames, "emergence_reason": "", "disappearance_reason": ""}
         return said(json.dumps(told))
 
