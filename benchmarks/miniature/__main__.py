@@ -7,7 +7,8 @@ Stages: render (clips to train on, and pictures to be asked about), code (the li
 seed trained as plain diffusion), look (videos of the bases alone, judged, and a sheet), arms (LoRA with and without the
 losses, by `matrix_train.fit`), sample (every arm's videos, by `matrix_train.sample`), judge (all of them, from their
 tracks), report (tables, pictures and a page; the last line printed is JSON). What is there already is not made again,
-and what was killed goes on from where it was saved last. docs/training/miniature.md says what each stage takes;
+and what was killed goes on from where it was saved last. From base to sample seeds have nothing in common: with
+`--seeds 0` and `--seeds 1 2` two processes share the work. docs/training/miniature.md says what each stage takes;
 docs/decisions/0017-miniature-who-does-it.md says what is compared.
 """
 
@@ -32,10 +33,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--size", choices=tuple(SIZES), default="small")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="those that are worked on, or reported")
     parser.add_argument("--stage", choices=("all", *STAGES), default="all")
     options = parser.parse_args(argv)
-    folder, size, seeds = options.folder.resolve() / options.size, SIZES[options.size], range(options.seeds)
+    folder, size, seeds = options.folder.resolve() / options.size, SIZES[options.size], options.seeds
 
     def render() -> None:
         render_dataset(folder / "dataset", size)
@@ -65,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "arms": of_seeds(lambda seed: train_arms(folder, size, seed)),
         "sample": of_seeds(lambda seed: sample_arms(folder, size, seed)),
         "judge": judge,
-        "report": lambda: report(folder, size, options.seeds),
+        "report": lambda: report(folder, size, seeds),
     }
     print(size, flush=True)
     for name in STAGES:

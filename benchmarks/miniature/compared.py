@@ -29,9 +29,9 @@ Differences = dict[str, dict[str, Difference]]
 """By arm and measure."""
 
 
-def values_of(folder: Path, seeds: int) -> dict[str, Values]:
+def values_of(folder: Path, seeds: Sequence[int]) -> dict[str, Values]:
     """By arm."""
-    return {arm: _values([list(verdicts(folder, seed, arm).values()) for seed in range(seeds)]) for arm in ARMS}
+    return {arm: _values([list(verdicts(folder, seed, arm).values()) for seed in seeds]) for arm in ARMS}
 
 
 def _values(found: list[list[Verdict]]) -> Values:

@@ -20,6 +20,7 @@ from matrix_train.evaluate.masks import follow, read_guide
 from matrix_train.evaluate.protocol import Asked, Prompt, read_prompts
 from matrix_train.evaluate.run import read_truth
 from matrix_train.evaluate.scores import YES, Answer, FrameCheck, VideoScores, video_scores
+from matrix_train.files import write_whole
 from matrix_train.sample.trackers import Trackers
 from schemas.base import Record
 from schemas.idmap import encode_id_map, id_map
@@ -121,10 +122,7 @@ def _judge(folder: Path, videos: Path, out: Path) -> None:
             continue
         answers = {pair: one.answers[0] for pair, one in said.items()}
         found[prompts[0].video_id] = Verdict(answers=answers, checks=said[RIGHT].checks)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    scratch = out.with_name(f".{out.name}")
-    scratch.write_text(Verdicts(judge=name, videos=found).model_dump_json(indent=1), encoding="utf-8")
-    scratch.replace(out)
+    write_whole(out, Verdicts(judge=name, videos=found).model_dump_json() + "\n")
 
 
 def file_of(folder: Path, seed: int, arm: str) -> Path:
@@ -152,14 +150,14 @@ def _write_prompts(asked: Path) -> None:
         truth = _truth(asked, name)
         size = truth.height, truth.width
         masks = {i.id: fill(run_lengths(rle, *size), *size) for i in truth.instances if (rle := i.masks[0]) is not None}
-        (asked / f"{name}.idmap.png").write_bytes(encode_id_map(id_map(masks, *size)))
+        write_whole(asked / f"{name}.idmap.png", encode_id_map(id_map(masks, *size)))
         everyone = tuple(Asked(id=i.id, cls=i.cls, appearance=i.phrase) for i in truth.instances)
         for pair in PAIRS:
             known = dict(judge_truth.prompt_of(_of_pair(truth, about[pair])))
             prompt = Prompt(**known | {"instances": everyone, "idmap": f"{name}.idmap.png"})
             lines[pair].append(prompt.model_dump_json())
     for pair in PAIRS:
-        (asked / f"{pair}.jsonl").write_text("\n".join(lines[pair]) + "\n", encoding="utf-8")
+        write_whole(asked / f"{pair}.jsonl", "\n".join(lines[pair]) + "\n")
 
 
 def _truth(asked: Path, name: str) -> VideoTruth:

@@ -1,6 +1,7 @@
 """What came out: printed, as `F/report.json`, and as `F/report.html` with the same prompts by all arms side by side."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 from benchmarks.effect.report import draw, table
 from benchmarks.miniature.compared import PAPER, by_kind, differences, means, order, values_of
 from benchmarks.miniature.judge import agreement, verdicts
-from benchmarks.miniature.sample import ARMS, SHOWN, asked_table, videos_of
+from benchmarks.miniature.sample import ARMS, BASE, SHOWN, asked_table, videos_of
 from benchmarks.miniature.sizes import Size
 from matrix_train.evaluate.page import write_html
 from matrix_train.evaluate.run import read_truth
@@ -20,14 +21,14 @@ from matrix_train.sample.grid import read_mp4, write_grid
 PICTURE = "differences.png"
 
 
-def report(folder: Path, size: Size, seeds: int) -> None:
-    """Made anew each time: nothing in it takes long."""
+def report(folder: Path, size: Size, seeds: Sequence[int]) -> None:
+    """Made anew each time: nothing in it takes long. A seed whose videos lie elsewhere has no sheets."""
     values = values_of(folder, seeds)
     apart, own, judge = differences(values), means(values), agreement(folder)
     orders = {name: order(values, name) for name in ("IF", "right")}
     asked = asked_table(folder)
     kinds = [about["kind"] for about in asked.values()]
-    told = f"{seeds} seeds × {len(asked)} prompts"
+    told = f"{len(seeds)} seeds × {len(asked)} prompts"
     print(f"{told}; beside each mean its difference to LoRA alone, with the 95 % interval\n")
     print(table(own, apart))
     print(f"\nthe paper's order of IF: {' < '.join(PAPER)}")
@@ -41,7 +42,7 @@ def report(folder: Path, size: Size, seeds: int) -> None:
     draw(apart, ("right", "IF", "SGI"), title, folder / PICTURE)
     found = {
         "size": asdict(size),
-        "seeds": seeds,
+        "seeds": len(seeds),
         "prompts": len(asked),
         "means": own,
         "differences": {arm: {name: asdict(one) for name, one in each.items()} for arm, each in apart.items()},
@@ -51,7 +52,8 @@ def report(folder: Path, size: Size, seeds: int) -> None:
         "judge": judge,
     }  # fmt: skip
     (folder / "report.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    sheets = [_sheet(folder, size, seed, name) for seed in range(seeds) for name in list(asked)[:SHOWN]]
+    here = [seed for seed in seeds if videos_of(folder, seed, BASE).exists()]
+    sheets = [_sheet(folder, size, seed, name) for seed in here for name in list(asked)[:SHOWN]]
     write_html(
         folder, "report", Path(__file__).parent, found=found, measures=list(own[ARMS[0]]), arms=ARMS, paper=PAPER,
         picture=PICTURE, sheets=sheets,

@@ -38,7 +38,7 @@ def test_the_words_alone_say_who_does_it(number: int) -> None:
 
 
 def test_all_stages_and_what_is_there_is_not_made_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    command = ["--folder", str(tmp_path), "--size", "smoke", "--seeds", "1"]
+    command = ["--folder", str(tmp_path), "--size", "smoke", "--seeds", "0"]
     for stage in STAGES[:-1]:
         main([*command, "--stage", stage])
     said = capsys.readouterr().out
@@ -53,11 +53,11 @@ def test_all_stages_and_what_is_there_is_not_made_again(tmp_path: Path, capsys: 
     assert "trained" not in capsys.readouterr().out
 
     # What comes out of arms that are each right once more than the one before, as the paper has it.
-    for kind in ("videos", "judged"):
-        shutil.copytree(folder / kind / "seed0", folder / kind / "seed1")
+    # Of the second seed there is no more than the judge's files, as where it was made on another machine.
+    shutil.copytree(folder / "judged" / "seed0", folder / "judged" / "seed1")
     for rank, arm in enumerate(PAPER):
         plant(folder, arm, rights=min(rank, 4))
-    main([*command[:-1], "2", "--stage", "report"])
+    main([*command, "1", "--stage", "report"])
     found = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert found == json.loads((folder / "report.json").read_text(encoding="utf-8"))
     assert found["means"]["+ SGA"]["right"] == [1.0, 1.0]
@@ -67,9 +67,10 @@ def test_all_stages_and_what_is_there_is_not_made_again(tmp_path: Path, capsys: 
     assert found["orders"]["right"] == {"arms": list(PAPER), "tau": pytest.approx(0.966, abs=1e-3)}  # of two alike
     assert found["judge"]["right"] == sum(one.right for one in true.videos.values())
     page = (folder / "report.html").read_text(encoding="utf-8")
-    for link in ("videos/seed1/--both/", "sheets/seed0/", "differences.png"):
+    for link in ("videos/seed0/--both/", "sheets/seed0/", "differences.png"):
         assert f'"{link}' in page
         assert (folder / link).exists()
+    assert "seed1/" not in page
 
 
 def plant(folder: Path, arm: str, rights: int) -> None:
