@@ -9,14 +9,16 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 
+from matrix_train.data.geometry import Geometry
 from matrix_train.errors import UserError
+from matrix_train.evaluate.sampled import Asked, asked_of_job, asked_of_sample, check_place, write_prompts
 from matrix_train.files import file_sha256, held, write_whole
 from matrix_train.sample.dataset import HeldOutClip, held_out
 from matrix_train.sample.grid import read_mp4, write_grid
 from matrix_train.sample.job import Job, Unreadable, check_count, read_table
 from matrix_train.sample.model import Model, Source
-from matrix_train.sample.picture import pixels_sha256, read_image
-from matrix_train.sample.record import SampleSettings, read_record
+from matrix_train.sample.picture import pixels_sha256, read_image, read_picture
+from matrix_train.sample.record import SampleSettings, read_record, record_file
 from matrix_train.sample.run import Outcome, Task, make_videos
 from matrix_train.sample.trackers import Trackers
 from schemas.base import InstanceId
@@ -51,24 +53,29 @@ def sample_job(source: Source, job: Mapping[str, Any], out: Path, how: How, cons
 
 
 def sample_table(source: Source, table: Path, out: Path, how: How, console: Console) -> dict[str, Any]:
-    """A video for every line of a table."""
+    """A video for every line of a table; of those that say who does what to whom, also what `evaluate` asks about."""
     with held(out):
+        check_place(out)
         model = Model(source, device_named(how.device), how.offload)
         settings = settings_of(model, how.settings)
         tasks = [
             found if isinstance(found, Unreadable) else Task(found[0], found[1], settings, out / f"{found[0]}.mp4")
             for found in read_table(table)
         ]
-        return {"out": str(out), **asdict(run(model, tasks, how, console))}
+        outcome = run(model, tasks, how, console)
+        made = [out / f"{name}.mp4" for name in (*outcome.made, *outcome.there)]
+        prompts = _tell_prompts(out, [_asked_of(video) for video in made], console)
+        return {"out": str(out), "prompts": prompts, **asdict(outcome)}
 
 
 def sample_dataset(
     source: Source, dataset: str, split: str, limit: int, seed: int, base: bool, out: Path, how: How, console: Console
 ) -> dict[str, Any]:
-    """Held-out clips beside their originals, and beside the base model's."""
+    """Held-out clips beside their originals, and beside the base model's, and what `evaluate` asks about them."""
     if split not in ("train", "val"):
         raise UserError(f"--split {split}: give train or val")
     with held(out):
+        check_place(out)
         model = Model(source, device_named(how.device), how.offload)
         settings = settings_of(model, how.settings)
         size = {name: getattr(settings, name) for name in ("frames", "height", "width")}
@@ -98,7 +105,10 @@ def sample_dataset(
             ]
             write_grid(rows, grid, good[0].fps)
             console.print(f"grid of {len(good)} clips in {grid}", highlight=False, soft_wrap=True)
-        return {"out": str(out), "grid": str(grid) if good else None, **asdict(total)}
+        made = [c for c in clips if isinstance(c, HeldOutClip) and "model" in videos.get(c.key, {})]
+        asked = [asked_of_sample(f"{c.key}.mp4", c.sample, c.id_map) for c in made]
+        prompts = _tell_prompts(out, asked, console)
+        return {"out": str(out), "grid": str(grid) if good else None, "prompts": prompts, **asdict(total)}
 
 
 def sample_again(file: Path, out: Path | None, base: str | None, how: How, console: Console) -> dict[str, Any]:
@@ -218,6 +228,29 @@ def device_named(name: str) -> torch.device:
 
 def run(model: Model, tasks: Sequence[Task | Unreadable], how: How, console: Console, alone: bool = False) -> Outcome:
     return make_videos(model, tasks, Trackers(how.profile), console, how.batch, alone)
+
+
+def _asked_of(video: Path) -> Asked | str:
+    """What a table's video is asked about, by its record; or why nothing is."""
+    record = read_record(record_file(video))
+    settings = record.settings
+    indices = read_picture(record.job, Trackers()).indices
+    try:
+        cut = Geometry(settings.frames, settings.height, settings.width).labels(indices)
+        return asked_of_job(video.name, record.job, cut) or f"{video.name}: no roles say who does what to whom"
+    except ValidationError as error:
+        return f"{video.name}: {one_line(error)}"
+
+
+def _tell_prompts(out: Path, found: Sequence[Asked | str], console: Console) -> str | None:
+    """Writes what is asked about; where that is not so of all videos, says of which not."""
+    asked = [one for one in found if not isinstance(one, str)]
+    file = write_prompts(out, asked)
+    if file is not None:
+        console.print(f"prompts of {len(asked)} videos for evaluate in {file}", highlight=False, soft_wrap=True)
+        for why in (one for one in found if isinstance(one, str)):
+            console.print(f"no prompt: {why}", highlight=False, soft_wrap=True, markup=False)
+    return None if file is None else str(file)
 
 
 def _task_of(clip: HeldOutClip | Unreadable, settings: SampleSettings, folder: Path, own: bool) -> Task | Unreadable:

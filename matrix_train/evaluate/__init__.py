@@ -24,6 +24,8 @@ judges.py        the judges as a profile has them
 compare.py       runs side by side, and their differences with intervals
 vbench.py        VBench's files
 
+sampled.py       what `sample` leaves for it: lines of prompts and ID maps
+
 footage.py       a video's frames and plain measures
 decoding.py      … made in a child process with limits
 masks.py         tracks of a video, given or made; frames with boxes

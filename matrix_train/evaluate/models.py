@@ -19,6 +19,7 @@ from matrix_train.evaluate.generated import Judging, evaluate_videos
 from matrix_train.evaluate.masks import check_engine
 from matrix_train.evaluate.protocol import Prompt, match_videos, read_prompts
 from matrix_train.evaluate.run import NoneJudged, mean_of
+from matrix_train.evaluate.sampled import beside_videos
 from matrix_train.evaluate.vbench import read_results
 
 
@@ -34,7 +35,7 @@ def evaluate_folder(
     prompts = read_prompts(prompts_file)
     models = models_of(videos)
     for place in [videos / model for model in models] or [videos]:
-        match_videos(place, prompts)
+        match_videos(place, prompts, beside_videos(place, prompts))
         if results:
             _vbench(results, place, prompts)
     check_engine(prompts, judging.trackers)

@@ -136,8 +136,8 @@ def with_boxes(frame: Picture, masks: Mapping[InstanceId, Mask]) -> Picture:
 def match_videos(folder: Path, prompts: Sequence[Prompt], others: Collection[str] = ()) -> None:
     """UserError where a prompt has no video, or a video no prompt: nothing is left out in silence.
 
-    others: files that may be there without one, as may the records that our sampler leaves beside its videos. Also
-    UserError where two names differ in their endings alone: the authors' files know a video by its name without.
+    others: files that may be there without one. Also UserError where two names differ in their endings alone: the
+    authors' files know a video by its name without.
     """
     counts = Counter(prompt.video_id for prompt in prompts)
     if double := sorted(video_id for video_id, count in counts.items() if count > 1):
@@ -146,8 +146,7 @@ def match_videos(folder: Path, prompts: Sequence[Prompt], others: Collection[str
     wanted = {prompt.video for prompt in prompts}
     if lost := sorted(wanted - there):
         raise UserError(f"{folder}: no video {_some(lost)}, which the prompts name: make them, or take their lines out")
-    records = {Path(prompt.video).with_suffix(".json").name for prompt in prompts}
-    if extra := sorted(there - wanted - records - set(others)):
+    if extra := sorted(there - wanted - set(others)):
         raise UserError(f"{folder}: no prompt for {_some(extra)}: add their lines, or take the files out")
 
 

@@ -17,6 +17,7 @@ from matrix_train.files import whole
 from matrix_train.sample.job import Job, Unreadable
 from matrix_train.sample.picture import encode
 from matrix_train.sample.words import role_places
+from schemas import Sample
 from schemas.text import one_line
 
 
@@ -29,6 +30,9 @@ class HeldOutClip:
     fps: float
     original: NDArray[np.uint8]
     """RGB [T, H, W, 3], as training sees it."""
+    sample: Sample
+    id_map: NDArray[np.uint8]
+    """Palette indices [H, W] of its first frame."""
 
 
 def held_out(config: DataConfig, split: Split, limit: int, seed: int, folder: Path) -> list[HeldOutClip | Unreadable]:
@@ -53,7 +57,8 @@ def held_out(config: DataConfig, split: Split, limit: int, seed: int, folder: Pa
             continue
         with whole(image) as scratch:
             Image.fromarray(frames[0]).save(scratch, format="PNG")
-        found.append(HeldOutClip(row.key, job, entry.sample.fps / geometry.frame_step, geometry.video(frames)))
+        fps, id_map = entry.sample.fps / geometry.frame_step, geometry.labels(entry.id_map)
+        found.append(HeldOutClip(row.key, job, fps, geometry.video(frames), entry.sample, id_map))
     return found
 
 

@@ -7,7 +7,8 @@ model that was trained on them has seen no other. So the prompt is taken to numb
 names as many as there are masks.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from typing import Any
 
 from matrix_train.errors import UserError
 from matrix_train.sample.words import role_places
@@ -45,3 +46,31 @@ def read_roles(prompt: str, masked: Collection[str]) -> dict[str, tuple[Span, ..
             raise UserError(f"CMG needs to know which words mean whom, but not so the {found}: {MARK}, or give --role")
         acts.append((numbers[ends[0]], numbers[ends[1]], found[0]))
     return role_places(acts)
+
+
+def heads_of(prompt: str, nouns: Mapping[str, tuple[Span, ...]]) -> dict[str, str]:
+    """The base noun of each ID's words, where the grammar knows one: "the tall men" are `man`."""
+    from tasks.grammar.reading import read
+
+    mentions = [(phrase, whom.head) for whom in read(prompt).entities for phrase in whom.mentions]
+    found = {}
+    for ids, spans in nouns.items():
+        if heads := [head for phrase, head in mentions if _meet(phrase, spans)]:
+            found[ids] = heads[0]
+    return found
+
+
+def ratings_of(prompt: str, verbs: Mapping[str, tuple[Span, ...]]) -> dict[str, dict[str, int]]:
+    """Contact and dynamism of each verb, by its IDs, where the grammar reads it as an act."""
+    from tasks.grammar.reading import read
+
+    found: dict[str, dict[str, int]] = {}
+    for ids, spans in verbs.items():
+        for fact in read(prompt).facts:
+            if any(_meet(token, spans) for token in fact.act.tokens):
+                found.setdefault(ids, {"contact": fact.act.contact, "dynamism": fact.act.dynamism})
+    return found
+
+
+def _meet(piece: Any, spans: tuple[Span, ...]) -> bool:
+    return any(piece.start < span.end and span.start < piece.end for span in spans)

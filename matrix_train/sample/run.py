@@ -216,9 +216,12 @@ def region(masks: Any, geometry: Geometry, grid: Grid) -> Tensor:
 def _write(model: Model, ready: _Ready, latents: Tensor) -> None:
     """The mp4, then its record: what has one is whole."""
     task = ready.task
-    frames = decode_frames(model.encoders, latents.to(model.device), task.settings.tiling)[: task.settings.frames]
+    settings = task.settings
+    frames = decode_frames(model.encoders, latents.to(model.device), settings.tiling)[: settings.frames]
+    if (size := frames.shape[1:3]) != (settings.height, settings.width):  # tiles of a VAE made for another size
+        raise UserError(f"the VAE's tiles join to {size[0]}x{size[1]} pixels at this size: give --no-tiling")
     record_file(task.out).unlink(missing_ok=True)
-    write_mp4(task.out, frames, task.settings.fps)
+    write_mp4(task.out, frames, settings.fps)
     image = str(Path(task.job.image).resolve())
     given = {"image": image, "idmap": None, "boxes": {}, "points": {}, "masks": ready.picture.rles(), "name": task.name}
     about = torch.cuda.get_device_name(model.device) if model.device.type == "cuda" else "cpu"
@@ -226,6 +229,6 @@ def _write(model: Model, ready: _Ready, latents: Tensor) -> None:
     record = Record(
         schema_version=SCHEMA_VERSION, made_of=ready.made_of, mp4_sha256=file_sha256(task.out),
         image_sha256=ready.picture.sha256, job=Job.model_validate(task.job.model_dump() | given),
-        settings=task.settings, source=source, weights=asdict(model.weights), device=about, versions=versions(),
+        settings=settings, source=source, weights=asdict(model.weights), device=about, versions=versions(),
     )  # fmt: skip
     write_whole(record_file(task.out), record.model_dump_json(indent=2) + "\n")

@@ -95,6 +95,28 @@ def test_compiled_blocks_share_one_graph_and_keep_what_checkpointing_keeps(kind)
         torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.filterwarnings(r"ignore:The \.grad attribute of a Tensor that is not a leaf")
+@pytest.mark.parametrize("flavour", ["5b-i2v", "wan21", "wan22"])
+def test_blocks_of_every_kind_are_one_graph(flavour) -> None:
+    """As `sample --compile` asks for them, traced without a compiler behind: a break in the graph is an error."""
+    torch._dynamo.reset()
+    graphs: list[torch.fx.GraphModule] = []
+
+    def traced(graph: torch.fx.GraphModule, example: Any) -> Any:
+        graphs.append(graph)
+        return graph.forward
+
+    backbone = made(flavour)
+    inputs, _ = batch(backbone, flavour)
+    with torch.no_grad():
+        want, _ = backbone.predict(**inputs)
+        backbone.compile_blocks(traced, leave=(0,))
+        got, _ = backbone.predict(**inputs)
+    torch._dynamo.reset()
+    assert len(graphs) == 1, "one for all blocks"
+    torch.testing.assert_close(got, want)
+
+
 @pytest.mark.parametrize("flavour", ["5b-i2v", "1.5-i2v", "wan21", "wan22"])
 def test_what_is_trained_may_be_float32_in_a_bfloat16_model(flavour) -> None:
     backbone = made(flavour, torch.bfloat16)

@@ -9,6 +9,7 @@ import pytest
 from matrix_train.errors import UserError
 from matrix_train.evaluate.protocol import Prompt, chosen_frames, match_videos, read_prompts, with_boxes
 from matrix_train.evaluate.questions import questions_of
+from matrix_train.evaluate.sampled import beside_videos
 from schemas.palette import colour
 
 LINE = {
@@ -93,7 +94,8 @@ def test_videos_and_prompts_must_match(tmp_path: Path):
     with pytest.raises(UserError, match=r"no video 001\.mp4"):
         match_videos(tmp_path, prompts)
     (tmp_path / "000.json").touch()  # the sampler's record
-    match_videos(tmp_path, prompts[:1])
+    match_videos(tmp_path, prompts[:1], beside_videos(tmp_path, prompts[:1]))
+    (tmp_path / "000.json").unlink()
     with pytest.raises(UserError, match="several videos are called 000"):
         match_videos(tmp_path, [prompts[0], prompts[0].model_copy(update={"video": "000.avi"})])
     (tmp_path / "002.mp4").touch()

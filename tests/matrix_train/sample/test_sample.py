@@ -1,6 +1,7 @@
 """`matrix_train sample` in all its forms, by the tiny model."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from matrix_train.cli import app as cli
 from matrix_train.data import Geometry, MatrixDataset, Ref
 from matrix_train.data.batch import Collate
 from matrix_train.errors import UserError
+from matrix_train.evaluate.protocol import read_prompts
 from matrix_train.export.export import export, merge
 from matrix_train.sample.dataset import HeldOutClip, held_out
 from matrix_train.sample.grid import read_mp4
@@ -24,7 +26,9 @@ from matrix_train.sample.model import Model, Source
 from matrix_train.sample.picture import read_picture
 from matrix_train.sample.run import _Log, region
 from matrix_train.sample.trackers import Trackers
-from tests.matrix_train.data.shards import Files, config, edit_json, rows_of, tamper
+from schemas.idmap import decode_id_map
+from tests.matrix_train.data.shards import Files, config, edit_json, files_of, rows_of, tamper
+from tests.matrix_train.sample.conftest import drawn_run
 
 PROMPT = "a red block pushes a blue block"
 
@@ -195,6 +199,31 @@ def test_held_out_clips_stand_beside_original_and_base(sampled_run: Path, datase
     assert (tmp_path / f"{key}.mp4").read_bytes() != (tmp_path / f"base/{key}.mp4").read_bytes()
     assert read_mp4(Path(found["grid"])).shape[2] > 3 * 96
     assert run(*words, "--steps", 1)["there"] == found["made"]
+    # The two commands follow one another, also for the base model's videos.
+    (asked,) = read_prompts(Path(found["prompts"]))
+    (files,) = (files_of(dataset, row) for row in rows_of(dataset) if row.key == key)
+    sample = json.loads(files["json"])
+    acts = [
+        (a["subject"], a["verb"], a["object"], *map(a["rating"].get, ("contact", "dynamism")))
+        for a in sample["interactions"]
+    ]
+    assert [(a.subject, a.verb, a.object, a.contact, a.dynamism) for a in asked.interactions] == acts
+    assert (asked.video, asked.prompt) == (f"{key}.mp4", sample["caption"])
+    assert {(i.id, i.cls) for i in asked.instances} <= {(i["id"], i["cls"]) for i in sample["instances"]}
+    shown = decode_id_map((tmp_path / str(asked.idmap)).read_bytes())
+    assert np.array_equal(shown, Geometry(5, 64, 96).labels(decode_id_map(files["idmap.png"])))
+    for name, videos in {"E": tmp_path, "EB": tmp_path / "base"}.items():
+        assert judged(videos, found["prompts"], tmp_path / name) == [asked.video]
+
+
+def judged(videos: Path, prompts: object, out: Path) -> list[str]:
+    """Names of the videos of which `evaluate` made a row; these show nothing, so none may be decided."""
+    try:
+        run("evaluate", videos, "--prompts", prompts, "--judge", "tracks", "--out", out)
+    except UserError as error:
+        if not re.search("none of . videos could be judged; the first: .*: undecided", str(error)):
+            raise
+    return [json.loads(path.read_text())["video"] for path in sorted((out / "judged").iterdir())]
 
 
 def test_a_held_out_job_is_what_training_sees(sampled_run: Path, dataset: Path, tmp_path: Path) -> None:
@@ -219,17 +248,32 @@ def test_a_held_out_job_is_what_training_sees(sampled_run: Path, dataset: Path, 
 
 @pytest.mark.production
 @pytest.mark.long
-def test_compiled_blocks_make_nearly_the_same_video(sampled_run: Path, pictures: Path, tmp_path: Path) -> None:
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("recipe", ["tiny", "tiny_wan21", "tiny_wan22"])
+def test_compiled_blocks_make_nearly_the_same_video(recipe: str, dataset: Path, pictures: Path, tmp_path: Path) -> None:
+    model = drawn_run(dataset, tmp_path / "run", recipe)
     roles = ("--role", "id1=a red block", "--role", "id2=a blue block")
     for name, more in (("plain", ()), ("compiled", ("--compile",))):
-        one(sampled_run, pictures, tmp_path / f"{name}.mp4", *roles, "--cmg", 1.5, "--cmg-block", 1, *more)
+        one(model, pictures, tmp_path / f"{name}.mp4", *roles, "--cmg", 1.5, "--cmg-block", 1, *more)
     plain, compiled = (read_mp4(tmp_path / f"{name}.mp4").astype(int) for name in ("plain", "compiled"))
     assert np.abs(plain - compiled).mean() < 1
 
 
-def test_a_small_video_is_the_same_decoded_whole_or_in_tiles(sampled_run: Path, pictures: Path, tmp_path: Path) -> None:
-    """Smaller than a tile, so there is one."""
+@pytest.mark.parametrize("model", ["sampled_run", "other_run"])
+def test_a_small_video_is_the_same_decoded_whole_or_in_tiles(
+    model: str, pictures: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """Smaller than a tile, so there is one. Of more, see `test_encoders.py`."""
     for name, more in (("tiles", ()), ("whole", ("--no-tiling",))):
-        one(sampled_run, pictures, tmp_path / f"{name}.mp4", "--steps", 1, *more)
+        one(request.getfixturevalue(model), pictures, tmp_path / f"{name}.mp4", "--steps", 1, *more)
     tiles, whole = (read_mp4(tmp_path / f"{name}.mp4").astype(int) for name in ("tiles", "whole"))
     assert np.abs(tiles - whole).mean() < 1
+
+
+def test_tiles_that_do_not_join_to_the_size_are_told(sampled_run: Path, pictures: Path, tmp_path: Path) -> None:
+    """Those of a tiny model overlap unevenly where a video is larger than one."""
+    larger = ("--height", 128, "--width", 192, "--frames", 5, "--steps", 1)
+    with pytest.raises(UserError, match=r"tiles join to \d+x\d+ pixels at this size: give --no-tiling"):
+        one(sampled_run, pictures, tmp_path / "v.mp4", *larger)
+    one(sampled_run, pictures, tmp_path / "v.mp4", *larger, "--no-tiling")
+    assert read_mp4(tmp_path / "v.mp4").shape == (5, 128, 192, 3)

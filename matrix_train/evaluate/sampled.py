@@ -1,0 +1,123 @@
+"""What `sample` leaves so that `evaluate` goes on from there: of each video a line of prompts, and its ID map.
+
+    matrix_train sample RUN --dataset DS --split val --out F
+    matrix_train evaluate F --prompts F/prompts.jsonl --judge tracks --out E
+
+F/prompts.jsonl       of the videos that a run of `sample` has made or found made; written anew by the next one
+F/<video>.idmap.png   who is who in the first frame, in the video's size
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from matrix_train.errors import UserError
+from matrix_train.evaluate.protocol import Prompt, read_prompts
+from matrix_train.files import write_whole
+from matrix_train.sample.job import Job
+from matrix_train.sample.reading import heads_of, ratings_of
+from matrix_train.sample.words import check_words
+from schemas import Sample, Span
+from schemas.idmap import encode_id_map
+from schemas.palette import number
+
+PROMPTS_FILE = "prompts.jsonl"
+GRID_FILES = ("grid.mp4", "grid.png")
+
+Asked = tuple[Prompt, NDArray[np.uint8]]
+"""A line, and its ID map: palette indices [height, width] of the video's size."""
+
+_ARTICLE = re.compile(r"^(?:an?|the)\s+", re.IGNORECASE)
+
+
+def check_place(folder: Path) -> None:
+    """UserError where another file than a prompts file would be written over."""
+    file = folder / PROMPTS_FILE
+    try:
+        read_prompts(file)
+    except FileNotFoundError:
+        pass
+    except (OSError, UserError):
+        raise UserError(f"{file} is no prompts file, and would be written over: give another --out") from None
+
+
+def asked_of_sample(video: str, sample: Sample, id_map: NDArray[np.uint8]) -> Asked:
+    """Of a clip of a data set. Whoever is neither in the first frame nor in an interaction is left out: nothing says
+    where it is. pydantic.ValidationError for what no prompts file can hold."""
+    acting = {name for act in sample.interactions for name in (act.subject, act.object)}
+    there = [own for own in sample.instances if own.id in acting or (id_map == number(own.id)).any()]
+    instances = [{"id": own.id, "cls": own.cls, "appearance": _without_article(own.noun)} for own in there]
+    acts = [
+        {"subject": act.subject, "verb": act.verb, "object": act.object,
+         "contact": act.rating.contact, "dynamism": act.rating.dynamism}
+        for act in sample.interactions
+    ]  # fmt: skip
+    return _asked(video, sample.caption, instances, acts, id_map)
+
+
+def asked_of_job(video: str, job: Job, id_map: NDArray[np.uint8]) -> Asked | None:
+    """Of a job whose roles say who does what to whom; None where they name no act between two whose words are known.
+
+    Class and ratings are the grammar's that reads captions; where it does not know them, the class is the last word
+    and ratings are left out. pydantic.ValidationError likewise.
+    """
+    named = {ids for ids in job.roles for ids in ids.split("+")}
+    places = {ids: spans for ids, spans in check_words(job, named, None).items() if ids in job.roles}
+    nouns = {ids: spans for ids, spans in places.items() if "+" not in ids}
+    pairs = {ids: spans for ids, spans in places.items() if ids.count("+") == 1 and set(ids.split("+")) <= nouns.keys()}
+    if not pairs:
+        return None
+    phrases = {ids: max(_words(job.prompt, spans), key=len) for ids, spans in nouns.items()}
+    heads, ratings = heads_of(job.prompt, nouns), ratings_of(job.prompt, pairs)
+    instances = [
+        {"id": ids, "cls": heads.get(ids, phrase.split()[-1]), "appearance": _without_article(phrase)}
+        for ids, phrase in sorted(phrases.items(), key=lambda own: number(own[0]))
+    ]  # fmt: skip
+    acts = [
+        dict(zip(("subject", "object"), ids.split("+"), strict=True))
+        | {"verb": " ".join(_words(job.prompt, spans))} | ratings.get(ids, {})
+        for ids, spans in pairs.items()
+    ]  # fmt: skip
+    return _asked(video, job.prompt, instances, acts, id_map)
+
+
+def write_prompts(folder: Path, asked: Iterable[Asked]) -> Path | None:
+    """The ID maps, then the file that names them; None, and no file, where there is no line."""
+    file, lines = folder / PROMPTS_FILE, []
+    for prompt, indices in asked:
+        assert prompt.idmap is not None
+        write_whole(folder / prompt.idmap, encode_id_map(indices))
+        lines.append(prompt.model_dump_json(exclude_none=True))
+    if not lines:
+        file.unlink(missing_ok=True)
+        return None
+    write_whole(file, "\n".join(lines) + "\n")
+    return file
+
+
+def beside_videos(folder: Path, prompts: Sequence[Prompt]) -> set[str]:
+    """Names of the files that `sample` leaves beside these videos, and that are not to be judged."""
+    named = {prompt.video_id for prompt in prompts}
+    own = {name + ending for name in named for ending in (".first.png", ".idmap.png")}
+    own |= {name + ".json" for name in named | {path.stem for path in folder.glob("*.mp4")}}
+    grid = GRID_FILES if all((folder / name).is_file() for name in GRID_FILES) else ()
+    return {*own, *grid, PROMPTS_FILE}
+
+
+def _asked(
+    video: str, prompt: str, instances: list[dict[str, Any]], acts: list[dict[str, Any]], id_map: NDArray[np.uint8]
+) -> Asked:
+    known = {"video": video, "prompt": prompt, "instances": instances, "interactions": acts}
+    return Prompt.model_validate(known | {"idmap": f"{Path(video).stem}.idmap.png"}), id_map
+
+
+def _words(prompt: str, spans: Iterable[Span]) -> list[str]:
+    return [prompt[span.start : span.end].strip() for span in spans]
+
+
+def _without_article(phrase: str) -> str:
+    return _ARTICLE.sub("", phrase)
