@@ -33,7 +33,8 @@ class Clips:
     """Clips of a split, one a batch, in an order that is a fair draw and the same each time."""
 
     def __init__(self, config: Config, split: Split, subject: Subject) -> None:
-        data = config.data.model_copy(update={"workers": 0, "flip": 0.0})
+        # A bad entry is left out and named, however many there are.
+        data = config.data.model_copy(update={"workers": 0, "flip": 0.0, "max_bad_share": 1.0})
         self._dataset = MatrixDataset(data, split, subject.encoders.tokenizer, seed=0)
         self._together = Collate(subject.grid.frames, subject.grid.height, subject.grid.width)
         self.identity = self._dataset.identity
@@ -41,14 +42,19 @@ class Clips:
         self._places = {key: place for place, key in enumerate(self.keys)}
 
     def batch(self, key: str) -> Batch | str:
-        """Or why there is none: a bad entry, or no interaction in it. UserError where the data set cannot be read."""
+        """Or why there is none: a bad entry, no interaction in it, or nobody to be seen. UserError where the data set
+        cannot be read."""
         place = self._places[key]
         found = self._together([self._dataset[Ref(0, place, place)]])
         if isinstance(found, GaveUp):
-            raise UserError(found.message or "; ".join(map(str, found.bad[:5])))
+            if found.message:
+                raise UserError(found.message)
+            return str(found.bad[0])
         if found.keys[0] != key:
             return str(found.bad[0])
-        return found if found.interactions[0] else f"{key}: no interaction"
+        if not found.interactions[0]:
+            return f"{key}: no interaction"
+        return found if found.masks.any() else f"{key}: no track shows anybody"
 
 
 @dataclass(frozen=True)
@@ -76,9 +82,10 @@ class Clip:
             act = batch.interactions[0][interaction]
             spans = getattr(act.spans, ROLES[role])
             words = " … ".join(batch.captions[0][span.start : span.end] for span in spans)
+            covered = int(aim.cells[0, r].sum())
             has = (bool(text[0, r].any()), bool(queries[0, r].any()))
-            kinds = tuple(kind for kind, there in zip(KINDS, has, strict=True) if there)
-            roles.append(ReadRole(interaction, ROLES[role], words, kinds, int(aim.cells[0, r].sum())))
+            kinds = tuple(kind for kind, there in zip(KINDS, has, strict=True) if there and covered)
+            roles.append(ReadRole(interaction, ROLES[role], words, kinds, covered))
         return cls(batch, inputs, aim.to(subject.device), tuple(roles))
 
 

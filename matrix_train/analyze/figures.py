@@ -1,4 +1,7 @@
-"""The report's figures as SVG: frequency against magnitude, gaps, AAS by block and step."""
+"""The report's figures as SVG: frequency against magnitude, gaps, AAS by block and step.
+
+Each is told the largest value of its axis or colours (`most`), one for all that are to be compared.
+"""
 
 from collections.abc import Iterable
 from html import escape
@@ -10,13 +13,14 @@ from numpy.typing import NDArray
 from matrix_train.analyze.ranking import Gaps, Influence
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 440, 290, 54, 14, 12, 40
+BAR = 68
+"""Width that the colours' values take, in place of RIGHT."""
 CHOSEN, INFLUENTIAL, OTHER, UP, DOWN = "#d9480f", "#1c7ed6", "#adb5bd", "#2b8a3e", "#c92a2a"
 
 
-def scatter(own: Influence, chosen: Iterable[int], dummies: Iterable[int], clips: int) -> str:
-    """A dot a block: in how many clips it is among the top, against its mean AAS."""
+def scatter(own: Influence, chosen: Iterable[int], dummies: Iterable[int], clips: int, most: float) -> str:
+    """A dot a block: in how many clips it is among the top, against its mean AAS. most: of the axis."""
     chosen, left_out = set(chosen), set(dummies)
-    most = float(own.magnitude.max()) or 1.0
     parts = _frame("mean AAS", "clips in which it is a top block", (0.0, most), (0.0, float(max(clips, 1))))
     # The best last, so that they lie on top.
     for block in sorted(range(len(own.magnitude)), key=lambda b: (b in chosen, b in own.influential, b)):
@@ -38,10 +42,10 @@ def scatter(own: Influence, chosen: Iterable[int], dummies: Iterable[int], clips
     return _svg(parts)
 
 
-def bars(own: Gaps, chosen: Iterable[int]) -> str:
-    """Two bars a block: mean AAS of clips that succeed, and of those that fail, less that of all."""
+def bars(own: Gaps, chosen: Iterable[int], most: float) -> str:
+    """Two bars a block: mean AAS of clips that succeed, and of those that fail, less that of all. most: of the axis, on
+    either side."""
     chosen, blocks = set(chosen), len(own.success)
-    most = float(max(np.abs(own.success).max(), np.abs(own.failure).max())) or 1.0
     parts = _frame("block", "AAS less the mean of all", (0.0, float(blocks)), (-most, most), ticks_x=False)
     wide = (WIDTH - LEFT - RIGHT) / blocks
     zero = _at(0, 0.5)[1]
@@ -61,17 +65,14 @@ def bars(own: Gaps, chosen: Iterable[int]) -> str:
     return _svg(parts)
 
 
-def heat(values: NDArray[np.float64], timesteps: NDArray[np.float32]) -> str:
-    """AAS by step (down) and block (across): [steps, blocks]; the first step is the noisiest."""
+def heat(values: NDArray[np.float64], timesteps: NDArray[np.float32], most: float) -> str:
+    """AAS by step (down) and block (across): [steps, blocks]; the first step is the noisiest. most: of the colours."""
     steps, blocks = values.shape
-    most = float(np.nanmax(values)) or 1.0 if np.isfinite(values).any() else 1.0
-    wide, high = (WIDTH - LEFT - RIGHT) / blocks, (HEIGHT - TOP - BOTTOM) / steps
-    parts = []
+    wide, high = (WIDTH - LEFT - BAR) / blocks, (HEIGHT - TOP - BOTTOM) / steps
+    parts = _bar(most)
     for step, block in np.ndindex(steps, blocks):
         value = values[step, block]
-        ink = "#{:02x}{:02x}{:02x}".format(
-            *(round(255 * c) for c in colormaps["magma"](np.nan_to_num(value) / most)[:3])
-        )
+        ink = _heat_ink(float(np.nan_to_num(value)) / most)
         told = f"block {block}, step {step} (t = {timesteps[step]:.0f}): AAS {value:.4g}"
         parts.append(
             f'<rect x="{LEFT + block * wide:.2f}" y="{TOP + step * high:.2f}" width="{wide + 0.3:.2f}" '
@@ -82,9 +83,24 @@ def heat(values: NDArray[np.float64], timesteps: NDArray[np.float32]) -> str:
         parts.append(_text(LEFT + (block + 0.5) * wide, HEIGHT - BOTTOM + 14, str(block), "middle"))
     for step in sorted({0, steps // 2, steps - 1}):
         parts.append(_text(LEFT - 6, TOP + (step + 0.5) * high + 4, str(step), "end"))
-    parts += [_text((LEFT + WIDTH) / 2, HEIGHT - 6, "block", "middle"), _side("step")]
-    parts.append(_text(WIDTH - RIGHT, HEIGHT - 6, f"brightest {most:.3g}", "end"))
+    parts += [_text((LEFT + WIDTH - BAR) / 2, HEIGHT - 6, "block", "middle"), _side("step")]
     return _svg(parts)
+
+
+def _heat_ink(share: float) -> str:
+    return "#{:02x}{:02x}{:02x}".format(*(round(255 * c) for c in colormaps["magma"](share)[:3]))
+
+
+def _bar(most: float) -> list[str]:
+    """The colours' values, on the right."""
+    shades, high, x = 40, HEIGHT - TOP - BOTTOM, WIDTH - BAR + 12
+    parts = [
+        f'<rect x="{x}" y="{TOP + k * high / shades:.2f}" width="10" height="{high / shades + 0.3:.2f}" '
+        f'fill="{_heat_ink(1 - (k + 0.5) / shades)}"/>'
+        for k in range(shades)
+    ]
+    values = ((0.0, HEIGHT - BOTTOM), (most / 2, TOP + high / 2 + 4), (most, TOP + 9))
+    return parts + [_text(x + 14, y, f"{value:.3g}", "start") for value, y in values]
 
 
 def _at(x: float, y: float) -> tuple[float, float]:

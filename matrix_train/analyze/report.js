@@ -1,8 +1,13 @@
 "use strict";
 const sources = [...document.querySelectorAll("script.clip")];
 const find = (id) => document.getElementById(id);
-const canvas = document.querySelector("canvas"), pen = canvas.getContext("2d");
+const canvas = document.querySelector(".stage canvas"), pen = canvas.getContext("2d");
 const KINDS = { v2t: "video to text", v2v: "video to video" };
+// What a value of 1 would be.
+const ONE = {
+  v2t: "A value is the share of a place's attention that goes to a token of the word; 1 would be all of it.",
+  v2v: "A value is the share of attention that goes to a place from where the word's thing is in the first frame; 1 would be all of it.",
+};
 let clip, images, word = 0, kind = "v2t", frame = 0, timer = null;
 
 // Dark to light through red and yellow; nothing where there is no attention.
@@ -17,6 +22,20 @@ function overlay(map, t) {
   for (let i = 0; i < h * w; i++) pixels.data.set(ink(map.charCodeAt(t * h * w + i)), 4 * i);
   on.putImageData(pixels, 0, 0);
   return layer;
+}
+
+// The colours as they lie on a dark picture, and their values.
+function legend(most) {
+  const bar = find("scale"), on = bar.getContext("2d");
+  for (let x = 0; x < bar.width; x++) {
+    const [r, g, b, a] = ink(255 * x / (bar.width - 1));
+    on.fillStyle = "#333"; on.fillRect(x, 0, 1, bar.height);
+    on.fillStyle = `rgba(${r}, ${g}, ${b}, ${a / 255})`; on.fillRect(x, 0, 1, bar.height);
+  }
+  find("ticks").replaceChildren(...[0, most / 2, most].map((value) => {
+    const tick = document.createElement("span"); tick.textContent = value ? value.toPrecision(2) : "0"; return tick;
+  }));
+  find("one").textContent = ONE[kind];
 }
 
 function draw() {
@@ -52,6 +71,8 @@ function show() {
   buttons(find("words"), clip.words.map((w) => ({ text: w.words, colour: w.colour })), word, (i) => { word = i; });
   buttons(find("kinds"), Object.entries(KINDS).map(([k, text]) => ({ text, off: !own.maps[k] })), Object.keys(KINDS).indexOf(kind),
     (i) => { kind = Object.keys(KINDS)[i]; });
+  document.querySelector(".scale").hidden = !own.maps[kind];
+  if (own.maps[kind]) legend(own.most[kind]);
   draw();
 }
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from matrix_train.analyze import figures
 from matrix_train.analyze.ranking import VARIANTS
 from matrix_train.analyze.shown import FAMILY_KIND, Shown
-from matrix_train.analyze.summary import Summary
+from matrix_train.analyze.summary import TITLES, Summary
 from matrix_train.attention.roles import Family
 from matrix_train.files import whole
 
@@ -20,10 +20,7 @@ HERE = Path(__file__).parent
 TEMPLATE, STYLE, SCRIPT = "report.html.j2", "report.css", "report.js"
 SPLIT = "<!-- clips -->"
 
-TITLES = {
-    "noun.v2t": "nouns, video to text: grounding", "verb.v2t": "verbs, video to text: grounding",
-    "noun.v2v": "nouns, video to video: propagation", "verb.v2v": "verbs, video to video: propagation",
-}  # fmt: skip
+DOES = {"v2t": "grounding", "v2v": "propagation"}
 
 
 def write_report(
@@ -34,18 +31,19 @@ def write_report(
         loader=jinja2.FileSystemLoader(HERE), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     )
     family: dict[str, Family] = {kind: name for name, kind in FAMILY_KIND.items()}
+    most = {str(kind): _most(summary, kind) for kind in FAMILY_KIND.values()}
     panels = []
     for variant in VARIANTS:
-        own, told = summary.found[variant], summary.between[variant]
-        chosen = summary.chosen[family[variant.split(".")[1]]].blocks
+        own, told, kind = summary.found[variant], summary.between[variant], variant.split(".")[1]
+        chosen = summary.chosen[family[kind]].blocks
         known = bool(np.isfinite(summary.heat[variant]).any())
         left_out = summary.dummies if variant.endswith("v2t") else ()
         panels.append({
-            "title": TITLES[variant], "known": known,
+            "title": f"{TITLES[variant]}: {DOES[kind]}", "known": known,
             "influential": own.influential, "dominant": told and told.dominant,
-            "scatter": figures.scatter(own, chosen, left_out, summary.counts[variant]),
-            "heat": figures.heat(summary.heat[variant], timesteps),
-            "bars": figures.bars(told, chosen) if told else "",
+            "scatter": figures.scatter(own, chosen, left_out, summary.counts[variant], most[kind]["magnitude"]),
+            "heat": figures.heat(summary.heat[variant], timesteps, most[kind]["heat"]),
+            "bars": figures.bars(told, chosen, most[kind]["gap"]) if told else "",
         })  # fmt: skip
     page = environment.get_template(TEMPLATE).render(
         style=(HERE / STYLE).read_text(encoding="utf-8"), script=(HERE / SCRIPT).read_text(encoding="utf-8"),
@@ -59,3 +57,16 @@ def write_report(
             text = json.dumps(clip, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
             file.write(f'<script type="application/json" class="clip">{text}</script>\n')
         file.write(tail)
+
+
+def _most(summary: Summary, kind: str) -> dict[str, float]:
+    """The largest values of a kind: its nouns and verbs are shown on one scale. The two kinds are different sums."""
+    own = [variant for variant in VARIANTS if variant.endswith(kind)]
+    gaps = [told for variant in own if (told := summary.between[variant])]
+    found: dict[str, list[NDArray[np.float64]]] = {
+        "magnitude": [summary.found[variant].magnitude for variant in own],
+        "heat": [summary.heat[variant] for variant in own],
+        "gap": [np.abs(side) for told in gaps for side in (told.success, told.failure)],
+    }
+    return {name: max(float(np.nanmax(one, initial=0.0)) for one in [*parts, np.zeros(1)]) or 1.0
+            for name, parts in found.items()}  # fmt: skip

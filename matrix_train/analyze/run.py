@@ -82,7 +82,9 @@ class Analysis:
                     self._read(batch, timesteps)
         parts = {key: self._part(key) for key in sorted(self.keys) if key not in left_out}
         if not parts:
-            raise UserError(f"none of {len(self.keys)} clips of split {options.split} can be analysed: see inspect")
+            raise UserError(
+                f"none of {len(self.keys)} clips of split {options.split} can be analysed: see `matrix_train inspect`"
+            )
         rows = join(list(parts.values()), out / TABLE_FILE)
         alone = self.subject.grid.text_keys is not None
         summary = summarise(parts, options.steps, self.subject.blocks, self.config.align, alone, self.labels)
@@ -91,6 +93,8 @@ class Analysis:
         write_report(
             out / REPORT_FILE, summary, self.made_of, timesteps.float().numpy(), self._shown(summary, timesteps)
         )
+        for line in summary.warnings:
+            self._say(f"warning: {line}")
         for family, choice in summary.chosen.items():
             named = f"blocks {', '.join(map(str, choice.blocks))}, the most {choice.by}"
             self._say(f"{family.upper()}: {named if choice.blocks else 'no clip says anything of it'}")
@@ -98,6 +102,7 @@ class Analysis:
         return {
             "out": str(out), "clips": len(parts), "left_out": len(left_out), "rows": rows,
             "settings": layers["settings"], "chosen_by": layers["chosen_by"], "dummy": layers["dummy"],
+            "warnings": layers["warnings"],
         }  # fmt: skip
 
     def _read(self, batch: Batch, timesteps: torch.Tensor) -> None:

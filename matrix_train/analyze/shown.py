@@ -1,7 +1,7 @@
 """A clip as the report plays it: a frame for each frame of tokens, what each word attends to there, and the masks.
 
-A map is shown as bytes, 255 the largest of the clip's: where attention goes, and not how much of it there is, which the
-other figures say.
+A map is shown as bytes, 255 the largest of the word in this clip, whose value stands beside it. Values are shares of
+attention: 1 is all that a place (v2t), or the thing that the word means (v2v), has to give.
 """
 
 import base64
@@ -45,6 +45,7 @@ def draw_clip(clip: Clip, maps: Mapping[Direction, NDArray[np.float32]]) -> Show
             "colour": "#{:02x}{:02x}{:02x}".format(*colour(own[0])) if len(own) == 1 else "#f2f2f2",
             "outlines": [outlines(union[t]) for t in taken],
             "maps": {kind: as_bytes(maps[kind][r]) for kind in maps if kind in role.kinds},
+            "most": {kind: float(maps[kind][r].max()) for kind in maps if kind in role.kinds},
         })  # fmt: skip
     return {
         "clip": batch.keys[0], "caption": batch.captions[0], "fps": batch.fps[0] / factor if factor else 1.0,

@@ -1,5 +1,6 @@
 """What all clips of an analysis say together: `layers.json`, and the numbers that the report draws."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,15 @@ from matrix_train.analyze.ranking import VARIANTS, Choice, Gaps, Influence, Scor
 from matrix_train.analyze.table import SCHEMA, means_of
 from matrix_train.attention.roles import Family
 from matrix_train.config import AlignConfig
+
+TITLES = {
+    "noun.v2t": "nouns, video to text", "verb.v2t": "verbs, video to text",
+    "noun.v2v": "nouns, video to video", "verb.v2v": "verbs, video to video",
+}  # fmt: skip
+
+FEW = 25
+"""Clips from which on a ranking is one: the share of n clips in which a block is among the top is uncertain by up to
+1/(2√n), one standard error, and of 25 clips by a tenth."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +42,22 @@ class Summary:
     labelled: tuple[int, int]
     """Clips of this analysis that succeed and that fail."""
     chosen: dict[Family, Choice]
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is of too few clips to be relied on."""
+        told = {"": len(self.clips)}
+        if len(self.clips) >= FEW:
+            told = {f" with {TITLES[variant]}": count for variant, count in self.counts.items() if count}
+        if least := min(self.labelled):
+            told[" on the smaller side of the labels"] = least
+        few = [(f"{n} {'clip' if n == 1 else 'clips'}{what}", n) for what, n in told.items() if n < FEW]
+        return tuple(
+            f"{what}: too few for a ranking of blocks. The share of clips in which a block stands out is uncertain by "
+            f"{50 / math.sqrt(n):.0f} points (one standard error); from {FEW} clips on by "
+            f"{50 / math.sqrt(FEW):.0f} at most."
+            for what, n in few
+        )
 
 
 def summarise(
@@ -96,6 +122,7 @@ def layers_of(summary: Summary, backbone: str, made_of: Mapping[str, Any]) -> di
         "backbone": backbone,
         "made_of": dict(made_of),
         "clips": len(summary.clips),
+        "warnings": list(summary.warnings),
         "labelled": {"success": summary.labelled[0], "failure": summary.labelled[1]},
         "blocks": summary.blocks,
         "dummy": list(summary.dummies),

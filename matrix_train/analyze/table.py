@@ -42,7 +42,8 @@ class ReadRole:
     role: str
     words: str
     kinds: tuple[Direction, ...]
-    """Those that it has: no v2t without tokens in the prompt, no v2v without cells in the first frame."""
+    """Those that it has: no v2t without tokens in the prompt, no v2v without cells in the first frame, neither without
+    a mask."""
     mask_cells: int
 
 

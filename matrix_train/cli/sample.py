@@ -63,8 +63,8 @@ def sample_table(source: Source, table: Path, out: Path, how: How, console: Cons
             for found in read_table(table)
         ]
         outcome = run(model, tasks, how, console)
-        made = [out / f"{name}.mp4" for name in (*outcome.made, *outcome.there)]
-        prompts = _tell_prompts(out, [_asked_of(video) for video in made], console)
+        videos = [out / f"{name}.mp4" for name in (*outcome.made, *outcome.there)]
+        prompts = _tell_prompts(out, {video.name: _asked_of(video) for video in videos}, console)
         return {"out": str(out), "prompts": prompts, **asdict(outcome)}
 
 
@@ -106,7 +106,7 @@ def sample_dataset(
             write_grid(rows, grid, good[0].fps)
             console.print(f"grid of {len(good)} clips in {grid}", highlight=False, soft_wrap=True)
         made = [c for c in clips if isinstance(c, HeldOutClip) and "model" in videos.get(c.key, {})]
-        asked = [asked_of_sample(f"{c.key}.mp4", c.sample, c.id_map) for c in made]
+        asked = {name: asked_of_sample(name, c.sample, c.id_map) for c in made for name in [f"{c.key}.mp4"]}
         prompts = _tell_prompts(out, asked, console)
         return {"out": str(out), "grid": str(grid) if good else None, "prompts": prompts, **asdict(total)}
 
@@ -235,22 +235,21 @@ def _asked_of(video: Path) -> Asked | str:
     record = read_record(record_file(video))
     settings = record.settings
     indices = read_picture(record.job, Trackers()).indices
-    try:
-        cut = Geometry(settings.frames, settings.height, settings.width).labels(indices)
-        return asked_of_job(video.name, record.job, cut) or f"{video.name}: no roles say who does what to whom"
-    except ValidationError as error:
-        return f"{video.name}: {one_line(error)}"
+    cut = Geometry(settings.frames, settings.height, settings.width).labels(indices)
+    return asked_of_job(video.name, record.job, cut)
 
 
-def _tell_prompts(out: Path, found: Sequence[Asked | str], console: Console) -> str | None:
-    """Writes what is asked about; where that is not so of all videos, says of which not."""
-    asked = [one for one in found if not isinstance(one, str)]
+def _tell_prompts(out: Path, found: Mapping[str, Asked | str], console: Console) -> str | None:
+    """Writes what is asked about, by video; where that is not so of all, says of which not."""
+    asked = [one for one in found.values() if not isinstance(one, str)]
     file = write_prompts(out, asked)
-    if file is not None:
-        console.print(f"prompts of {len(asked)} videos for evaluate in {file}", highlight=False, soft_wrap=True)
-        for why in (one for one in found if isinstance(one, str)):
-            console.print(f"no prompt: {why}", highlight=False, soft_wrap=True, markup=False)
-    return None if file is None else str(file)
+    if file is None:
+        return None
+    told = [f"prompts of {len(asked)} videos for `matrix_train evaluate` in {file}"]
+    told += [f"no prompt for {video}: {why}" for video, why in found.items() if isinstance(why, str)]
+    for line in told:
+        console.print(line, highlight=False, soft_wrap=True, markup=False)
+    return str(file)
 
 
 def _task_of(clip: HeldOutClip | Unreadable, settings: SampleSettings, folder: Path, own: bool) -> Task | Unreadable:

@@ -72,7 +72,8 @@ def read_index(config: DataConfig, split: Split) -> Listing:
     chosen = sorted((row for row in rows if row.split == split and row.key not in labels.dropped), key=lambda r: r.key)
     if not chosen:
         dropped = f"; people dropped {len(labels.dropped)} in review" if labels.dropped else ""
-        raise UserError(f"{source.url} has no sample in split {split!r} of its {len(rows)}{dropped}")
+        advice = ": build it with shard.val_share above 0, or take another data set" if split == "val" else ""
+        raise UserError(f"{source.url} has no sample in split {split!r} of its {len(rows)}{dropped}{advice}")
     shards = sorted((shard.name, shard.sha256) for shard in account.shards if shard.split == split)
     named = repr(shards) + labels.digest
     return Listing(source, chosen, hashlib.sha256(named.encode()).hexdigest()[:16], labels)

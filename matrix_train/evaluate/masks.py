@@ -91,7 +91,9 @@ def _tracks(path: Path, content: bytes) -> Guide:
         raise ValueError(f"{path} is no tracks file (docs/shard_entry.md): {one_line(error)}") from None
     if any(mask is not None and mask.size != file.size for track in file.tracks.values() for mask in track):
         raise ValueError(f"{path}: its masks are not of its own size, {file.size[0]} x {file.size[1]}")
-    tracks = {key: tuple(None if mask is None else mask.counts for mask in track) for key, track in file.tracks.items()}
+    # Whoever is seen in no frame has no track: what it does or not is not known.
+    seen = {key: track for key, track in file.tracks.items() if any(track)}
+    tracks = {key: tuple(None if mask is None else mask.counts for mask in track) for key, track in seen.items()}
     return Guide(path, file.size, tracks, {})
 
 

@@ -35,7 +35,7 @@ def evaluate_folder(
     prompts = read_prompts(prompts_file)
     models = models_of(videos)
     for place in [videos / model for model in models] or [videos]:
-        match_videos(place, prompts, beside_videos(place, prompts))
+        match_videos(place, prompts, beside_videos(place))
         if results:
             _vbench(results, place, prompts)
     check_engine(prompts, judging.trackers)

@@ -8,25 +8,29 @@ F/<video>.idmap.png   who is who in the first frame, in the video's size
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from matrix_train.errors import UserError
 from matrix_train.evaluate.protocol import Prompt, read_prompts
 from matrix_train.files import write_whole
+from matrix_train.sample.dataset import FIRST
 from matrix_train.sample.job import Job
 from matrix_train.sample.reading import heads_of, ratings_of
-from matrix_train.sample.words import check_words
+from matrix_train.sample.words import role_words
 from schemas import Sample, Span
 from schemas.idmap import encode_id_map
 from schemas.palette import number
+from schemas.text import one_line
 
 PROMPTS_FILE = "prompts.jsonl"
 GRID_FILES = ("grid.mp4", "grid.png")
+IDMAP = ".idmap.png"
 
 Asked = tuple[Prompt, NDArray[np.uint8]]
 """A line, and its ID map: palette indices [height, width] of the video's size."""
@@ -45,9 +49,9 @@ def check_place(folder: Path) -> None:
         raise UserError(f"{file} is no prompts file, and would be written over: give another --out") from None
 
 
-def asked_of_sample(video: str, sample: Sample, id_map: NDArray[np.uint8]) -> Asked:
-    """Of a clip of a data set. Whoever is neither in the first frame nor in an interaction is left out: nothing says
-    where it is. pydantic.ValidationError for what no prompts file can hold."""
+def asked_of_sample(video: str, sample: Sample, id_map: NDArray[np.uint8]) -> Asked | str:
+    """Of a clip of a data set, or why nothing can be asked. Whoever is neither in the first frame nor in an interaction
+    is left out: nothing says where it is."""
     acting = {name for act in sample.interactions for name in (act.subject, act.object)}
     there = [own for own in sample.instances if own.id in acting or (id_map == number(own.id)).any()]
     instances = [{"id": own.id, "cls": own.cls, "appearance": _without_article(own.noun)} for own in there]
@@ -59,18 +63,17 @@ def asked_of_sample(video: str, sample: Sample, id_map: NDArray[np.uint8]) -> As
     return _asked(video, sample.caption, instances, acts, id_map)
 
 
-def asked_of_job(video: str, job: Job, id_map: NDArray[np.uint8]) -> Asked | None:
-    """Of a job whose roles say who does what to whom; None where they name no act between two whose words are known.
+def asked_of_job(video: str, job: Job, id_map: NDArray[np.uint8]) -> Asked | str:
+    """Of a job whose roles say who does what to whom, or why nothing can be asked.
 
     Class and ratings are the grammar's that reads captions; where it does not know them, the class is the last word
-    and ratings are left out. pydantic.ValidationError likewise.
+    and ratings are left out.
     """
-    named = {ids for ids in job.roles for ids in ids.split("+")}
-    places = {ids: spans for ids, spans in check_words(job, named, None).items() if ids in job.roles}
+    places = role_words(job)
     nouns = {ids: spans for ids, spans in places.items() if "+" not in ids}
     pairs = {ids: spans for ids, spans in places.items() if ids.count("+") == 1 and set(ids.split("+")) <= nouns.keys()}
     if not pairs:
-        return None
+        return "no roles say who does what to whom"
     phrases = {ids: max(_words(job.prompt, spans), key=len) for ids, spans in nouns.items()}
     heads, ratings = heads_of(job.prompt, nouns), ratings_of(job.prompt, pairs)
     instances = [
@@ -99,20 +102,22 @@ def write_prompts(folder: Path, asked: Iterable[Asked]) -> Path | None:
     return file
 
 
-def beside_videos(folder: Path, prompts: Sequence[Prompt]) -> set[str]:
-    """Names of the files that `sample` leaves beside these videos, and that are not to be judged."""
-    named = {prompt.video_id for prompt in prompts}
-    own = {name + ending for name in named for ending in (".first.png", ".idmap.png")}
-    own |= {name + ".json" for name in named | {path.stem for path in folder.glob("*.mp4")}}
+def beside_videos(folder: Path) -> set[str]:
+    """Names of the files that `sample` leaves beside its videos, also of those that it could not make."""
+    records = {path.with_suffix(".json").name for path in folder.glob("*.mp4")}
+    pictures = {path.name for ending in (FIRST, IDMAP) for path in folder.glob(f"*{ending}")}
     grid = GRID_FILES if all((folder / name).is_file() for name in GRID_FILES) else ()
-    return {*own, *grid, PROMPTS_FILE}
+    return {*records, *pictures, *grid, PROMPTS_FILE}
 
 
 def _asked(
     video: str, prompt: str, instances: list[dict[str, Any]], acts: list[dict[str, Any]], id_map: NDArray[np.uint8]
-) -> Asked:
+) -> Asked | str:
     known = {"video": video, "prompt": prompt, "instances": instances, "interactions": acts}
-    return Prompt.model_validate(known | {"idmap": f"{Path(video).stem}.idmap.png"}), id_map
+    try:
+        return Prompt.model_validate(known | {"idmap": Path(video).stem + IDMAP}), id_map
+    except ValidationError as error:
+        return one_line(error)
 
 
 def _words(prompt: str, spans: Iterable[Span]) -> list[str]:

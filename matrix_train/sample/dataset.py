@@ -20,6 +20,9 @@ from matrix_train.sample.words import role_places
 from schemas import Sample
 from schemas.text import one_line
 
+FIRST = ".first.png"
+"""Ending of a clip's first frame."""
+
 
 @dataclass(frozen=True)
 class HeldOutClip:
@@ -50,7 +53,7 @@ def held_out(config: DataConfig, split: Split, limit: int, seed: int, folder: Pa
             entry = read_entry(source, row, labels.of(row.key))
             frames = np.empty((geometry.frames, entry.sample.height, entry.sample.width, 3), np.uint8)
             decode(entry.mp4, geometry.taken, entry.sample.frames, frames)
-            image = folder / f"{row.key}.first.png"
+            image = folder / (row.key + FIRST)
             job = _job(row.key, entry, config, geometry, seed, image)
         except (Bad, BrokenVideo, ValidationError) as error:
             found.append(Unreadable(row.key, one_line(error)))

@@ -30,8 +30,7 @@ def check_words(job: Job, masked: Collection[str], tagged: bool | None) -> dict[
     if tagged and not tags:
         raise UserError("the model was trained on prompts with tags: write <id1> before the words that mean id1")
     places = {ids: tuple(spans) for ids, spans in tags.items()}
-    for ids, words in job.roles.items():
-        places[ids] = _find(job.prompt, ids, words) if isinstance(words, str) else _inside(job.prompt, ids, words)
+    places |= role_words(job)
     named = {name for ids in places for name in ids.split("+")}
     if bare := sorted(named - set(masked)):
         tag = f"<{bare[0]}>" if bare[0] in tags else bare[0]
@@ -42,6 +41,14 @@ def check_words(job: Job, masked: Collection[str], tagged: bool | None) -> dict[
             f"its role, or leave its mask out"
         )
     return places
+
+
+def role_words(job: Job) -> dict[str, tuple[Span, ...]]:
+    """Where the words of the job's roles stand in its prompt, by their IDs. UserError where it does not say them."""
+    return {
+        ids: _find(job.prompt, ids, words) if isinstance(words, str) else _inside(job.prompt, ids, words)
+        for ids, words in job.roles.items()
+    }
 
 
 def role_places(acts: Iterable[tuple[str, str, RoleSpans]]) -> dict[str, tuple[Span, ...]]:

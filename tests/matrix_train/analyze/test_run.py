@@ -1,6 +1,7 @@
 """The command over shards: table, layers, report; stopped and gone on with; a run of its own; generated clips."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,13 @@ def test_the_report_is_one_file_and_fetches_nothing(analysed: tuple[Path, dict[s
     clip = json.loads(page.split('class="clip">')[1].split("</script>")[0])
     assert clip["lattice"] == [3, 4, 6]
     assert len(clip["frames"]) == 3
-    assert all(set(word["maps"]) <= {"v2t", "v2v"} and len(word["outlines"]) == 3 for word in clip["words"])
+    for word in clip["words"]:
+        assert len(word["outlines"]) == 3 and word["maps"].keys() == word["most"].keys() <= {"v2t", "v2v"}
+        assert all(0 < most <= 1 for most in word["most"].values()), "shares of attention"
+    heats = page.split("<h2>By block and step</h2>")[1].split("<figure>")[1:]
+    tops = [re.findall(r'text-anchor="start">([^<]+)<', heat)[-1] for heat in heats]
+    assert tops[0] == tops[1] and tops[2] == tops[3], "nouns and verbs on one scale"
+    assert "3 clips: too few for a ranking" in page
 
 
 def test_maps_are_kept_where_they_are_asked_for(analysed: tuple[Path, dict[str, Any], list[str]]) -> None:

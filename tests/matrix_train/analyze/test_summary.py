@@ -1,12 +1,13 @@
 """From the rows of clips to layers, on numbers that are written down."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from matrix_train.analyze.labels import Labels
-from matrix_train.analyze.summary import Summary, layers_of, summarise
+from matrix_train.analyze.summary import FEW, Summary, layers_of, summarise
 from matrix_train.analyze.table import ReadRole, clip_table, means_of, write_table
 from matrix_train.config import AlignConfig
 
@@ -81,3 +82,17 @@ def test_labels_are_of_clips_by_key(tmp_path: Path) -> None:
     assert own.failure[0] == pytest.approx(1.5 - 2.5)
     assert summary.chosen["sga"].by == "dominant"
     assert layers_of(summary, "some", {})["variants"]["noun.v2t"]["dominant"] == [2, 1]
+
+
+def test_too_few_clips_are_told_with_how_many_and_why(tmp_path: Path) -> None:
+    few = made(tmp_path, Labels(("c", "d"), ("a",)), alone=False)
+    assert [line.split(" (one")[0] for line in few.warnings] == [
+        f"{what}: too few for a ranking of blocks. The share of clips in which a block stands out is uncertain by {by}"
+        for what, by in (("4 clips", "25 points"), ("1 clip on the smaller side of the labels", "50 points"))
+    ]
+    assert layers_of(few, "some", {})["warnings"] == list(few.warnings)
+    counts = dict.fromkeys(few.counts, FEW) | {"verb.v2v": 16, "verb.v2t": 0}
+    many = replace(few, clips=tuple(map(str, range(FEW))), counts=counts, labelled=(0, 0))
+    (line,) = many.warnings
+    assert line.startswith("16 clips with verbs, video to video: too few") and "by 12 points" in line
+    assert replace(many, counts=dict.fromkeys(few.counts, FEW)).warnings == ()

@@ -94,7 +94,7 @@ def test_videos_and_prompts_must_match(tmp_path: Path):
     with pytest.raises(UserError, match=r"no video 001\.mp4"):
         match_videos(tmp_path, prompts)
     (tmp_path / "000.json").touch()  # the sampler's record
-    match_videos(tmp_path, prompts[:1], beside_videos(tmp_path, prompts[:1]))
+    match_videos(tmp_path, prompts[:1], beside_videos(tmp_path))
     (tmp_path / "000.json").unlink()
     with pytest.raises(UserError, match="several videos are called 000"):
         match_videos(tmp_path, [prompts[0], prompts[0].model_copy(update={"video": "000.avi"})])

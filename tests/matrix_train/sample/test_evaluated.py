@@ -56,19 +56,29 @@ def test_somebody_elses_prompts_file_is_not_written_over(sampled_run: Path, pict
         ("A man lifts a box.", {"id1": "A man", "id1+id2": "lifts"}),
         ("A man lifts a box.", {"id1": "A man", "id2": "box", "id1+id2+id3": "lifts"}),
         ("<id1> A man lifts <id2> a box.", {"id1+id2": "lifts"}),
+        ("<id1> A man lifts <id3> a box.", {"id1": "man", "id1+id2": "lifts"}),
     ],
 )
 def test_roles_without_an_act_between_two_with_words_say_nothing(prompt: str, roles: dict[str, str]) -> None:
     job = Job.model_validate({"image": "i.png", "prompt": prompt, "masks": {"id1": "0"}, "roles": roles})
-    assert asked_of_job("a.mp4", job, np.zeros((2, 2), np.uint8)) is None
+    assert asked_of_job("a.mp4", job, np.zeros((2, 2), np.uint8)) == "no roles say who does what to whom"
 
 
 def test_words_that_the_grammar_does_not_know_have_no_ratings() -> None:
     marked = "<id1>The blorp</id1> <id1+id2>zaps</id1+id2> <id2>an old gnarf</id2>"
     job = Job.model_validate({"image": "i.png", "prompt": marked, "masks": {"id1": "0", "id2": "0"}})
     asked = asked_of_job("a.b.mp4", job, np.zeros((2, 2), np.uint8))
-    assert asked is not None
+    assert not isinstance(asked, str)
     prompt, _ = asked
     assert prompt.idmap == "a.b.idmap.png"
     assert [(i.cls, i.appearance) for i in prompt.instances] == [("blorp", "blorp"), ("gnarf", "old gnarf")]
     assert (prompt.interactions[0].contact, prompt.interactions[0].dynamism) == (None, None)
+
+
+def test_what_no_prompts_file_holds_is_said() -> None:
+    """A class of more than 80 characters, and an ID whose colour has no name."""
+    for ids, thing in (("id2", "box" * 100), ("id12", "box")):
+        marked = f"<id1>A man</id1> <id1+{ids}>lifts</id1+{ids}> <{ids}>a {thing}</{ids}>."
+        job = Job.model_validate({"image": "i.png", "prompt": marked, "masks": {"id1": "0", ids: "0"}})
+        why = asked_of_job("a.mp4", job, np.zeros((2, 2), np.uint8))
+        assert isinstance(why, str) and ("at most 80 characters" in why or "no colour with a name" in why), why
