@@ -68,9 +68,7 @@ def test_without_a_hub_the_cache_is_what_there_is_and_nobody_is_asked_twice(tmp_
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     model = {"name": "sam2", "options": {"implementation": "transformers", "checkpoint": "facebook/sam2.1-hiera-tiny"}}
     settings = load_settings("local", [f"engines.tracker={json.dumps(model)}"], source="none", out="none")
-    with pytest.raises(
-        InfrastructureError, match=r"no facebook/sam2\.1-hiera-tiny \(about 0\.2 GB"
-    ):
+    with pytest.raises(InfrastructureError, match=r"no facebook/sam2\.1-hiera-tiny \(about 0\.2 GB"):
         downloads(settings)
     monkeypatch.setattr("time.sleep", lambda _: pytest.fail("it waits to ask again"))
     with pytest.raises(UserError, match="cannot be downloaded"):
