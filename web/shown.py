@@ -119,9 +119,9 @@ def strip_of(frames: NDArray[np.uint8], chosen: Sequence[int]) -> bytes:
 
 
 def thumb_of(frame: NDArray[np.uint8], tracks: TrackFile) -> bytes:
-    """JPEG of a sample's first frame, RGB uint8 [H, W, 3], small, with its masks. ValueError where one is damaged."""
+    """JPEG of a sample's first frame, RGB uint8 [H, W, 3], small, with its masks. ValueError where one is none."""
     labels = [
-        Label(name, name, decode_mask(masks[0].counts, *tracks.size))
+        Label(name, name, decode_mask(masks[0].counts, *frame.shape[:2]))
         for name, masks in tracks.tracks.items()
         if masks and masks[0]
     ]
