@@ -101,6 +101,7 @@ def explore(root: Path, samples: int) -> dict[str, object]:
     took: dict[str, object] = {"open_s": round(time.perf_counter() - began, 2)}
     pages: list[float] = []
     clips: list[float] = []
+    pictures: list[float] = []
     with served(create_app([opened], ("127.0.0.1",))) as url, httpx.Client(base_url=url, timeout=60) as client:
         asked = [{}, {"text": "red"}, {"verb": "lifts"}, {"contact": 5, "dynamism": 3}, {"sort": "caption"},
                  {"sort": "size", "down": "true"}, {"ids": 3, "noun": "ball"}, {"start": 90_000}]  # fmt: skip
@@ -113,7 +114,11 @@ def explore(root: Path, samples: int) -> dict[str, object]:
             client.get(f"/a/api/{row.key}").json()
             assert client.get(f"/a/media/{row.key}.mp4").status_code == 200
             clips.append(time.perf_counter() - began)
-    return took | {"samples": samples, "page_ms": quantiles(pages), "clip_ms": quantiles(clips)}
+            began = time.perf_counter()
+            assert client.get(f"/a/thumb/{row.key}.jpg").status_code == 200
+            pictures.append(time.perf_counter() - began)
+    took |= {"samples": samples, "page_ms": quantiles(pages), "clip_ms": quantiles(clips)}
+    return took | {"picture_ms": quantiles(pictures)}
 
 
 def main() -> None:

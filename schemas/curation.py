@@ -48,6 +48,23 @@ class TrackNumbers(Record):
     )
     least_likeness: Share = Field(default=1.0, description="lowest `Track.likeness` of any visible frame")
 
+    def words(self) -> list[str]:
+        """For people, wherever they look at a track: 'visible 98 %', …; those that tell most of drift come first."""
+        return [
+            f"visible {100 * self.visible_share:.0f} %",
+            f"least likeness {self.least_likeness:.2f}",
+            f"leap {self.leap:.1f}",
+            f"area step {self.area_step:.2f}",
+            f"anchor IoU {self.anchor_iou:.2f}",
+            f"same-class IoU {self.same_class_iou:.2f}",
+            f"likeness {self.likeness:.2f}",
+            f"area jump {self.area_jump:.2f}",
+            f"growth {self.growth:.2f}",
+            f"longest gap {self.longest_gap}",
+            f"fragments {self.fragments:.2f}",
+            f"side {self.side:.3f}",
+        ]
+
 
 class Curated(Record):
     """Stage `curate`: what goes into the shard."""

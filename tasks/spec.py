@@ -168,6 +168,8 @@ class StageSpec:
     """What is worth telling of all its rows together, one line each, for `status` and the report."""
     lines: Callable[[Any], list[str]] = field(default=lambda _: [])
     """A record for people, for `matrix_data show`."""
+    more: Callable[[Any], list[str]] = field(default=lambda _: [])
+    """What else is in a record, for `matrix_data show --all`."""
 
     def __post_init__(self) -> None:
         if self.batch is not None and (self.record is None or self.whole is not None):

@@ -5,6 +5,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
+import av
 import numpy as np
 from fastapi import FastAPI, HTTPException, Query, Request
 from fastapi import Path as InPath
@@ -14,12 +15,14 @@ from fastapi.staticfiles import StaticFiles
 from schemas import Sample, TrackFile
 from schemas.labels import Said
 from schemas.palette import css
+from schemas.text import one_line
+from tasks.dataset.reader import DatasetError
 from web.failing import tell_failures
 from web.guard import Guard
 from web.review import HERE, PAGES
 from web.samples import Samples, Sort, Wanted
 from web.serve import LOOPBACK
-from web.shown import curves, words
+from web.shown import THUMB_WIDTH, curves, thumb_of, words
 
 PAGE = 24
 
@@ -47,6 +50,15 @@ def create_app(datasets: list[Samples], hosts: tuple[str, ...] = LOOPBACK) -> Fa
         except KeyError:
             raise HTTPException(404, "there is no such sample") from None
 
+    @lru_cache(maxsize=1024)
+    def picture(which: str, key: str) -> bytes:
+        try:
+            return thumb_of(*side(which).first(key))
+        except KeyError:
+            raise HTTPException(404, "there is no such sample") from None
+        except (av.FFmpegError, ValueError) as error:
+            raise DatasetError(f"sample {key} is damaged: {one_line(error)}; see `matrix_data verify`") from None
+
     @app.get("/")
     def results(request: Request, wanted: Annotated[Wanted, Query()]) -> HTMLResponse:
         start = wanted.start
@@ -68,7 +80,14 @@ def create_app(datasets: list[Samples], hosts: tuple[str, ...] = LOOPBACK) -> Fa
         page = PAGES.get_template("explore.html.j2")
         return HTMLResponse(
             page.render(
-                session=None, sides=shown, wanted=wanted, start=start, size=PAGE, sorts=get_args(Sort), link=link
+                session=None,
+                sides=shown,
+                wanted=wanted,
+                start=start,
+                size=PAGE,
+                sorts=get_args(Sort),
+                link=link,
+                wide=THUMB_WIDTH,
             )
         )
 
@@ -91,6 +110,10 @@ def create_app(datasets: list[Samples], hosts: tuple[str, ...] = LOOPBACK) -> Fa
             return as_json(*side(which).entry(key))
         except KeyError:
             raise HTTPException(404, "there is no such sample") from None
+
+    @app.get("/{which}/thumb/{key}.jpg")
+    def thumb(which: Which, key: Key) -> Response:
+        return Response(picture(which, key), media_type="image/jpeg")
 
     @app.get("/{which}/media/{key}.mp4")
     def media(which: Which, key: Key, request: Request) -> Response:
@@ -129,7 +152,7 @@ def as_json(sample: Sample, tracks: TrackFile, labels: Said) -> dict[str, Any]:
             {
                 "id": name, "noun": nouns[name].noun, "cls": nouns[name].cls, "app": nouns[name].app,
                 "colour": css(name), "masks": counts, "locked": [],
-                "numbers": numbers[name].model_dump(mode="json") if name in numbers else None,
+                "numbers": numbers[name].words() if name in numbers else [],
                 "curves": curves(counts, (), tracks.size),
                 "decision": None, "review": said.get(name, ""),
             }

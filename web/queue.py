@@ -54,6 +54,8 @@ class Filter:
     reviewer: str = ""
     need: str = ""
     contact: int = 0
+    """At least; so is the next."""
+    dynamism: int = 0
     order: str = "doubt"
 
 
@@ -164,6 +166,7 @@ class Queue:
             and (not wanted.cls or wanted.cls in item.classes)
             and (not wanted.source or wanted.source == item.source)
             and item.contact >= wanted.contact
+            and item.dynamism >= wanted.dynamism
         )
         if not plain or not (wanted.need or wanted.reason or wanted.reviewer):
             return plain

@@ -129,9 +129,9 @@ def create_app(
     @app.get("/")
     def overview(
         session: Session = reader, verb: str = "", cls: str = "", source: str = "", reason: str = "", who: str = "",
-        need: str = "", contact: int = 0, order: str = order, start: int = 0,
+        need: str = "", contact: int = 0, dynamism: int = 0, order: str = order, start: int = 0,
     ) -> HTMLResponse:  # fmt: skip
-        wanted = Filter(verb, cls, source, reason, who, need, contact, order)
+        wanted = Filter(verb, cls, source, reason, who, need, contact, dynamism, order)
         found = queue.find(wanted)
         versions = journal.versions()
         rows = [

@@ -1,6 +1,7 @@
 """A finished dataset by its index: searched, filtered, counted and sorted in memory; entries read by byte range."""
 
 import hashlib
+import io
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -19,6 +20,7 @@ from schemas.review import REVIEW_FILE
 from schemas.text import one_line
 from tasks.dataset.reader import DatasetError, open_labels, read_dataset, read_parts
 from tasks.errors import UserError
+from tasks.media.clips import read_frames
 from tasks.store.folder import Folder
 
 Sort = Literal["key", "contact", "dynamism", "ids", "size", "caption"]
@@ -172,17 +174,30 @@ class Samples:
 
         One that people dropped is as the shard has it.
         """
-        (parts,) = read_parts(self.folder, [self.row(key)], ("json", "tracks.json"))
-        sample, tracks = Sample.model_validate_json(parts["json"]), TrackFile.model_validate_json(parts["tracks.json"])
-        said = self.labels.of(key)
-        if said and key not in self.labels.dropped:
-            sample, tracks = relabel(sample, tracks, said)
-        return sample, tracks, said
+        sample, tracks = self._left(key, self._parts(key, "json", "tracks.json"))
+        return sample, tracks, self.labels.of(key)
 
     def mp4(self, key: str) -> bytes:
         """Its video."""
-        (parts,) = read_parts(self.folder, [self.row(key)], ("mp4",))
-        return parts["mp4"]
+        return self._parts(key, "mp4")["mp4"]
+
+    def first(self, key: str) -> tuple[NDArray[np.uint8], TrackFile]:
+        """The first frame, RGB uint8 [H, W, 3], and the tracks as people left them.
+
+        ValueError or av.FFmpegError where a file of it is damaged.
+        """
+        parts = self._parts(key, "mp4", "json", "tracks.json")
+        return read_frames(io.BytesIO(parts["mp4"]), 1)[0], self._left(key, parts)[1]
+
+    def _parts(self, key: str, *suffixes: str) -> dict[str, bytes]:
+        (parts,) = read_parts(self.folder, [self.row(key)], suffixes)
+        return parts
+
+    def _left(self, key: str, parts: Mapping[str, bytes]) -> tuple[Sample, TrackFile]:
+        sample, tracks = Sample.model_validate_json(parts["json"]), TrackFile.model_validate_json(parts["tracks.json"])
+        if key in self.labels and key not in self.labels.dropped:
+            sample, tracks = relabel(sample, tracks, self.labels.of(key))
+        return sample, tracks
 
 
 def _as_left(table: pa.Table, labels: Labels) -> pa.Table:

@@ -12,16 +12,20 @@ from numpy.typing import NDArray
 from PIL import Image
 from pycocotools import mask as coco
 
-from schemas import Captioned, Curated, Interaction, Tracked, Verified
+from schemas import Captioned, Curated, Interaction, Tracked, TrackFile, Verified
 from schemas.palette import css
 from tasks.caption.stretches import stretches
-from tasks.media.overlay import pick_frames
+from tasks.media.clips import decode_mask
+from tasks.media.overlay import Label, draw_small, pick_frames
 from tasks.review.patches import State, touched
 from tasks.review.tracks import acts_after, apply
 from tasks.review.words import Reviewable
 
 STRIP_WIDTH = 176
 """Pixels of one of the ten frames."""
+
+THUMB_WIDTH = 144
+"""Pixels of the picture beside a result."""
 
 
 def protocol_frames(shown: Reviewable) -> list[int]:
@@ -92,7 +96,7 @@ def as_json(shown: Reviewable, state: State) -> dict[str, Any]:
                 "id": name, "noun": instances[name].noun, "cls": instances[name].cls, "app": instances[name].app,
                 "colour": css(name), "masks": masks[name],
                 "anchor": anchors[name].model_dump(mode="json"), "rationale": verdicts.get(name, ""),
-                "numbers": numbers[name].model_dump(mode="json"), "mended": state.mended(name),
+                "numbers": numbers[name].words(), "mended": state.mended(name),
                 "locked": sorted(frame for who, frame in locked if who == name),
                 "curves": curves(
                     masks[name], () if any(name in touched(e) for e in state.edits) else likeness[name], shown.size
@@ -111,6 +115,20 @@ def strip_of(frames: NDArray[np.uint8], chosen: Sequence[int]) -> bytes:
     """JPEG of the chosen frames beside each other, small; `frames` RGB uint8 [T, H, W, 3]."""
     height = round(STRIP_WIDTH * frames.shape[1] / frames.shape[2])
     cells = [cv2.resize(frames[t], (STRIP_WIDTH, height), interpolation=cv2.INTER_AREA) for t in chosen]
+    return _jpeg(np.hstack(cells))
+
+
+def thumb_of(frame: NDArray[np.uint8], tracks: TrackFile) -> bytes:
+    """JPEG of a sample's first frame, RGB uint8 [H, W, 3], small, with its masks. ValueError where one is none."""
+    labels = [
+        Label(name, name, decode_mask(masks[0].counts, *frame.shape[:2]))
+        for name, masks in tracks.tracks.items()
+        if masks and masks[0]
+    ]
+    return _jpeg(draw_small(frame, labels, THUMB_WIDTH))
+
+
+def _jpeg(picture: NDArray[np.uint8]) -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(np.hstack(cells)).save(buffer, "JPEG", quality=85)
+    Image.fromarray(picture).save(buffer, "JPEG", quality=85)
     return buffer.getvalue()

@@ -25,8 +25,13 @@ class Build:
     """The last build of an out folder."""
 
     def __init__(self, out: str) -> None:
-        """UserError where there has been no build, or another version made it."""
+        """UserError where there has been no build, another version made it, or it lies in a bucket."""
         self.out = Folder(out)
+        if not self.out.local:
+            raise UserError(
+                f"{out}: review and audit read clips from this machine's disk: copy the folder here, and review and "
+                "build on in the copy (explore takes a bucket)"
+            )
         self.work = self.out.below("work")
         try:
             saved = json.loads(self.work.read("build.json"))

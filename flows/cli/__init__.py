@@ -4,7 +4,7 @@ Exit codes: 0 done · 2 a mistake of the user's, said in one line · 3 clips sti
 4 nothing accepted, or problems found · 130 stopped by Ctrl-C.
 """
 
-from flows.cli import build, comparing, demo, doctor, exports, keep, look, people, server, workers, world  # noqa: F401 each puts its commands into the app
+from flows.cli import build, comparing, demo, doctor, exports, keep, look, people, server, show, workers, world  # noqa: F401 each puts its commands into the app
 from flows.cli.base import MISTAKE, PENDING, app, fail, leave
 from tasks.errors import InfrastructureError, UserError
 

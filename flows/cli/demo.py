@@ -1,8 +1,11 @@
 """`matrix_data demo`: the whole way in one command, on videos whose truth is known."""
 
 import json
+import shlex
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,6 +21,7 @@ from flows.cli.world import score_build
 from flows.opened import context_of
 from flows.resume import resume_command
 from flows.settings import load_settings
+from schemas.text import visible
 from tasks.errors import UserError
 from tasks.world import render_bucket
 
@@ -79,7 +83,7 @@ def run_demo(folder: Path, videos: int, console: Console) -> tuple[dict[str, Any
         "",
         f"shards   {result.dataset}",
         f"report   {result.report}",
-        f"resume   {resume_command(settings)}",
+        f"resume   {typed(resume_command(settings))}",
         "",
         *training,
         "",
@@ -101,22 +105,41 @@ def fit_tiny(dataset: Path, folder: Path, console: Console) -> tuple[list[str], 
     }  # fmt: skip
     words = [word for name, value in sets.items() for word in ("--set", f"{name}={value}")]
     fit = [sys.executable, "-m", "matrix_train", "fit", str(TINY), *words, "--json"]
-    found = json.loads(_run([*fit, "--resume", "auto"]).splitlines()[-1])
+    found = json.loads(_run([*fit, "--resume", "auto"], console).splitlines()[-1])
     before, after = _alignment_losses(folder / "run/metrics.jsonl")
+    shown = shlex.quote(str(folder / "run"))
     lines = [
         f"fit      {folder / 'run'}",
         f"         SGA's loss on held-out clips {before:.2f} → {after:.2f} in {found['step']} steps",
-        f"         tensorboard --logdir {folder / 'run'}   and samples/, checkpoints/, metrics.jsonl in it",
-        f"inspect  matrix_train inspect {folder / 'run/config.yaml'}",
+        f"         {typed('tensorboard')} --logdir {shown}   and samples/, checkpoints/, metrics.jsonl in it",
+        f"inspect  {typed('matrix_train')} inspect {shown}/config.yaml",
     ]
     return lines, found
 
 
-def _run(command: list[str]) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise UserError(f"the tiny fit failed: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
-    return done.stdout
+def _run(command: list[str], console: Console) -> str:
+    """What it prints; what it says meanwhile goes to the console, line by line."""
+    last = "no message"
+    with tempfile.TemporaryFile("w+") as printed:
+        with subprocess.Popen(command, stdout=printed, stderr=subprocess.PIPE, text=True, errors="replace") as running:
+            assert running.stderr is not None
+            for line in filter(str.strip, running.stderr):
+                last = visible(line.strip())
+                console.print(f"  {last}", markup=False, highlight=False, soft_wrap=True)
+        if running.returncode:
+            raise UserError(f"the tiny fit failed: {last}")
+        printed.seek(0)
+        return printed.read()
+
+
+def typed(command: str) -> str:
+    """A command of ours as it is typed here: with the folder that it lies in, where the shell does not look into it."""
+    program = command.partition(" ")[0]
+    here = Path(sys.executable).with_name(program)
+    if not here.exists() or Path(shutil.which(program) or "").absolute() == here:
+        return command
+    near = here.relative_to(Path.cwd()) if here.is_relative_to(Path.cwd()) else here
+    return shlex.quote(str(near)) + command.removeprefix(program)
 
 
 def _alignment_losses(metrics: Path) -> tuple[float, float]:

@@ -39,21 +39,31 @@ def from_hub(settings: BuildSettings) -> list[tuple[str, str | None]]:
 
 
 def downloads(settings: BuildSettings) -> str:
-    """What a build would download, and how large it is: by the hub's list of files, else by the model's sizes."""
-    from tasks.engines.hub import files_of, missing
+    """What a build would download, and how large it is by the hub's list of files.
 
+    InfrastructureError where the hub is out of reach and something is not here; it is then as large as its sizes say.
+    """
+    if not (named := from_hub(settings)):
+        return "nothing"
+    from schemas.hub import out_of_reach
+    from tasks.engines.hub import files_of, is_here, missing
+
+    if out_of_reach():
+        absent = [name for name, revision in named if not is_here(name, revision)]
+        if absent:
+            sizes = ", ".join(f"{name} (about {_by_sizes(settings, name) / GB:.1f} GB)" for name in absent)
+            raise InfrastructureError(
+                f"the hub cannot be reached, and this machine's cache has no {sizes}: see to the "
+                "network, or name folders in the profile"
+            )
+        return "the hub cannot be reached; its cache here has every model's configuration"
     told = []
-    for name, revision in from_hub(settings):
-        try:
-            files = files_of(name, revision)
-        except InfrastructureError:
-            by_sizes = _by_sizes(settings, name) / GB
-            told.append(f"{name}: the hub cannot be reached; about {by_sizes:.1f} GB by its sizes")
-            continue
+    for name, revision in named:
+        files = files_of(name, revision)
         left = missing(name, revision, files)
         size = f"{sum(left.values()) / GB:.2f} of {sum(files.values()) / GB:.2f} GB to download"
         told.append(f"{name}: {size if left else 'is here'}")
-    return "; ".join(told) or "nothing"
+    return "; ".join(told)
 
 
 def fetch_all(settings: BuildSettings) -> None:

@@ -46,8 +46,6 @@ def review(
     if order not in ("doubt", "name"):
         raise UserError(f"--order {order!r}: doubt or name")
     build = Build(out)
-    if not build.work.local:
-        raise UserError(f"{out} is no local folder, which the pages read clips from: copy it to this machine")
     journal = Journal(build.work, build.review.journal)
     if dismiss is not None:
         journal.dismiss(dismiss)

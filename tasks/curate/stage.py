@@ -159,12 +159,7 @@ def _explain(dropped: Mapping[str, Dropped], numbers: Mapping[str, TrackNumbers]
 
 
 def _lines(curated: Curated) -> list[str]:
-    return [
-        f"{n.id}: visible {n.visible_share:.0%}, longest gap {n.longest_gap}, anchor IoU {n.anchor_iou:.2f}, "
-        f"area jump {n.area_jump:.2f}, fragments {n.fragments:.2f}, side {n.side:.3f}, "
-        f"likeness {n.likeness:.2f}, same-class IoU {n.same_class_iou:.2f}"
-        for n in curated.numbers
-    ]
+    return [f"{n.id}: {', '.join(n.words())}" for n in curated.numbers]
 
 
 SPEC = StageSpec(

@@ -25,6 +25,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_
 
 from tasks.engines.devices import pick_device, pick_dtype
 from tasks.engines.grounding_dino.options import DinoOptions
+from tasks.engines.hub import where
 from tasks.engines.in_process.options import CaptionerOptions, InProcessOptions, VerifierOptions
 from tasks.engines.options import EngineOptions
 from tasks.engines.sam2.options import Sam2Options
@@ -143,7 +144,7 @@ def _config(name: str, revision: str | None) -> Any:
     if name in KNOWN:
         return KNOWN[name]()
     try:
-        return AutoConfig.from_pretrained(name, revision=revision or "main")
+        return AutoConfig.from_pretrained(name, **where(name, revision))
     except (OSError, ValueError) as error:
         raise UserError(f"{name}: its config.json is not to be had: {str(error).splitlines()[0][:200]}") from None
 

@@ -65,7 +65,7 @@ class Coco:
                 return (line for line in told.lines() if line["split"] == split)
 
             with self.dest.create(f"{split}.json") as stream:
-                about = f"{told.plan['format']} export of dataset {told.plan['dataset'][:16]}"
+                about = f"{told.plan['format']} export of the dataset with index.parquet sha256:{told.plan['dataset']}"
                 head = {
                     "info": {"description": about},
                     "licenses": [{"id": n, "name": name, "url": ""} for n, name in enumerate(licences, 1)],

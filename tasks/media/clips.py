@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 from typing import IO, Literal
 
@@ -70,12 +71,12 @@ def encode_clip(frames: Sequence[NDArray[np.uint8]], fps: Fraction, settings: En
         os.close(file)
 
 
-def read_frames(clip: str | Path | IO[bytes]) -> NDArray[np.uint8]:
-    """All frames of a normalised clip: RGB uint8 [T, H, W, 3]. Raises OSError or av.FFmpegError."""
+def read_frames(clip: str | Path | IO[bytes], count: int | None = None) -> NDArray[np.uint8]:
+    """All frames of a normalised clip, or its first `count`: RGB uint8 [T, H, W, 3]. OSError or av.FFmpegError."""
     with av.open(str(clip) if isinstance(clip, Path) else clip, "r") as container:
         stream = container.streams.video[0]
         stream.thread_type = "NONE"
-        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(stream)]
+        frames = [frame.to_ndarray(format="rgb24") for frame in islice(container.decode(stream), count)]
     return np.stack(frames).astype(np.uint8, copy=False)
 
 

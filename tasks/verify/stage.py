@@ -142,18 +142,19 @@ def _ends_lost(act: Interaction, lost: dict[str, str]) -> str:
 
 
 def _lines(verified: Verified) -> list[str]:
-    """Anchors, then what the verifier said of every box that was tried and is on record."""
-    text = [
+    return [
         f"{a.id}: anchor at frame {a.frame}, {_place(a.box)}, detector {a.score:.2f}, verifier {a.confidence:.2f}"
         for a in verified.anchors
     ]
-    for v in verified.verdicts:
-        c = v.candidate
-        text.append(
-            f"tried for {v.asked}: {c.noun} at frame {c.frame}, {_place(c.box)}, detector {c.score:.2f} → "
-            f"{v.assigned_id or 'none'} {v.confidence:.2f}: {v.rationale}"
-        )
-    return text
+
+
+def _tried(verified: Verified) -> list[str]:
+    """What the verifier said of every box that was tried and is on record."""
+    return [
+        f"tried for {v.asked}: {v.candidate.noun} at frame {v.candidate.frame}, {_place(v.candidate.box)}, "
+        f"detector {v.candidate.score:.2f} → {v.assigned_id or 'none'} {v.confidence:.2f}: {v.rationale}"
+        for v in verified.verdicts
+    ]
 
 
 def _place(box: Box) -> str:
@@ -169,4 +170,5 @@ SPEC = StageSpec(
     batch=lambda work, keys: verify(work.cases(keys), work.frames, work.engine("verifier"), work.settings),
     rejects={Reason.UNGROUNDED: "no interaction kept a verified box for both its ends"},
     lines=_lines,
+    more=_tried,
 )

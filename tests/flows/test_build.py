@@ -73,8 +73,34 @@ def test_show_tells_everything_and_draws_a_sheet(matrix_data, copy):
     case = context_of(str(copy)).find(clip).reached(clip)
     for anchor in case.of(Verified).anchors:
         assert f"{anchor.id}: anchor at frame {anchor.frame}" in text
-    assert all(v.rationale in text for v in case.of(Verified).verdicts) and case.of(Verified).verdicts
-    assert text.count("likeness") == len(case.of(Curated).numbers) >= 2
+    verdicts = case.of(Verified).verdicts
+    assert f"{len(verdicts)} lines more with --all" in text and not any(v.rationale in text for v in verdicts)
+    assert all(", ".join(n.words()) in text for n in case.of(Curated).numbers)
+    text = matrix_data("show", copy, clip, "--all").out
+    assert all(v.rationale in text for v in verdicts) and verdicts
+    name = case.clip.source.uris[0].rpartition("/")[2]
+    assert matrix_data("show", copy, name, "--json").json["clip"]["clip_id"] == clip
+
+
+def test_show_tells_what_a_video_came_to_and_all_that_a_reason_ended(matrix_data, copy, world):
+    funnel = {line["stage"]: line for line in matrix_data("status", copy, "--json").json["funnel"]}
+    for line in funnel.values():
+        for reason, count in line["rejected"].items():
+            ended = matrix_data("show", copy, "--reason", reason, "--json").json["ended"]
+            assert sum(one["stage"] == line["stage"] for one in ended) == count
+            assert all(one["file"] in ("", *os.listdir(world / "raw")) for one in ended)
+    twin = matrix_data("show", copy, "extra_twin_b.mp4")
+    assert twin.out.splitlines()[0] == "extra_twin_b.mp4: 0 clips"
+    assert "rejected at select: duplicate  same content as extra_twin_a.mp4" in twin.out
+    sound = matrix_data("show", copy, "extra_audio.mp4", "--json").json["ends"]
+    assert [(one["unit"], one["ended"]) for one in sound] == [("videos", "rejected at ingest: no_video_stream")]
+    for words, says in (
+        ((), "give a clip"),
+        (("--reason", "sadness"), "no reason code"),
+        (("nobody.mp4",), "no clip and no file"),
+    ):
+        ended = matrix_data("show", copy, *words)
+        assert ended.code == 2 and says in ended.errors and len(ended.errors.splitlines()) == 1
 
 
 def test_one_stage_on_one_clip_runs_as_contributing_says(copy):

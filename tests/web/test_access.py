@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import expect
 
 from tasks.media.clips import encode_mask
 from tests.builders import make_dataset
-from tests.web.browser import CHROMIUM, PACK, Tab, chromium, served, unpacked
+from tests.web.browser import CHROMIUM, PACK, Tab, served, unpacked
 from tests.web.places import Place
 from web import audit, explore
 from web.samples import Samples
@@ -47,12 +47,6 @@ def place(tmp_path_factory) -> Iterator[Place]:
     make_dataset(Path(made.out), list(made.cases.values()), dest=folder)
     yield made
     made.journal.close()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as made:
-        yield made
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import expect
 
 from flows.batches import run_batch
 from flows.chunk import Chunk
@@ -19,7 +19,7 @@ from schemas.labels import read_labels
 from tasks.media.clips import decode_mask
 from tasks.outcome import Case
 from tests.builders import COLOURS
-from tests.web.browser import CHROMIUM, PACK, Tab, chromium, served, unpacked
+from tests.web.browser import CHROMIUM, PACK, Tab, served, unpacked
 from tests.web.places import CHUNK, Place
 from web.explore import create_app
 from web.samples import Samples
@@ -47,12 +47,6 @@ def place(tmp_path_factory) -> Iterator[Place]:
     made = Place(tmp_path_factory.mktemp("browser"), clips=5, second_share=1.0)
     yield made
     made.journal.close()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as made:
-        yield made
 
 
 @pytest.fixture(scope="module")

@@ -1,16 +1,21 @@
 """Finished datasets in the browser: filters, counts, sorting, two side by side, and no more read than is shown."""
 
+import io
 import json
 import re
 import shutil
 
+import cv2
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
+from PIL import Image
 
+from schemas.palette import colour
 from schemas.review import REVIEW_FILE
-from tasks.dataset.reader import DatasetError
+from tasks.dataset.reader import DatasetError, read_parts
 from tasks.errors import UserError
+from tasks.media.clips import decode_mask, read_frames
 from tasks.store.folder import Folder
 from tests.builders import make_case, make_dataset
 from tests.labels import write_labels
@@ -119,6 +124,42 @@ def test_a_sample_has_its_link_and_only_its_own_bytes_are_read(client, samples, 
     monkeypatch.setattr(Folder, "open", counting)
     mp4 = samples.mp4(key)
     assert len(mp4) <= read <= len(mp4) + 5 * 512
+    read = 0
+    samples.first(key)
+    assert read <= samples.row(key).bytes, "of one sample, whatever else the shard has"
+
+
+def test_a_result_has_a_small_picture_of_its_first_frame_with_its_masks(client, samples):
+    key = keys(samples)[0]
+    assert re.search(
+        rf'<img src="/a/thumb/{key}\.jpg"[^>]* loading="lazy"[^>]* width="144" height="96"', client.get("/").text
+    )
+    answer = client.get(f"/a/thumb/{key}.jpg")
+    seen = np.asarray(Image.open(io.BytesIO(answer.content)), dtype=float)
+    frame, tracks = samples.first(key)
+    assert answer.headers["content-type"] == "image/jpeg" and seen.shape == frame.shape == (96, 144, 3)
+    assert (frame == read_frames(io.BytesIO(samples.mp4(key)))[0]).all()
+    masks = {name: decode_mask(track[0].counts, *tracks.size) for name, track in tracks.tracks.items()}
+    ends = []
+    for name, mask in masks.items():
+        others = np.any([other for who, other in masks.items() if who != name], axis=0)
+        alone = cv2.erode((mask & ~others).astype(np.uint8), np.ones((9, 9))).astype(bool)
+        tinted = 0.6 * frame[alone] + 0.4 * np.array(colour(name))
+        ends.append([np.abs(one - tinted).mean() for one in (seen[alone], frame[alone])])
+    tinted, plain = zip(*ends, strict=True)
+    assert max(tinted) < 10 < max(plain), "a figure may have its ID's colour by itself, two cannot"
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "tracks.json"])
+def test_a_damaged_sample_has_no_picture_and_takes_nothing_else_along(folder, samples, tmp_path, suffix):
+    there, key = Folder(str(shutil.copytree(folder.uri, tmp_path / "torn"))), keys(samples)[0]
+    shard = samples.row(key).shard
+    (part,) = read_parts(there, [samples.row(key)], (suffix,))
+    there.write(shard, there.read(shard).replace(part[suffix], part[suffix].translate(bytes(range(1, 256)) + b"x")))
+    client = TestClient(create_app([Samples(there)], ("testserver",)))
+    answer = client.get(f"/a/thumb/{key}.jpg")
+    assert answer.status_code == 503 and f"sample {key} is damaged" in answer.json()["detail"]
+    assert client.get("/").status_code == client.get(f"/a/thumb/{keys(samples)[1]}.jpg").status_code == 200
 
 
 def test_a_bucket_is_read_as_a_folder_is(samples, folder):
@@ -160,7 +201,7 @@ def test_video_is_served_by_range(client, samples):
     assert client.get(f"/a/media/{key}.mp4", headers={"range": "bytes=99999999-"}).status_code == 416
 
 
-@pytest.mark.parametrize("path", ["/a/sample/{}", "/a/api/{}", "/a/media/{}.mp4", "/c/api/{}"])
+@pytest.mark.parametrize("path", ["/a/sample/{}", "/a/api/{}", "/a/media/{}.mp4", "/a/thumb/{}.jpg", "/c/api/{}"])
 @pytest.mark.parametrize("key", ["0" * 16, "../../dataset.json", "..%2f..%2fdataset.json", "A" * 16])
 def test_no_name_leads_out_of_the_index(client, path, key):
     assert client.get(path.format(key)).status_code in (404, 422)

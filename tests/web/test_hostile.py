@@ -15,7 +15,7 @@ from flows.legs import SPECS
 from schemas import Captioned, Curated, Proposed, Tracked, Verified
 from tasks.outcome import Case
 from tests.builders import make_dataset
-from tests.web.browser import CHROMIUM, Tab, chromium, served
+from tests.web.browser import CHROMIUM, Tab, served
 from tests.web.places import Place
 from web import audit, explore
 from web.samples import Samples
@@ -75,12 +75,6 @@ def place(tmp_path_factory) -> Iterator[Place]:
     )
     yield made
     made.journal.close()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as made:
-        yield made
 
 
 class Victim(Tab):

@@ -38,6 +38,10 @@ def test_the_queue_shows_doubt_first_and_filters(ann, place):
     some = ann.client.get("/", params={"verb": verb, "need": "first"}).text
     assert 1 <= some.count("/clip/") < 6
     assert ann.client.get("/", params={"reason": "drift"}).text.count("/clip/") == 0
+    for rating in ("contact", "dynamism"):
+        high = [key for key in place.keys if max(act[rating] for act in ann.see(key)["acts"]) == 5]
+        some = ann.client.get("/", params={rating: 5}).text
+        assert 0 < len(high) < 6 and [f"/clip/{key}" in some for key in place.keys] == [k in high for k in place.keys]
 
 
 def test_a_clip_comes_with_its_words_masks_curves_and_ten_frames(ann, place):

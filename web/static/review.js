@@ -88,15 +88,17 @@ function actForm(act) {
     make("button", { type: "button", onclick: () => take(clip) }, "Leave"));
 }
 
+/** Numbers of a track that is not the chosen one: a line, so that five fit the window. */
+const SHORT = 5;
+
 function trackRow(track, index) {
-  const on = track.id === stage.chosen, n = track.numbers;
+  const on = track.id === stage.chosen;
   const swatch = make("span", { className: "swatch" });
   swatch.style.background = track.colour;
   const row = make("div", { className: "track", role: "option", tabIndex: 0, "aria-selected": String(on), "aria-label": `${track.id} ${track.noun}, ${track.decision ?? "no decision"}`, onclick: () => choose(track.id) },
     make("div", { className: "head" }, swatch, make("strong", {}, `${index + 1} · ${track.id}`), `${track.noun}`,
       make("span", { className: "said" }, [track.decision ?? "", track.reason.replace("_", " "), track.mended ? "mended" : ""].filter(Boolean).join(" · "))),
-    make("div", { className: "numbers", title: track.rationale },
-      `seen ${Math.round(100 * n.visible_share)} %, likeness ${n.least_likeness.toFixed(2)}, leap ${n.leap.toFixed(1)}, area step ${n.area_step.toFixed(1)}, anchor IoU ${n.anchor_iou.toFixed(2)}, overlap ${n.same_class_iou.toFixed(2)}`));
+    make("div", { className: "numbers", title: track.rationale }, track.numbers.slice(0, on ? undefined : SHORT).join(", ")));
   if (on && mayWrite)
     row.append(...["accept", "fix", "drop"].map((end) => make("button", { type: "button", "aria-pressed": String(track.decision === end), onclick: (e) => { e.stopPropagation(); actions[end](); } }, end[0].toUpperCase() + end.slice(1))));
   return row;
@@ -193,7 +195,7 @@ const actions = {
   play: () => stage.toggle(), back: () => stage.seek(stage.frame - 1), forth: () => stage.seek(stage.frame + 1),
   first: () => stage.seek(0), last: () => stage.seek(clip.frames - 1), nextTrack: () => step(1), lastTrack: () => step(-1),
   accept: () => decide("accept"), fix: () => ask((reason) => decide("fix", reason)), drop: () => ask((reason) => decide("drop", reason)),
-  acceptAll: async () => { for (const t of clip.tracks.filter((t) => !t.decision)) if (!(await send({ op: "decide", id: t.id, decision: "accept" }))) return; },
+  acceptAll: () => { for (const t of clip.tracks.filter((t) => !t.decision)) send({ op: "decide", id: t.id, decision: "accept" }); },
   finish: async () => { if (await send({ op: "finish" })) location.assign(`/next?after=${name}`); },
   skip: async () => { await post(`/api/clip/${name}/release`); location.assign(`/next?after=${name}`); },
   undo: () => send({ op: "undo" }), redo: () => send({ op: "redo" }),

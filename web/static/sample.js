@@ -18,7 +18,7 @@ function choose(id) {
     const swatch = make("span", { className: "swatch" });
     swatch.style.background = track.colour;
     return make("button", { type: "button", className: "track", "aria-pressed": String(track.id === id), onclick: () => choose(track.id) },
-      swatch, ` ${track.id} ${track.noun} `, make("span", { className: "said" }, track.review));
+      swatch, ` ${track.id} ${track.noun} `, make("span", { className: "said" }, track.review), make("span", { className: "numbers" }, track.numbers.join(", ")));
   }));
   stage.draw();
   drawCurves(by("curves"), clip, chosen(), stage.frame);

@@ -6,6 +6,7 @@ import torch
 
 from tasks.engines.grounding_dino.prompts import Prompt
 from tasks.engines.grounding_dino.sources import WHAT
+from tasks.engines.hub import where
 from tasks.errors import UserError
 
 
@@ -27,7 +28,7 @@ def load_tokenizer(name: str, revision: str | None) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        tokenizer: Any = AutoTokenizer.from_pretrained(name, revision=revision or "main")
+        tokenizer: Any = AutoTokenizer.from_pretrained(name, **where(name, revision))
     except Exception as error:  # whatever a file from outside makes the library raise
         raise unreadable(f"tokenizer {name}", error) from None
     wanted = [tokenizer.cls_token, tokenizer.sep_token, ".", "?"]

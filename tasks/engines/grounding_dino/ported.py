@@ -12,6 +12,7 @@ import torch
 from tasks.engines.grounding_dino.network import count, load_tokenizer, unreadable
 from tasks.engines.grounding_dino.prompts import Prompt
 from tasks.engines.grounding_dino.sources import KINDS, WHAT
+from tasks.engines.hub import where
 from tasks.errors import UserError
 
 
@@ -42,7 +43,11 @@ def load_ported(
     tokenizer = load_tokenizer(*text_encoder)
     try:
         loaded: Any = AutoModelForZeroShotObjectDetection.from_pretrained(
-            checkpoint, revision=revision or "main", use_safetensors=True, dtype=torch.float32, output_loading_info=True
+            checkpoint,
+            use_safetensors=True,
+            dtype=torch.float32,
+            output_loading_info=True,
+            **where(checkpoint, revision),
         )
     except Exception as error:  # whatever a file from outside makes the library raise
         raise unreadable(f"checkpoint {checkpoint}", error) from None

@@ -20,6 +20,7 @@ from tasks.engines.grounding_dino.architecture import HIDDEN, Architecture
 from tasks.engines.grounding_dino.network import count, load_tokenizer, unreadable
 from tasks.engines.grounding_dino.prompts import Prompt
 from tasks.engines.grounding_dino.sources import WHAT
+from tasks.engines.hub import where
 from tasks.engines.weights import Weights, fit_weights, load_weights
 from tasks.errors import UserError
 
@@ -66,7 +67,7 @@ def load_upstream(
 
     tokenizer = load_tokenizer(text_encoder, revision)
     try:
-        text = BertConfig.from_pretrained(text_encoder, revision=revision or "main")
+        text = BertConfig.from_pretrained(text_encoder, **where(text_encoder, revision))
     except Exception as error:  # whatever a file from outside makes the library raise
         raise unreadable(f"text encoder {text_encoder}", error) from None
     if text.vocab_size < len(tokenizer):

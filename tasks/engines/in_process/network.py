@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 
 from tasks.engines.base import Message
 from tasks.engines.devices import in_parts, pick_device, pick_dtype
+from tasks.engines.hub import where
 from tasks.engines.in_process.held import Grammars, Held
 from tasks.engines.in_process.line import Line
 from tasks.engines.in_process.options import InProcessOptions
@@ -216,20 +217,20 @@ def _load(options: InProcessOptions, device: torch.device, dtype: torch.dtype) -
     )
     from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
 
-    name, where = options.checkpoint, {"revision": options.revision or "main"}
+    name, found = options.checkpoint, where(options.checkpoint, options.revision)
     hub = logging.getLogger("transformers")
     before = hub.level
     hub.setLevel(logging.ERROR)  # what is missing is our error below, not a table of theirs
     try:
-        config = AutoConfig.from_pretrained(name, **where)
+        config = AutoConfig.from_pretrained(name, **found)
         sees = type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
-        reader: Any = (AutoProcessor if sees else AutoTokenizer).from_pretrained(name, **where)
+        reader: Any = (AutoProcessor if sees else AutoTokenizer).from_pretrained(name, **found)
         loaded: Any = (AutoModelForImageTextToText if sees else AutoModelForCausalLM).from_pretrained(
             name,
             dtype=dtype,
             use_safetensors=True,
             output_loading_info=True,
-            **where,
+            **found,
             **_quantized(options, device, dtype),
         )
     except (SafetensorError, OSError, RuntimeError, ValueError, KeyError, ImportError) as error:

@@ -24,6 +24,7 @@ from transformers import (
     Sam3TrackerVideoModel,
 )
 
+from tasks.engines.hub import where
 from tasks.engines.sam2.frames import HALVES, IMAGENET, to_input
 from tasks.engines.sam2.memory import Features, Memory, Prompt
 from tasks.engines.weights import read_json
@@ -145,15 +146,15 @@ def load(checkpoint: str, revision: str | None, image_size: int | None, dtype: t
     hub = logging.getLogger("transformers")
     before = hub.level
     try:
-        config = AutoConfig.from_pretrained(checkpoint, revision=revision or "main")
+        config = AutoConfig.from_pretrained(checkpoint, **where(checkpoint, revision))
         if config.model_type not in KINDS:
             raise ValueError(f"a model of type {config.model_type!r}, not of {', '.join(KINDS)}")
         if image_size is not None:
             _resize(config, image_size)
         hub.setLevel(logging.ERROR)  # what is missing is our error below, not a table of theirs
         loaded: Any = KINDS[config.model_type].from_pretrained(
-            checkpoint, config=config, revision=revision or "main", dtype=dtype, use_safetensors=True,
-            output_loading_info=True,
+            checkpoint, config=config, dtype=dtype, use_safetensors=True, output_loading_info=True,
+            **where(checkpoint, revision),
         )  # fmt: skip
     except (SafetensorError, OSError, RuntimeError, ValueError, KeyError) as error:
         raise UserError(f"sam2: {checkpoint} cannot be loaded: {(str(error).splitlines() or ['?'])[0][:200]}") from None

@@ -64,6 +64,12 @@ def test_what_is_no_build_or_dataset(tmp_path):
         run("review", str(tmp_path))
 
 
+@pytest.mark.parametrize("words", [("review",), ("audit", "--out", "a")])
+def test_a_bucket_is_told_to_be_copied_and_nobody_asks_it(words):
+    with pytest.raises(UserError, match=r"s3://bucket/out: .* copy the folder here, and review and build on"):
+        run(words[0], "s3://bucket/out", *words[1:])
+
+
 def test_loopback_is_known_by_all_its_names():
     assert [is_loopback(h) for h in ("127.0.0.1", "::1", "localhost", "0.0.0.0", "example.org")] == [True] * 3 + [
         False

@@ -7,7 +7,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from huggingface_hub import HfApi
 
-from tasks.engines.hub import files_of, missing
+from benchmarks.setting.processes import free_port
+from flows.cli.forecast import downloads
+from flows.settings import load_settings
+from tasks.engines.hub import fetch, files_of, missing, where
 from tasks.errors import InfrastructureError, UserError
 
 FILES = {
@@ -58,3 +61,22 @@ def test_a_model_that_the_hub_does_not_give_is_a_mistake_in_the_profile(hub):
 def test_a_hub_that_cannot_be_reached_is_told_apart(hub):
     with pytest.raises(InfrastructureError, match="org/model: the hub cannot be reached"):
         files_of("org/model", None, HfApi(endpoint="http://127.0.0.1:9", token=False))
+
+
+def test_without_a_hub_the_cache_is_what_there_is_and_nobody_is_asked_twice(tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", f"http://127.0.0.1:{free_port()}")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    model = {"name": "sam2", "options": {"implementation": "transformers", "checkpoint": "facebook/sam2.1-hiera-tiny"}}
+    settings = load_settings("local", [f"engines.tracker={json.dumps(model)}"], source="none", out="none")
+    with pytest.raises(InfrastructureError, match=r"no facebook/sam2\.1-hiera-tiny \(about 0\.2 GB"):
+        downloads(settings)
+    monkeypatch.setattr("time.sleep", lambda _: pytest.fail("it waits to ask again"))
+    with pytest.raises(UserError, match="cannot be downloaded"):
+        fetch("facebook/sam2.1-hiera-tiny", None)
+    cached = tmp_path / "hub" / "models--facebook--sam2.1-hiera-tiny"
+    for name, text in (("refs/main", "c0ffee"), ("snapshots/c0ffee/config.json", "{}")):
+        (cached / name).parent.mkdir(parents=True)
+        (cached / name).write_text(text)
+    assert downloads(settings) == "the hub cannot be reached; its cache here has every model's configuration"
+    assert where("facebook/sam2.1-hiera-tiny", None) == {"revision": "main", "local_files_only": True}
+    assert where(str(tmp_path), "mine") == {"revision": "mine", "local_files_only": False}

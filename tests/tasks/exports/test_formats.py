@@ -1,5 +1,6 @@
 """COCO-video and SA-V, read by the rules of those who read them: pycocotools, YouTube-VIS's API, SA-V's reader."""
 
+import hashlib
 import io
 import json
 from collections import defaultdict
@@ -30,11 +31,12 @@ def coco(data, tmp_path_factory) -> Path:
     return folder
 
 
-def test_coco_video(coco, items):
+def test_coco_video(coco, data, items):
     """As `ytvos.py` indexes and decodes it: by ids, an RLE or None a frame, `length` file names a video."""
-    seen = set()
+    seen, index = set(), hashlib.sha256(data.folder.read("index.parquet")).hexdigest()
     for split in ("train", "val"):
         found = json.loads((coco / f"{split}.json").read_text())
+        assert found["info"]["description"].endswith(f"sha256:{index}")
         categories = {c["id"]: c["name"] for c in found["categories"]}
         by_video = defaultdict(list)
         for a in found["annotations"]:

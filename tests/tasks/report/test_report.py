@@ -164,6 +164,7 @@ def test_a_build_without_samples_has_a_page_too(tmp_path: Path, empty: str) -> N
     path = write_report(ReportData(FUNNEL, folder), Folder(str(tmp_path / "out")))
     text = Path(path).read_text(encoding="utf-8")
     assert path.endswith("/out/report.html") and "unreadable" in text and "<video" not in text
+    assert "there is no dataset yet" in text and "none yet" in text and "Read the shards" not in text
 
 
 def test_a_damaged_dataset_is_told_in_a_line(dataset: Folder, tmp_path: Path) -> None:

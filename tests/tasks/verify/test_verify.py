@@ -257,6 +257,8 @@ def test_people_read_where_each_id_is_and_what_was_said_of_every_box():
     assert SPEC.lines(row.payload) == [
         "id1: anchor at frame 0, box 12,10–20,18, detector 0.78, verifier 0.90",
         "id2: anchor at frame 0, box 24,10–32,18, detector 0.66, verifier 0.90",
+    ]
+    assert SPEC.more(row.payload) == [
         "tried for id1: man at frame 0, box 0,10–8,18, detector 0.90 → none 0.90: by the script",
         "tried for id1: man at frame 0, box 12,10–20,18, detector 0.78 → id1 0.90: by the script",
         "tried for id2: man at frame 0, box 0,10–8,18, detector 0.90 → none 0.90: by the script",
