@@ -3,9 +3,10 @@
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
+from urllib.parse import urlencode
 
 from schemas import TrackNumbers
 from tasks.review.journal import ConflictError, Journal
@@ -56,7 +57,14 @@ class Filter:
     contact: int = 0
     """At least; so is the next."""
     dynamism: int = 0
-    order: str = "doubt"
+    order: str = ""
+    """name, or else doubt first."""
+
+    @property
+    def query(self) -> str:
+        """As the end of an address, so that whoever goes from clip to clip stays among these."""
+        said = urlencode({name: value for name, value in asdict(self).items() if value})
+        return said and f"?{said}"
 
 
 @dataclass(frozen=True)
@@ -157,7 +165,7 @@ class Queue:
     def find(self, wanted: Filter) -> list[Item]:
         """The clips that fit, in the wanted order."""
         begun = self.journal.versions()
-        items = self.items.values() if wanted.order == "doubt" else self._by_name
+        items = self._by_name if wanted.order == "name" else self.items.values()
         return [item for item in items if self._fits(item, wanted, begun)]
 
     def _fits(self, item: Item, wanted: Filter, begun: Mapping[str, int]) -> bool:

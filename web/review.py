@@ -3,6 +3,7 @@
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
@@ -46,6 +47,9 @@ PAGE = 50
 
 ClipName = Annotated[str, InPath(pattern=r"^[0-9a-f]{16}$")]
 
+Asked = Annotated[Filter, Depends()]
+"""By the address, a word a field."""
+
 PAGES = Environment(loader=PackageLoader("web"), autoescape=True, undefined=StrictUndefined)
 
 
@@ -73,13 +77,16 @@ def create_app(
     turn = threading.Lock()
 
     def page(name: str, session: Session | None, **more: Any) -> HTMLResponse:
-        return HTMLResponse(PAGES.get_template(name).render(session=session, **more))
+        return HTMLResponse(PAGES.get_template(name).render({"session": session, "filters": ""} | more))
 
     def shown(clip: ClipName) -> Reviewable:
         try:
             return queue.clip(clip)
         except KeyError:
             raise HTTPException(404, "there is no such clip in the queue") from None
+
+    def in_order(wanted: Filter) -> Filter:
+        return wanted if wanted.order else replace(wanted, order=order)
 
     def own(seen: Reviewable, session: Session) -> State:
         return fold(journal.patches(seen.clip).get(session.user.name, []), seen.digests)
@@ -127,33 +134,30 @@ def create_app(
     # pages
 
     @app.get("/")
-    def overview(
-        session: Session = reader, verb: str = "", cls: str = "", source: str = "", reason: str = "", who: str = "",
-        need: str = "", contact: int = 0, dynamism: int = 0, order: str = order, start: int = 0,
-    ) -> HTMLResponse:  # fmt: skip
-        wanted = Filter(verb, cls, source, reason, who, need, contact, dynamism, order)
-        found = queue.find(wanted)
+    def overview(wanted: Asked, session: Session = reader, start: int = 0) -> HTMLResponse:
+        found = queue.find(in_order(wanted))
         versions = journal.versions()
         rows = [
             (item, queue.standing(item.clip, versions.get(item.clip, 0)))
             for item in found[max(start, 0) : max(start, 0) + PAGE]
         ]
         return page(
-            "queue.html.j2", session, rows=rows, total=len(found), start=start, size=PAGE, wanted=wanted,
-            choices=queue.choices, reasons=REASONS, claims=journal.claims(),
+            "queue.html.j2", session, rows=rows, total=len(found), start=start, size=PAGE, wanted=in_order(wanted),
+            choices=queue.choices, reasons=REASONS, claims=journal.claims(), filters=wanted.query,
             people=[user.name for user in journal.users()], waits=watch.told, needs=NEEDS,
             decided=queue.decided(versions), out=build.out.uri,
         )  # fmt: skip
 
     @app.get("/next")
-    def next_clip(session: Session = reviewer, after: str = "", order: str = order) -> RedirectResponse:
-        found = queue.take_next(session.user.name, session.user.role == "admin", Filter(order=order), CLAIM_S, after)
-        return RedirectResponse(f"/clip/{found}" if found else "/?need=first", 303)
+    def next_clip(wanted: Asked, session: Session = reviewer, after: str = "") -> RedirectResponse:
+        admin = session.user.role == "admin"
+        found = queue.take_next(session.user.name, admin, in_order(wanted), CLAIM_S, after)
+        return RedirectResponse(f"/clip/{found}{wanted.query}" if found else f"/{wanted.query or '?need=first'}", 303)
 
     @app.get("/clip/{clip}")
-    def clip_page(clip: ClipName, session: Session = reader) -> HTMLResponse:
+    def clip_page(clip: ClipName, wanted: Asked, session: Session = reader) -> HTMLResponse:
         shown(clip)
-        return page("clip.html.j2", session, clip=clip, shortcuts=SHORTCUTS, reasons=REASONS)
+        return page("clip.html.j2", session, clip=clip, shortcuts=SHORTCUTS, reasons=REASONS, filters=wanted.query)
 
     @app.get("/people")
     def people(session: Session = reader) -> HTMLResponse:

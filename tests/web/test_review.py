@@ -70,6 +70,15 @@ def test_accept_all_and_finish_leads_to_the_next(ann, place):
     ann.post(f"/api/clip/{following}/release")
 
 
+def test_who_has_filtered_the_queue_stays_among_those_clips(ann, place):
+    page = ann.client.get("/?order=name&contact=1&need=").text
+    assert f"/clip/{sorted(place.keys)[0]}?contact=1&amp;order=name" in page
+    there = ann.client.get("/next?contact=1&order=name").headers["location"]
+    assert there.endswith("?contact=1&order=name")
+    ann.post(f"/api{there.partition('?')[0]}/release")
+    assert ann.client.get("/next?verb=nowhere%26%22done").headers["location"] == "/?verb=nowhere%26%22done"
+
+
 def test_a_clip_is_not_done_before_every_track_has_an_end(ann, place):
     key = place.keys[1]
     ann.claim(key)

@@ -6,6 +6,7 @@ import { Stage, drawCurves } from "./stage.js";
 import { Tools } from "./tools.js";
 
 const root = document.getElementById("review"), name = root.dataset.clip, mayWrite = root.dataset.role !== "reader";
+const following = `/next?after=${name}&${location.search.slice(1)}`;  // among what the queue was filtered for
 const by = (id) => document.getElementById(id);
 const video = by("video"), why = by("why");
 const small = new Image();
@@ -196,8 +197,8 @@ const actions = {
   first: () => stage.seek(0), last: () => stage.seek(clip.frames - 1), nextTrack: () => step(1), lastTrack: () => step(-1),
   accept: () => decide("accept"), fix: () => ask((reason) => decide("fix", reason)), drop: () => ask((reason) => decide("drop", reason)),
   acceptAll: () => { for (const t of clip.tracks.filter((t) => !t.decision)) send({ op: "decide", id: t.id, decision: "accept" }); },
-  finish: async () => { if (await send({ op: "finish" })) location.assign(`/next?after=${name}`); },
-  skip: async () => { await post(`/api/clip/${name}/release`); location.assign(`/next?after=${name}`); },
+  finish: async () => { if (await send({ op: "finish" })) location.assign(following); },
+  skip: async () => { await post(`/api/clip/${name}/release`); location.assign(following); },
   undo: () => send({ op: "undo" }), redo: () => send({ op: "redo" }),
   masks: () => layer("masks"), boxes: () => layer("boxes"), union: () => layer("union"), names: () => layer("names"),
   fainter: () => faint(-0.1), stronger: () => faint(0.1), zoomIn: () => magnify(1.25), zoomOut: () => magnify(0.8),
