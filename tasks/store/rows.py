@@ -12,7 +12,8 @@ and takes away.
 import hashlib
 import uuid
 from collections.abc import Iterable, Sequence
-from typing import TypeVar
+from contextlib import AbstractContextManager
+from typing import IO, TypeVar
 
 from schemas import Record, Row, Status
 from schemas.arrow import arrow_schema, to_table
@@ -37,7 +38,6 @@ class StageStore(StageReader[R]):
         """
         if not rows:
             return
-        require_lease(self.work, self.place)
         ends = sorted((r for r in rows if r.status is not Status.FAILED), key=lambda r: r.key)
         fails = [r for r in rows if r.status is Status.FAILED]
         legs = [leg] if leg else []
@@ -48,7 +48,7 @@ class StageStore(StageReader[R]):
 
     def _write_part(self, name: str, rows: Sequence[Row[R]], legs: Iterable[Leg]) -> None:
         pieces = (to_table(list(rows[i : i + AT_ONCE]), self.row_type) for i in range(0, len(rows), AT_ONCE))
-        with self.folder.create(name) as stream:
+        with self._create(name) as stream:
             write_part(stream, pieces, arrow_schema(self.row_type), legs)
         with self._lock:
             fresh = [row for row in rows if row.key not in self]
@@ -57,6 +57,16 @@ class StageStore(StageReader[R]):
                 self._take_in(self._index, name)
             # A clip that had a row keeps that one, and failed attempts are not read again.
             self._keep((row for row in fresh if row.key in self), self._index)
+
+    def _create(self, name: str) -> AbstractContextManager[IO[bytes]]:
+        """A part that appears only if the lease is still ours once all of it is written: encoding masks takes a while,
+        in which a process may be frozen and lose it. What is on its way to a bucket by then cannot be called back."""
+
+        def ours() -> str:
+            require_lease(self.work, self.place)
+            return name
+
+        return self.folder.create(ours, mark=name)
 
     def replace(self, row: Row[R]) -> None:
         """Put a row on record in place of its clip's. A kill leaves both, of which one counts, and never none."""
@@ -87,7 +97,7 @@ class StageStore(StageReader[R]):
                 keep = [i for i, key in enumerate(table["key"].to_pylist()) if key not in drop]
                 if keep:
                     # A new name: other readers notice a vanished part, not one that changed under its name.
-                    with self.folder.create(f"{name[:5]}{uuid.uuid4().hex[:16]}.parquet") as stream:
+                    with self._create(f"{name[:5]}{uuid.uuid4().hex[:16]}.parquet") as stream:
                         write_part(stream, [table.take(keep)], arrow_schema(self.row_type), self._index.legs[name])
                 self.folder.remove(name)
             self.refresh()
@@ -106,7 +116,7 @@ class StageStore(StageReader[R]):
                 return
             self._recent = {}  # no batch is under way
             try:
-                with self.folder.create(_name(old)) as stream:
+                with self._create(_name(old)) as stream:
                     legs = (leg for name in old for leg in self._index.legs[name])
                     write_part(stream, self._tables(self._index.places), arrow_schema(self.row_type), legs)
             except DamagedPart:

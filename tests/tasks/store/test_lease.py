@@ -9,13 +9,16 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tasks.errors import StopRun, UserError
 from tasks.store import lease as leases
+from tasks.store import rows
 from tasks.store.folder import Folder
 from tasks.store.lease import BUILD, LEASES, LeaseLost, Watch, adopt, alone, holder_of, lease, others, require_lease
+from tasks.store.parts import write_part
 from tests.buckets import Bucket
 from tests.tasks.store.made import CHUNK, KEYS, STAGE, accepted, open_store
 
@@ -150,6 +153,22 @@ def test_who_works_for_the_holder_adopts_it_by_its_token(work: Folder) -> None:
     with adopt(work, CHUNK, token, epoch), pytest.raises(LeaseLost):
         open_store(work).write([accepted(KEYS[1])])  # its holder has ended meanwhile
     assert open_store(work).accepted() == KEYS[:1]
+
+
+def test_who_loses_it_while_a_part_is_being_written_leaves_none(work: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    with lease(work, CHUNK) as mine:
+        assert mine
+        token = mine.token
+
+        def frozen(*written: Any) -> None:
+            write_part(*written)
+            mine.token = "another's"  # as if it had been taken over while this process stood still
+
+        monkeypatch.setattr(rows, "write_part", frozen)
+        with pytest.raises(LeaseLost, match="taken this over"):
+            open_store(work).write([accepted(KEYS[0])])
+        mine.token = token
+    assert open_store(work).folder.names() == []
 
 
 def test_a_build_is_alone_in_its_folder(work: Folder) -> None:

@@ -299,7 +299,7 @@ def test_a_row_that_is_replaced_is_never_missing(work, monkeypatch, dies):
     store.write([accepted(KEYS[0], 7), accepted(KEYS[1], 8)])
     if dies:
         with monkeypatch.context() as broken:
-            broken.setattr(Folder, dies, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+            broken.setattr(Folder, dies, lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
             with pytest.raises(KeyboardInterrupt):
                 store.replace(rejected(KEYS[0]))
     assert open_store(work).pending(KEYS[:2]) == []
