@@ -99,7 +99,7 @@ export class Stage {
   /** All layers of a frame; `scale` for the small frames below. */
   drawOn(pen, frame, scale) {
     const act = this.clip.acts[0], { masks, boxes, names, union, opacity } = this.layers;
-    const size = [this.clip.width * scale, this.clip.height * scale];
+    const size = [this.clip.width * scale, this.clip.height * scale], labels = [];
     this.clip.tracks.forEach((track, index) => {
       if (!track.masks[frame] || track.decision === "drop") return;
       const { canvas, box } = this.picture(track, index, frame);
@@ -118,7 +118,10 @@ export class Stage {
       if (names && scale === 1) {
         pen.font = `${Math.max(11, Math.round(this.clip.height / 28))}px sans-serif`;
         const words = `${track.id} ${track.noun}`, wide = pen.measureText(words).width, high = parseInt(pen.font) + 4;
-        const x = Math.min(x0, this.clip.width - wide - 6), y = Math.max(high, y0);
+        const x = Math.min(x0, this.clip.width - wide - 6);
+        const free = (y) => y >= high && !labels.some((l) => x < l.x + l.wide + 6 && l.x < x + wide + 6 && Math.abs(l.y - y) < high);
+        const y = [0, -1, -2, -3, -4, 1, 2, 3, 4].map((line) => Math.max(high, y0) + line * high).find(free);  // of five names one fits
+        labels.push({ x, y, wide });
         pen.fillStyle = "#000c";
         pen.fillRect(x, y - high, wide + 6, high);
         pen.fillStyle = track.colour;
