@@ -78,10 +78,20 @@ def place(folder: Path, arm: str, seed: int) -> Path:
 
 
 def trials_of(seed: int, chosen: Mapping[str, Settings], options: argparse.Namespace, record: Record) -> None:
-    """The seed's random model, its cache and its base model, then every arm that is not on record."""
+    """What the seed's arms start from, then every arm that is not on record."""
     wanted = {arm: settings for arm, settings in chosen.items() if (arm, seed) not in record.read()}
     if not wanted:
         return
+    make_base(seed, options)
+    for arm, settings in wanted.items():
+        out = place(options.folder, arm, seed)
+        sets = of_trial(seed, settings, out, options)
+        run(["matrix_train", "fit", str(TINY), "--resume", "auto"], sets, f"{arm}, seed {seed}")
+        record.add(arm, seed, out)
+
+
+def make_base(seed: int, options: argparse.Namespace) -> None:
+    """The seed's random model, its cache and its base model, where they are not there yet."""
     beside = options.folder / f"seed{seed}"
     same = of_seed(seed, options)
     if not (beside / "base").exists():
@@ -89,11 +99,6 @@ def trials_of(seed: int, chosen: Mapping[str, Settings], options: argparse.Names
         run(["matrix_train", "fit", str(TINY), "--precompute"], sets, f"cache, seed {seed}")
         steps = ["--steps", str(options.base_steps), "--out", str(beside / "base")]
         run(["benchmarks.effect.base_model", str(TINY), *steps], sets, f"base model, seed {seed}")
-    for arm, settings in wanted.items():
-        out = place(options.folder, arm, seed)
-        sets = of_trial(seed, settings, out, options)
-        run(["matrix_train", "fit", str(TINY), "--resume", "auto"], sets, f"{arm}, seed {seed}")
-        record.add(arm, seed, out)
 
 
 def of_seed(seed: int, options: argparse.Namespace) -> Settings:

@@ -1,12 +1,12 @@
 """Decoders that start nats away from the maps: `python -m benchmarks.effect.off --dataset … --folder … --seeds 3`.
 
 Each seed's "+ both" again with maps that lie NATS higher, with the level calibrated at step 0 and without; beside the
-undisturbed run that `benchmarks.effect` has put on record; the seed's base must be in the folder.
+undisturbed run that `benchmarks.effect` has put on record.
 """
 
 from rich.console import Console
 
-from benchmarks.effect.__main__ import of_trial, parser_of, place, record_of
+from benchmarks.effect.__main__ import make_base, of_trial, parser_of, place, record_of
 from benchmarks.effect.arms import TINY, arms
 from matrix_train.attention.maps import attend
 from matrix_train.config import load_config
@@ -23,6 +23,7 @@ def main() -> None:
         name = f"off by {NATS:g} nats, {'calibrated' if calibrated else 'as it is'}"
         for seed in seeds:
             if (name, seed) not in record.read():
+                make_base(seed, options)
                 out = place(options.folder, name, seed)
                 sets = of_trial(seed, arms()[ARM] | {"align.calibrate": calibrated}, out, options)
                 disturbed([f"{key}={value}" for key, value in sets.items()])
