@@ -1,4 +1,5 @@
-"""What the stages hand to each other. No I/O, no models, no Prefect."""
+"""What the stages hand to each other, and rules that pipeline and trainer share. No models, no Prefect, no I/O but that
+of hub.py."""
 
 from schemas.base import SCHEMA_VERSION, Record
 from schemas.clip import Clip, Deduped, Geometry, Ingested, MediaFacts, SourceFile, SourceVideo, Stretch, Window

@@ -56,7 +56,7 @@ def create_app(datasets: list[Samples], hosts: tuple[str, ...] = LOOPBACK) -> Fa
             return thumb_of(*side(which).first(key))
         except KeyError:
             raise HTTPException(404, "there is no such sample") from None
-        except (av.FFmpegError, ValueError) as error:
+        except (av.FFmpegError, IndexError, ValueError) as error:  # IndexError: no video in it
             raise DatasetError(f"sample {key} is damaged: {one_line(error)}; see `matrix_data verify`") from None
 
     @app.get("/")

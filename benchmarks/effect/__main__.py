@@ -12,6 +12,7 @@ Seeds that are not whole are left out. `--set` changes the configuration of ever
 """
 
 import argparse
+import hashlib
 import json
 import os
 import subprocess
@@ -68,7 +69,11 @@ def parser_of(about: str) -> argparse.ArgumentParser:
 def record_of(options: argparse.Namespace) -> Record:
     """What is on record of this data set with these settings."""
     index = json.loads((Path(options.dataset) / "dataset.json").read_text())["index_sha256"]
-    of = {"index": index, "steps": options.steps, "base_steps": options.base_steps, "sets": options.sets}
+    arms_said = json.dumps(arms(), sort_keys=True, default=str).encode()
+    of = {
+        "index": index, "steps": options.steps, "base_steps": options.base_steps, "sets": options.sets,
+        "arms": hashlib.sha256(arms_said).hexdigest()[:12],
+    }  # fmt: skip
     return Record(options.record or options.folder / "measured.jsonl", of)
 
 

@@ -19,6 +19,8 @@ NATS, ARM = 4.0, "+ both"
 def main() -> None:
     options = parser_of(str(__doc__)).parse_args()
     seeds, record = range(options.seeds), record_of(options)
+    if missing := [seed for seed in seeds if (ARM, seed) not in record.read()]:
+        raise SystemExit(f"{record.path} has no {ARM!r} of seed {missing[0]}: run benchmarks.effect first")
     for calibrated in (True, False):
         name = f"off by {NATS:g} nats, {'calibrated' if calibrated else 'as it is'}"
         for seed in seeds:

@@ -1,8 +1,9 @@
-"""What has been measured: a line a seed and arm, in a file that is kept where the folder of the runs is not."""
+"""What has been measured: a line a seed and arm, in a small file that may outlive the folder of the runs."""
 
 import json
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,10 @@ class Record:
         """By arm and seed."""
         if not self.path.exists():
             return {}
-        of, *lines = map(json.loads, self.path.read_text().splitlines())
+        try:
+            of, *lines = map(json.loads, self.path.read_text().splitlines())
+        except ValueError:
+            raise SystemExit(f"{self.path} is no record, or was cut off: mend or remove its last line") from None
         for name, value in self.of.items():
             if of.get(name) != value:
                 raise SystemExit(f"{self.path} was measured with {name} {of.get(name)}, not {value}: give another file")
@@ -38,9 +42,10 @@ class Record:
         last = [line for line in lines if "val.diffusion" in line][-1]
         said = {"arm": arm, "seed": seed, "values": {name: last[key] for name, key in MEASURES.items()}}
         with self._one:
-            first = "" if self.path.exists() else json.dumps(self.of) + "\n"
+            with suppress(FileExistsError), self.path.open("x") as file:
+                file.write(json.dumps(self.of) + "\n")
             with self.path.open("a") as file:
-                file.write(first + json.dumps(said) + "\n")
+                file.write(json.dumps(said) + "\n")
 
     def values(self, arm: str, seeds: Sequence[int]) -> Values:
         """Of an arm, in the order of the seeds."""

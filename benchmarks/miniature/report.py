@@ -42,7 +42,7 @@ def report(folder: Path, size: Size, seeds: Sequence[int]) -> None:
     draw(apart, ("right", "IF", "SGI"), title, folder / PICTURE)
     found = {
         "size": asdict(size),
-        "seeds": len(seeds),
+        "seeds": list(seeds),
         "prompts": len(asked),
         "means": own,
         "differences": {arm: {name: asdict(one) for name, one in each.items()} for arm, each in apart.items()},

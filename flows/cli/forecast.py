@@ -16,7 +16,7 @@ from tasks.engines.options import EngineOptions
 from tasks.engines.prompts import load_prompts
 from tasks.engines.registry import options_of
 from tasks.engines.replies import CountReply
-from tasks.errors import InfrastructureError
+from tasks.errors import InfrastructureError, UserError
 
 if TYPE_CHECKING:  # it imports torch
     from tasks.engines.plan import Need
@@ -51,7 +51,7 @@ def downloads(settings: BuildSettings) -> str:
     if out_of_reach():
         absent = [name for name, revision in named if not is_here(name, revision)]
         if absent:
-            sizes = ", ".join(f"{name} (about {_by_sizes(settings, name) / GB:.1f} GB)" for name in absent)
+            sizes = ", ".join(f"{name} ({_about(settings, name)})" for name in absent)
             raise InfrastructureError(
                 f"the hub cannot be reached, and this machine's cache has no {sizes}: see to the "
                 "network, or name folders in the profile"
@@ -73,6 +73,14 @@ def fetch_all(settings: BuildSettings) -> None:
 
         for name, revision in named:
             fetch(name, revision)
+
+
+def _about(settings: BuildSettings, name: str) -> str:
+    """How large a model is by the sizes that are known of it."""
+    try:
+        return f"about {_by_sizes(settings, name) / GB:.1f} GB"
+    except UserError:  # its own configuration would tell, and is not here
+        return "of unknown size"
 
 
 def _by_sizes(settings: BuildSettings, name: str) -> int:

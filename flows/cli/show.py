@@ -92,7 +92,8 @@ def end_of(rows: Rows, unit: Unit) -> str:
 
 
 def list_video(context: Context, word: str, ends: list[tuple[Unit, str]]) -> tuple[dict[str, Any], list[str]]:
-    """How each clip of a video ended, in order of time; of a video without clips, how that did, or its file."""
+    """How each clip of a video ended, in order of time, first those that dedupe has not taken; of a video without
+    clips, how that did, or its file."""
     lines: list[dict[str, Any]] = []
     for unit, key in ends:
         rows = rows_of(context, unit, key)

@@ -33,8 +33,8 @@ class Clips:
     """Clips of a split, one a batch, in an order that is a fair draw and the same each time."""
 
     def __init__(self, config: Config, split: Split, subject: Subject) -> None:
-        # A bad entry is left out and named, however many there are.
-        data = config.data.model_copy(update={"workers": 0, "flip": 0.0, "max_bad_share": 1.0})
+        # A bad entry gives no other in its place: it is left out and named, however many there are.
+        data = config.data.model_copy(update={"workers": 0, "flip": 0.0, "max_bad_share": 0.0})
         self._dataset = MatrixDataset(data, split, subject.encoders.tokenizer, seed=0)
         self._together = Collate(subject.grid.frames, subject.grid.height, subject.grid.width)
         self.identity = self._dataset.identity
@@ -49,8 +49,6 @@ class Clips:
         if isinstance(found, GaveUp):
             if found.message:
                 raise UserError(found.message)
-            return str(found.bad[0])
-        if found.keys[0] != key:
             return str(found.bad[0])
         if not found.interactions[0]:
             return f"{key}: no interaction"

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from matrix_train.data.geometry import Geometry
 from matrix_train.errors import UserError
-from matrix_train.evaluate.sampled import Asked, asked_of_job, asked_of_sample, check_place, write_prompts
+from matrix_train.evaluate.sampled import Asked, Found, asked_of_job, asked_of_sample, check_place, write_prompts
 from matrix_train.files import file_sha256, held, write_whole
 from matrix_train.sample.dataset import HeldOutClip, held_out
 from matrix_train.sample.grid import read_mp4, write_grid
@@ -55,12 +55,13 @@ def sample_job(source: Source, job: Mapping[str, Any], out: Path, how: How, cons
 def sample_table(source: Source, table: Path, out: Path, how: How, console: Console) -> dict[str, Any]:
     """A video for every line of a table; of those that say who does what to whom, also what `evaluate` asks about."""
     with held(out):
-        check_place(out)
+        lines = list(read_table(table))
+        check_place(out, [found[0] for found in lines if not isinstance(found, Unreadable)])
         model = Model(source, device_named(how.device), how.offload)
         settings = settings_of(model, how.settings)
         tasks = [
             found if isinstance(found, Unreadable) else Task(found[0], found[1], settings, out / f"{found[0]}.mp4")
-            for found in read_table(table)
+            for found in lines
         ]
         outcome = run(model, tasks, how, console)
         videos = [out / f"{name}.mp4" for name in (*outcome.made, *outcome.there)]
@@ -106,7 +107,7 @@ def sample_dataset(
             write_grid(rows, grid, good[0].fps)
             console.print(f"grid of {len(good)} clips in {grid}", highlight=False, soft_wrap=True)
         made = [c for c in clips if isinstance(c, HeldOutClip) and "model" in videos.get(c.key, {})]
-        asked = {name: asked_of_sample(name, c.sample, c.id_map) for c in made for name in [f"{c.key}.mp4"]}
+        asked = {n: (c.sample.caption, asked_of_sample(n, c.sample, c.id_map)) for c in made for n in [f"{c.key}.mp4"]}
         prompts = _tell_prompts(out, asked, console)
         return {"out": str(out), "grid": str(grid) if good else None, "prompts": prompts, **asdict(total)}
 
@@ -230,26 +231,23 @@ def run(model: Model, tasks: Sequence[Task | Unreadable], how: How, console: Con
     return make_videos(model, tasks, Trackers(how.profile), console, how.batch, alone)
 
 
-def _asked_of(video: Path) -> Asked | str:
-    """What a table's video is asked about, by its record; or why nothing is."""
+def _asked_of(video: Path) -> tuple[str, Asked | str]:
+    """The prompt of a table's video, by its record, and what it is asked about; or why nothing is."""
     record = read_record(record_file(video))
     settings = record.settings
     indices = read_picture(record.job, Trackers()).indices
     cut = Geometry(settings.frames, settings.height, settings.width).labels(indices)
-    return asked_of_job(video.name, record.job, cut)
+    return record.job.prompt, asked_of_job(video.name, record.job, cut)
 
 
-def _tell_prompts(out: Path, found: Mapping[str, Asked | str], console: Console) -> str | None:
+def _tell_prompts(out: Path, found: Found, console: Console) -> str | None:
     """Writes what is asked about, by video; where that is not so of all, says of which not."""
-    asked = [one for one in found.values() if not isinstance(one, str)]
-    file = write_prompts(out, asked)
-    if file is None:
-        return None
-    told = [f"prompts of {len(asked)} videos for `matrix_train evaluate` in {file}"]
-    told += [f"no prompt for {video}: {why}" for video, why in found.items() if isinstance(why, str)]
-    for line in told:
+    file = write_prompts(out, found)
+    told = [f"prompts for `matrix_train evaluate` in {file}"] if file else []
+    told += [f"no prompt for {video}: {why}" for video, (_, why) in found.items() if isinstance(why, str)]
+    for line in told if file else ():
         console.print(line, highlight=False, soft_wrap=True, markup=False)
-    return str(file)
+    return str(file) if file else None
 
 
 def _task_of(clip: HeldOutClip | Unreadable, settings: SampleSettings, folder: Path, own: bool) -> Task | Unreadable:

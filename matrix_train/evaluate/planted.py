@@ -153,7 +153,8 @@ class _Run:
                 footage = await asyncio.to_thread(watch, _video(self.world, truth))
                 if footage.count != truth.frames:
                     raise ValueError(f"{footage.count} frames, its truth has {truth.frames}")
-                put = [await self._put(p, truth, footage) for p in (*plants(truth), *painted_plants(truth))]
+                painted = await asyncio.to_thread(lambda: tuple(painted_plants(truth)))
+                put = [await self._put(p, truth, footage) for p in (*plants(truth), *painted)]
                 row = row.model_copy(update={"told": tuple(one for one in put if one)})
             except ValueError as error:
                 row = row.model_copy(update={"failed": one_line(error, 600)})

@@ -3,12 +3,12 @@
     matrix_train sample RUN --dataset DS --split val --out F
     matrix_train evaluate F --prompts F/prompts.jsonl --judge tracks --out E
 
-F/prompts.jsonl       of the videos that a run of `sample` has made or found made; written anew by the next one
+F/prompts.jsonl       of the videos that `sample` has made or found made; what people wrote into a line stays
 F/<video>.idmap.png   who is who in the first frame, in the video's size
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,15 +38,32 @@ Asked = tuple[Prompt, NDArray[np.uint8]]
 _ARTICLE = re.compile(r"^(?:an?|the)\s+", re.IGNORECASE)
 
 
-def check_place(folder: Path) -> None:
-    """UserError where another file than a prompts file would be written over."""
+Found = Mapping[str, tuple[str, Asked | str]]
+"""By video: its prompt, and what is asked about it, or why nothing is."""
+
+
+def check_place(folder: Path, names: Iterable[str] = ()) -> None:
+    """UserError where a file that is none of ours would be written over. names: of the jobs that are asked for."""
+    ours = {own.idmap for own in _lines(folder).values()}
+    for name in names:
+        if name + IDMAP not in ours and (folder / (name + IDMAP)).exists():
+            raise UserError(f"{folder / name}{IDMAP} would be written over: give another --out")
+
+
+def _lines(folder: Path) -> dict[str, Prompt]:
+    """By video, what an earlier run has left. UserError where somebody else has."""
     file = folder / PROMPTS_FILE
     try:
-        read_prompts(file)
+        lines = {own.video: own for own in read_prompts(file)}
     except FileNotFoundError:
-        pass
+        return {}
     except (OSError, UserError):
         raise UserError(f"{file} is no prompts file, and would be written over: give another --out") from None
+    if others := [own.video for own in lines.values() if own.idmap != Path(own.video).stem + IDMAP]:
+        raise UserError(
+            f"{file}: the line of {others[0]} is not of `sample`, which adds lines there: give another --out"
+        )
+    return lines
 
 
 def asked_of_sample(video: str, sample: Sample, id_map: NDArray[np.uint8]) -> Asked | str:
@@ -88,18 +105,31 @@ def asked_of_job(video: str, job: Job, id_map: NDArray[np.uint8]) -> Asked | str
     return _asked(video, job.prompt, instances, acts, id_map)
 
 
-def write_prompts(folder: Path, asked: Iterable[Asked]) -> Path | None:
-    """The ID maps, then the file that names them; None, and no file, where there is no line."""
-    file, lines = folder / PROMPTS_FILE, []
-    for prompt, indices in asked:
-        assert prompt.idmap is not None
-        write_whole(folder / prompt.idmap, encode_id_map(indices))
-        lines.append(prompt.model_dump_json(exclude_none=True))
-    if not lines:
+def write_prompts(folder: Path, found: Found) -> Path | None:
+    """The file, and the ID maps that it names; None, and no file, where there is no line.
+
+    A line that is there stays as long as its video is, and has its prompt: people may have written into it.
+    """
+    file, before = folder / PROMPTS_FILE, _lines(folder)
+    lines = {video: own for video, own in before.items() if video not in found and (folder / video).is_file()}
+    maps: dict[str, NDArray[np.uint8]] = {}
+    for video, (prompt, asked) in found.items():
+        known = before.get(video)
+        if known is not None and known.prompt == prompt:
+            lines[video] = known
+        elif not isinstance(asked, str):
+            lines[video] = asked[0]
+        if video in lines and not isinstance(asked, str):
+            maps[video] = asked[1]
+    if lines:
+        write_whole(file, "\n".join(own.model_dump_json(exclude_none=True) for own in lines.values()) + "\n")
+    else:
         file.unlink(missing_ok=True)
-        return None
-    write_whole(file, "\n".join(lines) + "\n")
-    return file
+    for video in before.keys() - lines.keys():
+        (folder / (Path(video).stem + IDMAP)).unlink(missing_ok=True)
+    for video, indices in maps.items():
+        write_whole(folder / (Path(video).stem + IDMAP), encode_id_map(indices))
+    return file if lines else None
 
 
 def beside_videos(folder: Path) -> set[str]:

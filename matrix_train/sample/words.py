@@ -95,6 +95,8 @@ def _find(prompt: str, ids: str, words: str) -> tuple[Span, ...]:
 
 
 def _inside(prompt: str, ids: str, spans: tuple[Span, ...]) -> tuple[Span, ...]:
+    if not spans:
+        raise UserError(f"{ids} has no places in the prompt: give its words, or leave it out")
     for span in spans:
         if span.end > len(prompt) or not prompt[span.start : span.end].strip():
             raise UserError(f"the place {span.start}-{span.end} of {ids} holds no words of the prompt")

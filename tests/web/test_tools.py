@@ -127,3 +127,15 @@ def test_every_tool_does_what_it_says_and_all_is_undone(place, ann):
     state = fold(place.journal.patches(clip)["ann"], shown.digests)
     assert state.edits == () and patched(lambda: ann.press("y")).op == "redo"
     assert len(fold(place.journal.patches(clip)["ann"], shown.digests).edits) == 1
+
+
+def test_a_key_is_of_the_track_that_comes_next_before_the_server_has_answered(place, ann):
+    (clip,) = place.keys
+    ids = list(place.shown(clip).masks)
+    said = len(place.journal.patches(clip)["ann"])
+    ann.page.route("**/patch", slowly)
+    ann.press("1", *"a" * len(ids))
+    ann.decided()
+    ann.page.unroute("**/patch", slowly)
+    done = [patch.op for patch in place.journal.patches(clip)["ann"][said:]]
+    assert [(op.op, op.id, op.decision) for op in done] == [("decide", own, "accept") for own in ids]

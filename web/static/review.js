@@ -9,8 +9,8 @@ const root = document.getElementById("review"), name = root.dataset.clip, mayWri
 const following = `/next?after=${name}&${location.search.slice(1)}`;  // among what the queue was filtered for
 const by = (id) => document.getElementById(id);
 const video = by("video"), why = by("why");
-const small = new Image();
-let clip = null, zoom = 1, waiting = null, watch = 0, turn = Promise.resolve(true), refused = 0;
+const small = new Image(), deciding = new Set();
+let clip = null, zoom = 1, waiting = null, watch = 0, escapes = 0, turn = Promise.resolve(true), refused = 0;
 
 const stage = new Stage(video, by("overlay"), (frame) => {
   by("seek").value = frame;
@@ -129,10 +129,14 @@ why.addEventListener("cancel", () => { waiting = null; });
 for (const button of by("reasons").querySelectorAll("button"))
   button.addEventListener("click", () => { why.close(); waiting?.(button.dataset.reason); waiting = null; });
 
+/** At the press, so that the next key is of the next track; a refusal shows the clip as it is. */
 async function decide(decision, reason = "") {
-  const done = await send({ op: "decide", id: stage.chosen, decision, reason });
-  const open = clip.tracks.find((t) => !t.decision);
-  if (done && open && decision !== "fix") choose(open.id);
+  const id = stage.chosen;
+  deciding.add(id);
+  const open = clip.tracks.find((t) => !t.decision && !deciding.has(t.id));
+  if (open && decision !== "fix") choose(open.id);
+  await send({ op: "decide", id, decision, reason });
+  deciding.delete(id);
 }
 
 /** Ask for another track, by its digit; then go on, with the track and the frame that it was asked of. */
@@ -172,11 +176,14 @@ function step(by_) {
 
 async function propagate() {
   stage.hold();
-  const mine = ++watch;
+  const before = escapes, from = { id: stage.chosen, frame: stage.frame };
+  await turn;  // a stroke that is on its way is what it goes on from
+  if (before !== escapes) return;
   try {
-    const { until } = await post(`/api/clip/${name}/propagate`, { id: stage.chosen, frame: stage.frame });
-    if (mine !== watch) { await letGo(); return; }  // Escape came first, and may have found nothing to end
+    const { until } = await post(`/api/clip/${name}/propagate`, from);
+    if (before !== escapes) { await letGo(); return; }  // Escape came first, and may have found nothing to end
     tell(`tracking on until frame ${until - 1}; Escape lets go`);
+    const mine = ++watch;
     while (mine === watch) {
       await new Promise((resolve) => setTimeout(resolve, 300));
       const found = await get(`/api/clip/${name}/propagate`);
@@ -198,12 +205,12 @@ const actions = {
   accept: () => decide("accept"), fix: () => ask((reason) => decide("fix", reason)), drop: () => ask((reason) => decide("drop", reason)),
   acceptAll: () => { for (const t of clip.tracks.filter((t) => !t.decision)) send({ op: "decide", id: t.id, decision: "accept" }); },
   finish: async () => { if (await send({ op: "finish" })) location.assign(following); },
-  skip: async () => { await post(`/api/clip/${name}/release`); location.assign(following); },
+  skip: async () => { await turn; await post(`/api/clip/${name}/release`); location.assign(following); },
   undo: () => send({ op: "undo" }), redo: () => send({ op: "redo" }),
   masks: () => layer("masks"), boxes: () => layer("boxes"), union: () => layer("union"), names: () => layer("names"),
   fainter: () => faint(-0.1), stronger: () => faint(0.1), zoomIn: () => magnify(1.25), zoomOut: () => magnify(0.8),
   brush: () => tools.take("brush"), eraser: () => tools.take("eraser"), polygon: () => tools.take("polygon"), box: () => tools.take("box"),
-  propagate, cancel: async () => { waiting = null; if (tools.name) tools.take(tools.name); watch++; await letGo(); },
+  propagate, cancel: async () => { waiting = null; if (tools.name) tools.take(tools.name); watch++; escapes++; await letGo(); },
   swap: () => other((id, second, frame) => send({ op: "swap", id, other: second, frame })),
   cut: () => { stage.hold(); send({ op: "give", id: stage.chosen, to: null, frame: stage.frame }); },
   merge: () => other((id, to, frame) => send({ op: "give", id, to, frame })),

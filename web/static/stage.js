@@ -120,7 +120,7 @@ export class Stage {
         const words = `${track.id} ${track.noun}`, wide = pen.measureText(words).width, high = parseInt(pen.font) + 4;
         const x = Math.min(x0, this.clip.width - wide - 6);
         const free = (y) => y >= high && !labels.some((l) => x < l.x + l.wide + 6 && l.x < x + wide + 6 && Math.abs(l.y - y) < high);
-        const y = [0, -1, -2, -3, -4, 1, 2, 3, 4].map((line) => Math.max(high, y0) + line * high).find(free);  // of five names one fits
+        const y = [0, -1, -2, -3, -4, 1, 2, 3, 4].map((line) => Math.max(high, y0) + line * high).find(free) ?? Math.max(high, y0);
         labels.push({ x, y, wide });
         pen.fillStyle = "#000c";
         pen.fillRect(x, y - high, wide + 6, high);

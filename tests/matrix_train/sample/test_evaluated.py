@@ -34,6 +34,14 @@ def test_a_tables_jobs_that_say_who_does_it_are_asked_about(sampled_run: Path, p
     table.write_text(json.dumps(job))
     assert run("sample", sampled_run, "--table", table, "--out", tmp_path / "G", *small)["made"] == ["said"]
     assert judged(tmp_path / "G", tmp_path / "G/prompts.jsonl", tmp_path / "E") == ["said.mp4"]
+    # What a person has written into a line stays, and no line of theirs is lost.
+    prompts = tmp_path / "G/prompts.jsonl"
+    edited = prompts.read_text().replace('"tall man"', '"man who is tall"')
+    assert edited != prompts.read_text()
+    prompts.write_text(edited)
+    assert run("sample", sampled_run, "--table", table, "--out", tmp_path / "G", *small)["there"] == ["said"]
+    assert read_prompts(prompts)[0].prompt == "A tall man lifts the boxes up."
+    assert read_prompts(prompts)[0].instances[0].appearance == "man who is tall"
     # Without any such job there is no file, nor the one of an earlier run.
     table.write_text(json.dumps(job | {"prompt": "A man lifts a box."}))
     assert run("sample", sampled_run, "--table", table, "--out", tmp_path / "G", *small)["prompts"] is None
@@ -46,6 +54,27 @@ def test_somebody_elses_prompts_file_is_not_written_over(sampled_run: Path, pict
     with pytest.raises(UserError, match="is no prompts file, and would be written over: give another --out"):
         run("sample", sampled_run, "--table", table, "--out", tmp_path)
     assert table.read_text() == text
+    theirs = tmp_path / "mine/prompts.jsonl"
+    theirs.parent.mkdir()
+    things = [{"id": ids, "cls": cls, "appearance": cls} for ids, cls in (("id1", "man"), ("id2", "box"))]
+    line = {"video": "a.mp4", "prompt": "x", "instances": things, "tracks": "a.tracks.json"}
+    theirs.write_text(text := json.dumps(line | {"interactions": [{"subject": "id1", "verb": "x", "object": "id2"}]}))
+    with pytest.raises(UserError, match=r"the line of a\.mp4 is not of `sample`"):
+        run("sample", sampled_run, "--table", table, "--out", theirs.parent)
+    assert theirs.read_text() == text
+    own = tmp_path / "own/a.idmap.png"
+    own.parent.mkdir()
+    own.write_bytes(b"theirs")
+    table.write_text(json.dumps({"name": "a", "image": "i.png", "idmap": "m.png", "prompt": MARKED}))
+    with pytest.raises(UserError, match=r"a\.idmap\.png would be written over: give another --out"):
+        run("sample", sampled_run, "--table", table, "--out", own.parent)
+    assert own.read_bytes() == b"theirs"
+
+
+def test_a_role_without_places_is_told() -> None:
+    job = Job.model_validate({"image": "i.png", "prompt": "A man.", "masks": {"id1": "0"}, "roles": {"id1": []}})
+    with pytest.raises(UserError, match="id1 has no places in the prompt"):
+        asked_of_job("a.mp4", job, np.zeros((2, 2), np.uint8))
 
 
 @pytest.mark.parametrize(

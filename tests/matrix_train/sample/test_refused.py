@@ -46,6 +46,7 @@ def test_weights_of_another_backbone(
     mixed = tmp_path / "mixed"
     shutil.copytree(sampled_run, mixed)
     shutil.copy(other_run / "config.yaml", mixed)
+    (pictures / "refused.jsonl").write_text('{"image": "i.png", "idmap": "m.png", "prompt": "A man."}')
     refused(
         form, "trained on another base model.* give its own", tmp_path, run=mixed, pictures=pictures, dataset=dataset
     )

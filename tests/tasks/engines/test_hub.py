@@ -5,11 +5,13 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from httpx2 import ConnectError
 from huggingface_hub import HfApi
 
 from benchmarks.setting.processes import free_port
 from flows.cli.forecast import downloads
 from flows.settings import load_settings
+from schemas.hub import AGAIN, out_of_reach
 from tasks.engines.hub import fetch, files_of, missing, where
 from tasks.errors import InfrastructureError, UserError
 
@@ -63,13 +65,32 @@ def test_a_hub_that_cannot_be_reached_is_told_apart(hub):
         files_of("org/model", None, HfApi(endpoint="http://127.0.0.1:9", token=False))
 
 
-def test_without_a_hub_the_cache_is_what_there_is_and_nobody_is_asked_twice(tmp_path, monkeypatch):
+def test_a_hub_out_of_reach_is_asked_once_and_again_after_a_minute(monkeypatch):
+    asked, now = [], [0.0]
+
+    class Session:
+        def head(self, endpoint, timeout):
+            asked.append(endpoint)
+            raise ConnectError("nobody is there")
+
+    monkeypatch.setattr("schemas.hub.get_session", Session)
+    monkeypatch.setattr("schemas.hub.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://none.invalid")
+    for now[0], times in ((100.0, 1), (100.0 + AGAIN - 1, 1), (100.0 + AGAIN, 2)):
+        assert out_of_reach()
+        assert len(asked) == times, now
+
+
+def test_without_a_hub_the_cache_is_what_there_is_and_nobody_waits(tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", f"http://127.0.0.1:{free_port()}")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     model = {"name": "sam2", "options": {"implementation": "transformers", "checkpoint": "facebook/sam2.1-hiera-tiny"}}
     settings = load_settings("local", [f"engines.tracker={json.dumps(model)}"], source="none", out="none")
     with pytest.raises(InfrastructureError, match=r"no facebook/sam2\.1-hiera-tiny \(about 0\.2 GB"):
         downloads(settings)
+    other = {"name": "sam2", "options": {"implementation": "transformers", "checkpoint": "nobody/knows-this"}}
+    with pytest.raises(InfrastructureError, match=r"no nobody/knows-this \((of unknown size|about 0\.0 GB)"):
+        downloads(load_settings("local", [f"engines.tracker={json.dumps(other)}"], source="none", out="none"))
     monkeypatch.setattr("time.sleep", lambda _: pytest.fail("it waits to ask again"))
     with pytest.raises(UserError, match="cannot be downloaded"):
         fetch("facebook/sam2.1-hiera-tiny", None)

@@ -1,0 +1,33 @@
+"""What the effect study has measured, in a file that several sittings and machines add to."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks.effect.record import Record
+from benchmarks.effect.report import MEASURES
+
+
+def run_of(folder: Path, values: list[float]) -> Path:
+    """A run folder whose last validation has these values; the line after it is a step's."""
+    folder.mkdir()
+    first, last = (dict.fromkeys(MEASURES.values(), 0.0), dict(zip(MEASURES.values(), values, strict=True)))
+    lines = [{"step": 0} | first, {"step": 2} | last, {"step": 2, "loss": 1.0}]
+    (folder / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    return folder
+
+
+def test_what_is_added_is_read_by_arm_and_seed_and_by_nobody_with_other_settings(tmp_path: Path) -> None:
+    record = Record(tmp_path / "measured.jsonl", {"steps": 2, "arms": "a"})
+    assert record.read() == {}
+    for seed in (1, 0):
+        record.add("+ SGA", seed, run_of(tmp_path / str(seed), [seed + place / 10 for place in range(len(MEASURES))]))
+    again = Record(record.path, {"steps": 2, "arms": "a"})
+    assert again.read().keys() == {("+ SGA", 0), ("+ SGA", 1)}
+    assert again.values("+ SGA", (0, 1))["AAS v2v"] == [0.1, 1.1]
+    with pytest.raises(SystemExit, match=r"was measured with arms a, not b: give another file"):
+        Record(record.path, {"steps": 2, "arms": "b"}).read()
+    record.path.write_text(record.path.read_text()[:-5])
+    with pytest.raises(SystemExit, match="cut off"):
+        again.read()
