@@ -1,5 +1,6 @@
 """The arms of a seed, from its base, each a run of the product's own trainer with the recipe's alignment."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -12,11 +13,11 @@ from matrix_train.fit.distributed import make_accelerator
 from matrix_train.fit.run import Run
 
 
-def train_arms(folder: Path, size: Size, seed: int) -> None:
+def train_arms(folder: Path, size: Size, seed: int, chosen: Sequence[str]) -> None:
     """Each goes on from its newest checkpoint; a run that has taken its last step is not begun again."""
     for arm, settings in paper_arms().items():
         out = place(folder, arm, seed)
-        if (out / "done").exists():
+        if arm not in chosen or (out / "done").exists():
             continue
         sets = settings | {
             "model.path": folder / f"seed{seed}" / "base", "train.out": out, "train.steps": size.steps,

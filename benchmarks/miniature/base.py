@@ -1,4 +1,4 @@
-"""The code, the pipeline of random weights and the base model of a seed: trained by `benchmarks.effect.base_model`."""
+"""The code, the pipeline of random weights with its cache, and the base model of a seed, trained by `benchmarks.effect.base_model`."""
 
 from pathlib import Path
 from typing import cast
@@ -58,17 +58,21 @@ def config_of(folder: Path, size: Size, seed: int, sets: list[str]) -> Config:
     )  # fmt: skip
 
 
-def base_of_seed(folder: Path, size: Size, seed: int) -> None:
-    """The seed's random model, the cache of its latents and prompts, and its base, each made where it is not there."""
+def model_of_seed(folder: Path, size: Size, seed: int) -> None:
+    """The seed's random model, and the cache of its latents and prompts, where they are not there."""
     config = config_of(folder, size, seed, [])
     own, film = folder / f"seed{seed}", size.film
-    if (own / "base").exists():
-        return
     if not (own / "model").exists():
         code = cast(PatchCode, PatchCode.from_pretrained(folder / "code"))
         captions = [one.scene.caption.text for one in scenes(TRAIN_SEED, size.pictures, film)]
         clip = (film.frames, film.height, film.width)
         make_pipeline(own / "model", code, captions, clip, size.heads, size.blocks, size.max_tokens, seed)
-    accelerator = make_accelerator(config)
-    precompute(config, accelerator, Console(quiet=True))
-    make_base(config, size.base_steps, own / "base", accelerator.device)
+    precompute(config, make_accelerator(config), Console(quiet=True))
+
+
+def base_of_seed(folder: Path, size: Size, seed: int) -> None:
+    """The seed's base, where it is not there."""
+    config = config_of(folder, size, seed, [f"train.batch_size={size.base_batch}"])
+    base = folder / f"seed{seed}" / "base"
+    if not base.exists():
+        make_base(config, size.base_steps, base, make_accelerator(config).device, size.held)

@@ -7,14 +7,16 @@ F/asked/asked.json               by name: the kind of doubt, and the pairs of ID
 
 import hashlib
 import json
+from concurrent.futures import ProcessPoolExecutor
 from fractions import Fraction
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from benchmarks.miniature.scenes import Asked, asked, scenes
+from benchmarks.miniature.scenes import Asked, Film, asked, scenes
 from benchmarks.miniature.sizes import ASKED_SEED, TRAIN_SEED, Size
 from schemas import MaskRle, MediaFacts, Sample, TrackFile
 from schemas.clip import Geometry, Window
@@ -41,10 +43,15 @@ def render_dataset(folder: Path, size: Size) -> None:
     told = [(number, turn) for number in range(size.pictures) for turn in (0, 1)]
     prints = {"render": "miniature/1"}
     plan = {"seed": TRAIN_SEED, "pictures": size.pictures, "film": vars(size.film)}
-    make_dataset(
-        Folder(str(folder)), plan, told, lambda one: entry(asked(TRAIN_SEED, *one, size.film), prints),
-        ShardSettings(val_share=0.05), prints,
-    )  # fmt: skip
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+        rendered = [pool.submit(_training_entry, *one, size.film, prints) for one in told]
+        make_dataset(
+            Folder(str(folder)), plan, rendered, lambda one: one.result(), ShardSettings(val_share=0.05), prints
+        )
+
+
+def _training_entry(number: int, turn: int, film: Film, fingerprints: dict[str, str]) -> Entry:
+    return entry(asked(TRAIN_SEED, number, turn, film), fingerprints)
 
 
 def render_asked(folder: Path, size: Size) -> None:

@@ -35,13 +35,13 @@ def sample_base(folder: Path, size: Size, seed: int) -> None:
     _sheet(folder, size, seed, [BASE], "base.mp4")
 
 
-def sample_arms(folder: Path, size: Size, seed: int) -> None:
-    """All prompts by the base and by every arm."""
-    _videos(_base(folder, seed), folder, size, seed, BASE)
-    for arm in paper_arms():
-        model = Model(Source(path=place(folder, arm, seed)), device_named("auto"))
-        _videos(model, folder, size, seed, arm)
-    _sheet(folder, size, seed, ARMS, "arms.mp4")
+def sample_arms(folder: Path, size: Size, seed: int, chosen: Sequence[str]) -> None:
+    """All prompts by these; a sheet once all arms have been."""
+    for arm in chosen:
+        source = _base(folder, seed) if arm == BASE else Source(path=place(folder, arm, seed))
+        _videos(source, folder, size, seed, arm)
+    if all(videos_of(folder, seed, arm).exists() for arm in ARMS):
+        _sheet(folder, size, seed, ARMS, "arms.mp4")
 
 
 def asked_table(folder: Path) -> dict[str, Any]:
@@ -55,7 +55,7 @@ def videos_of(folder: Path, seed: int, arm: str) -> Path:
     return folder / "videos" / place(folder, arm, seed).relative_to(folder)
 
 
-def _base(folder: Path, seed: int) -> Model:
+def _base(folder: Path, seed: int) -> Source:
     """As the sampler knows a base model: by an export that was made from it, of which nothing else is read."""
     own = folder / f"seed{seed}"
     about = {
@@ -64,12 +64,12 @@ def _base(folder: Path, seed: int) -> Model:
     }  # fmt: skip
     (own / "untrained").mkdir(exist_ok=True)
     (own / "untrained" / EXPORT_FILE).write_text(json.dumps(about), encoding="utf-8")
-    return Model(Source(path=own / "untrained", untrained=True, precision=PRECISION), device_named("auto"))
+    return Source(path=own / "untrained", untrained=True, precision=PRECISION)
 
 
-def _videos(model: Model, folder: Path, size: Size, seed: int, arm: str) -> None:
+def _videos(source: Source, folder: Path, size: Size, seed: int, arm: str) -> None:
     """SystemExit where one cannot be made."""
-    film = size.film
+    film, model = size.film, Model(source, device_named("auto"))
     settings = SampleSettings(
         frames=film.frames, height=film.height, width=film.width, fps=film.fps, steps=size.sampling_steps,
         guidance=GUIDANCE, cmg_blocks=(), cag_blocks=(),

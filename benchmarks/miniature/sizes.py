@@ -1,4 +1,5 @@
-"""How large everything is. `small` is for hours on two cores, `large` for one GPU, `smoke` for a test."""
+"""How large everything is. `small` is for hours on two cores, `medium` for ten minutes of one GPU, `large` for a day
+of it, `smoke` for a test."""
 
 from dataclasses import dataclass
 
@@ -15,13 +16,16 @@ class Size:
     heads: int
     blocks: int
     base_steps: int
+    base_batch: int
     batch: int
     steps: int
-    """Of an arm."""
+    """These two of an arm."""
     sampling_steps: int
     max_tokens: int = 32
     workers: int = 0
     """Processes that read clips ahead."""
+    held: int = 0
+    """Batches that a base is trained on again and again, kept on the device; 0: all are read anew."""
 
 
 SIZES = {
@@ -32,9 +36,11 @@ SIZES = {
         heads=1,
         blocks=4,
         base_steps=2,
+        base_batch=2,
         batch=2,
         steps=2,
         sampling_steps=2,
+        held=2,
     ),
     "small": Size(
         Film(13, 96, 144, 6),
@@ -43,9 +49,24 @@ SIZES = {
         heads=4,
         blocks=6,
         base_steps=4000,
+        base_batch=8,
         batch=8,
         steps=500,
         sampling_steps=20,
+    ),
+    "medium": Size(
+        Film(13, 96, 144, 6),
+        pictures=1500,
+        asked=33,
+        heads=4,
+        blocks=6,
+        base_steps=6000,
+        base_batch=64,
+        batch=16,
+        steps=500,
+        sampling_steps=20,
+        workers=3,
+        held=90,
     ),
     "large": Size(
         Film(17, 192, 288, 8),
@@ -54,6 +75,7 @@ SIZES = {
         heads=8,
         blocks=12,
         base_steps=20000,
+        base_batch=32,
         batch=32,
         steps=4000,
         sampling_steps=50,
