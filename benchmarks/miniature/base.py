@@ -1,4 +1,4 @@
-"""The code, the pipeline of random weights with its cache, and a seed's base, trained by `benchmarks.effect.base_model`.
+"""The code, the pipeline of random weights with its cache, and a base, trained by `benchmarks.effect.base_model`.
 """
 
 from pathlib import Path
