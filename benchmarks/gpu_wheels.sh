@@ -26,7 +26,7 @@ for glibc in 2_28 2_27 2_24 2_17; do platforms="$platforms --platform manylinux_
 "$here/.venv/bin/python" -m pip download --quiet --no-deps --only-binary=:all: --dest "$folder" \
   --python-version "$version" --implementation cp $platforms --platform manylinux2014_x86_64 \
   $(pinned diffusers importlib-metadata zipp requests urllib3 idna charset-normalizer certifi \
-    pydantic pydantic-core annotated-types typing-inspection \
+    httpx2 httpcore2 truststore pydantic pydantic-core annotated-types typing-inspection \
     av sentencepiece webdataset braceexpand pycocotools hydra-core omegaconf portalocker timm addict yapf platformdirs)
 # Without wheels on the registry. Pure Python once no CUDA extension is wanted; their setup looks at torch.
 # shellcheck disable=SC2046
