@@ -62,10 +62,9 @@ SIZES = {
         blocks=6,
         base_steps=6000,
         base_batch=64,
-        batch=16,
+        batch=8,
         steps=500,
         sampling_steps=20,
-        workers=3,
         held=90,
     ),
     "large": Size(
