@@ -22,6 +22,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 
+import pyarrow.parquet as pq
+
 from benchmarks.effect.arms import ALONE, TINY, Settings, arms
 from benchmarks.effect.record import Record
 from benchmarks.effect.report import SHOWN, differences, draw, table
@@ -68,13 +70,21 @@ def parser_of(about: str) -> argparse.ArgumentParser:
 
 def record_of(options: argparse.Namespace) -> Record:
     """What is on record of this data set with these settings."""
-    index = json.loads((Path(options.dataset) / "dataset.json").read_text())["index_sha256"]
-    arms_said = json.dumps(arms(), sort_keys=True, default=str).encode()
     of = {
-        "index": index, "steps": options.steps, "base_steps": options.base_steps, "sets": options.sets,
-        "arms": hashlib.sha256(arms_said).hexdigest()[:12],
+        "samples": digest_of(samples_of(Path(options.dataset))), "steps": options.steps,
+        "base_steps": options.base_steps, "sets": options.sets, "arms": digest_of(arms()),
     }  # fmt: skip
     return Record(options.record or options.folder / "measured.jsonl", of)
+
+
+def samples_of(dataset: Path) -> list[dict[str, object]]:
+    """What its index says of every sample, but for where that lies: the same clips may be built in another folder."""
+    table = pq.read_table(dataset / "index.parquet").drop_columns(["shard", "offset", "bytes", "uri"])
+    return table.sort_by("key").to_pylist()
+
+
+def digest_of(said: object) -> str:
+    return hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()[:12]
 
 
 def place(folder: Path, arm: str, seed: int) -> Path:

@@ -157,8 +157,6 @@ class Encoders(ABC):
     def to(self, device: torch.device) -> Self:
         for module in self.modules():
             module.to(device)
-        if device.type == "cuda":
-            channels_last(self.vae)
         return self
 
     @torch.no_grad()
@@ -249,18 +247,6 @@ class Encoders(ABC):
         posterior = self.vae.encode(frames.transpose(1, 2).to(dtype)).latent_dist
         mean, std = (posterior.mean.transpose(1, 2) - shift) * scale, posterior.std.transpose(1, 2) * scale
         return Posterior(mean.to(dtype), std.to(dtype))
-
-
-def channels_last(module: torch.nn.Module) -> None:
-    """Lays out the weights of its convolutions as a GPU's tensor cores read them: channels innermost.
-
-    cuDNN takes the layout from the weights and hands it on, so nothing is turned around between two convolutions. In
-    the usual layout it turns every bfloat16 input around first, or takes a kernel without tensor cores.
-    """
-    for weight in module.parameters():
-        if weight.dim() in (4, 5):
-            layout = torch.channels_last if weight.dim() == 4 else torch.channels_last_3d
-            weight.data = weight.data.contiguous(memory_format=layout)
 
 
 def unit(pixels: Tensor) -> Tensor:

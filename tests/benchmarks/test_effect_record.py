@@ -3,8 +3,11 @@
 import json
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from benchmarks.effect.__main__ import samples_of
 from benchmarks.effect.record import Record
 from benchmarks.effect.report import MEASURES
 
@@ -31,3 +34,23 @@ def test_what_is_added_is_read_by_arm_and_seed_and_by_nobody_with_other_settings
     record.path.write_text(record.path.read_text()[:-5])
     with pytest.raises(SystemExit, match="cut off"):
         again.read()
+
+
+def test_the_same_clips_built_in_another_folder_are_the_same_samples(tmp_path: Path) -> None:
+    def built(folder: str, keys: list[str], caption: str) -> Path:
+        """The entries of a shard lie elsewhere where its provenance, with the place of the raw video, is longer."""
+        made = tmp_path / folder
+        made.mkdir()
+        rows = [
+            {
+                "key": key, "shard": f"{folder}.tar", "offset": n * len(folder), "bytes": len(folder),
+                "caption": caption, "uri": f"{folder}/{key}",
+            }
+            for n, key in enumerate(keys)
+        ]  # fmt: skip
+        pq.write_table(pa.Table.from_pylist(rows), made / "index.parquet")
+        return made
+
+    here = samples_of(built("here", ["a", "b"], "a cat"))
+    assert samples_of(built("elsewhere", ["b", "a"], "a cat")) == here
+    assert samples_of(built("other", ["a", "b"], "a dog")) != here
