@@ -72,7 +72,8 @@ def index_rows(stream: IO[bytes]) -> Iterator[IndexRow]:
         index = pq.ParquetFile(stream)
         if not index.schema_arrow.equals(arrow_schema(IndexRow)):
             raise DatasetError(f"{INDEX_FILE} has other columns than this version writes")
-        for some in index.iter_batches(1024, use_threads=False):
+        # As many as a processor's cache holds: a thousand take half as long again.
+        for some in index.iter_batches(64, use_threads=False):
             yield from from_table(pa.Table.from_batches([some]), IndexRow)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise DatasetError(f"{INDEX_FILE} is damaged: {one_line(error)}") from None
