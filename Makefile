@@ -25,7 +25,7 @@ demo: install  ## render a raw bucket, build the dataset, score it, write the re
 	$(BIN)/matrix_data demo $(OUT)
 
 test: install  ## the whole suite
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2  # two workers, a thread each: on 2 cores more would wait for each other
+	$(BIN)/python -m pytest -n 2
 
 # What a machine lacks leaves its tests out, and the end says what to install. ONLY='and not long': CI's part, 2 minutes.
 test-production: install  ## what takes longer or needs more of the machine: PostgreSQL, Redis, Ray, images

@@ -6,11 +6,15 @@ that is sorted wrongly costs the time of one more server, nothing else. xdist's 
 write to a field that pytest 9.2 does not read, so they group nothing.
 """
 
+import os
 import re
 from functools import cache
 from pathlib import Path
 
 from xdist.scheduler import LoadScopeScheduling
+
+# Before anything imports torch: the models are tiny, and workers with more threads than cores wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 UNITS = {
     "builds": re.compile(r"^def \w+\([^)]*\bbuilt\b", re.M),

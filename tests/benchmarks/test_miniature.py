@@ -2,12 +2,10 @@
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from benchmarks.miniature.__main__ import STAGES, main
 from benchmarks.miniature.compared import PAPER, difference
@@ -15,15 +13,6 @@ from benchmarks.miniature.judge import PAIRS, RIGHT, WRONG, Verdict, Verdicts, f
 from benchmarks.miniature.sample import asked_table
 from benchmarks.miniature.scenes import Film, asked
 from matrix_train.evaluate.scores import QUESTIONS, YES, Answer, FrameCheck
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """The models are tiny, and tests run side by side: threads would wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize("number", range(3))

@@ -20,8 +20,6 @@ __all__ = [
     "two_samples",
 ]
 
-torch.set_num_threads(1)
-
 VARIANTS = [
     ("logits", "v2t", "auto"),
     ("logits", "v2v", "auto"),

@@ -16,7 +16,6 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-import torch
 
 from tasks.engines.base import Proposal
 from tasks.engines.registry import EngineSpec, load_engine
@@ -41,10 +40,7 @@ def detector(request, tmp_path_factory):
     else:
         options = tiny_dino.save_tiny(tmp_path_factory.mktemp(request.param), request.param, seed=8)
         spec = EngineSpec(name="grounding_dino", options=options)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # the models are tiny, and tests run side by side
-    yield load_engine("detector", spec, Folder(str(tmp_path_factory.mktemp("home"))))
-    torch.set_num_threads(threads)
+    return load_engine("detector", spec, Folder(str(tmp_path_factory.mktemp("home"))))
 
 
 def scene(length: int = 4, height: int = 96, width: int = 144) -> np.ndarray:

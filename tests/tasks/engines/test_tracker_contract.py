@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from schemas import Track
 from tasks.engines.base import Tracker
@@ -54,11 +53,8 @@ def tracked(request, tmp_path_factory):
     else:
         options = tiny_sam2.save_tiny(tmp_path_factory.mktemp(request.param), request.param, seed=0)
         spec = EngineSpec(name="sam2", options=options)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # the models are tiny, and tests run side by side
     home = Folder(str(tmp_path_factory.mktemp("home")))
-    yield Target(load_engine("tracker", spec, home), alone=spec.name != "embedded")
-    torch.set_num_threads(threads)
+    return Target(load_engine("tracker", spec, home), alone=spec.name != "embedded")
 
 
 def sound(tracks: list[Track], ids: list[str], frames: np.ndarray) -> bool:
