@@ -25,17 +25,22 @@ class Child(NamedTuple):
 
 
 def run_children(
-    children: Sequence[Child], seconds: float, tell: Callable[[Figures], None], logs: Path | None = None
+    children: Sequence[Child],
+    seconds: float,
+    tell: Callable[[Figures], None],
+    logs: Path | None = None,
+    least: float = 0,
 ) -> bool:
     """Tells every line of every child as it comes, and how each that did not end well ended. Whether all did.
 
     What one child leaves of its share, the later ones may use. What each says beside its lines is kept in `logs`.
+    least: seconds that a child has, even if later ones then have none.
     """
     began = time.monotonic()
     well = True
     for place, child in enumerate(children):
-        left = began + seconds - time.monotonic()
-        allowed = left * child.share / sum(later.share for later in children[place:])
+        left = max(0.0, began + seconds - time.monotonic())
+        allowed = min(left, max(least, left * child.share / sum(later.share for later in children[place:])))
         for figures in _lines(child, allowed, logs):
             well = well and not figures.keys() & {"cut", "failed"}
             tell({**figures, "at": round(time.monotonic() - began, 1)})

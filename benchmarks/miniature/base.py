@@ -1,5 +1,4 @@
-"""The code, the pipeline of random weights with its cache, and a base, trained by `benchmarks.effect.base_model`.
-"""
+"""The code, the pipeline of random weights with its cache, and a base, trained by `benchmarks.effect.base_model`."""
 
 from pathlib import Path
 from typing import cast

@@ -14,9 +14,9 @@ def child(name: str, code: str, share: float = 1.0) -> Child:
     return Child(name, share, [sys.executable, "-c", code])
 
 
-def told_by(*children: Child, seconds: float = 60) -> tuple[list[dict[str, Any]], bool]:
+def told_by(*children: Child, seconds: float = 60, least: float = 0) -> tuple[list[dict[str, Any]], bool]:
     told: list[dict[str, Any]] = []
-    well = run_children(children, seconds, told.append)
+    well = run_children(children, seconds, told.append, least=least)
     return [{name: value for name, value in line.items() if name != "at"} for line in told], well
 
 
@@ -52,6 +52,15 @@ def test_a_part_that_hangs_is_cut_and_its_helpers_with_it(tmp_path: Path) -> Non
     assert not well
     helper = int((tmp_path / "pid").read_text())
     assert not psutil.pid_exists(helper) or psutil.Process(helper).status() == psutil.STATUS_ZOMBIE
+
+
+def test_a_part_has_its_least_even_if_later_ones_then_have_nothing() -> None:
+    slow = 'import time; time.sleep(1); print(\'{"part": "slow"}\')'
+    told, well = told_by(child("slow", slow), child("later", "import time; time.sleep(600)", 99), seconds=3, least=3)
+    assert told[0] == {"part": "slow"}
+    assert told[1]["part"] == "later"
+    assert "cut" in told[1]
+    assert not well
 
 
 def test_a_helper_that_holds_the_pipe_holds_nobody_up(tmp_path: Path) -> None:
