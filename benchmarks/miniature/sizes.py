@@ -1,5 +1,5 @@
-"""How large everything is. `small` is for hours on two cores, `medium` for ten minutes of one GPU, `large` for a day
-of it, `smoke` for a test."""
+"""How large everything is. `small` is for hours on two cores, `medium` for ten minutes of a GPU and hours of two cores,
+`large` for a GPU alone, `smoke` for a test."""
 
 from dataclasses import dataclass
 
