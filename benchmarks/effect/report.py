@@ -95,6 +95,7 @@ def draw(found: Mapping[str, Mapping[str, Difference]], shown: Sequence[str], ti
             axis.plot([scale * at.low, scale * at.high], [row, row], color=color, linewidth=2.5)
             axis.plot([scale * at.mean], [row], "D", color=color)
         axis.set(title=name if name != DIFFUSION else "held-out diffusion loss, %")
+        axis.locator_params(axis="x", nbins=5)  # more of them run into each other
         axis.spines[["top", "right"]].set_visible(False)
     axes[0].set(yticks=range(len(found)), yticklabels=list(found), ylim=(len(found) - 0.5, -0.5))
     figure.suptitle(title)
