@@ -1,7 +1,7 @@
 """MATRIX in miniature: who does what to whom, by a model small enough for two cores, in a world whose truth is known.
 
-    python -m benchmarks.miniature --folder build/miniature --stage all
-    python -m benchmarks.miniature --folder build/miniature --stage all --size medium     # with a GPU at hand
+    python -m benchmarks.miniature --stage all
+    python -m benchmarks.miniature --stage all --size medium     # with a GPU at hand
 
 Stages: render (clips to train on, and pictures to be asked about), code (the linear video code), model (of a seed, of
 random weights, with the cache of its latents), base (the same trained as plain diffusion), look (videos of the bases
@@ -32,7 +32,7 @@ STAGES = ("render", "code", "model", "base", "look", "arms", "sample", "judge", 
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--folder", type=Path, default=Path("build/miniature"))
     parser.add_argument("--size", choices=tuple(SIZES), default="small")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="those that are worked on, or reported")
     parser.add_argument("--arms", choices=ARMS, nargs="+", default=ARMS, help="those that are trained, sampled, judged")
