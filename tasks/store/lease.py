@@ -10,6 +10,7 @@ covers its chunks.
 
 import json
 import os
+import re
 import socket
 import threading
 import time
@@ -158,7 +159,7 @@ def holder_of(work: Folder, name: str) -> str:
     folder = work.below(f"{LEASES}/{name}")
     epochs = _epochs(folder) if not folder.local else []
     found = _read(folder, _object(max(epochs)) if epochs else HOLDER)
-    return f"{found['host']}, process {found['process']}" if found else ""
+    return f"{found['host']}, process {found['process']}" if {"host", "process"} <= found.keys() else ""
 
 
 class Watch:
@@ -268,12 +269,13 @@ def _object(epoch: int) -> str:
 
 
 def _epochs(folder: Folder) -> list[int]:
-    return sorted(int(name[:8]) for name in folder.names() if name[:8].isdigit())
+    return sorted(int(name[:8]) for name in folder.names() if re.fullmatch(r"[0-9]{8}\.json", name))
 
 
 def _read(folder: Folder, name: str) -> dict[str, str]:
+    """What a holder has written; empty where nothing is, or something else than a holder's words."""
     try:
-        found: dict[str, str] = json.loads(folder.read(name))
-    except (FileNotFoundError, ValueError):
+        found = json.loads(folder.read(name))
+    except (FileNotFoundError, ValueError, RecursionError):
         return {}
-    return found
+    return found if isinstance(found, dict) else {}

@@ -439,13 +439,36 @@ def test_a_beat_that_cannot_be_written_is_followed_by_the_next(memory: Folder, m
         mine.check()
 
 
-def test_a_torn_object_of_a_dead_holder_keeps_nobody_out(memory: Folder) -> None:
-    memory.write(f"{LEASES}/{CHUNK}/00000004.json", b'{"tok')
+SPOILT = (b'{"tok', b"", b"[]", b"null", b'"held"', b'{"token": 1}', b"\xff\x00", b"[" * 100_000)
+
+
+@pytest.mark.parametrize("words", SPOILT, ids=range(len(SPOILT)))
+def test_a_torn_object_of_a_dead_holder_keeps_nobody_out(
+    memory: Folder, words: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases, "SILENT_S", 0.3)
+    memory.write(f"{LEASES}/{CHUNK}/00000004.json", words)
+    memory.write(f"{LEASES}/{CHUNK}/00000009.txt", b"of somebody else")
     assert holder_of(memory, CHUNK) == ""
     with lease(memory, CHUNK) as mine:
         assert mine and mine.epoch == 5
         assert str(os.getpid()) in holder_of(memory, CHUNK)
-    assert list(memory.walk(LEASES)) == []
+    assert [name for name, _ in memory.walk(LEASES)] == [f"{CHUNK}/00000009.txt"]
+
+
+@pytest.mark.parametrize("words", SPOILT, ids=range(len(SPOILT)))
+def test_who_finds_the_account_of_its_lease_spoilt_writes_no_more_and_the_next_has_it(
+    work: Folder, words: bytes
+) -> None:
+    with lease(work, CHUNK) as mine:
+        assert mine
+        name = leases.HOLDER if work.local else leases._object(mine.epoch)
+        mine.folder.write(name, words)
+        assert holder_of(work, CHUNK) == ""
+        with pytest.raises(LeaseLost):
+            mine.check()
+        mine.folder.remove(name)
+    assert taken(work)
 
 
 def test_others_in_a_bucket_are_those_whose_hearts_beat(memory: Folder) -> None:
