@@ -20,6 +20,7 @@ from flows.progress import tell_pause, tell_waiting
 from flows.result import Result, waits_for_people
 from flows.resume import resume_command
 from flows.server.breaker import DECIDE, suspend, trips
+from flows.server.pools import end_chunks
 from flows.settings import PROFILES, BuildSettings, load_settings
 from schemas.text import one_line
 from tasks.errors import UserError
@@ -38,6 +39,8 @@ def deployed(inner: Flow[[BuildSettings], Built]) -> Flow[[str, str, str | None,
         flow_run_name=f"{inner.name} {{source}} into {{out}}",
         task_runner=RUNNER,
         persist_result=False,
+        on_crashed=[end_chunks],
+        on_cancellation=[end_chunks],
     )
     def run(
         source: str,

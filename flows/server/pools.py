@@ -16,8 +16,14 @@ from uuid import UUID
 
 import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
-from prefect.client.schemas.objects import FlowRun, State
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterId,
+    FlowRunFilterParentFlowRunId,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import TERMINAL_STATES, FlowRun, State
 from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound
 from prefect.runtime import flow_run
@@ -160,6 +166,23 @@ def run_on_pools(settings: BuildSettings, stages: Sequence[str], chunks: Sequenc
             for run in [way.run for way in under_way if way.run]:
                 tell("the end of a chunk's run", partial(server.set_flow_run_state, run, Cancelling()))
     return told
+
+
+def end_chunks(_flow: object, build: FlowRun, state: State[Any]) -> None:
+    """Hook of a deployed build that crashed or is cancelled: the chunks' runs that it has left behind end too.
+
+    A build that ends by itself ends them itself. For one that was killed its worker runs this: without it the chunks on
+    pools would work on for nobody, those of its own process would seem to run for ever.
+    """
+    going = FlowRunFilterStateType(not_any_=list(TERMINAL_STATES))
+    below = FlowRunFilter(
+        parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[build.id]), state=FlowRunFilterState(type=going)
+    )
+    why = f"its build ended as {state.name}"
+    with get_client(sync_client=True) as server:
+        for run in server.read_flow_runs(flow_run_filter=below):
+            end: State[Any] = Cancelling(message=why) if run.work_pool_name else Crashed(message=why)
+            server.set_flow_run_state(run.id, end)
 
 
 def _begin(settings: dict[str, object], pool: str, stages: list[str], way: _Way, parent: str) -> UUID:
