@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from flows.cli.base import Json, Out, app, emit
+from flows.context import Context
 from flows.opened import context_of
 from flows.tally import COLUMNS, Tally, as_line, as_table, by_machine
 
@@ -19,7 +20,7 @@ def status(
 ) -> None:
     """The funnel on record: per stage in, accepted, rejected by reason, pending, poison, seconds and clips/s."""
     context = context_of(out)
-    lines, remarked = context.funnel(), context.remarks() if remarks else []
+    lines, remarked = context.funnel(), [*begins_anew(context), *(context.remarks() if remarks else [])]
     found = {
         "funnel": as_table(lines),
         "machines": by_machine(lines),
@@ -29,6 +30,15 @@ def status(
         "models": context.models,
     }
     emit(found, as_json, [*funnel_lines(lines), *machine_lines(lines), *remarked])
+
+
+def begins_anew(context: Context) -> list[str]:
+    """A line where the next build will not go on from these rows, for this version of ours names stages otherwise."""
+    now = Context(context.settings).fingerprints
+    first = next((stage for stage, known in context.fingerprints.items() if now[stage] != known), None)
+    if first is None:
+        return []
+    return [f"{first}: with this version of matrix_data the next build does it anew, and all stages after it"]
 
 
 def funnel_lines(lines: list[Tally]) -> list[str]:

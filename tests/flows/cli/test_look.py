@@ -5,8 +5,8 @@ import subprocess
 import sys
 
 from benchmarks.setting.rows import fill
-from flows.cli.look import funnel_lines
-from flows.opened import open_build
+from flows.cli.look import begins_anew, funnel_lines
+from flows.opened import BUILD_FILE, context_of, open_build
 from flows.settings import load_settings
 from flows.tally import Tally
 
@@ -44,6 +44,20 @@ def test_status_and_retry_need_nothing_of_the_engines(tmp_path):
         part.write_bytes(bytes(part.stat().st_size))
     quick = run("status", out, "--no-remarks", "--json")
     assert json.loads(quick.stdout) == found | {"remarks": []}, "tallies say it all: no part is opened"
+
+
+def test_what_this_version_would_begin_anew_is_told(tmp_path):
+    """As before a build with a version of ours that does a stage otherwise than the one on record."""
+    out = str(tmp_path / "out")
+    build = open_build(load_settings("local", [], source=str(tmp_path / "gone"), out=out))
+    assert begins_anew(context_of(out)) == []
+    saved = json.loads(build.folder.read(BUILD_FILE))
+    stages = list(saved["fingerprints"])
+    changed = stages[stages.index("verify") :]
+    saved["fingerprints"] |= dict.fromkeys(changed, "0123456789ab")
+    build.folder.write(BUILD_FILE, json.dumps(saved).encode())
+    (line,) = begins_anew(context_of(out))
+    assert line.startswith("verify: ") and "anew" in line
 
 
 def test_columns_never_run_together():
