@@ -1,26 +1,31 @@
 """A build as seen from its settings and its store alone: no server, no engine, no video."""
 
 import json
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from pydantic import ValidationError
 
 from benchmarks.setting.rows import clip_of, fill, key_of, payload_of, put, source_of
+from flows.build import Run
 from flows.chunk import Chunk
 from flows.chunk_flow import recut
+from flows.cli.preflight import preflight
 from flows.context import Context
 from flows.legs import CUTTER, LEGS, SPECS
-from flows.opened import BUILD_FILE, context_of, name_of, open_build
+from flows.opened import BUILD_FILE, context_of, join_build, name_of, open_build
 from flows.settings import BuildSettings
 from flows.tally import Tally, as_table
 from schemas import SCHEMA_VERSION, Captioned, Curated, Proposed, Reason, Row, Status, Verified
 from tasks.errors import InfrastructureError, UserError
 from tasks.outcome import Case
 from tasks.scan.cutting import cut_listing
+from tasks.scan.listing import list_files
 
 
 @pytest.fixture
@@ -73,6 +78,48 @@ def test_looking_at_a_build_does_not_list_its_bucket(settings, tmp_path):
         ("verify", 3, 3), ("track", 0, 0), ("curate", 0, 0), ("review", 0, 0),
         ("shard", 0, 0),
     ]  # fmt: skip
+
+
+def test_the_source_is_listed_once_a_build_and_by_no_worker(settings, tmp_path, monkeypatch):
+    """What goes before a build looks at the first file alone."""
+    taken = []
+
+    def counted(*given):
+        taken.append(0)
+        for found in list_files(*given):
+            taken[-1] += 1
+            yield found
+
+    monkeypatch.setattr("flows.context.list_files", counted)
+    for number in range(5):
+        (tmp_path / "raw" / f"{number}.mp4").write_bytes(b"x")
+    preflight(settings)
+    assert taken == [1]
+    Run(open_build(settings)).list_source()
+    worker = join_build(settings)
+    for name in worker.survey().pending("scan"):
+        chunk = Chunk(worker, name)
+        assert len(list(chunk.process("scan", chunk.pending("scan")))) == 5
+    worker.funnel()
+    assert taken == [1, 5]
+
+
+def test_any_parquet_reader_finds_the_rows_of_a_stage_by_the_globs_of_the_docs(settings):
+    """Over several chunks and stages, rejected rows among them."""
+    context = Context(settings.model_copy(update={"run": settings.run.model_copy(update={"chunk": 2})}))
+    fill(context, 5)
+    gone = Row[Any](key="f" * 16, status=Status.REJECTED, reason=next(iter(SPECS["caption"].rejects)))
+    put(context, "caption", [gone], "00001")
+    globs = re.findall(r"[\"']out/(\S+\.parquet)", (Path(__file__).parents[2] / "docs/store.md").read_text())
+    stages = [glob.split("/")[1] for glob in globs]
+    assert stages == ["caption", "curate"]
+    for glob, stage in zip(globs, stages, strict=True):
+        rows = pq.read_table(sorted(Path(settings.out).glob(glob))).to_pylist()
+        assert {row["key"] for row in rows} == context.store(stage).keys() and len(rows) == 5 + (stage == "caption")
+        told = [(row["status"], row["reason"], (row["payload"] or {}).get("caption")) for row in rows]
+        if stage == "caption":
+            assert told.count(("rejected", gone.reason, None)) == 1
+            assert sum(status == "accepted" and bool(caption) for status, _, caption in told) == 5
 
 
 def test_a_file_that_is_gone_stays_on_record_and_new_ones_get_a_chunk_of_their_own(settings, tmp_path):
