@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import IO, Any, cast
 
+from tasks.errors import UserError
 from tasks.store.trying import BrokenOffError, ChangedError, forbidden_without_a_word, passes, told, tried
 
 BLOCK = 8 << 20
@@ -115,7 +116,9 @@ class Remote:
         return cast(IO[bytes], io.BufferedReader(_Stream(self, path, opened), 1 << 16))
 
     def put(self, source: str, path: str) -> None:
-        """Put a local file there, whole or not at all, in parts where it is large."""
+        """Put a local file there, whole or not at all, in parts where it is large. UserError for the web."""
+        if self.kind == "http":  # fsspec would send it to whatever takes a POST there
+            raise UserError(f"{self.shown(path)}: nothing is written to the web: give a folder or a bucket as --out")
         options = _PUT_OPTIONS.get(self.kind, {})
         try:
             tried(self.shown(path), lambda: self.fs.put_file(source, path, **options), self.renew)

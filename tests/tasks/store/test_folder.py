@@ -211,6 +211,12 @@ def test_where_there_are_no_conditions_none_are_feigned():
         folder.create_exclusively("lease", b"")
 
 
+def test_the_web_is_read_and_never_written_to():
+    """Nobody is asked, and nothing sent."""
+    with pytest.raises(UserError, match=r"http://127.0.0.1:9/out/a: nothing is written to the web: give a folder"):
+        Folder("http://127.0.0.1:9/out").write("a", b"x")
+
+
 class Remembering(MemoryFileSystem):
     """Lists a folder once and then from memory, as the file systems of object stores do."""
 

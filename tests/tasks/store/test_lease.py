@@ -11,7 +11,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from tasks.errors import StopRun, UserError
 from tasks.store import lease as leases
@@ -437,6 +439,26 @@ def test_a_beat_that_cannot_be_written_is_followed_by_the_next(memory: Folder, m
             time.sleep(0.01)
         assert folder.read(leases._object(mine.epoch)) != before
         mine.check()
+
+
+class Plain(MemoryFileSystem):
+    """A file system where nothing can be made only once."""
+
+    protocol = "plain"
+
+
+def test_where_nothing_can_be_made_only_once_a_second_build_is_refused_as_well() -> None:
+    fsspec.register_implementation("plain", Plain, clobber=True)
+    work = Folder("plain://twice/out").below("work")
+    assert not work.exclusive
+    with lease(work, BUILD) as mine:
+        assert mine
+        with elsewhere(work, BUILD), pytest.raises(UserError, match="another build is at work in plain://twice/out"):
+            with alone("plain://twice/out"):
+                pass
+        mine.check()
+    with alone("plain://twice/out"):
+        pass
 
 
 SPOILT = (b'{"tok', b"", b"[]", b"null", b'"held"', b'{"token": 1}', b"\xff\x00", b"[" * 100_000)
