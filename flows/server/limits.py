@@ -2,7 +2,7 @@
 
 `run.limits` names the stages and their slots; `matrix_data limits --apply` puts them on the server, as global
 concurrency limits `matrix-<stage>`. A batch of a stage that is named occupies a slot while it runs. Stages that are not
-named ask the server for nothing (docs/decisions/0008).
+named ask the server for nothing (docs/decisions/0014).
 """
 
 import logging
