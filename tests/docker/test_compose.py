@@ -7,10 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 import yaml
 
+from benchmarks.setting.processes import free_port, started
 from benchmarks.setting.production import on_postgres_and_redis
+from flows.opened import open_build
+from flows.settings import BuildSettings
 from tests.docker.compose import FILE, FOLDER, VARIABLE, load, settings
 
 SERVICES = load()
@@ -49,9 +53,9 @@ def test_nothing_starts_without_its_password(missing):
 
 def test_the_issue_s_services_are_all_there():
     assert {"postgres", "redis", "server", "services", "minio", "language", "vision"} < set(SERVICES)
-    assert {"builder", "cpu-worker", "gpu-workers"} < set(SERVICES)
+    assert {"builder", "cpu-worker", "gpu-workers", "review"} < set(SERVICES)
     profiles = {profile for service in SERVICES.values() for profile in service.get("profiles", [])}
-    assert profiles == {"minio", "gpu", "one-server", "train"}
+    assert profiles == {"minio", "gpu", "one-server", "train", "review"}
     assert [name for name, service in SERVICES.items() if "one-server" in service.get("profiles", [])] == [
         "gpu-workers",
         "vision",
@@ -116,7 +120,7 @@ def test_the_server_asks_who_is_there_and_workers_say_so():
     services = load(**PASSWORDS)
     for name in ("server", "services"):
         assert services[name]["environment"]["PREFECT_SERVER_API_AUTH_STRING"] == PASSWORDS["PREFECT_AUTH"]
-    for name in ("builder", "cpu-worker", "gpu-workers", "trainer"):
+    for name in ("builder", "cpu-worker", "gpu-workers", "trainer", "review"):
         assert services[name]["environment"]["PREFECT_API_AUTH_STRING"] == PASSWORDS["PREFECT_AUTH"]
 
 
@@ -166,6 +170,27 @@ def test_the_product_knows_the_command_and_its_options(command):
     shown = subprocess.run([BIN / names[0], *names[1:], "--help"], capture_output=True, text=True, env=plain())
     assert shown.returncode == 0, shown.stderr
     assert set(options) <= set(re.findall(r"--[a-z-]+", shown.stdout))
+
+
+def test_the_review_page_s_command_serves_a_build_and_passes_its_check(tmp_path):
+    """On loopback and at a free port; all else as it stands there."""
+    out, port = tmp_path / "out", free_port()
+    open_build(BuildSettings(source=str(tmp_path / "raw"), out=str(out)))
+    service = load(**PASSWORDS, REVIEW_OUT=str(out), REVIEW_NAME="review.example")["review"]
+    there = {"0.0.0.0": "127.0.0.1", "8090": str(port)}
+    command = [there.get(word, word) for word in service["command"]]
+    check = [word.replace(":8090/", f":{port}/") for word in service["healthcheck"]["test"][1:]]
+    env = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", "PYTHONPATH": str(FOLDER.parent)}
+
+    def well() -> bool:
+        return subprocess.run(check, cwd=FOLDER.parent, env=env, capture_output=True).returncode == 0
+
+    assert not well()
+    with started("review", command, tmp_path / "log", well, env=env, cwd=FOLDER.parent):
+        address = f"http://127.0.0.1:{port}/login"
+        for name, status in {"review.example": 200, "elsewhere.example": 421}.items():
+            assert httpx.get(address, headers={"host": name}).status_code == status
+    assert "token of admin, shown once" in (tmp_path / "log").read_text()
 
 
 def plain() -> dict[str, str]:

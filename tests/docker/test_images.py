@@ -121,6 +121,8 @@ def test_the_whole_system_runs_a_deployment(cpu, data, dataset, builder):
         run = up.run("builder", "prefect", "deployment", "run", "build/build", *parameters, "--watch")
         assert "Completed" in run
         assert "funnel" in up.run("builder", "prefect", "artifact", "ls")
+        with up.up("review"):  # over /data/out, where its check is passed
+            assert "token of ann" in up.run("review", "matrix_data", "review", "/data/out", "--invite", "ann")
     (made,) = (data / "by_worker/dataset").iterdir()
     shards = {path.name: path.read_bytes() for path in dataset.glob("*.tar")}
     assert shards and {path.name: path.read_bytes() for path in made.glob("*.tar")} == shards
