@@ -313,6 +313,17 @@ def test_a_worker_keeps_to_the_build_it_was_told_and_others_see_the_last(setting
     assert context_of(settings.out, name_of(other)).fingerprints == second.fingerprints
 
 
+def test_a_worker_that_sees_another_folder_or_is_of_another_version_takes_no_chunk(settings, tmp_path, monkeypatch):
+    open_build(settings)
+    assert join_build(settings).fingerprints == Context(settings).fingerprints
+    elsewhere = settings.model_copy(update={"out": str(tmp_path / "mounted-elsewhere")})
+    with pytest.raises(UserError, match="does not hold this build as"):
+        join_build(elsewhere)
+    monkeypatch.setattr("flows.context.fingerprint", lambda *given: "0" * 12)  # as code of another version names stages
+    with pytest.raises(UserError, match="has another version of matrix_data than the build"):
+        join_build(settings)
+
+
 def test_fingerprints_on_record_stay_whatever_this_version_would_say(settings, tmp_path):
     open_build(settings)
     path = tmp_path / "out" / "work" / BUILD_FILE
