@@ -1,14 +1,18 @@
-"""What a build that was killed leaves on the server: its worker's hook ends the runs of its chunks, and no others."""
+"""A build and the runs of its chunks on a real server: where they may go, and that they end with one that is killed."""
+
+import uuid
 
 import pytest
 from prefect import flow, task
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.flow_engine import run_flow
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Completed, Crashed, Pending, Running, Scheduled
 
 import flows.deployed
-from flows.server.pools import end_chunks
+from flows.server.pools import _parent_of, end_chunks
+from tasks.errors import UserError
 from tasks.stages import STAGES
 
 
@@ -71,3 +75,19 @@ def test_the_runs_of_its_chunks_end_with_it_and_no_others(client):
     }  # fmt: skip
     end_chunks(over_chunks, client.read_flow_run(killed.id), Crashed())  # of a second call nothing comes
     assert client.read_flow_run(runs["runs"]).state.name == "Cancelling"
+
+
+@flow
+def hands_out(pool: str) -> None:
+    _parent_of([(pool, ["caption"])])
+
+
+def test_the_pool_of_the_worker_that_runs_a_build_takes_none_of_its_chunks(client):
+    """It takes one run at a time, and would wait for itself."""
+    own = f"own-{uuid.uuid4().hex[:6]}"
+    client.create_work_pool(WorkPoolCreate(name=own, type="process", base_job_template={}))
+    deployment = client.create_deployment(client.create_flow(hands_out), own, work_pool_name=own)
+    for pool, told in ((own, f"the pool {own}, whose worker runs this build"), ("no", "no deployment chunk/no")):
+        run = client.create_flow_run_from_deployment(deployment, parameters={"pool": pool})
+        with pytest.raises(UserError, match=told):
+            run_flow(hands_out, flow_run=client.read_flow_run(run.id))
