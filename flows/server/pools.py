@@ -168,7 +168,7 @@ def run_on_pools(settings: BuildSettings, stages: Sequence[str], chunks: Sequenc
     return told
 
 
-def end_chunks(_flow: object, build: FlowRun, state: State[Any]) -> None:
+def end_chunks(flow: object, flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001 as Prefect names them
     """Hook of a deployed build that crashed or is cancelled: the chunks' runs that it has left behind end too.
 
     A build that ends by itself ends them itself. For one that was killed its worker runs this: without it the chunks on
@@ -176,7 +176,7 @@ def end_chunks(_flow: object, build: FlowRun, state: State[Any]) -> None:
     """
     going = FlowRunFilterStateType(not_any_=list(TERMINAL_STATES))
     below = FlowRunFilter(
-        parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[build.id]), state=FlowRunFilterState(type=going)
+        parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[flow_run.id]), state=FlowRunFilterState(type=going)
     )
     why = f"its build ended as {state.name}"
     with get_client(sync_client=True) as server:
