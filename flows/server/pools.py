@@ -172,7 +172,8 @@ def end_chunks(flow: object, flow_run: FlowRun, state: State[Any]) -> None:  # n
     """Hook of a deployed build that crashed or is cancelled: the chunks' runs that it has left behind end too.
 
     A build that ends by itself ends them itself. For one that was killed its worker runs this: without it the chunks on
-    pools would work on for nobody, those of its own process would seem to run for ever.
+    pools would work on for nobody, those of its own process would seem to run for ever. They are AT_ONCE and a few at
+    most, which a page of the server's answer holds.
     """
     going = FlowRunFilterStateType(not_any_=list(TERMINAL_STATES))
     below = FlowRunFilter(
