@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from matrix_train.evaluate.footage import HEADER, WIDE, Measures, Order, Report
 from matrix_train.evaluate.protocol import STRIDE, Picture, chosen_frames
+from tasks.ingest.decode import clockwise
 from tasks.ingest.recording import OPENING
 
 _TOP = 0.05
@@ -41,7 +42,8 @@ def _watch(order: Order, kept: dict[int, Picture]) -> Report:
             raise ValueError("no video stream")
         fps = float(container.streams.video[0].average_rate or 0)
         for number, frame in enumerate(container.decode(video=0)):
-            height, width = frame.height, frame.width
+            turn = clockwise(frame)
+            height, width = (frame.width, frame.height) if turn % 180 else (frame.height, frame.width)
             if number and kept[0].shape != (height, width, 3):
                 raise ValueError(f"frame {number} has another size than the first")
             if number and not order.whole and (number - 1) % STRIDE:
@@ -52,7 +54,8 @@ def _watch(order: Order, kept: dict[int, Picture]) -> Report:
                     f"too large: its frames of {width} x {height}, of which {kept_are} are kept, fill "
                     f"{order.most_bytes >> 20} MiB before number {number}: {way}make it shorter or smaller"
                 )
-            kept[number] = np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
+            # Rows of most widths are padded, and a phone's picture lies on its side: handed on is what is seen, whole.
+            kept[number] = np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), -turn // 90), np.uint8)
             meter.see(kept[number])
     if not kept or not fps:
         raise ValueError("no frame that can be decoded, or no frame rate")

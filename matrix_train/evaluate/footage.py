@@ -110,7 +110,7 @@ def watch(video: Path, whole: bool = False) -> Footage:
         raise ValueError(f"needs more than {LIMITS.memory_bytes >> 30} GiB of memory: make it smaller") from None
     except sandbox.ChildCrash as error:
         raise ValueError(f"the decoder died of {error}: encode it again") from None
-    except InfrastructureError as error:
+    except (InfrastructureError, sandbox.ChildFailed) as error:
         raise ValueError(str(error)) from None
     (length,) = HEADER.unpack_from(reply)
     at = HEADER.size + length
