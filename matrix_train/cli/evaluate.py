@@ -34,6 +34,8 @@ def evaluate_command(folders: Sequence[Path], asked: Request, console: Console) 
     for folder in folders:
         if not folder.is_dir():
             raise UserError(f"{folder} is no folder")
+        if asked.judge != "files" and asked.out.resolve() == folder.resolve():
+            raise UserError(f"--out {asked.out} is what is read: give another place")
     if asked.compare:
         if len(folders) < 2:
             raise UserError("--compare: give two folders of results or more")
@@ -113,10 +115,14 @@ def _tell_compared(result: Mapping[str, Any], console: Console) -> None:
     for model in result["models"]:
         say(f"{model['name']}: {model['videos']} videos, {model['failed']} not judged ({model['undecided']} undecided)")
         _show(model["means"], console, model["corrected"])
+        for line in model["warnings"]:
+            say(f"warning: {line}")
     for one in result["differences"]:
         say(f"{one['run']} − {one['minus']}: {one['paired']} pairs, {one['unpaired']} unpaired, "
             f"{one['other_prompt']} with other prompts")  # fmt: skip
         _show(one, console)
+    for line in result["agreement"].get("lines", ()):
+        say(line)
 
 
 def _show(means: Mapping[str, Any], console: Console, corrected: Mapping[str, Any] | None = None) -> None:

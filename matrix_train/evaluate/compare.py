@@ -48,7 +48,9 @@ def compare(runs: Sequence[Path], out: Path) -> dict[str, Any]:
         models.append(_row(run, own))
         differences.append(difference)
         parts.append(compared_part(out, difference, before, after))
-    result = {"judge": base["judge"], "models": models, "differences": differences}
+    result = {
+        "judge": base["judge"], "models": models, "differences": differences, "agreement": base.get("agreement", {}),
+    }  # fmt: skip
     write_json(out / COMPARED_FILE, result)
     write_compared(out, result, parts)
     return result
@@ -56,7 +58,7 @@ def compare(runs: Sequence[Path], out: Path) -> dict[str, Any]:
 
 def _row(run: Path, found: dict[str, Any]) -> dict[str, Any]:
     """The line of a run, with the number of its failed videos: their reasons are in its own results."""
-    return {"run": str(run), "name": run.name} | {
+    return {"run": str(run), "name": run.name, "warnings": found["bias"].get("warnings", [])} | {
         key: len(found[key]) if key == "failed" else found[key] for key in _SHOWN
     }
 
@@ -68,6 +70,6 @@ def _read(run: Path) -> dict[str, Any]:
         raise UserError(f"{run} has no {SCORES_FILE}: give folders that `matrix_train evaluate` has finished") from None
     except ValidationError:
         raise UserError(f"{run / SCORES_FILE} is damaged: evaluate again, what was judged is kept") from None
-    if not {"judge", "by_video", "asked", *_SHOWN} <= found.keys():
+    if not {"judge", "by_video", "asked", "bias", *_SHOWN} <= found.keys():
         raise UserError(f"{run / SCORES_FILE} is of another version: evaluate again, what was judged is kept")
     return found

@@ -17,11 +17,11 @@ from matrix_train.evaluate.at_once import for_each
 from matrix_train.evaluate.bias import Bias
 from matrix_train.evaluate.footage import Footage, watch
 from matrix_train.evaluate.judge_vlm import VlmJudge
-from matrix_train.evaluate.masks import Followed, boxed, follow, read_guide
+from matrix_train.evaluate.masks import follow, read_guide
 from matrix_train.evaluate.protocol import Prompt
 from matrix_train.evaluate.run import Row, is_kept, made_of, publish, row_file
 from matrix_train.evaluate.scores import Judged
-from matrix_train.evaluate.strip import decisive, write_strip
+from matrix_train.evaluate.strip import Followed, boxed, show
 from matrix_train.files import write_json
 from matrix_train.sample.trackers import Trackers
 from schemas.text import one_line
@@ -128,10 +128,8 @@ class _Run:
             raise
         except (ValueError, UserError, BadReply, RequestRefusedError, InfrastructureError) as error:
             return Row(video=video, judge=name, made_of=about, failed=one_line(error, 600))
-        # Tracks may decide at a frame between those that are kept: the nearest of these is shown.
-        shown = {min(footage.pictures, key=lambda kept: abs(kept - frame)) for frame in decisive(judged)}
-        write_strip(self.out, video, {frame: boxed(prompt, footage, tracks, frame) for frame in shown})
+        shown = show(self.out, prompt, footage, tracks, judged)
         return Row(
             video=video, judge=name, made_of=about, frames=tuple(footage.chosen), answers=judged.answers,
-            checks=judged.checks, measures=footage.measures, shown=tuple(sorted(shown)),
+            checks=judged.checks, measures=footage.measures, shown=shown,
         )  # fmt: skip

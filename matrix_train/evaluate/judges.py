@@ -11,7 +11,7 @@ from matrix_train.errors import UserError
 from matrix_train.evaluate import judge_tracks
 from matrix_train.evaluate.generated import ByLooking, ByTracks, Judging
 from matrix_train.evaluate.judge_vlm import VlmJudge
-from matrix_train.evaluate.models import evaluate_folder
+from matrix_train.evaluate.models import evaluate_folder, models_of
 from matrix_train.evaluate.planted import measure_bias
 from matrix_train.sample.trackers import Trackers
 from schemas.settings import parse_mapping
@@ -42,6 +42,8 @@ def evaluate_by(asked: Asked, videos: Path, out: Path) -> dict[str, Any]:
     """UserError for a profile or engine that cannot be used, and as for `evaluate_folder` and `measure_bias`; OSError
     for an `out` that cannot be written."""
     path = None if asked.profile is None else profile_file(asked.profile)
+    if videos.resolve() in out.resolve().parents and models_of(videos):
+        raise UserError(f"--out {out} would be one of the models in {videos}: give a place outside of it")
     out.mkdir(parents=True, exist_ok=True)  # what cannot be written is told before a model is asked
     trackers, tracker = Trackers(path), _identity("tracker", path)
     if asked.judge == "tracks":

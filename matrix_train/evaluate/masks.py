@@ -8,18 +8,14 @@ import numpy as np
 from pydantic import ValidationError
 
 from matrix_train.evaluate.footage import Footage
-from matrix_train.evaluate.protocol import Mask, Picture, Prompt, with_boxes
+from matrix_train.evaluate.protocol import Mask, Prompt
+from matrix_train.evaluate.strip import Followed
 from matrix_train.sample.trackers import Trackers
 from schemas.base import InstanceId
 from schemas.idmap import decode_id_map
 from schemas.palette import number
-from schemas.rle import fill, run_lengths
 from schemas.sample import TrackFile
 from schemas.text import one_line
-from schemas.tracks import Rle
-
-Followed = Mapping[InstanceId, tuple[Rle | None, ...]]
-"""By ID, a mask or None for every frame."""
 
 
 @dataclass(frozen=True)
@@ -65,23 +61,6 @@ def follow(guide: Guide, footage: Footage, trackers: Trackers) -> Followed:
         if len(track) != footage.count:
             raise ValueError(f"{guide.path}: {key} has {len(track)} masks, the video {footage.count} frames")
     return guide.tracks
-
-
-def masks_at(tracks: Followed, frame: int, footage: Footage) -> dict[InstanceId, Mask]:
-    """By ID, the masks [H, W] that are there in a frame."""
-    height, width = footage.height, footage.width
-    return {
-        key: fill(run_lengths(rle, height, width), height, width)
-        for key, rles in tracks.items()
-        if (rle := rles[frame]) is not None
-    }
-
-
-def boxed(prompt: Prompt, footage: Footage, tracks: Followed, frame: int) -> Picture:
-    """A frame with the boxes of the prompt's instances."""
-    named = {i.id for i in prompt.instances}
-    masks = masks_at({key: track for key, track in tracks.items() if key in named}, frame, footage)
-    return with_boxes(footage.pictures[frame], masks)
 
 
 def _tracks(path: Path, content: bytes) -> Guide:

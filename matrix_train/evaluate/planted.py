@@ -22,11 +22,11 @@ from matrix_train.evaluate.bias import Bias, Known, Plant, painted_plants, plant
 from matrix_train.evaluate.faults import NoRoom
 from matrix_train.evaluate.footage import Footage, watch
 from matrix_train.evaluate.judge_vlm import VlmJudge
-from matrix_train.evaluate.masks import boxed
 from matrix_train.evaluate.painting import painted
 from matrix_train.evaluate.protocol import Picture
 from matrix_train.evaluate.run import made_of, read_truth, truth_files
 from matrix_train.evaluate.scores import Answer, FrameCheck
+from matrix_train.evaluate.strip import boxed
 from matrix_train.files import write_json
 from schemas.base import Record
 from schemas.text import one_line

@@ -5,7 +5,7 @@ E/questions/…, E/question_verification.json, E/_emergence_disappearance.json, 
                               the authors' files (files.py)
 E/scores.json                 means with intervals, what was judged, by whom, at what cost
 E/report.html                 the same to look at, video by video (page.py)
-E/strips/<video>.jpg          decisive frames (generated videos, `generated.py`)
+E/strips/<video>.jpg          decisive frames (strip.py)
 """
 
 import hashlib
@@ -26,6 +26,7 @@ from matrix_train.evaluate.page import Sheet, write_page
 from matrix_train.evaluate.protocol import Prompt, match_videos
 from matrix_train.evaluate.questions import VERSION
 from matrix_train.evaluate.scores import SCORES, Answer, FrameCheck, Judged, VideoScores
+from matrix_train.evaluate.strip import show
 from matrix_train.files import file_sha256, write_json, write_list
 from schemas.base import Record
 from schemas.truth import VideoTruth
@@ -83,23 +84,30 @@ def evaluate_world(videos: Path, world: Path, out: Path) -> dict[str, Any]:
     for path, prompt in prompts.items():
         about = made_of(prompt, videos / prompt.video, path)
         if not is_kept(out, prompt.video, judge_truth.JUDGE, about):
-            row = _judge_true(videos / prompt.video, path, about)  # one truth at a time: their masks are large
+            row = _judge_true(videos, world, path, about, out)  # one truth at a time: their masks are large
             write_json(row_file(out, prompt.video), row)
     return publish(out, list(prompts.values()), judge_truth.JUDGE, len(there) - len(prompts))
 
 
-def _judge_true(video: Path, path: Path, about: str) -> Row:
+def _judge_true(videos: Path, world: Path, path: Path, about: str, out: Path) -> Row:
+    """A truth is of one video alone: of another nothing is known, whatever its name and length."""
     truth = read_truth(path)
+    video, raw = videos / truth.video, world / "raw" / truth.video
     try:
+        if raw.is_file() and not video.samefile(raw) and file_sha256(video) != file_sha256(raw):
+            raise ValueError(f"is not {raw}, which the truth is of: judge it by --judge tracks or vlm")
         footage = watch(video)
         if footage.count != truth.frames:
             raise ValueError(f"{footage.count} frames, its truth has {truth.frames}")
+        if (own := (footage.width, footage.height)) != (truth.width, truth.height):
+            raise ValueError(f"{own[0]} x {own[1]} pixels, its truth has {truth.width} x {truth.height}")
         judged = judge_truth.judge(truth, truth)
     except ValueError as error:
         return Row(video=truth.video, judge=judge_truth.JUDGE, made_of=about, failed=str(error))
     return Row(
         video=truth.video, judge=judge_truth.JUDGE, made_of=about, frames=tuple(footage.chosen),
         answers=judged.answers, checks=judged.checks, measures=footage.measures,
+        shown=show(out, judge_truth.prompt_of(truth), footage, {i.id: i.masks for i in truth.instances}, judged),
     )  # fmt: skip
 
 
@@ -107,7 +115,10 @@ def truth_files(world: Path) -> list[Path]:
     """UserError where there is none."""
     if found := sorted((world / "truth").glob("*.json")):
         return found
-    raise UserError(f"no truth below {world}: render a world with `python -m tasks.world --out {world}` first")
+    raise UserError(
+        f"no truth below {world}: give the folder that holds raw/ and truth/, or render one with "
+        f"`python -m tasks.world --out {world}`"
+    )
 
 
 def read_truth(path: Path) -> VideoTruth:

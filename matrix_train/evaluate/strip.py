@@ -6,15 +6,22 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from matrix_train.evaluate.protocol import Picture
+from matrix_train.evaluate.footage import Footage
+from matrix_train.evaluate.protocol import Mask, Picture, Prompt, with_boxes
 from matrix_train.evaluate.scores import Judged
 from matrix_train.files import whole
+from schemas.base import InstanceId
+from schemas.rle import fill, run_lengths
+from schemas.tracks import Rle
 
 MOST = 5
 """Most frames of a strip."""
 
 _WIDE = 200
 """Columns of a frame in it."""
+
+Followed = Mapping[InstanceId, tuple[Rle | None, ...]]
+"""By ID, a mask or None for every frame."""
 
 
 def decisive(judged: Judged) -> list[int]:
@@ -28,6 +35,31 @@ def decisive(judged: Judged) -> list[int]:
     odd = [check.frame_idx for check in judged.checks if check.emergence or check.disappearance][:1]
     most = sorted(counts.keys() - odd, key=lambda frame: -counts[frame])[: MOST - len(odd)]
     return sorted({*most, *odd})
+
+
+def masks_at(tracks: Followed, frame: int, footage: Footage) -> dict[InstanceId, Mask]:
+    """By ID, the masks [H, W] that are there in a frame."""
+    height, width = footage.height, footage.width
+    return {
+        key: fill(run_lengths(rle, height, width), height, width)
+        for key, rles in tracks.items()
+        if (rle := rles[frame]) is not None
+    }
+
+
+def boxed(prompt: Prompt, footage: Footage, tracks: Followed, frame: int) -> Picture:
+    """A frame with the boxes of the prompt's instances."""
+    named = {i.id for i in prompt.instances}
+    masks = masks_at({key: track for key, track in tracks.items() if key in named}, frame, footage)
+    return with_boxes(footage.pictures[frame], masks)
+
+
+def show(out: Path, prompt: Prompt, footage: Footage, tracks: Followed, judged: Judged) -> tuple[int, ...]:
+    """Write the strip of a judged video; the frames that it shows. Answers from masks may be decided at a frame between
+    those that are kept: the nearest of these is shown."""
+    shown = {min(footage.pictures, key=lambda kept: abs(kept - frame)) for frame in decisive(judged)}
+    write_strip(out, prompt.video, {frame: boxed(prompt, footage, tracks, frame) for frame in shown})
+    return tuple(sorted(shown))
 
 
 def strip_file(out: Path, video: str) -> Path:

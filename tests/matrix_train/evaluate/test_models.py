@@ -51,9 +51,20 @@ def test_models_are_judged_apart_and_held_against_the_first(models: Path):
     quality = found["models"][0]["vbench"]["imaging_quality"]
     assert (quality["mean"], quality["said"], quality["videos"]) == (65, 0.65, 2)
     page = (models / "e" / "report.html").read_text()
+    assert (
+        found["agreement"]["lines"][0].startswith("this judge against the truth")
+        and found["agreement"]["lines"][0] in page
+    )
     assert 'href="lora/report.html"' in page and "VBench imaging quality" in page
     prompts = json.loads((models / "e" / "base" / "vbench_prompts.json").read_text())
     assert prompts == dict.fromkeys(NAMES, "A man pushes a box.")
+
+
+def test_results_among_the_models_would_be_one_of_them(models: Path):
+    asked = Request(models / "v" / "e", "tracks", None, models / "p.jsonl")
+    with pytest.raises(UserError, match="would be one of the models"):
+        evaluate_command([models / "v"], asked, Console(quiet=True))
+    assert not (models / "v" / "e").exists()
 
 
 def test_a_model_of_which_nothing_can_be_judged_is_left_out(models: Path):

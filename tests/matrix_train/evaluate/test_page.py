@@ -57,11 +57,16 @@ def test_a_comparison_shows_the_videos_that_differ_most_first(tmp_path: Path):
     out = tmp_path / "c"
     models = [
         {"run": str(run), "name": run.name, "videos": 2, "failed": 0, "undecided": 0, "means": gains, "corrected": {},
-         "measures": {}, "vbench": {}}
+         "measures": {}, "vbench": {}, "warnings": ["Q7: <i>yes</i>"]}
         for run in runs
     ]  # fmt: skip
-    write_compared(out, {"judge": "truth", "models": models}, [compared_part(out, difference, base, own)])
+    write_compared(
+        out,
+        {"judge": "truth", "models": models, "agreement": {"lines": ["Q1 & Q2"]}},
+        [compared_part(out, difference, base, own)],
+    )
     text = (out / PAGE_FILE).read_text(encoding="utf-8")
+    assert text.count("Q7: &lt;i&gt;yes") == 2 and "Q1 &amp; Q2" in text
     assert re.findall(r"<summary><b>(.*?)</b>", text) == ["b.mp4", "a.mp4"]
     assert re.findall(r'<img src="([^"]+)"', text) == ["../e1/strips/b.mp4.jpg", "../e2/strips/b.mp4.jpg"]
     assert re.findall(r'<a href="([^"]+)"', text) == ["../e1/report.html", "../e2/report.html"]

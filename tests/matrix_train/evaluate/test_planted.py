@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
+from rich.console import Console
 
+from matrix_train.cli.evaluate import Request, evaluate_command
 from matrix_train.errors import UserError
 from matrix_train.evaluate.bias import PAINTED
 from tests.matrix_train.evaluate.made_up import BOX, MAN, pushed
@@ -115,6 +118,19 @@ def test_a_biased_one_is_warned_of_and_corrected_in_results_and_page(place: Path
     page = (place / "e" / "report.html").read_text()
     assert "Q7: yes to 1 of 3 false questions" in page
     assert re.search(r"<td>SGI</td><td>0.875</td>(<td>[^<]+</td>){2}<td>0.81[23]</td>", page)
+
+
+def test_of_several_models_too_a_biased_judge_is_warned_of(place: Path, world: Path):
+    (place / "v").rename(place / "one")
+    for model in ("base", "lora"):
+        shutil.copytree(place / "one", place / "v" / model)
+    console = Console(record=True, width=200, file=io.StringIO())
+    with FaultServer(judging(credulous, changes)) as server:
+        asked = Request(place / "e", "vlm", None, place / "p.jsonl", profile(place, server), bias=world)
+        found = evaluate_command([place / "v"], asked, console)
+    assert [model["corrected"]["sgi"]["mean"] for model in found["models"]] == [pytest.approx(0.8125)] * 2
+    said, page = console.export_text(), (place / "e" / "report.html").read_text()
+    assert said.count("warning: Q7: yes to 1 of 3") == page.count("Q7: yes to 1 of 3") == 2
 
 
 def test_one_that_always_says_yes_gets_no_corrected_score(place: Path, world: Path):

@@ -1,6 +1,7 @@
 """`matrix_train evaluate` over a small made-up world on disk: results, resuming, comparing, bad input."""
 
 import json
+import shutil
 from pathlib import Path
 
 import av
@@ -76,6 +77,34 @@ def test_a_run_goes_on_from_what_was_judged_and_one_failure_is_one_row(world: Pa
     assert (tmp_path / "e" / "judged" / "a.mp4.json").stat().st_mtime_ns == judged
 
 
+def test_a_truth_is_of_its_own_video_alone(world: Path, tmp_path: Path):
+    shutil.copytree(world / "raw", tmp_path / "v")
+    assert run(tmp_path / "v", out=tmp_path / "e", world=world)["failed"] == {}
+    assert (tmp_path / "e" / "strips" / "a.mp4.jpg").stat().st_size > 500
+    assert 'src="strips/a.mp4.jpg"' in (tmp_path / "e" / "report.html").read_text()
+    shutil.copy(world / "raw" / "a.mp4", tmp_path / "a.mp4")
+    (tmp_path / "v" / "a.mp4").write_bytes((tmp_path / "a.mp4").read_bytes() + b"\0")
+    failed = run(tmp_path / "v", out=tmp_path / "e", world=world)["failed"]
+    assert "a.mp4, which the truth is of: judge it by" in failed["a.mp4"]
+    small = pushed().model_copy(update={"video": "b.mp4", "width": 95})
+    (world / "truth" / "b.mp4.json").write_text(small.model_dump_json())
+    shutil.copy(tmp_path / "a.mp4", tmp_path / "v" / "a.mp4")
+    assert run(tmp_path / "v", out=tmp_path / "e", world=world)["failed"] == {
+        "b.mp4": "96 x 64 pixels, its truth has 95 x 64"
+    }
+
+
+def test_results_are_not_written_over_what_is_read(world: Path, tmp_path: Path):
+    run(world / "raw", out=tmp_path / "e", world=world)
+    run(world / "raw", out=tmp_path / "f", world=world)
+    page = (tmp_path / "e" / "report.html").read_bytes()
+    with pytest.raises(UserError, match="is what is read"):
+        run(tmp_path / "e", tmp_path / "f", out=tmp_path / "e", compare=True)
+    with pytest.raises(UserError, match="is what is read"):
+        run(world / "raw", out=world / "raw", world=world)
+    assert (tmp_path / "e" / "report.html").read_bytes() == page
+
+
 def test_a_video_or_truth_that_was_remade_is_judged_again(world: Path, tmp_path: Path):
     found = run(world / "raw", out=tmp_path / "e", world=world)
     write_video(world / "raw" / "a.mp4", FRAMES - 3)
@@ -122,6 +151,10 @@ def test_bad_input_is_named(world: Path, tmp_path: Path):
         run(world, world / "raw", out=out, compare=True)
     (world / "raw" / "b.mp4").unlink()
     with pytest.raises(UserError, match=r"no video b\.mp4"):
+        run(world / "raw", out=out, world=world)
+    for name in ("a.mp4", "b.mp4"):
+        (world / "truth" / f"{name}.json").unlink()
+    with pytest.raises(UserError, match="states an interaction: there is nothing to ask"):
         run(world / "raw", out=out, world=world)
     (world / "truth" / "a.mp4.json").write_text("{}")
     with pytest.raises(UserError, match=r"a\.mp4\.json is no truth"):
