@@ -36,7 +36,9 @@ class Answer(Record):
 
     question_id: Annotated[int, Field(ge=1, le=10)]
     answer: Said
-    frame_index: Count | None = Field(description="the decisive frame of the video; None where none decides: a no")
+    frame_index: Count | None = Field(
+        default=None, description="the decisive frame of the video; None where none decides: a no"
+    )
 
 
 class FrameCheck(Record):

@@ -73,6 +73,15 @@ def test_fields_of_theirs_that_we_do_not_know_are_read_over(folder: Path):
     assert score_theirs(folder)["000"].spi == 0.375
 
 
+def test_an_answer_without_a_frame_is_one(folder: Path):
+    """As their script writes it where a reply was no JSON and was searched for answers."""
+    path = folder / files.VERIFICATION_FILE
+    (video,) = json.loads(path.read_text())
+    del video["items"][0]["question_verification_results"][0]["frame_index"]
+    path.write_text(json.dumps([video]))
+    assert score_theirs(folder)["000"] == video_scores(ANSWERS, CHECKS)
+
+
 def test_what_their_scripts_take_for_a_no_is_refused(folder: Path):
     path = folder / files.VERIFICATION_FILE
     (video,) = json.loads(path.read_text())
