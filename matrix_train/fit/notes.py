@@ -13,9 +13,12 @@ def notes_of(config: Config, backbone: Backbone, state: State | None) -> Iterato
     steps, warmup = config.train.steps, config.optim.warmup
     if warmup > steps:
         yield f"a warm-up of {warmup} steps in a run of {steps} never reaches optim.lr"
-    if state is not None and state.settings[LENGTH] != steps:
-        yield f"train.steps was {state.settings[LENGTH]}, is {steps}: the learning rate goes on along the new curve"
     align = config.align
+    if config.aligned and align.warmup > steps:
+        yield f"a warm-up of λ of {align.warmup} steps in a run of {steps} never reaches align.sga and align.spa"
+    if state is not None and state.settings[LENGTH] != steps:
+        what = "the learning rate and λ go" if config.aligned and align.decay < 1 else "the learning rate goes"
+        yield f"train.steps was {state.settings[LENGTH]}, is {steps}: {what} on along the new curve"
     tapped = {*(align.sga_blocks if align.sga else ()), *(align.spa_blocks if align.spa else ())}
     if tapped and tapped.isdisjoint(config.lora.blocks):
         blocks = ", ".join(map(str, sorted(tapped)))

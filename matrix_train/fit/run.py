@@ -72,6 +72,8 @@ class Run:
         self.step, self.seconds = 0, 0.0
         self.reached: set[Family] = set()
         """Families whose λ has become 0 for good (`align.stop_at`)."""
+        self.shares: dict[Family, float] = {}
+        """Of each family's λ at the last step."""
         self.told: set[str] = set()
         """Keys of bad entries that the console has named."""
 
@@ -179,7 +181,7 @@ class Run:
         """One optimiser step: the numbers of its forward passes, and the gradient's norm."""
         config, accelerator = self.config, self.accelerator
         factor = cosine_with_warmup(self.step, config.train.steps, config.optim.warmup)
-        shares = self._shares()
+        self.shares = self._shares()
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak_lr"] * factor
         means = Means()
@@ -193,7 +195,7 @@ class Run:
             )  # fmt: skip
             more = part < config.train.accumulate - 1
             with accelerator.no_sync(self.model) if more else nullcontext(), attention_kernel(config.model.attention):
-                loss, parts = self.model(inputs, "train", shares)
+                loss, parts = self.model(inputs, "train", self.shares)
                 accelerator.backward(loss / config.train.accumulate)
             means.add(parts)
         norm = accelerator.clip_grad_norm_(self.model.parameters(), config.optim.clip)
@@ -227,9 +229,7 @@ class Run:
             self.told.add(key)
         counts = {f"skipped.{reason}": float(n) for reason, n in sorted(skips.items())}
         counts |= {f"bad.{r}": float(n) for r, n in sorted(Counter(e.reason for e in bad.values()).items())}
-        shares = {
-            f"share.{family}": share for family, share in self._shares().items() if family in self.config.align.tapped
-        }
+        shares = {f"share.{family}": self.shares[family] for family in self.config.align.tapped}
         return {"norm": float(norm), "lr": self.optimizer.param_groups[0]["lr"]} | shares | counts
 
     def _validator(self) -> Validator | None:
@@ -247,7 +247,10 @@ class Run:
     def _validate(self, validator: Validator | None, log: RunLog | None) -> dict[str, float]:
         assert validator is not None
         values = {VALIDATION + name: value for name, value in validator.measure(self.model).items()}
-        self.reached |= reached([values], self.config.align.stop_at)
+        stopped = reached([values], self.config.align.stop_at) - self.reached
+        self.reached |= stopped
+        for family in sorted(stopped) if self.main else ():
+            self.console.print(f"note: {family} has reached align.stop_at: its λ is 0 from here on", soft_wrap=True)
         settings = self.config.validation
         if settings.videos and (self.step % settings.video_every == 0 or self.step == self.config.train.steps):
             folder = self.path / "samples" / f"step-{self.step:08d}"

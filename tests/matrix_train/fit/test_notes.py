@@ -16,6 +16,9 @@ from tests.matrix_train.fitting import small_config
         ((), ()),
         (("optim.warmup=1", "train.steps=1"), ()),
         (("optim.warmup=7",), ("a warm-up of 7 steps in a run of 6 never reaches optim.lr",)),
+        (("align.warmup=6",), ()),
+        (("align.warmup=7",), ("a warm-up of λ of 7 steps in a run of 6 never reaches align.sga and align.spa",)),
+        (("align.warmup=7", "align.sga=0", "align.spa=0"), ()),
         (("lora.blocks=[0]",), ("alignment reads blocks 1, 2, 3, and lora.blocks has none of them",)),
         (("lora.blocks=[0]", "align.sga=0", "align.spa=0"), ()),
         (("data.frame_step=3", "data.frames=1"), ()),
@@ -41,3 +44,6 @@ def test_another_length_is_told(dataset: Path, tmp_path: Path) -> None:
     state = State(step=6, seconds=1.0, streams=[], settings=short)
     words = "train.steps was 6, is 9: the learning rate goes on along the new curve"
     assert list(notes_of(config, plan_backbone(config), state)) == [words]
+    falling = small_config(dataset, tmp_path, "train.steps=9", "align.decay=0.5")
+    (said,) = notes_of(falling, plan_backbone(falling), state)
+    assert said.endswith("the learning rate and λ go on along the new curve")
