@@ -26,8 +26,8 @@ from matrix_train.fit.allocator import keep_freed_memory
 from matrix_train.fit.assembly import make_random_model
 from matrix_train.fit.distributed import make_accelerator, told_when_left
 from matrix_train.fit.logs import check_loggers
+from matrix_train.fit.precompute import looked_into
 from matrix_train.fit.precompute import precompute as fill_cache
-from matrix_train.fit.precompute import ready_cache
 from matrix_train.fit.run import Run
 from matrix_train.plan.plan import lines, plan_run
 from schemas.text import one_line
@@ -46,15 +46,16 @@ def fit_command(config: Config, resume: bool, precompute: bool, dry_run: bool, c
         make_random_model(config)
     accelerator.wait_for_everyone()
     if precompute:
-        return {"encoded": fill_cache(config, accelerator, console), "cache": config.train.cache}
+        with told_when_left():
+            return {"encoded": fill_cache(config, accelerator, console), "cache": config.train.cache}
     if dry_run:
-        plan = plan_run(config, accelerator.device)
+        config, lacking = looked_into(config, accelerator, console)
+        plan = plan_run(config, accelerator.device, fills=lacking > 0)
         for line in lines(plan):
             console.print(line, highlight=False, soft_wrap=True)
         return asdict(plan) | {"memory_bytes": plan.memory_bytes}
     with told_when_left(), told_when_full(smaller(config)):
-        config = ready_cache(config, accelerator, console)
-        result = Run(config, accelerator, console).start(resume).train()
+        result = Run(config, accelerator, console).start(resume, fill=True).train()
     return {"run": str(result.run), "step": result.step, "losses": result.losses, "validation": result.validation}
 
 
@@ -62,13 +63,14 @@ def smaller(config: Config) -> str:
     """What would make this run fit on a GPU: settings that are not set so already, what costs least first."""
     fp32 = config.model.precision == "fp32"
     one = config.train.parallel == "ddp" and config.model.checkpointing != "none"
+    eager = " (with model.compile=false)" if config.model.compile else ""
     ways = {
         "train.cache": config.train.cache is None,
         "validation.videos=0": bool(config.validation.every and config.validation.videos),
         "model.precision=bf16": fp32,
         "model.checkpointing=selective": config.model.checkpointing == "none",
         "model.checkpointing=full": config.model.checkpointing == "selective",
-        "model.swap, the number of blocks to keep in the host's memory": one and not config.model.swap,
+        f"model.swap, the number of blocks to keep in the host's memory{eager}": one and not config.model.swap,
         "model.frozen=fp8": one and config.model.frozen == "precision",
         "a lower train.batch_size (and a higher train.accumulate)": config.train.batch_size > 1,
         "train.parallel=fsdp on several GPUs": config.train.parallel == "ddp",

@@ -7,7 +7,6 @@ import torch
 from torch import nn
 
 from matrix_train.attention.grid import Grid
-from matrix_train.attention.kernels import check_kernel
 from matrix_train.backbones import Backbone, backbone_named, trainable_parameters
 from matrix_train.backbones.configured import load_backbone
 from matrix_train.backbones.encoders import Encoders
@@ -38,7 +37,6 @@ class Assembly:
 def assemble(config: Config, device: torch.device) -> Assembly:
     """The parts on the device, weights drawn from train.seed. UserError where model and settings do not fit."""
     dtype = DTYPES[config.model.precision]
-    check_kernel(config.model.attention, device, dtype)
     make_deterministic(config.train.deterministic)
     if dtype == torch.bfloat16:
         allow_tf32(device)

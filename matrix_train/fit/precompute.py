@@ -8,6 +8,7 @@ import shutil
 from functools import cached_property
 from pathlib import Path
 
+import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 from rich.console import Console
@@ -42,31 +43,38 @@ def ready_cache(config: Config, accelerator: Accelerator, console: Console) -> C
 
     Every process must call it.
     """
-    if config.train.cache is None or not config.train.precompute:
-        return config
-    folder = Path(config.train.cache)
-    said = broadcast_object_list([_no_room(folder, config) if accelerator.is_main_process else None])
-    if said[0] is not None:
-        if accelerator.is_main_process:
-            console.print(f"note: no cache in {folder}: {said[0]}; every step encodes its clips", soft_wrap=True)
-        return config.model_copy(update={"train": config.train.model_copy(update={"cache": None})})
-    if encoded := precompute(config, accelerator, console):
-        console.print(f"encoded {encoded} clips into {folder}, once for all runs", soft_wrap=True)
+    config, lacking = looked_into(config, accelerator, console)
+    if lacking and (encoded := precompute(config, accelerator, console)):
+        console.print(f"encoded {encoded} clips into {config.train.cache}, once for all runs", soft_wrap=True)
     return config
 
 
-def _no_room(folder: Path, config: Config) -> str | None:
-    """Why the cache cannot be filled here."""
+def looked_into(config: Config, accelerator: Accelerator, console: Console) -> tuple[Config, int]:
+    """As `ready_cache`, but nothing is filled nor made; and how many clips the cache lacks that training fills in."""
+    if config.train.cache is None or not config.train.precompute:
+        return config, 0
+    folder = Path(config.train.cache)
+    why, lacking = broadcast_object_list([_why_not(folder, config) if accelerator.is_main_process else None])[0]
+    if why is None:
+        return config, lacking
+    if accelerator.is_main_process:
+        console.print(f"note: no cache in {folder}: {why}; every step encodes its clips", soft_wrap=True)
+    return config.model_copy(update={"train": config.train.model_copy(update={"cache": None})}), 0
+
+
+def _why_not(folder: Path, config: Config) -> tuple[str | None, int]:
+    """Why the cache cannot be filled here, and how many clips it lacks."""
     lacking = sum(len(_lacking(config, split)) for split in SPLITS)
-    if not lacking:
-        return None
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        return f"it cannot be made ({error.strerror})"
-    if not os.access(folder, os.W_OK):
-        return "it cannot be written"
-    needed, free = lacking * entry_bytes(config), shutil.disk_usage(folder).free
+    return (_no_room(folder, config, lacking) if lacking else None), lacking
+
+
+def _no_room(folder: Path, config: Config, lacking: int) -> str | None:
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not there.is_dir():
+        return f"it cannot be made ({there} is no folder)"
+    if not os.access(there, os.W_OK):
+        return f"{there} cannot be written"
+    needed, free = lacking * entry_bytes(config), shutil.disk_usage(there).free
     if needed > free:
         return f"{lacking} clips take {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are free"
     return None
@@ -74,7 +82,7 @@ def _no_room(folder: Path, config: Config) -> str | None:
 
 def entry_bytes(config: Config) -> int:
     """Of one clip: encoded on the meta device, where it takes no time to speak of."""
-    encoders = plan_encoders(config.model_copy(update={"train": config.train.model_copy(update={"cache": None})}))
+    encoders = plan_encoders(config, whole=True)
     return sum(known.nbytes for known in encoders.encode(*blank_clip(config)).values())
 
 
@@ -92,7 +100,14 @@ def precompute(config: Config, accelerator: Accelerator, console: Console) -> in
     lacking = {split: _lacking(config, split) for split in SPLITS}
     accelerator.wait_for_everyone()  # before the first entry is written: all share the same list
     making = _Making(config, accelerator, LatentCache(folder, cache_key(config)))
-    return sum(making.fill(split, lacking[split], console) for split in SPLITS)
+    try:
+        return sum(making.fill(split, lacking[split], console) for split in SPLITS)
+    except torch.OutOfMemoryError as error:
+        # Before the transformer is there: what makes a step smaller makes this no smaller.
+        raise UserError(
+            f"{str(error).split('. ')[0]} while train.cache is filled: fill it on a larger GPU by --precompute, or set "
+            "model.precision=bf16, fewer data.frames or a smaller data.height and data.width"
+        ) from None
 
 
 def _lacking(config: Config, split: Split) -> list[str]:

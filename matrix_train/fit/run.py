@@ -20,10 +20,11 @@ from accelerate.utils import broadcast_object_list, gather_object
 from rich.console import Console
 from torch import Tensor
 
-from matrix_train.attention.kernels import attention_kernel
+from matrix_train.attention.kernels import attention_kernel, check_kernel
 from matrix_train.attention.roles import FAMILY_ROLES, Family
+from matrix_train.backbones.configured import plan_backbone
 from matrix_train.backbones.trainable import kind_of
-from matrix_train.config import Config
+from matrix_train.config import DTYPES, Config
 from matrix_train.data import BadEntry, BatchStream, Split, open_stream
 from matrix_train.fit.assembly import assemble
 from matrix_train.fit.cache import LatentCache
@@ -37,7 +38,7 @@ from matrix_train.fit.logs import VALIDATION, RunLog
 from matrix_train.fit.means import Means
 from matrix_train.fit.meter import Meter
 from matrix_train.fit.notes import notes_of
-from matrix_train.fit.precompute import cache_key
+from matrix_train.fit.precompute import cache_key, ready_cache
 from matrix_train.fit.rundir import RunFolder
 from matrix_train.fit.samples import write_samples
 from matrix_train.fit.schedule import cosine_with_warmup
@@ -77,24 +78,28 @@ class Run:
         self.told: set[str] = set()
         """Keys of bad entries that the console has named."""
 
-    def start(self, resume: bool) -> "Run":
-        """Builds everything, and goes to the newest checkpoint where `resume` says so."""
+    def start(self, resume: bool, fill: bool = False) -> "Run":
+        """Builds everything, and goes to the newest checkpoint where `resume` says so. fill: the cache first."""
         self.folder = RunFolder(self.path, resume) if self.main else None
         try:
-            self._build()
+            self._build(fill)
         except BaseException:
             self._release()
             raise
         return self
 
-    def _build(self) -> None:
+    def _build(self, fill: bool) -> None:
         config, accelerator, console = self.config, self.accelerator, self.console
         latest: Path | None = broadcast_object_list([self.folder and self.folder.latest])[0]
-        # What can be wrong with cache and checkpoint is told before a model is loaded.
-        self.cache = LatentCache(Path(config.train.cache), cache_key(config)) if config.train.cache else None
+        # What can be wrong is told before clips are encoded and a model is loaded.
         checkpoint = None if latest is None else read_checkpoint(latest)
         if checkpoint is not None:
             check_resumable(checkpoint.state, config, accelerator.num_processes)
+        check_kernel(config.model.attention, accelerator.device, DTYPES[config.model.precision])
+        plan_backbone(config)
+        if fill:
+            config = self.config = ready_cache(config, accelerator, console)
+        self.cache = LatentCache(Path(config.train.cache), cache_key(config)) if config.train.cache else None
         self.parts = assemble(config, accelerator.device)
         trainable = self.parts.trainable()
         optimizer = torch.optim.AdamW(

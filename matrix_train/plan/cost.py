@@ -50,10 +50,10 @@ def step_cost(config: Config) -> StepCost:
     return StepCost(model * samples, (done - model) * samples, encoding * samples)
 
 
-def plan_encoders(config: Config) -> Encoders:
-    """The encoders that a run loads, on the meta device."""
+def plan_encoders(config: Config, whole: bool = False) -> Encoders:
+    """The encoders that a run loads, on the meta device. whole: all that fill its cache."""
     backbone = plan_backbone(config)
-    dtype, read = DTYPES[config.model.precision], config.train.cache is None
+    dtype, read = DTYPES[config.model.precision], whole or config.train.cache is None
     return backbone.encoders.plan(config.model.path, dtype, config.model.revision, read)
 
 
@@ -91,7 +91,8 @@ def planned_sampling(config: Config, backbone: Backbone, encoders: Encoders) -> 
     if not (validation.every and validation.videos):
         return ()
     size = (data.frames, data.height, data.width)
-    latents, conditions, timesteps = backbone.blank(2 if validation.guidance > 1 else 1, *size)
+    together = validation.guidance > 1 and backbone.prompts_together
+    latents, conditions, timesteps = backbone.blank(2 if together else 1, *size)
 
     @torch.no_grad()
     def denoise() -> None:

@@ -9,13 +9,20 @@ from dataclasses import dataclass, fields
 import torch
 
 from matrix_train.align.losses import make_decoders
-from matrix_train.backbones import trainable_parameters
+from matrix_train.backbones import Encoders, trainable_parameters
 from matrix_train.backbones.configured import plan_backbone
 from matrix_train.backbones.frozen import frozen_weights
 from matrix_train.backbones.trainable import kind_of
 from matrix_train.config import DTYPES, Config
 from matrix_train.data import open_stream
-from matrix_train.plan.cost import plan_encoders, planned_encoding, planned_sampling, planned_step, step_cost
+from matrix_train.plan.cost import (
+    blank_clip,
+    plan_encoders,
+    planned_encoding,
+    planned_sampling,
+    planned_step,
+    step_cost,
+)
 from matrix_train.plan.flops import count_flops, matmul_rate
 from matrix_train.plan.memory import peak_bytes
 
@@ -41,6 +48,8 @@ class RunPlan:
     """While a sample is encoded; nothing of the step is held then."""
     sampling_bytes: int
     """While a video is sampled and decoded; 0 where none is."""
+    filling_bytes: int
+    """While the cache is filled, encoders included, before all else is loaded; 0 where there is nothing to fill."""
     matmul_rate: float
     seconds_at_full_rate: float
     batch: dict[str, list[int]]
@@ -49,15 +58,15 @@ class RunPlan:
     def memory_bytes(self) -> int:
         """The peak. Encoding, training and sampling take turns."""
         turns = (self.activation_bytes, self.encoding_bytes, self.sampling_bytes)
-        return self.weight_bytes + self.state_bytes + max(turns)
+        return max(self.filling_bytes, self.weight_bytes + self.state_bytes + max(turns))
 
 
-def plan_run(config: Config, device: torch.device) -> RunPlan:
-    """The plan of a run on this device; nothing is trained, and no weights are read.
+def plan_run(config: Config, device: torch.device, fills: bool = False) -> RunPlan:
+    """The plan of a run on this device; nothing is trained, and no weights are read. fills: its cache first.
 
     Activations are those of one forward and backward pass, counted tensor by tensor; workspaces of kernels come on top.
     The time is what the matrix products alone take at the device's measured rate: a lower bound. UserError as for a
-    run that would start.
+    run that would start, but for kernels that this device lacks: the run may be planned for another.
     """
     dtype = DTYPES[config.model.precision]
     backbone, encoders = plan_backbone(config), plan_encoders(config)
@@ -67,7 +76,7 @@ def plan_run(config: Config, device: torch.device) -> RunPlan:
     for name, parameter in trainable_parameters(backbone, dict(decoders.items())).items():
         trainable[kind_of(name)] += parameter.numel()
     frozen, held, host = frozen_weights(backbone.model)
-    encoding = sum(frozen_weights(module)[1] for module in encoders.modules())
+    encoding = _held(encoders)
     batch_size = config.train.batch_size
     cost = step_cost(config)
     plain = config.model_copy(update={"align": config.align.model_copy(update={"sga": 0.0, "spa": 0.0})})
@@ -92,8 +101,19 @@ def plan_run(config: Config, device: torch.device) -> RunPlan:
         sampling_bytes=max(
             (peak_bytes(run, encoders.repeated()) for run in planned_sampling(config, backbone, encoders)), default=0
         ),
+        filling_bytes=_filling_bytes(config) if fills else 0,
         matmul_rate=rate, seconds_at_full_rate=cost.done / rate, batch=shapes,
     )  # fmt: skip
+
+
+def _filling_bytes(config: Config) -> int:
+    encoders = plan_encoders(config, whole=True)
+    return _held(encoders) + peak_bytes(lambda: encoders.encode(*blank_clip(config)), encoders.repeated())
+
+
+def _held(encoders: Encoders) -> int:
+    """Bytes of their weights."""
+    return sum(frozen_weights(module)[1] for module in encoders.modules())
 
 
 def lines(plan: RunPlan) -> list[str]:
@@ -116,6 +136,7 @@ def lines(plan: RunPlan) -> list[str]:
         f"in the backward pass, {alignment} alignment",
         f"memory       {whole}: weights {weights}, training state {state}, and in turns activations {turns[0]}, "
         f"encoding {turns[1]}, sampling {turns[2]}",
+        *([f"before that  {plan.filling_bytes / 1e9:.2f} GB to fill the cache"] if plan.filling_bytes else []),
         *([f"swapped out  {plan.host_bytes / 1e9:.2f} GB of the host's memory"] if plan.host_bytes else []),
         f"time         at least {plan.seconds_at_full_rate:.2f} s a step at this device's {rate:.2f} TFLOP/s of plain "
         "matrix products; 40 to 50 % of that rate is a good step",

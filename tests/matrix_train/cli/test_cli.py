@@ -59,6 +59,7 @@ def test_the_advice_names_what_would_help_this_run() -> None:
     assert recipe.startswith(
         "set validation.videos=0, or model.checkpointing=full, or model.swap, the number of blocks"
     )
+    assert "in the host's memory (with model.compile=false), or model.frozen=fp8" in recipe
     assert ", or train.parallel=fsdp on several GPUs" in recipe
 
 

@@ -6,13 +6,16 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from rich.console import Console
 
+from matrix_train.backbones import CogVideoX
 from matrix_train.config import Config
 from matrix_train.errors import UserError
 from matrix_train.fit.cache import LatentCache
 from matrix_train.fit.distributed import make_accelerator
-from matrix_train.fit.precompute import cache_key, entry_bytes, precompute, ready_cache
+from matrix_train.fit.precompute import cache_key, entry_bytes, looked_into, precompute, ready_cache
+from matrix_train.fit.run import Run
 from tasks.store.folder import Folder
 from tests.labels import write_labels
 from tests.matrix_train.data.shards import Files, files_of, rows_of, tamper
@@ -60,8 +63,48 @@ def test_a_cache_is_filled_before_training_or_it_is_said_why_not(dataset: Path, 
     assert ready(folder) == (str(folder), "")
     (tmp_path / "file").write_text("")
     blocked = tmp_path / "file/cache"
-    why = f"note: no cache in {blocked}: it cannot be made (Not a directory); every step encodes its clips\n"
-    assert ready(blocked) == (None, why)
+    why = f"it cannot be made ({tmp_path / 'file'} is no folder)"
+    assert ready(blocked) == (None, f"note: no cache in {blocked}: {why}; every step encodes its clips\n")
+
+
+def test_looking_into_a_cache_makes_nothing(cached: Config, dataset: Path, tmp_path: Path) -> None:
+    """As `--dry-run` does, which plans the filling too."""
+
+    def look(folder: Path) -> tuple[str | None, int]:
+        config = small_config(dataset, tmp_path / "run", f"train.cache={folder}")
+        found, lacking = looked_into(config, make_accelerator(config), Console(quiet=True))
+        return found.train.cache, lacking
+
+    assert look(Path(cached.train.cache or "")) == (cached.train.cache, 0)
+    assert look(tmp_path / "no/such") == (str(tmp_path / "no/such"), 12)
+    assert not (tmp_path / "no").exists()
+    (tmp_path / "file").write_text("")
+    assert look(tmp_path / "file/cache") == (None, 0)
+
+
+def test_nothing_is_encoded_before_what_is_wrong_is_told(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start(small_config(dataset, tmp_path / "run", "train.steps=1")).train()
+    monkeypatch.setattr("matrix_train.fit.precompute.precompute", lambda *_: pytest.fail("it encodes first"))
+    for out, resume, change, words in (
+        ("run", False, "train.steps=1", "holds a run"),
+        ("run", True, "optim.lr=0.5", r"cannot resume: optim\.lr was"),
+        ("new", False, "model.attention=cudnn", "no such kernel for float32 on this cpu"),
+    ):
+        config = small_config(dataset, tmp_path / out, f"train.cache={tmp_path / 'cache'}", change)
+        with pytest.raises(UserError, match=words):
+            Run(config, make_accelerator(config), Console(quiet=True)).start(resume, fill=True)
+
+
+def test_a_clip_too_large_to_encode_is_one_line(dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total")
+
+    config = small_config(dataset, tmp_path / "run", f"train.cache={tmp_path / 'cache'}")
+    monkeypatch.setattr(CogVideoX.encoders, "encode", full)
+    with pytest.raises(UserError, match=r"^CUDA out of memory while train\.cache is filled: fill it on a larger GPU"):
+        fill(config)
 
 
 def test_room_on_the_disk_is_looked_at(cached: Config, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -244,6 +244,10 @@ def test_a_damaged_checkpoint_is_named(dataset: Path, tmp_path: Path) -> None:
         ("train.cache=nowhere", "no cache in nowhere"),
     ],
 )
-def test_what_does_not_fit_is_said_before_training(dataset: Path, tmp_path: Path, change: str, words: str) -> None:
+def test_what_does_not_fit_is_said_before_a_model_is_loaded(
+    dataset: Path, tmp_path: Path, change: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = small_config(dataset, tmp_path / "run", change)
+    monkeypatch.setattr("matrix_train.fit.run.assemble", lambda *_: pytest.fail("it is loaded"))
     with pytest.raises(UserError, match=words):
-        start(small_config(dataset, tmp_path / "run", change))
+        start(config)

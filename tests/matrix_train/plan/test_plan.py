@@ -70,6 +70,21 @@ def test_no_weights_are_read_and_a_cache_leaves_the_text_encoder_out(dataset: Pa
     assert cached.encoding_bytes < plan.encoding_bytes
 
 
+def test_filling_the_cache_is_counted_where_there_is_something_to_fill(dataset: Path, tmp_path: Path) -> None:
+    """All encoders and a clip, before anything else: where blocks are swapped out it may be the largest turn."""
+    config = small_config(dataset, tmp_path / "run", f"train.cache={tmp_path / 'cache'}")
+    filled, plan = plan_run(config, CPU), plan_run(config, CPU, fills=True)
+    encoders = start(small_config(dataset, tmp_path / "run")).parts.encoders
+    held = sum(t.nbytes for module in encoders.modules() for t in (*module.parameters(), *module.buffers()))
+    video = torch.zeros(1, 9, 3, 64, 96, dtype=torch.uint8)
+    with PeakBytes() as encoding:
+        encoders.encode(video, video[:, 0], torch.zeros(1, 48, dtype=torch.long))
+    assert plan.filling_bytes == pytest.approx(held + encoding.peak, rel=0.1)
+    assert filled.filling_bytes == 0
+    assert plan.memory_bytes == max(filled.memory_bytes, plan.filling_bytes)
+    assert "GB to fill the cache" in "\n".join(lines(plan)) and "to fill" not in "\n".join(lines(filled))
+
+
 def test_sampling_and_encoding_are_counted(dataset: Path, tmp_path: Path) -> None:
     """What the plan says is what the same calls take on a CPU; the peak is of the hungriest turn."""
     videos = ("validation.every=1", "validation.videos=1", "validation.video_every=1")
