@@ -34,24 +34,27 @@ ROUNDS = 3
 
 @dataclass(frozen=True)
 class Rung:
-    """One rung with alignment on. `seconds` and what follows are None where `note` says why."""
+    """One rung with alignment on. What was to be measured is None where `note` says why."""
 
     name: str
     switches: dict[str, Any]
-    first_seconds: float | None
-    """Of its first step: with compiled blocks, the compiler's."""
-    seconds: float | None
-    peak_bytes: int | None
     flops_per_step: int
-    rate_share: float | None
-    """FLOPs, recomputed ones included, over seconds over the device's plain matrix rate."""
+    """Recomputed ones included."""
+    first_seconds: float | None = None
+    """Of its first step: with compiled blocks, the compiler's."""
+    seconds: float | None = None
+    peak_bytes: int | None = None
+    mfu: float | None = None
+    """FLOPs that a step needs over seconds over the device's plain matrix rate."""
+    hfu: float | None = None
+    """The same with what checkpointing forms again."""
     note: str = ""
 
     def __str__(self) -> str:
-        if self.seconds is None or self.rate_share is None:
+        if self.seconds is None:
             return f"{self.name:42} {self.note}"
         memory = "" if self.peak_bytes is None else f"  {self.peak_bytes / 2**30:6.1f} GiB"
-        work = f"{self.flops_per_step / 1e12:8.1f} TFLOP, {self.rate_share:6.1%} of the matrix rate"
+        work = f"{self.flops_per_step / 1e12:8.1f} TFLOP, MFU {self.mfu:6.1%}, HFU {self.hfu:6.1%}"
         return f"{self.name:42} {self.seconds:8.3f} s a step{memory}  {work}"
 
 
@@ -70,16 +73,17 @@ def climb(options: BenchOptions, chosen: Sequence[int] = ()) -> Iterator[Rung]:
         rate = matmul_rate(device, torch.float32 if device.type == "cpu" else torch.bfloat16, host_clock(device))
     for name, switches in [RUNGS[number - 1] for number in chosen] or RUNGS:
         setting = replace(options, **{"compiled": False, **switches})
-        _, flops = step_flops(setting)
+        flops, needed = step_flops(setting)[1], step_flops(replace(setting, checkpointing="none"))[1]
         try:
             with one_thread(options.device):
                 first, seconds, peak = _measure(setting)
         except torch.OutOfMemoryError:
-            yield Rung(name, switches, None, None, None, flops, None, "does not fit in memory")
+            yield Rung(name, switches, flops, note="does not fit in memory")
         except RuntimeError as error:
-            yield Rung(name, switches, None, None, None, flops, None, f"does not run: {str(error).splitlines()[0]}")
+            yield Rung(name, switches, flops, note=f"does not run: {str(error).splitlines()[0]}")
         else:
-            yield Rung(name, switches, first, seconds, peak, flops, flops / seconds / rate)
+            mfu, hfu = (count / seconds / rate for count in (needed, flops))
+            yield Rung(name, switches, flops, first, seconds, peak, mfu, hfu)
         _clear(device)
 
 

@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -72,8 +72,10 @@ class BenchResult:
     alignment_seconds: dict[str, float]
     """Decoders and losses alone, forward and backward, by stride: it does not depend on the model's size."""
     matmul_flops_per_second: float
-    rate_share: float
-    """FLOPs of a step over seconds over the plain matrix rate of this device, measured in this run."""
+    mfu: float
+    """FLOPs that a step needs over seconds over the plain matrix rate of this device, measured in this run."""
+    hfu: float
+    """The same with what checkpointing forms again."""
 
 
 def bench(options: BenchOptions) -> BenchResult:
@@ -132,7 +134,8 @@ def _bench(options: BenchOptions) -> BenchResult:
         n_squared=work.tokens**2,
         alignment_seconds={str(stride): _alignment_seconds(work, stride) for stride in STRIDES},
         matmul_flops_per_second=rate,
-        rate_share=small[1] / median(on) / rate,
+        mfu=step_flops(replace(options, checkpointing="none"))[1] / median(on) / rate,
+        hfu=small[1] / median(on) / rate,
     )
 
 
@@ -230,7 +233,7 @@ def describe(result: BenchResult) -> str:
         + ", at 5B; not in the times here",
         f"largest tensor {result.largest_tensor_elements:,} of one tapped attention, "
         f"{result.largest_block_tensor_elements:,} of the block; N²/8 is {result.n_squared // 8:,}",
-        f"matrix rate   {result.rate_share:8.1%}   of {result.matmul_flops_per_second / 1e12:.2f} TFLOP/s",
+        f"MFU, HFU      {result.mfu:8.1%}, {result.hfu:.1%} of {result.matmul_flops_per_second / 1e12:.2f} TFLOP/s",
         "alignment alone, by stride: " + ", ".join(f"{k}: {v:.3f} s" for k, v in result.alignment_seconds.items()),
     ]
     if dense_time is not None and dense_peak is not None:

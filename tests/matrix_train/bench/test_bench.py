@@ -72,6 +72,7 @@ def test_every_figure_is_there_and_is_json() -> None:
     assert (found["mode"], found["supervise_stride"], found["rounds"]) == ("centred", 1, 1)
     assert 0 < found["flops_overhead"] <= 0.01
     assert found["seconds_per_step"] > 0
+    assert 0 < found["mfu"] < found["hfu"]
     assert found["peak_bytes"] > 1e8
     assert abs(found["peak_overhead_bytes"]) < 5e8
     whole, cached = (found["encoding_flops"][f"{how}_cache"] / 1e12 for how in ("without", "with"))
@@ -101,6 +102,7 @@ def test_the_ladder_reports_rungs_that_do_not_run(monkeypatch) -> None:
     full, selective = rungs[:2]
     assert full.seconds == selective.seconds == 2.0
     assert full.flops_per_step > selective.flops_per_step > rungs[4].flops_per_step
+    assert full.mfu == selective.mfu and full.hfu > selective.hfu > selective.mfu
     assert rungs[4].seconds is None
     assert "2.000 s a step" in str(full)
     assert str(rungs[4]).endswith("does not fit in memory")
