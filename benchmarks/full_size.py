@@ -8,9 +8,8 @@ The model's recipe in `configs/`, at its clip. The last line is JSON.
 import argparse
 import json
 from collections import Counter
-from collections.abc import Sequence
-
-import torch
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from matrix_train.align.losses import make_decoders
 from matrix_train.backbones import backbone_named, trainable_parameters
@@ -35,10 +34,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(json.dumps(found))
 
 
-def measure(config: Config, kind: type[Backbone]) -> dict[str, object]:
-    """Parameters by kind, bytes by part, FLOPs."""
+def measure(config: Config, kind: type[Backbone], transformer: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Parameters by kind, bytes by part, FLOPs. transformer: its arguments, those of the released one by default."""
     dtype = DTYPES[config.model.precision]
-    backbone = prepared(config, kind)
+
+    def prepared(config: Config) -> Backbone:
+        return prepare_backbone(config, kind.from_config(transformer or kind.released.config, dtype, "meta"))
+
+    backbone = prepared(config)
     check_data(config, backbone)
     grid = backbone.grid(config.data.frames, config.data.height, config.data.width)
     counts: Counter[str] = Counter()
@@ -60,7 +63,7 @@ def measure(config: Config, kind: type[Backbone]) -> dict[str, object]:
     for part, size in bytes_of.items():
         print(f"{part:12} {size / 1e9:7.2f} GB", flush=True)
     plain = config.model_copy(update={"align": config.align.model_copy(update={"sga": 0.0, "spa": 0.0})})
-    step, without = (count_flops(planned_step(c, prepared(c, kind))) for c in (config, plain))
+    step, without = (count_flops(planned_step(c, prepared(c))) for c in (config, plain))
     encoding = count_flops(planned_encoding(config, encoders))
     share = (step - without) / without
     print(f"a step {step / 1e12:.1f} TFLOP, alignment {share:.4%} on top of the rest; encoding {encoding / 1e12:.1f}")
@@ -68,11 +71,6 @@ def measure(config: Config, kind: type[Backbone]) -> dict[str, object]:
         "trainable": dict(counts), "frozen": frozen, "cells": grid.cells, "bytes": bytes_of, "step_flops": step,
         "alignment_share": share, "encoding_flops": encoding,
     }  # fmt: skip
-
-
-def prepared(config: Config, kind: type[Backbone]) -> Backbone:
-    dtype = DTYPES[config.model.precision]
-    return prepare_backbone(config, kind.from_config(kind.released.config, dtype, torch.device("meta")))
 
 
 if __name__ == "__main__":
