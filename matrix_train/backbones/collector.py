@@ -56,8 +56,7 @@ class MapCollector:
         self.kind: Checkpointing = "full"
         self.read = attend
         """How a tapped block attends and reads its maps. The benchmark puts its yardstick here."""
-        self.compiled: Callable[..., Any] | None = None
-        self._plain: frozenset[nn.Module] = frozenset()
+        self._compiled: frozenset[nn.Module] = frozenset()
 
     def collect(
         self, roles: RoleWeights, expected: set[MapKey], forward: Callable[[], T], words: Tensor | None = None
@@ -92,8 +91,8 @@ class MapCollector:
 
     def checkpoint(self, module: nn.Module, *args: Any) -> Any:
         """Non-reentrant checkpointing of one block, in the form that diffusers takes."""
-        if self.compiled is not None and module in self._plain:
-            return self.compiled(module, self.kind, *args)
+        if module in self._compiled:
+            return module(*args, checkpointing=self.kind)
         step = self._step
 
         def run(*inputs: Any) -> Any:
@@ -105,12 +104,13 @@ class MapCollector:
     def compile(self, blocks: Sequence[nn.Module], backend: str | Callable[..., Any]) -> None:
         """Compiles these blocks, none of them tapped: all by one graph, and checkpointing within it.
 
-        Around a compiled block, selective checkpointing would see one operator and no attention kernel to keep.
+        Around a compiled block, selective checkpointing would see one operator and no attention kernel to keep. Hooks
+        stay outside: FSDP's, which gather a block's weights, cannot be part of a graph.
         """
+        plain, kept = (torch.compile(run, backend=backend, fullgraph=True) for run in (_called, _checkpointed))
         for block in blocks:
-            block.compile(backend=backend, fullgraph=True)
-        self.compiled = torch.compile(_checkpointed, backend=backend, fullgraph=True)
-        self._plain = frozenset(blocks)
+            block.forward = partial(_compiled_forward, block.forward, plain, kept)
+        self._compiled = frozenset(blocks)
 
     @contextmanager
     def _during(self, step: _Step | None) -> Iterator[None]:
@@ -148,6 +148,18 @@ class Tap:
     def attend(self, q: Tensor, k: Tensor, v: Tensor, layout: Layout) -> Tensor:
         """q: [B, H, N, d], k and v: [B, H, M, d], as attention sees them. The output [B, H, N, d]."""
         return self.collector.attend(q, k, v, self, layout)
+
+
+def _compiled_forward(
+    forward: Callable[..., Any], plain: Callable[..., Any], kept: Callable[..., Any], *args: Any,
+    checkpointing: Checkpointing | None = None, **kwargs: Any,
+) -> Any:  # fmt: skip
+    """In place of a block's `forward`, which one of the two compiled functions is given."""
+    return plain(forward, *args, **kwargs) if checkpointing is None else kept(forward, checkpointing, *args)
+
+
+def _called(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    return function(*args, **kwargs)
 
 
 def _checkpointed(function: Callable[..., Any], kind: Checkpointing, *args: Any) -> Any:
