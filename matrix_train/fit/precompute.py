@@ -3,8 +3,8 @@
 Stopped, it goes on where it was; run again over a changed data set, it makes anew what has another video or caption.
 """
 
-import os
 import shutil
+import tempfile
 from functools import cached_property
 from pathlib import Path
 
@@ -72,7 +72,11 @@ def _no_room(folder: Path, config: Config, lacking: int) -> str | None:
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not there.is_dir():
         return f"it cannot be made ({there} is no folder)"
-    if not os.access(there, os.W_OK):
+    try:
+        # A pseudo file system, /proc say, tells a root user that it can be written, and then takes no file.
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError:
         return f"{there} cannot be written"
     needed, free = lacking * entry_bytes(config), shutil.disk_usage(there).free
     if needed > free:
