@@ -86,13 +86,18 @@ def blank_clip(config: Config) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def planned_sampling(config: Config, backbone: Backbone, encoders: Encoders) -> tuple[Callable[[], None], ...]:
-    """A denoising step of a sampled video, and its decoding; none where no video is sampled."""
+    """First frame or ID map of a sampled video encoded, a denoising step, its decoding; none where none is sampled."""
     validation, data = config.validation, config.data
     if not (validation.every and validation.videos):
         return ()
     size = (data.frames, data.height, data.width)
     together = validation.guidance > 1 and backbone.prompts_together
     latents, conditions, timesteps = backbone.blank(2 if together else 1, *size)
+    _, id_map, _ = blank_clip(config)
+
+    def encode() -> None:
+        # By the pipeline, cache or not, and not in tiles: of Wan 2.1, with a clip of zeros behind it.
+        encoders.image(unit(id_map), data.frames)
 
     @torch.no_grad()
     def denoise() -> None:
@@ -101,4 +106,4 @@ def planned_sampling(config: Config, backbone: Backbone, encoders: Encoders) -> 
     def decode() -> None:
         encoders.decode(latents[:1])
 
-    return denoise, decode
+    return encode, denoise, decode
