@@ -84,3 +84,26 @@ def test_shards_of_weights_train_as_copies_do(dataset: Path, tmp_path: Path, tra
     words = sets(settings(dataset, tmp_path / "fsdp", *common, "train.parallel=fsdp"))
     trainer.finish(2, *words, "--resume", "auto")
     assert metrics(tmp_path / "fsdp") == runs["fsdp"]
+
+
+@pytest.mark.production
+@pytest.mark.long
+def test_compiled_shards_train_as_eager_ones_do(dataset: Path, tmp_path: Path, trainer: Trainer) -> None:
+    """FSDP over two processes and the compiler that a user gets: weights are gathered around a graph, not in it.
+
+    Blocks 0 and 2 are compiled, with checkpointing for training and without for validation.
+    """
+    common = (
+        "align.sga_blocks=[1]", "align.spa_blocks=[3]", "lora.blocks=[1]", "train.steps=2", "checkpoint.every=2",
+        "model.checkpointing=selective", "model.precision=bf16", "validation.every=2", "validation.videos=0",
+        "validation.clips=2", "train.parallel=fsdp",
+    )  # fmt: skip
+    small_config(dataset, tmp_path / "none", *common)
+    runs = {}
+    for compiled in ("false", "true"):
+        run = tmp_path / compiled
+        trainer.finish(2, *sets(settings(dataset, run, *common, f"model.compile={compiled}")))
+        runs[compiled] = metrics(run)
+    for eager, other in zip(runs["false"], runs["true"], strict=True):
+        for name in eager.keys() & {"loss", "norm", "diffusion", "val.diffusion", "val.sga.aas"}:
+            assert other[name] == pytest.approx(eager[name], rel=1e-2), (eager["step"], name)
