@@ -19,7 +19,7 @@ from flows.batches import Loss
 from flows.chunk_flow import RUNNER, ChunkEnd, chunk, gauges
 from flows.context import MARKS, Context
 from flows.legs import LEG_OF, LEGS, RECORDED, SPECS
-from flows.opened import context_of, name_of, open_build
+from flows.opened import check_out, context_of, name_of, open_build
 from flows.progress import Gauge, tell, tell_end, tell_losses, tell_summary
 from flows.result import Result, end_of, result_of
 from flows.runners import on_one_cluster
@@ -63,6 +63,7 @@ WHOLES: dict[tuple[str, Part], Task[[str, str, str, Part], list[str]]] = {
 )
 def build(settings: BuildSettings) -> Result | State[Result]:
     """Raw videos to verified shards. Whatever is on record already is not done again."""
+    check_out(settings)  # a lease is written
     with alone(settings.out):
         return pipeline(open_build(settings), STAGES)
 

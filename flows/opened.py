@@ -16,6 +16,7 @@ from typing import Any
 
 from flows.chunk import Chunk
 from flows.context import Context
+from flows.legs import RECORDED
 from flows.server.grants import grant_credentials
 from flows.settings import BuildSettings
 from schemas import SCHEMA_VERSION
@@ -25,6 +26,7 @@ from tasks.errors import UserError
 from tasks.stages import STAGES
 from tasks.store.folder import Folder
 from tasks.store.lease import adopt
+from tasks.store.parts import FAIL, PART
 
 BUILD_FILE = "build.json"
 """The last build. Beside it, in BUILDS, each by its name."""
@@ -45,9 +47,41 @@ def name_of(settings: BuildSettings) -> str:
     return hashlib.sha256(json.dumps(settings.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()[:12]
 
 
+def check_out(settings: BuildSettings) -> None:
+    """UserError where `out` can hold no build of this version. Nothing is written, and a web server is not asked."""
+    out = settings.out
+    if out.startswith(("http://", "https://")):
+        raise UserError(f"nothing can be written to {out}: give --out a folder or a bucket (s3://, gs://, az://)")
+    grant_credentials(settings)
+    work = Folder(out).below("work")
+    try:
+        with suppress(FileNotFoundError):
+            if _read_build(work, out, BUILD_FILE):
+                return
+        _refuse_former_layout(work, out)
+    except OSError as error:
+        raise _cannot_write(out, error) from None
+
+
+def _refuse_former_layout(work: Folder, out: str) -> None:
+    """For a folder that no account of a build says the version of: rows in no chunk would be passed over."""
+    for stage in set(RECORDED).intersection(work.names()):
+        for name in work.names(stage):
+            place = f"{stage}/{name}"
+            if re.fullmatch("[0-9a-f]{12}", name) and any(n.startswith((PART, FAIL)) for n in work.names(place)):
+                raise UserError(
+                    f"{out} was built by another version of matrix_data (work/{place} has no chunks): use that "
+                    "version, or give another --out"
+                )
+
+
+def _cannot_write(out: str, error: OSError) -> UserError:
+    return UserError(f"cannot write to {out}: {error.strerror or error}; give another --out")
+
+
 def open_build(settings: BuildSettings) -> Context:
     """A fresh context, saved so that workers and later commands find it by the folder."""
-    grant_credentials(settings)
+    check_out(settings)
     context = Context(settings)
     saved = {
         "schema": SCHEMA_VERSION,
@@ -56,13 +90,11 @@ def open_build(settings: BuildSettings) -> Context:
     }
     data = (json.dumps(saved, indent=2) + "\n").encode()
     try:
-        with suppress(FileNotFoundError):
-            _read_build(context.folder, settings.out, BUILD_FILE)  # of another version: its rows could not be read
         for name in (f"{BUILDS}/{name_of(settings)}.json", BUILD_FILE):
             if not context.folder.exists(name) or context.folder.read(name) != data:
                 context.folder.write(name, data)
     except OSError as error:
-        raise UserError(f"cannot write to {context.out.uri}: {error.strerror or error}; give another --out") from None
+        raise _cannot_write(context.out.uri, error) from None
     return context
 
 
@@ -93,14 +125,16 @@ def context_of(out: str, name: str = "") -> Context:
         if known := _builds.get((out, name)):
             return known
     file = f"{BUILDS}/{name}.json" if name else BUILD_FILE
+    work = Folder(out).below("work")
     try:
-        saved = _read_build(Folder(out).below("work"), out, file)
+        saved = _read_build(work, out, file)
         # A folder may have been moved, or named by another path: what the file says of `out` is history.
         settings = validate(BuildSettings, {**saved["settings"], "out": out})
         prints = {s.name: str(saved["fingerprints"][s.name]) for s in STAGES if s.version is not None}
         if not all(re.fullmatch("[0-9a-f]{12}", value) for value in prints.values()):
             raise ValueError("not fingerprints")
     except FileNotFoundError:
+        _refuse_former_layout(work, out)
         raise UserError(f"no build in {out}: run `matrix_data build SOURCE --out {out}` first") from None
     except (ValueError, KeyError, TypeError):
         raise UserError(f"{out}/work/{file} is damaged: run the build command again") from None

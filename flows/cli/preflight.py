@@ -2,7 +2,7 @@
 
 from flows.context import Context
 from flows.legs import RECORDED, SPECS
-from flows.server.grants import grant_credentials
+from flows.opened import check_out
 from flows.settings import BuildSettings
 from tasks.errors import UserError
 from tasks.select.names import Names
@@ -11,8 +11,8 @@ from tasks.store.lease import alone
 
 
 def preflight(settings: BuildSettings) -> None:
-    """Check source, captions, engines, the out folder and its lease. UserError for the first that is wrong."""
-    grant_credentials(settings)
+    """Check the out folder, source, captions, engines and the lease. UserError for the first that is wrong."""
+    check_out(settings)
     context = Context(settings)
     if next(context.list_source(), None) is None:
         some = ", ".join(settings.scan.extensions[:8])

@@ -384,6 +384,28 @@ def test_a_folder_of_another_version_is_refused_in_one_line(settings):
             look()
 
 
+@pytest.mark.parametrize("account", [None, b"torn"])
+def test_rows_that_lie_in_no_chunks_are_refused_in_one_line(settings, account):
+    """Where no account of a build tells their version; those of ours are gone on with."""
+    context = Context(settings)
+    fill(context, 2)
+    work = Path(context.folder.root)
+    if account:
+        (work / BUILD_FILE).write_bytes(account)
+    open_build(settings)
+    (work / BUILD_FILE).unlink()
+    for part in work.glob("curate/*/*/part-*"):
+        part.rename(part.parents[1] / part.name)
+    if account:
+        (work / BUILD_FILE).write_bytes(account)
+    there = sorted(work.rglob("*"))
+    with pytest.raises(
+        UserError, match=r"another version of matrix_data \(work/curate/.* has no chunks\).*another --out"
+    ):
+        open_build(settings)
+    assert sorted(work.rglob("*")) == there
+
+
 def test_a_folder_without_a_build_says_which_command_makes_one(tmp_path):
     with pytest.raises(UserError, match=r"no build in .*: run `matrix_data build SOURCE --out"):
         context_of(str(tmp_path))

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 
@@ -76,6 +77,29 @@ def test_commands_on_a_folder_without_a_build(matrix_data, tmp_path):
         one_line(matrix_data(*command), str(tmp_path))
     one_line(matrix_data("retry", tmp_path, "--rejected", "sadness"), "sadness", "poison")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_out_folder_whose_rows_lie_in_no_chunks(matrix_data, world, tmp_path):
+    """As they did in an earlier version; the account of the build, which would tell which, is not there."""
+    part = tmp_path / "out" / "work" / "ingest" / "0123456789ab" / "part-0123456789abcdef.parquet"
+    part.parent.mkdir(parents=True)
+    part.write_bytes(b"rows")
+    there = sorted(tmp_path.rglob("*"))
+    for command in (["build", world / "raw", "--captions", sidecar(world), "--out"], ["status"], ["gc"]):
+        one_line(
+            matrix_data(*command, tmp_path / "out"), "another version", "work/ingest/0123456789ab", "another --out"
+        )
+    assert sorted(tmp_path.rglob("*")) == there and part.read_bytes() == b"rows"
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_web_server_as_the_out_folder_is_refused_and_not_asked(matrix_data, world, scheme):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.setblocking(False)
+        out = f"{scheme}://127.0.0.1:{server.getsockname()[1]}/out"
+        one_line(matrix_data("build", world / "raw", "--out", out), out, "nothing can be written", "s3://")
+        with pytest.raises(BlockingIOError):
+            server.accept()
 
 
 def test_an_out_folder_inside_the_source(matrix_data, tmp_path):
