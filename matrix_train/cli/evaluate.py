@@ -1,6 +1,6 @@
 """What `matrix_train evaluate` does. Imports neither torch nor diffusers: scores need none."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -86,8 +86,7 @@ def _tell(result: Mapping[str, Any], console: Console) -> None:
     _show(result["means"], console, result["corrected"])
     for name, row in result["vbench"].items():
         say(f"  VBench {name}: {row['mean']:.3f}  [{row['low']:.3f}, {row['high']:.3f}] over {row['videos']} videos")
-    for line in result.get("agreement", {}).get("lines", ()):
-        say(line)
+    _tell_agreement(result.get("agreement", {}), say)
     if theirs := result.get("theirs"):
         say(f"their own IF of {theirs['videos']} videos is apart from it by {theirs['most_apart']:.4f} at most")
     _tell_bias(result["bias"], console)
@@ -121,8 +120,13 @@ def _tell_compared(result: Mapping[str, Any], console: Console) -> None:
         say(f"{one['run']} − {one['minus']}: {one['paired']} pairs, {one['unpaired']} unpaired, "
             f"{one['other_prompt']} with other prompts")  # fmt: skip
         _show(one, console)
-    for line in result["agreement"].get("lines", ()):
-        say(line)
+    _tell_agreement(result["agreement"], say)
+
+
+def _tell_agreement(agreement: Mapping[str, Any], say: Callable[[str], None]) -> None:
+    for table in agreement.values():
+        for line in table["lines"]:
+            say(line)
 
 
 def _show(means: Mapping[str, Any], console: Console, corrected: Mapping[str, Any] | None = None) -> None:

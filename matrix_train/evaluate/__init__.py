@@ -11,6 +11,7 @@ judge_truth.py   answers from true tracks and events
 judge_tracks.py  answers from tracks alone
 events.py        which two it is, worked out from them
 casting.py       who of the two acts, with margins: below them it is undecided
+agreement.py     how far answers from tracks are right, as measured
 judge_vlm.py     answers from a vision-language model
 
 faults.py        planted faults, which must lower the right score

@@ -30,6 +30,7 @@ def compare(runs: Sequence[Path], out: Path) -> dict[str, Any]:
         raise UserError(f"--compare: {double} is given twice")
     base = _read(runs[0])
     models, differences, parts = [_row(runs[0], base)], [], []
+    agreement = dict(base.get("agreement", {}))
     for run in runs[1:]:
         own = _read(run)
         if own["judge"] != base["judge"]:
@@ -46,11 +47,10 @@ def compare(runs: Sequence[Path], out: Path) -> dict[str, Any]:
             "unpaired": len(base["by_video"].keys() ^ own["by_video"].keys()),
         } | {n: mean_of([after[v][n] - before[v][n] for v in shared]) for n in SCORES}  # fmt: skip
         models.append(_row(run, own))
+        agreement |= own.get("agreement", {})  # one may be of tracks that were given, another of made ones
         differences.append(difference)
         parts.append(compared_part(out, difference, before, after))
-    result = {
-        "judge": base["judge"], "models": models, "differences": differences, "agreement": base.get("agreement", {}),
-    }  # fmt: skip
+    result = {"judge": base["judge"], "models": models, "differences": differences, "agreement": agreement}
     write_json(out / COMPARED_FILE, result)
     write_compared(out, result, parts)
     return result
@@ -70,6 +70,6 @@ def _read(run: Path) -> dict[str, Any]:
         raise UserError(f"{run} has no {SCORES_FILE}: give folders that `matrix_train evaluate` has finished") from None
     except ValidationError:
         raise UserError(f"{run / SCORES_FILE} is damaged: evaluate again, what was judged is kept") from None
-    if not {"judge", "by_video", "asked", "bias", *_SHOWN} <= found.keys():
+    if not {"judge", "by_video", "asked", "bias", *_SHOWN} <= found.keys() or "lines" in found.get("agreement", {}):
         raise UserError(f"{run / SCORES_FILE} is of another version: evaluate again, what was judged is kept")
     return found

@@ -1,18 +1,18 @@
 """The judges of generated videos as a profile has them: its verifier answers for `vlm`, its tracker follows masks."""
 
-import json
 from dataclasses import dataclass
-from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from matrix_train.errors import UserError
 from matrix_train.evaluate import judge_tracks
+from matrix_train.evaluate.agreement import agreement
 from matrix_train.evaluate.generated import ByLooking, ByTracks, Judging
 from matrix_train.evaluate.judge_vlm import VlmJudge
 from matrix_train.evaluate.models import evaluate_folder, models_of
 from matrix_train.evaluate.planted import measure_bias
+from matrix_train.evaluate.protocol import read_prompts
 from matrix_train.sample.trackers import Trackers
 from schemas.settings import parse_mapping
 from schemas.text import one_line
@@ -45,9 +45,10 @@ def evaluate_by(asked: Asked, videos: Path, out: Path) -> dict[str, Any]:
     if videos.resolve() in out.resolve().parents and models_of(videos):
         raise UserError(f"--out {out} would be one of the models in {videos}: give a place outside of it")
     out.mkdir(parents=True, exist_ok=True)  # what cannot be written is told before a model is asked
-    trackers, tracker = Trackers(path), _identity("tracker", path)
+    trackers, tracker = Trackers(path), tracker_of(path)
     if asked.judge == "tracks":
-        judging = Judging(ByTracks(f"{judge_tracks.JUDGE} {tracker}"), trackers, more={"agreement": agreement()})
+        more = {"agreement": agreement(read_prompts(asked.prompts), tracker)}
+        judging = Judging(ByTracks(f"{judge_tracks.JUDGE} {tracker}"), trackers, more=more)
         return evaluate_folder(videos, asked.prompts, out, judging, asked.vbench)
     model = _verifier(path, out)
     try:
@@ -61,20 +62,6 @@ def evaluate_by(asked: Asked, videos: Path, out: Path) -> dict[str, Any]:
     finally:
         if isinstance(model, Served):
             model.close()
-
-
-def agreement() -> dict[str, Any]:
-    """How far the judge by tracks agrees with the truth, as `benchmarks/judge_agreement.py` last measured it."""
-    found: dict[str, Any] = json.loads((files("matrix_train.evaluate") / "agreement.json").read_text(encoding="utf-8"))
-    lines = [f"this judge against the truth, on rendered videos with true tracks ({found['date']}):"]
-    for name, one in found["questions"].items():
-        no, false = one["false_asked"] - one["yes_to_false"], one["false_asked"]
-        lines.append(
-            f"  {name:3} yes to {one['yes_to_true']} of {one['true_asked']} that are so, no to {no} of {false}"
-        )
-    put = {name: f"{one['undecided']} of {one['put']} {name}" for name, one in found["undecided"].items()}
-    lines.append(f"  undecided, and not counted above: {', '.join(put.values())}")
-    return found | {"lines": lines}
 
 
 def profile_file(name: str) -> Path:
@@ -98,9 +85,10 @@ def _spec(kind: str, profile: Path | None) -> EngineSpec:
         raise UserError(f"--profile {profile}: engines.{kind} cannot be read: {one_line(error, 600)}") from None
 
 
-def _identity(kind: str, profile: Path | None) -> str:
+def tracker_of(profile: Path | None) -> str:
+    """What stands for a profile's tracker in a judge's name. UserError where the profile cannot be used."""
     try:
-        return declared_identity(kind, _spec(kind, profile))
+        return declared_identity("tracker", _spec("tracker", profile))
     except EngineError as error:
         raise UserError(str(error)) from None
 
