@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.stats import kendalltau
 
 from benchmarks.effect.report import Difference
-from benchmarks.miniature.judge import Verdict, verdicts
+from benchmarks.miniature.judge import Verdict, file_of, one_judge, verdicts
 from benchmarks.miniature.sample import ARMS, BASE
 
 ALONE = "LoRA alone"
@@ -30,7 +30,8 @@ Differences = dict[str, dict[str, Difference]]
 
 
 def values_of(folder: Path, seeds: Sequence[int]) -> dict[str, Values]:
-    """By arm."""
+    """By arm. SystemExit for verdicts of several judges."""
+    one_judge(folder, [file_of(folder, seed, arm) for arm in ARMS for seed in seeds])
     return {arm: _values([list(verdicts(folder, seed, arm).values()) for seed in seeds]) for arm in ARMS}
 
 

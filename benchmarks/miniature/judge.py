@@ -6,7 +6,8 @@ F/judged/seedN/ARM.json             by name, what the judge said of the arm's vi
 F/judged/true.json                  likewise of what should be seen: how far the judge agrees with the truth
 """
 
-from collections.abc import Iterator, Sequence
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from matrix_train.evaluate.masks import follow, read_guide
 from matrix_train.evaluate.protocol import Asked, Prompt, read_prompts
 from matrix_train.evaluate.run import read_truth
 from matrix_train.evaluate.scores import YES, Answer, FrameCheck, VideoScores, video_scores
-from matrix_train.files import write_whole
+from matrix_train.files import file_sha256, write_whole
 from matrix_train.sample.trackers import Trackers
 from schemas.base import Record
 from schemas.idmap import encode_id_map, id_map
@@ -65,6 +66,8 @@ class Verdict(Record):
 
 class Verdicts(Record):
     judge: str
+    made_of: str | None = None
+    """Digest of the videos' files. None where it was not kept yet."""
     videos: dict[str, Verdict]
     """By name, in the order of `asked.json`."""
 
@@ -81,6 +84,15 @@ def judge_arms(folder: Path, seed: int, arms: Sequence[str]) -> None:
 
 def judge_true(folder: Path) -> None:
     _judge(folder, folder / "asked" / "videos", folder / "judged" / "true.json")
+
+
+def one_judge(folder: Path, files: Sequence[Path]) -> None:
+    """SystemExit where these, or what is said of what should be seen, are not all by one judge."""
+    there = [folder / "judged" / "true.json", *files]
+    first, *others = ((file.relative_to(folder), _read(file).judge) for file in there)
+    for file, judge in others:
+        if judge != first[1]:
+            raise SystemExit(f"{first[0]} is by {first[1]!r}, {file} by {judge!r}: run --stage judge for all of them")
 
 
 def verdicts(folder: Path, seed: int, arm: str) -> dict[str, Verdict]:
@@ -103,12 +115,11 @@ def agreement(folder: Path) -> dict[str, Any]:
 
 
 def _judge(folder: Path, videos: Path, out: Path) -> None:
-    """Nothing is done where this judge has been."""
-    trackers = Trackers()
-    name = f"{JUDGE} {trackers.identity}"
-    if out.exists() and _read(out).judge == name:
+    """Nothing is done where this judge has been, and the videos are those that it saw, or are not here."""
+    trackers, asked = Trackers(), folder / "asked"
+    name, about = f"{JUDGE} {trackers.identity}", _digest(videos, asked_table(folder))
+    if out.exists() and (kept := _read(out)).judge == name and (kept.made_of == about or not videos.exists()):
         return
-    asked = folder / "asked"
     _write_prompts(asked)
     found = {}
     for prompts in zip(*(read_prompts(asked / f"{pair}.jsonl") for pair in PAIRS), strict=True):
@@ -122,7 +133,14 @@ def _judge(folder: Path, videos: Path, out: Path) -> None:
             continue
         answers = {pair: one.answers[0] for pair, one in said.items()}
         found[prompts[0].video_id] = Verdict(answers=answers, checks=said[RIGHT].checks)
-    write_whole(out, Verdicts(judge=name, videos=found).model_dump_json() + "\n")
+    write_whole(out, Verdicts(judge=name, made_of=about, videos=found).model_dump_json() + "\n")
+
+
+def _digest(videos: Path, names: Iterable[str]) -> str:
+    """Of the videos' files; one that is not there fails when it is watched."""
+    there = (videos / f"{name}.mp4" for name in names)
+    told = "".join(file_sha256(path) if path.is_file() else "-" for path in there)
+    return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 
 def file_of(folder: Path, seed: int, arm: str) -> Path:

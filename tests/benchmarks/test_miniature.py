@@ -10,7 +10,7 @@ import pytest
 from benchmarks.miniature.__main__ import STAGES, main
 from benchmarks.miniature.compared import PAPER, difference
 from benchmarks.miniature.judge import PAIRS, RIGHT, WRONG, Verdict, Verdicts, file_of, verdicts
-from benchmarks.miniature.sample import asked_table
+from benchmarks.miniature.sample import asked_table, videos_of
 from benchmarks.miniature.scenes import Film, asked
 from matrix_train.evaluate.scores import QUESTIONS, YES, Answer, FrameCheck
 
@@ -45,7 +45,7 @@ def test_all_stages_and_what_is_there_is_not_made_again(tmp_path: Path, capsys: 
     # Of the second seed there is no more than the judge's files, as where it was made on another machine.
     shutil.copytree(folder / "judged" / "seed0", folder / "judged" / "seed1")
     for rank, arm in enumerate(PAPER):
-        plant(folder, arm, rights=min(rank, 4))
+        plant(folder, arm, true.judge, rights=min(rank, 4))
     main([*command, "1", "--stage", "report"])
     found = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert found == json.loads((folder / "report.json").read_text(encoding="utf-8"))
@@ -61,13 +61,33 @@ def test_all_stages_and_what_is_there_is_not_made_again(tmp_path: Path, capsys: 
         assert (folder / link).exists()
     assert "seed1/" not in page
 
+    # Videos that were made anew are judged anew, those that are not here are not; judges are not mixed.
+    own = file_of(folder, 0, PAPER[0])
+    assert Verdicts.model_validate_json(own.read_bytes()).made_of is None, "as of an older version"
+    main([*command, "1", "--stage", "judge", "--arms", PAPER[0]])
+    first = Verdicts.model_validate_json(own.read_bytes())
+    assert first.made_of and first.judge == true.judge
+    assert Verdicts.model_validate_json(file_of(folder, 1, PAPER[0]).read_bytes()).made_of is None
+    judged = own.stat().st_mtime_ns
+    main([*command, "--stage", "judge", "--arms", PAPER[0]])
+    assert own.stat().st_mtime_ns == judged
+    video = f"{next(iter(true.videos))}.mp4"
+    shutil.copy(folder / "asked" / "videos" / video, videos_of(folder, 0, PAPER[0]) / video)
+    main([*command, "--stage", "judge", "--arms", PAPER[0]])
+    assert Verdicts.model_validate_json(own.read_bytes()).made_of != first.made_of
+    plant(folder, PAPER[0], "tracks 0", rights=0)
+    with pytest.raises(
+        SystemExit, match=r"judged/true\.json is by 'tracks \d+ .*', judged/seed0/base\.json by 'tracks 0'"
+    ):
+        main([*command, "1", "--stage", "report"])
 
-def plant(folder: Path, arm: str, rights: int) -> None:
+
+def plant(folder: Path, arm: str, judge: str, rights: int) -> None:
     """Verdicts of two seeds, of which so many are right, the first ones; the others are turned."""
     names = list(asked_table(folder))
     for seed in (0, 1):
         done = [RIGHT if seed * len(names) + k < rights else WRONG for k in range(len(names))]
-        found = Verdicts(judge="planted", videos=dict(zip(names, map(verdict, done), strict=True)))
+        found = Verdicts(judge=judge, videos=dict(zip(names, map(verdict, done), strict=True)))
         file_of(folder, seed, arm).write_text(found.model_dump_json(), encoding="utf-8")
         assert verdicts(folder, seed, arm) == found.videos
 
