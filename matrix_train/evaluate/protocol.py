@@ -142,10 +142,17 @@ def match_videos(folder: Path, prompts: Sequence[Prompt], others: Collection[str
     counts = Counter(prompt.video_id for prompt in prompts)
     if double := sorted(video_id for video_id, count in counts.items() if count > 1):
         raise UserError(f"{folder}: several videos are called {double[0]}, with other endings: rename all but one")
-    there = {path.name for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")}
+    seen = [path for path in folder.iterdir() if not path.name.startswith(".")]
+    there = {path.name for path in seen if path.is_file()}
     wanted = {prompt.video for prompt in prompts}
     if lost := sorted(wanted - there):
-        raise UserError(f"{folder}: no video {_some(lost)}, which the prompts name: make them, or take their lines out")
+        folders, aside = sorted(path.name for path in seen if path.is_dir()), ""
+        if there and folders:
+            aside = f"; folders beside files are not looked at ({_some(folders)} beside {_some(sorted(there))}): where "
+            aside += "they are models, take the files out"
+        raise UserError(
+            f"{folder}: no video {_some(lost)}, which the prompts name: make them, or take their lines out{aside}"
+        )
     if extra := sorted(there - wanted - set(others)):
         raise UserError(f"{folder}: no prompt for {_some(extra)}: add their lines, or take the files out")
 
