@@ -104,7 +104,10 @@ def test_tracks_given_or_made_are_judged(place: Path, given: dict[str, str]):
     write_prompts(place / "p.jsonl", **given)
     found = run(place, "tracks")
     assert found["videos"] == 2 and found["means"]["sgi_raw"]["mean"] == 1
-    assert found["judge"].startswith("tracks 3 ") and found["agreement"]["questions"]["Q8"]["true_asked"] > 0
+    assert found["judge"].startswith("tracks 3 ")
+    ((kind, table),) = found["agreement"].items()
+    assert kind == ("true" if "tracks" in given else found["judge"].removeprefix("tracks 3 "))
+    assert table["questions"]["Q8"]["true_asked"] > 0 and table["lines"][0] in (place / "e" / "report.html").read_text()
 
 
 @pytest.mark.parametrize(
