@@ -117,8 +117,8 @@ def _tell_compared(result: Mapping[str, Any], console: Console) -> None:
         for line in model["warnings"]:
             say(f"warning: {line}")
     for one in result["differences"]:
-        say(f"{one['run']} − {one['minus']}: {one['paired']} pairs, {one['unpaired']} unpaired, "
-            f"{one['other_prompt']} with other prompts")  # fmt: skip
+        say(f"{one['run']} − {one['minus']}: {one['paired']} pairs, {one['renamed']} of them under other names, "
+            f"{one['unpaired']} unpaired, {one['other_prompt']} with other prompts")  # fmt: skip
         _show(one, console)
     _tell_agreement(result["agreement"], say)
 

@@ -1,6 +1,7 @@
 """Runs over the same prompts side by side: each one's means, and every later one minus the first, paired by prompt."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,7 @@ _SHOWN = ("videos", "failed", "undecided", "means", "corrected", "measures", "vb
 
 
 def compare(runs: Sequence[Path], out: Path) -> dict[str, Any]:
-    """Every later run minus the first, over the videos of the same name and prompt that both have. Two runs' results
-    are held at a time.
+    """Every later run minus the first, over the videos that both have (`_pairs`). Two runs' results are held at a time.
 
     UserError for a run that is given twice, for runs of different judges, and where two have nothing in common.
     """
@@ -36,24 +36,50 @@ def compare(runs: Sequence[Path], out: Path) -> dict[str, Any]:
         if own["judge"] != base["judge"]:
             judges = "; ".join(sorted((base["judge"], own["judge"])))
             raise UserError(f"--compare: the judges differ ({judges}): scores of two are not comparable")
-        same = base["by_video"].keys() & own["by_video"].keys()
-        shared = sorted(video for video in same if base["asked"][video] == own["asked"][video])
-        if not shared:
-            why = f"the {len(same)} of one name have other prompts" if same else "no video is of one name"
+        pairs = _pairs(base["prompts"], own["prompts"])
+        lost, left = base["prompts"].keys() - pairs.keys(), own["prompts"].keys() - set(pairs.values())
+        same = {_video_id(video) for video in lost} & {_video_id(video) for video in left}
+        if not pairs:
+            why = f"the {len(same)} of one name have other prompts" if same else "no video is of one name or prompt"
             raise UserError(f"--compare: {runs[0]} and {run} cannot be paired: {why}")
-        before, after = ({video: one["by_video"][video] for video in shared} for one in (base, own))
+        before = {video: base["by_video"][video] for video in pairs}
+        after = {video: own["by_video"][name] for video, name in pairs.items()}
         difference = {
-            "run": str(run), "minus": str(runs[0]), "paired": len(shared), "other_prompt": len(same) - len(shared),
-            "unpaired": len(base["by_video"].keys() ^ own["by_video"].keys()),
-        } | {n: mean_of([after[v][n] - before[v][n] for v in shared]) for n in SCORES}  # fmt: skip
+            "run": str(run), "minus": str(runs[0]), "paired": len(pairs), "other_prompt": len(same),
+            "renamed": sum(video != name for video, name in pairs.items()),
+            "unpaired": len(lost) + len(left) - 2 * len(same),
+        } | {n: mean_of([after[v][n] - before[v][n] for v in pairs]) for n in SCORES}  # fmt: skip
         models.append(_row(run, own))
         agreement |= own.get("agreement", {})  # one may be of tracks that were given, another of made ones
         differences.append(difference)
-        parts.append(compared_part(out, difference, before, after))
+        parts.append(compared_part(out, difference, before, after, pairs))
     result = {"judge": base["judge"], "models": models, "differences": differences, "agreement": agreement}
     write_json(out / COMPARED_FILE, result)
     write_compared(out, result, parts)
     return result
+
+
+def _pairs(before: Mapping[str, str], after: Mapping[str, str]) -> dict[str, str]:
+    """By video of the one run, that of the other which was asked the same (prompts: by video, their digests): of the
+    same name; else of the same name but for its ending; else of any name, where neither run has the prompt twice."""
+    pairs: dict[str, str] = {}
+    for known_by in (str, _video_id, lambda _: ""):
+        first, second = (_alone(known_by, prompts) for prompts in (before, after))
+        found = {first[key]: second[key] for key in first.keys() & second.keys()}
+        taken = set(pairs.values())
+        pairs |= {video: name for video, name in found.items() if video not in pairs and name not in taken}
+    return dict(sorted(pairs.items()))
+
+
+def _alone(known_by: Callable[[str], str], prompts: Mapping[str, str]) -> dict[tuple[str, str], str]:
+    """The videos that are alone in being known by this and asked that."""
+    keys = {video: (known_by(video), asked) for video, asked in prompts.items()}
+    counts = Counter(keys.values())
+    return {key: video for video, key in keys.items() if counts[key] == 1}
+
+
+def _video_id(video: str) -> str:
+    return video.rsplit(".", 1)[0]
 
 
 def _row(run: Path, found: dict[str, Any]) -> dict[str, Any]:
@@ -70,6 +96,6 @@ def _read(run: Path) -> dict[str, Any]:
         raise UserError(f"{run} has no {SCORES_FILE}: give folders that `matrix_train evaluate` has finished") from None
     except ValidationError:
         raise UserError(f"{run / SCORES_FILE} is damaged: evaluate again, what was judged is kept") from None
-    if not {"judge", "by_video", "asked", "bias", *_SHOWN} <= found.keys() or "lines" in found.get("agreement", {}):
+    if not {"judge", "by_video", "prompts", "bias", *_SHOWN} <= found.keys() or "lines" in found.get("agreement", {}):
         raise UserError(f"{run / SCORES_FILE} is of another version: evaluate again, what was judged is kept")
     return found

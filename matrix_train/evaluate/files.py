@@ -112,8 +112,8 @@ def questions_file(prompt: Prompt) -> QuestionsFile:
 
 
 def digest(asked: QuestionsFile) -> str:
-    """Of all that a video was asked about: two results are paired where it is the same."""
-    return hashlib.sha256(asked.model_dump_json().encode()).hexdigest()[:12]
+    """Of all that a video was asked about, whatever its name: two results are paired where it is the same."""
+    return hashlib.sha256(asked.model_dump_json(exclude={"video_id"}).encode()).hexdigest()[:12]
 
 
 def verified_video(
@@ -156,8 +156,12 @@ def combined(prompt: str, scores: VideoScores) -> Combined:
 
 
 def write_questions(folder: Path, prompts: Sequence[Prompt]) -> None:
-    for prompt in prompts:
-        write_json(folder / QUESTIONS_FOLDER / f"{prompt.video_id}.json", questions_file(prompt))
+    """What is asked of these videos; what was asked of others goes, that nobody may wait for their answers."""
+    own = {folder / QUESTIONS_FOLDER / f"{prompt.video_id}.json": prompt for prompt in prompts}
+    for path, prompt in own.items():
+        write_json(path, questions_file(prompt))
+    for path in set((folder / QUESTIONS_FOLDER).glob("*.json")) - own.keys():
+        path.unlink()
 
 
 def summary(model: str, kind: str, scores: Mapping[str, tuple[str, VideoScores]]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ Pictures are links to the runs' `strips/`, so that a page of thousands of videos
 import io
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -14,7 +15,7 @@ import jinja2
 
 from matrix_train.evaluate.protocol import Prompt
 from matrix_train.evaluate.questions import questions_of
-from matrix_train.evaluate.scores import SCORES, YES, Answer, FrameCheck, VideoScores
+from matrix_train.evaluate.scores import QUESTIONS, SCORES, YES, Answer, FrameCheck, VideoScores, ten_of
 from matrix_train.evaluate.strip import strip_file
 from matrix_train.files import write_parts
 
@@ -31,11 +32,24 @@ PAGES = Path(__file__).parent / "pages"
 class Sheet(NamedTuple):
     """What is shown of one video."""
 
-    prompt: Prompt
-    answers: Sequence[Sequence[Answer]]
+    video: str
+    prompt: str
+    acts: Sequence[tuple[str, Sequence[str], Sequence[Answer]]]
+    """Of each key interaction what it is called, the questions in their order, and the answers."""
     checks: Sequence[FrameCheck]
-    shown: Sequence[int]
     scores: VideoScores
+    shown: Sequence[int] = ()
+
+    @classmethod
+    def of(
+        cls, prompt: Prompt, answers: Sequence[Sequence[Answer]], checks: Sequence[FrameCheck], shown: Sequence[int],
+        scores: VideoScores,
+    ) -> "Sheet":  # fmt: skip
+        acts = [
+            (act.text, questions_of(prompt, act), said)
+            for act, said in zip(prompt.interactions, answers, strict=True)
+        ]  # fmt: skip
+        return cls(prompt.video, prompt.prompt, acts, checks, scores, shown)
 
 
 def write_page(out: Path, found: Mapping[str, Any], sheets: Iterable[Sheet]) -> None:
@@ -47,9 +61,14 @@ def write_page(out: Path, found: Mapping[str, Any], sheets: Iterable[Sheet]) -> 
 
 
 def compared_part(
-    out: Path, difference: Mapping[str, Any], before: Mapping[str, Mapping[str, float]], after: Mapping[str, Any]
+    out: Path,
+    difference: Mapping[str, Any],
+    before: Mapping[str, Mapping[str, float]],
+    after: Mapping[str, Any],
+    names: Mapping[str, str],
 ) -> dict[str, Any]:
-    """What the page of a comparison shows of one run and the first: of the same videos, the scores of both."""
+    """What the page of a comparison shows of one run and the first: of the same videos, the scores of both, by their
+    name in the first. names: by that one, the name in the run."""
     gains = {name: [after[video][name] - before[video][name] for video in before] for name in SCORES}
     apart = sorted(before, key=lambda video: (-abs(after[video]["if_score"] - before[video]["if_score"]), video))
     return {
@@ -57,7 +76,10 @@ def compared_part(
         "videos": [
             {
                 "video": video, "before": before[video]["if_score"], "after": after[video]["if_score"],
-                "strips": [_link(out, Path(folder), video) for folder in (difference["minus"], difference["run"])],
+                "name": names[video],
+                "strips": [
+                    _link(out, Path(difference["minus"]), video), _link(out, Path(difference["run"]), names[video]),
+                ],
             }
             for video in apart[:MOST_DIFFERENT]
         ],
@@ -94,13 +116,12 @@ def violins(values: Mapping[str, Sequence[float]], label: str) -> str:
 
 def _sheet(out: Path, sheet: Sheet) -> dict[str, Any]:
     acts = [
-        (act.text, [
-            {"text": question, "answer": answer.answer, "frame": answer.frame_index, "yes": answer.answer == YES}
-            for question, answer in zip(
-                questions_of(sheet.prompt, act), sorted(answers, key=lambda a: a.question_id), strict=True
-            )
+        (text, [
+            # Others may not have written down what they asked.
+            {"text": question or "", "answer": one.answer, "frame": one.frame_index, "yes": one.answer == YES}
+            for question, one in zip_longest(questions[: len(QUESTIONS)], ten_of(answers))
         ])
-        for act, answers in zip(sheet.prompt.interactions, sheet.answers, strict=True)
+        for text, questions, answers in sheet.acts
     ]  # fmt: skip
     odd = [
         f"frame {check.frame_idx}: {what}{f', {why}' if why else ''}"
@@ -112,8 +133,7 @@ def _sheet(out: Path, sheet: Sheet) -> dict[str, Any]:
         if told
     ]
     scores = {name: getattr(sheet.scores, name) for name in SCORES}
-    strip = _link(out, out, sheet.prompt.video)
-    return {"prompt": sheet.prompt, "scores": scores, "acts": acts, "odd": odd, "shown": sheet.shown, "strip": strip}
+    return sheet._asdict() | {"scores": scores, "acts": acts, "odd": odd, "strip": _link(out, out, sheet.video)}
 
 
 def _link(page: Path, run: Path, video: str) -> str | None:

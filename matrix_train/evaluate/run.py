@@ -171,6 +171,7 @@ def publish(
     A row is read when it is its turn, so that memory does not grow with the answers of thousands of videos. more: goes
     into `scores.json` too. bias: of the judge, for a corrected score beside the raw one. NoneJudged.
     """
+    files.write_questions(out, prompts)
     sums = _Sums()
     for _, row in _rows(out, prompts, judge):
         sums.add(row, bias)
@@ -178,7 +179,6 @@ def publish(
     if not good:
         video, why = next(iter(sums.failed.items()))
         raise NoneJudged(f"none of {len(prompts)} videos could be judged; the first: {video}: {why}")
-    files.write_questions(out, good)
     verified = (files.verified_video(p, row.answers, row.frames, judge) for p, row in _rows(out, good, judge))
     write_list(out / files.VERIFICATION_FILE, verified)
     checked = (files.persistence_video(p, row.checks, judge) for p, row in _rows(out, good, judge))
@@ -198,13 +198,13 @@ def publish(
         "vbench": {},
         "measures": {name: mean_of(values) for name, values in sums.measures.items()},
         "cost": sums.cost,
-        "asked": {p.video: files.digest(files.questions_file(p)) for p in good},
+        "prompts": {p.video: files.digest(files.questions_file(p)) for p in good},
         "by_video": {video: {name: getattr(one, name) for name in SCORES} for video, one in sums.scores.items()},
     } | dict(more or {})
     write_json(out / SCORES_FILE, found)
     by_score = sorted(good, key=lambda p: (sums.scores[p.video].if_score, p.video))
     shown = _rows(out, by_score, judge)
-    write_page(out, found, (Sheet(p, row.answers, row.checks, row.shown, sums.scores[p.video]) for p, row in shown))
+    write_page(out, found, (Sheet.of(p, row.answers, row.checks, row.shown, sums.scores[p.video]) for p, row in shown))
     return found
 
 

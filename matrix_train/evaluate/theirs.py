@@ -5,6 +5,7 @@ F/questions/                        if it is there: what was asked, held against
 F/combined_scores_summary.json      if it is there: their scores, held against ours
 """
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,44 +24,58 @@ from matrix_train.evaluate.files import (
     VerifiedVideo,
     digest,
 )
-from matrix_train.evaluate.page import write_page
+from matrix_train.evaluate.page import Sheet, write_page
 from matrix_train.evaluate.run import SCORES_FILE, mean_of
 from matrix_train.evaluate.scores import SCORES, FrameCheck, VideoScores, video_scores
 from matrix_train.files import write_json
 from schemas.text import one_line
 
 T = TypeVar("T")
+V = TypeVar("V", VerifiedVideo, PersistenceVideo)
 
 
 def evaluate_files(folder: Path, out: Path) -> dict[str, Any]:
-    """What a folder's answers score, written as `scores.json` and a page without sheets; videos go by their video_id.
+    """What a folder's answers score, written as `scores.json` and a page; videos go by their video_id.
 
-    A video that was asked about and has no answers is a failed one. UserError as for `score_theirs`, for answers of
-    several judges, and for those to other questions than the folder's.
+    What is wrong with one video, or that it was asked about and has no answers, makes a failed one of it. UserError for
+    files that hold no list, for answers of several judges, and where no video has a score.
     """
-    scores, verified, asked = score_theirs(folder), read_verification(folder), read_questions(folder)
+    verified, failed = _each(folder / VERIFICATION_FILE, VerifiedVideo)
+    persistence, unchecked = _each(folder / PERSISTENCE_FILE, PersistenceVideo)
+    asked, unasked = _questions(folder)
+    failed = unasked | unchecked | failed
+    scores = {}
+    for video_id in sorted({*verified, *persistence, *asked} - failed.keys()):
+        try:
+            scores[video_id] = _scored(verified.get(video_id), persistence.get(video_id), asked.get(video_id))
+        except ValueError as error:
+            failed[video_id] = str(error)
     if not scores:
-        raise UserError(f"{folder / VERIFICATION_FILE} holds no video")
-    if len(judges := sorted({video.model_used for video in verified.values()})) > 1:
+        why = f"; the first: {min(failed)}: {failed[min(failed)]}" if failed else ""
+        raise UserError(f"{folder / VERIFICATION_FILE} holds no video that can be scored{why}")
+    if len(judges := sorted({verified[video_id].model_used for video_id in scores})) > 1:
         raise UserError(f"{folder / VERIFICATION_FILE} is by several judges ({', '.join(judges)}): one result has one")
-    for video_id in asked.keys() & verified.keys():
-        if [i.questions for i in asked[video_id].items] != [i.questions for i in verified[video_id].items]:
-            raise UserError(f"{folder}: {video_id} was asked other questions than {QUESTIONS_FOLDER}/ has for it")
     found = {
         "judge": judges[0],
         "videos": len(scores),
         "not_asked": 0,
-        "failed": dict.fromkeys(sorted(asked.keys() - scores.keys()), f"no answer in {VERIFICATION_FILE}"),
+        "failed": dict(sorted(failed.items())),
         "undecided": 0,
         "means": {name: mean_of([getattr(one, name) for one in scores.values()]) for name in SCORES},
         "corrected": {}, "bias": {}, "vbench": {}, "measures": {}, "cost": {},
         "theirs": _apart(read_combined(folder), scores) if (folder / COMBINED_FILE).exists() else {},
-        "asked": {video_id: digest(asked.get(video_id) or _as_asked(video)) for video_id, video in verified.items()},
+        "prompts": {video_id: digest(asked.get(video_id) or _as_asked(verified[video_id])) for video_id in scores},
         "by_video": {video_id: {name: getattr(one, name) for name in SCORES} for video_id, one in scores.items()},
     }  # fmt: skip
     write_json(out / SCORES_FILE, found)
-    write_page(out, found, ())
+    by_score = sorted(scores, key=lambda video_id: (scores[video_id].if_score, video_id))
+    write_page(out, found, (_sheet(verified[v], persistence[v], scores[v]) for v in by_score))
     return found
+
+
+def _sheet(video: VerifiedVideo, persistence: PersistenceVideo, scores: VideoScores) -> Sheet:
+    acts = [(i.key_interaction, i.questions, i.question_verification_results) for i in video.items]
+    return Sheet(video.video_id, video.prompt, acts, _checks(persistence), scores)
 
 
 def _as_asked(video: VerifiedVideo) -> QuestionsFile:
@@ -78,13 +93,26 @@ def _apart(theirs: dict[str, Combined], scores: dict[str, VideoScores]) -> dict[
 
 def read_questions(folder: Path) -> dict[str, QuestionsFile]:
     """By video_id. UserError for a file that does not say what its name says."""
-    found = {}
-    for path in sorted((folder / QUESTIONS_FOLDER).glob("*.json")):
-        file = _read(path, TypeAdapter(QuestionsFile))
-        if file.video_id != path.stem:
-            raise UserError(f"{path} is about the video {file.video_id}: give it that name")
-        found[file.video_id] = file
+    found, failed = _questions(folder)
+    for video_id, why in failed.items():
+        raise UserError(f"{folder}: {video_id}: {why}")
     return found
+
+
+def _questions(folder: Path) -> tuple[dict[str, QuestionsFile], dict[str, str]]:
+    """By video_id, and why others are none."""
+    found, failed = {}, {}
+    for path in sorted((folder / QUESTIONS_FOLDER).glob("*.json")):
+        try:
+            file = QuestionsFile.model_validate_json(path.read_bytes())
+        except ValidationError as error:
+            failed[path.stem] = f"{QUESTIONS_FOLDER}/{path.name}: {one_line(error)}"
+            continue
+        if file.video_id == path.stem:
+            found[path.stem] = file
+        else:
+            failed[path.stem] = f"{QUESTIONS_FOLDER}/{path.name} is about {file.video_id}: give it that name"
+    return found, failed
 
 
 def read_verification(folder: Path) -> dict[str, VerifiedVideo]:
@@ -116,15 +144,53 @@ def score_theirs(folder: Path) -> dict[str, VideoScores]:
         raise UserError(f"{folder}: {odd[0]} is in one of {VERIFICATION_FILE} and {PERSISTENCE_FILE} only")
     scores = {}
     for video_id, video in verified.items():
-        checks = [
-            FrameCheck(frame_idx=f.frame_idx, emergence=f.emergence == "yes", disappearance=f.disappearance == "yes")
-            for f in persistence[video_id].hallucination_results
-        ]
         try:
-            scores[video_id] = video_scores([i.question_verification_results for i in video.items], checks)
+            scores[video_id] = _scored(video, persistence[video_id], None)
         except ValueError as error:
-            raise UserError(f"{folder}: {video_id}: {error}: have it judged again") from None
+            raise UserError(f"{folder}: {video_id}: {error}") from None
     return scores
+
+
+def _scored(
+    video: VerifiedVideo | None, persistence: PersistenceVideo | None, asked: QuestionsFile | None
+) -> VideoScores:
+    """ValueError where something is not there, or was answered otherwise than it was asked."""
+    if video is None or persistence is None:
+        raise ValueError(f"no answer in {VERIFICATION_FILE if video is None else PERSISTENCE_FILE}")
+    if asked and [i.questions for i in asked.items] != [i.questions for i in video.items]:
+        raise ValueError(f"was asked other questions than {QUESTIONS_FOLDER}/ has for it")
+    try:
+        return video_scores([i.question_verification_results for i in video.items], _checks(persistence))
+    except ValueError as error:
+        raise ValueError(f"{error}: have it judged again") from None
+
+
+def _checks(persistence: PersistenceVideo) -> list[FrameCheck]:
+    return [
+        FrameCheck(
+            frame_idx=f.frame_idx, emergence=f.emergence == "yes", disappearance=f.disappearance == "yes",
+            emergence_reason=f.emergence_reason, disappearance_reason=f.disappearance_reason,
+        )
+        for f in persistence.hallucination_results
+    ]  # fmt: skip
+
+
+def _each(path: Path, form: type[V]) -> tuple[dict[str, V], dict[str, str]]:
+    """The videos of a list by video_id, and why others are none. UserError where there is no list."""
+    found: dict[str, V] = {}
+    failed: dict[str, str] = {}
+    for count, item in enumerate(_read(path, TypeAdapter(list[Any])), start=1):
+        name = item.get("video_id") if isinstance(item, dict) else None
+        video_id = name if isinstance(name, str) else f"{path.name}, entry {count}"
+        if video_id in found or video_id in failed:
+            found.pop(video_id, None)
+            failed[video_id] = f"is in {path.name} twice"
+            continue
+        try:
+            found[video_id] = form.model_validate_json(json.dumps(item))
+        except ValidationError as error:
+            failed[video_id] = f"{path.name}: {one_line(error)}"
+    return found, failed
 
 
 def _by_video(path: Path, videos: Sequence[Any]) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 import io
 import json
 import shutil
+from collections.abc import Sequence
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -118,13 +120,13 @@ def judged(folder: Path, out: Path, **more: Path) -> tuple[dict[str, Any], str]:
 def test_a_folder_of_theirs_is_a_result_of_ours(folder: Path, tmp_path: Path):
     rounded = video_scores(ANSWERS, CHECKS).model_copy(update={"sgi_raw": 0.501})
     write_json(folder / files.COMBINED_FILE, files.summary("a", "all", {"000": (PROMPT.prompt, rounded)}))
-    files.write_questions(folder, [PROMPT.model_copy(update={"video": "001.mp4"})])
+    files.write_questions(folder, [PROMPT, PROMPT.model_copy(update={"video": "001.mp4"})])
     found, said = judged(folder, tmp_path / "out")
     assert (found["judge"], found["videos"], found["by_video"]["000"]["if_score"]) == ("j", 1, 0.1875)
     assert found["failed"] == {"001": "no answer in question_verification.json"}
     assert found["theirs"] == {"videos": 1, "most_apart": pytest.approx(0.000188, abs=1e-6)}
     assert "their own IF of 1 videos is apart from it by 0.0002 at most" in said
-    assert found["asked"]["000"] == files.digest(files.questions_file(PROMPT)), "as of our own run"
+    assert found["prompts"]["000"] == files.digest(files.questions_file(PROMPT)), "as of our own run"
     assert json.loads((tmp_path / "out" / "scores.json").read_text()) == found
     both = evaluate_command(
         [tmp_path / "out", shutil.copytree(tmp_path / "out", tmp_path / "b")],
@@ -132,7 +134,64 @@ def test_a_folder_of_theirs_is_a_result_of_ours(folder: Path, tmp_path: Path):
         Console(quiet=True),
     )
     assert both["differences"][0]["paired"] == 1
-    assert "0.188" in (tmp_path / "out" / "report.html").read_text()
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert (
+        "0.188" in page and page.count("<td>frame 5</td>") == 0 and page.count('<td class="faint">frame 5</td>') == 10
+    )
+    for question in files.questions_file(PROMPT).items[0].questions:
+        assert question in unescape(page)
+    assert page.count('<tr class="bad">') == 5 and "frame 5: something emerged" in page
+
+
+def test_one_bad_video_is_one_failed_row(folder: Path, tmp_path: Path):
+    """What the strict reading refuses a folder for."""
+    verified, persistence = ([], [])
+    (good,) = json.loads((folder / files.VERIFICATION_FILE).read_text())
+    (frames,) = json.loads((folder / files.PERSISTENCE_FILE).read_text())
+    answers = good["items"][0]["question_verification_results"]
+
+    def answered(*said: dict[str, Any], questions: Sequence[str] = ()) -> dict[str, Any]:
+        item = good["items"][0] | {"question_verification_results": said}
+        return {"items": [item | ({"questions": questions} if questions else {})]}
+
+    odd: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
+        "short": (answered(*answers[1:]), {}, "no answer to Q1: have it judged again"),
+        "silent": (answered(*answers[1:], answers[0] | {"answer": "maybe"}), {}, "question_verification.json: items"),
+        "broken": ({}, {"hallucination_results": [{"frame_idx": 5, "emergence": "error"}]}, "_emergence_disappearance"),
+        "empty": ({}, {"hallucination_results": []}, "no frame was held against frame 0"),
+        "other": (answered(*answers, questions=["Is it raining?"] * 10), {}, "was asked other questions"),
+    }
+    for name, (said, seen, _) in odd.items():
+        verified.append(good | said | {"video_id": name})
+        persistence.append(frames | seen | {"video_id": name})
+    verified += [good, good | {"video_id": "twice"}, good | {"video_id": "twice"}, good | {"video_id": "alone"}, "text"]
+    persistence += [frames, frames | {"video_id": "twice"}]
+    write_json(folder / files.VERIFICATION_FILE, verified)
+    write_json(folder / files.PERSISTENCE_FILE, persistence)
+    files.write_questions(folder, [PROMPT.model_copy(update={"video": f"{name}.mp4"}) for name in ("000", "other")])
+    (folder / files.QUESTIONS_FOLDER / "torn.json").write_text("{")
+    found, said = judged(folder, tmp_path / "out")
+    assert list(found["by_video"]) == ["000"] and found["means"]["if_score"]["mean"] == 0.1875
+    told = {name: why for name, (_, _, why) in odd.items()} | {
+        "twice": "is in question_verification.json twice",
+        "alone": "no answer in _emergence_disappearance.json",
+        "question_verification.json, entry 10": "question_verification.json: ",
+        "torn": "questions/torn.json: Invalid JSON",
+    }
+    assert found["failed"].keys() == told.keys()
+    for name, why in told.items():
+        assert why in found["failed"][name], (name, found["failed"][name])
+        assert f"not judged: {name}: " in said
+    with pytest.raises(UserError):
+        score_theirs(folder)
+    (folder / files.VERIFICATION_FILE).write_text("{}")
+    with pytest.raises(UserError, match=r"question_verification\.json: "):
+        judged(folder, tmp_path / "out")
+
+
+def test_questions_of_videos_that_are_gone_go(folder: Path):
+    files.write_questions(folder, [PROMPT.model_copy(update={"video": "001.mp4"})])
+    assert list(read_questions(folder)) == ["001"]
 
 
 def test_answers_of_two_judges_or_to_other_questions_are_no_result(folder: Path, tmp_path: Path):
@@ -140,7 +199,7 @@ def test_answers_of_two_judges_or_to_other_questions_are_no_result(folder: Path,
     told = json.loads(path.read_text())
     told["items"][0]["questions"][0] = "Is it raining?"
     path.write_text(json.dumps(told))
-    with pytest.raises(UserError, match="000 was asked other questions than questions/ has"):
+    with pytest.raises(UserError, match="the first: 000: was asked other questions than questions/ has"):
         judged(folder, tmp_path / "out")
     path.unlink()
     with pytest.raises(UserError, match="--judge files reads what"):

@@ -12,7 +12,7 @@ from rich.console import Console
 from matrix_train.cli.evaluate import Request, evaluate_command
 from matrix_train.errors import UserError
 from matrix_train.evaluate.scores import SCORES
-from matrix_train.evaluate.theirs import read_combined, score_theirs
+from matrix_train.evaluate.theirs import read_combined, read_questions, score_theirs
 from tests.matrix_train.evaluate.made_up import FRAMES, pushed
 
 
@@ -62,13 +62,14 @@ def test_a_world_is_judged_by_its_truth(world: Path, tmp_path: Path):
     assert found["means"]["if_score"] == {"mean": 1, "low": 1, "high": 1}
     assert json.loads((tmp_path / "e" / "scores.json").read_text()) == found
     assert score_theirs(tmp_path / "e")["a"].if_score == 1
-    assert set(read_combined(tmp_path / "e")) == {"a", "b"}
+    assert set(read_combined(tmp_path / "e")) == set(read_questions(tmp_path / "e")) == {"a", "b"}
 
 
 def test_a_run_goes_on_from_what_was_judged_and_one_failure_is_one_row(world: Path, tmp_path: Path):
     write_video(world / "raw" / "b.mp4", FRAMES - 3)
     found = run(world / "raw", out=tmp_path / "e", world=world)
     assert found["videos"] == 1 and found["failed"] == {"b.mp4": "28 frames, its truth has 31"}
+    assert set(read_questions(tmp_path / "e")) == {"a", "b"}, "asked of every prompt, answered or not"
     write_sound(world / "raw" / "b.mp4")
     assert run(world / "raw", out=tmp_path / "e", world=world)["failed"] == {"b.mp4": "no video stream"}
     judged = (tmp_path / "e" / "judged" / "a.mp4.json").stat().st_mtime_ns
@@ -121,12 +122,13 @@ def test_runs_are_compared_by_video(world: Path, tmp_path: Path):
     run(world / "raw", out=tmp_path / "e", world=world)
     worse = json.loads((tmp_path / "e" / "scores.json").read_text())
     worse["by_video"] = {"a.mp4": dict.fromkeys(SCORES, 0.5), "c.mp4": dict.fromkeys(SCORES, 0.0)}
+    worse["prompts"] = dict.fromkeys(worse["by_video"], worse["prompts"]["a.mp4"])
     (tmp_path / "f").mkdir()
     (tmp_path / "f" / "scores.json").write_text(json.dumps(worse))
     (difference,) = run(tmp_path / "e", tmp_path / "f", out=tmp_path / "c", compare=True)["differences"]
     assert (difference["paired"], difference["unpaired"]) == (1, 2)
     assert difference["kisa"] == {"mean": -0.5, "low": -0.5, "high": -0.5}
-    (tmp_path / "f" / "scores.json").write_text(json.dumps(worse | {"asked": {"a.mp4": "something else"}}))
+    (tmp_path / "f" / "scores.json").write_text(json.dumps(worse | {"prompts": {"a.mp4": "something else"}}))
     with pytest.raises(UserError, match="the 1 of one name have other prompts"):
         run(tmp_path / "e", tmp_path / "f", out=tmp_path / "c", compare=True)
     worse["judge"] = "another"
