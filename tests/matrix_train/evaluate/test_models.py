@@ -11,7 +11,7 @@ from rich.console import Console
 from matrix_train.cli.evaluate import Request, evaluate_command
 from matrix_train.errors import UserError
 from matrix_train.evaluate.vbench import read_results
-from tests.matrix_train.evaluate.on_disk import NAMES, run
+from tests.matrix_train.evaluate.on_disk import NAMES, run, write_prompts
 
 
 @pytest.fixture
@@ -51,13 +51,21 @@ def test_models_are_judged_apart_and_held_against_the_first(models: Path):
     quality = found["models"][0]["vbench"]["imaging_quality"]
     assert (quality["mean"], quality["said"], quality["videos"]) == (65, 0.65, 2)
     page = (models / "e" / "report.html").read_text()
-    assert (
-        found["agreement"]["lines"][0].startswith("this judge against the truth")
-        and found["agreement"]["lines"][0] in page
-    )
+    first = found["agreement"]["true"]["lines"][0]
+    assert first.startswith("this judge against the truth") and first in page
     assert 'href="lora/report.html"' in page and "VBench imaging quality" in page
     prompts = json.loads((models / "e" / "base" / "vbench_prompts.json").read_text())
     assert prompts == dict.fromkeys(NAMES, "A man pushes a box.")
+
+
+def test_a_file_beside_models_is_named(models: Path):
+    (models / "v" / "notes.txt").write_text("mine")
+    with pytest.raises(UserError, match=r"no video a\.mp4, .* not looked at \(base, lora beside notes\.txt\): where"):
+        run(models, "tracks")
+    (models / "v" / "notes.txt").unlink()
+    (models / "v" / "base" / "a.mp4").unlink()
+    with pytest.raises(UserError, match=r"base: no video a\.mp4, which the prompts name: .* take their lines out$"):
+        run(models, "tracks")
 
 
 def test_results_among_the_models_would_be_one_of_them(models: Path):
@@ -103,12 +111,56 @@ def compare(*runs: Path, out: Path) -> dict[str, Any]:
     return evaluate_command(runs, Request(out, compare=True), Console(quiet=True))
 
 
+def test_runs_of_tracks_given_and_made_are_told_with_both_agreements(place: Path):
+    run(place, "tracks")
+    (place / "e").rename(place / "given")
+    write_prompts(place / "p.jsonl", idmap="t.png")
+    run(place, "tracks")
+    found = compare(place / "given", place / "e", out=place / "c")
+    assert len(found["agreement"]) == 2 and found["differences"][0]["paired"] == 2
+    scores = json.loads((place / "e" / "scores.json").read_text())
+    (place / "e" / "scores.json").write_text(json.dumps(scores | {"agreement": {"judge": "tracks 2", "lines": []}}))
+    with pytest.raises(UserError, match="of another version"):
+        compare(place / "given", place / "e", out=place / "c")
+
+
+def renamed(place: Path, out: str, **names: str) -> Path:
+    """The result as if videos had these names and, where it is written behind a bar, were asked that."""
+    shutil.copytree(place / "e", place / out)
+    scores = json.loads((place / out / "scores.json").read_text())
+    for part in ("prompts", "by_video"):
+        scores[part] = {
+            name.split("|")[0]: (scores[part][f"{key}.mp4"] if part == "by_video" else name.split("|")[1])
+            for key, name in names.items()
+        }
+    (place / out / "scores.json").write_text(json.dumps(scores))
+    return place / out
+
+
+def test_the_same_prompt_pairs_under_another_name(place: Path):
+    run(place, "tracks")
+    e = renamed(place, "e1", a="a.mp4|1", b="b.mp4|2")
+    cases = {
+        "ending": ({"a": "a.webm|1", "b": "b.mp4|2"}, (2, 1, 0, 0)),
+        "named": ({"a": "x.mp4|1", "b": "y.mp4|2"}, (2, 2, 0, 0)),
+        "turned": ({"a": "b.mp4|1", "b": "a.mp4|2"}, (2, 2, 0, 0)),
+        "some": ({"a": "a.mp4|1", "b": "b.webm|3"}, (1, 0, 0, 1)),
+        "more": ({"a": "a.webm|1", "b": "y.mp4|3"}, (1, 1, 2, 0)),
+    }
+    for name, (names, told) in cases.items():
+        (found,) = compare(e, renamed(place, name, **names), out=place / "c")["differences"]
+        assert (found["paired"], found["renamed"], found["unpaired"], found["other_prompt"]) == told, name
+    double = renamed(place, "double", a="x.mp4|1", b="y.mp4|1")
+    with pytest.raises(UserError, match="no video is of one name or prompt"):
+        compare(e, double, out=place / "c")  # which of the two it is, nobody knows
+
+
 def test_only_the_same_prompts_are_paired(place: Path):
     run(place, "tracks")
     for name, verb in (("mixed", None), ("other", "pull")):
         shutil.copytree(place / "e", place / name)
         scores = json.loads((place / name / "scores.json").read_text())
-        scores["asked"] |= {"a.mp4": "0"} | ({"b.mp4": "0"} if verb else {})
+        scores["prompts"] |= {"a.mp4": "0"} | ({"b.mp4": "0"} if verb else {})
         (place / name / "scores.json").write_text(json.dumps(scores))
     (difference,) = compare(place / "e", place / "mixed", out=place / "c")["differences"]
     assert (difference["paired"], difference["other_prompt"]) == (1, 1)
