@@ -5,13 +5,18 @@ import re
 import shutil
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 import yaml
 
-from benchmarks.setting.processes import free_port, started
+from benchmarks.setting.prefect_server import client_env, server_env
+from benchmarks.setting.processes import free_port, listens, started
 from benchmarks.setting.production import on_postgres_and_redis
 from flows.opened import open_build
 from flows.settings import BuildSettings
@@ -177,20 +182,59 @@ def test_the_review_page_s_command_serves_a_build_and_passes_its_check(tmp_path)
     out, port = tmp_path / "out", free_port()
     open_build(BuildSettings(source=str(tmp_path / "raw"), out=str(out)))
     service = load(**PASSWORDS, REVIEW_OUT=str(out), REVIEW_NAME="review.example")["review"]
-    there = {"0.0.0.0": "127.0.0.1", "8090": str(port)}
-    command = [there.get(word, word) for word in service["command"]]
-    check = [word.replace(":8090/", f":{port}/") for word in service["healthcheck"]["test"][1:]]
-    env = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", "PYTHONPATH": str(FOLDER.parent)}
+    with at_work("review", service, port, tmp_path, {}):
+        address = f"http://127.0.0.1:{port}/login"
+        for name, status in {"review.example": 200, "elsewhere.example": 421}.items():
+            assert httpx.get(address, headers={"host": name}).status_code == status
+    assert "token of admin, shown once" in (tmp_path / "log").read_text()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """The environment of who talks to a server by its command, without PostgreSQL and Redis; it asks who is there."""
+    home, port = tmp_path_factory.mktemp("prefect"), free_port()
+    env = server_env(home, port) | {"PREFECT_SERVER_API_AUTH_STRING": PASSWORDS["PREFECT_AUTH"]}
+    with at_work("server", SERVICES["server"], port, home, env):
+        yield client_env(env)
+
+
+@pytest.mark.production
+@pytest.mark.parametrize("name", [name for name, words in ALL_COMMANDS.items() if "--pool" in words])
+def test_workers_by_their_command_pass_their_check_and_are_known_to_the_server(name, server, tmp_path):
+    """At a free port, and gpu-workers on a GPU that Docker would have given; all else as it stands there."""
+    url, port = server["PREFECT_API_URL"], free_port()
+    service = load(**PASSWORDS, PREFECT_API_URL=url)[name]
+    more = {"PREFECT_WORKER_WEBSERVER_PORT": str(port), "CUDA_VISIBLE_DEVICES": "0"}
+    with at_work(name, service, port, tmp_path, server | service["environment"] | more):
+        pool = service["command"][service["command"].index("--pool") + 1]
+        workers = 2 if name == "cpu-worker" else 1
+        deadline = time.monotonic() + 60
+        while (said := statuses(url, pool)) != ["ONLINE"] * workers:  # a check is passed before the server is told
+            assert time.monotonic() < deadline, said
+            time.sleep(0.5)
+
+
+def statuses(url: str, pool: str) -> list[str]:
+    who = tuple(PASSWORDS["PREFECT_AUTH"].split(":"))
+    found = httpx.post(f"{url}/work_pools/{pool}/workers/filter", json={}, auth=who)
+    return [worker["status"] for worker in found.json()] if found.is_success else [found.text]
+
+
+@contextmanager
+def at_work(name: str, service: dict[str, Any], port: int, folder: Path, more: dict[str, str]) -> Iterator[None]:
+    """A service's command as a plain process at a port of loopback, once its check passes; it does not before."""
+    command, check = service["command"], service["healthcheck"]["test"][1:]
+    (own,) = re.findall(r":(\d+)/", check[-1])
+    command = [{"0.0.0.0": "127.0.0.1", own: str(port)}.get(word, word) for word in command]
+    check = [word.replace(f":{own}/", f":{port}/") for word in check]
+    env = {**os.environ, **more, "PATH": f"{BIN}:{os.environ['PATH']}", "PYTHONPATH": str(FOLDER.parent)}
 
     def well() -> bool:
         return subprocess.run(check, cwd=FOLDER.parent, env=env, capture_output=True).returncode == 0
 
     assert not well()
-    with started("review", command, tmp_path / "log", well, env=env, cwd=FOLDER.parent):
-        address = f"http://127.0.0.1:{port}/login"
-        for name, status in {"review.example": 200, "elsewhere.example": 421}.items():
-            assert httpx.get(address, headers={"host": name}).status_code == status
-    assert "token of admin, shown once" in (tmp_path / "log").read_text()
+    with started(name, command, folder / "log", lambda: listens(port) and well(), env=env, cwd=FOLDER.parent):
+        yield
 
 
 def plain() -> dict[str, str]:
