@@ -96,7 +96,7 @@ def planned_sampling(config: Config, backbone: Backbone, encoders: Encoders) -> 
     _, id_map, _ = blank_clip(config)
 
     def encode() -> None:
-        # By the pipeline, cache or not, and not in tiles: of Wan 2.1, with a clip of zeros behind it.
+        # By the pipeline, cache or not, and not in tiles; some have a clip of zeros behind it.
         encoders.image(unit(id_map), data.frames)
 
     @torch.no_grad()
