@@ -17,6 +17,7 @@ import argparse
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.miniature.arms import train_arms
@@ -37,8 +38,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="those that are worked on, or reported")
     parser.add_argument("--arms", choices=ARMS, nargs="+", default=ARMS, help="those that are trained, sampled, judged")
     parser.add_argument("--stage", choices=("all", *STAGES), nargs="+", default=["all"])
+    parser.add_argument("--workers", type=int, help="processes of each run that read clips ahead; as the size has it")
     options = parser.parse_args(argv)
     folder, size, seeds = options.folder.resolve() / options.size, SIZES[options.size], options.seeds
+    if options.workers is not None:
+        size = replace(size, workers=options.workers)
 
     def render() -> None:
         render_dataset(folder / "dataset", size)
