@@ -45,6 +45,19 @@ class CogVideoXEncoders(Encoders):
         """Tile by tile and a few frames at a time; what must be kept between those goes in and comes out."""
         return self.vae.encoder, self.vae.decoder
 
+    @torch.no_grad()
+    def decode(self, latents: Tensor, tiled: bool = True) -> Tensor:
+        """Also of an even number of latent frames, as 13 frames have.
+
+        diffusers' decoder takes them in pairs, and knows by the odd one in front that the clip begins there: without,
+        it makes four frames of the first too, 16 of 13. So the last one goes in twice; the decoder is causal, and what
+        the double adds at the end is left out.
+        """
+        if latents.shape[1] % 2:
+            return super().decode(latents, tiled)
+        odd = torch.cat([latents, latents[:, -1:]], dim=1)
+        return super().decode(odd, tiled)[:, :, : -self.vae.config.temporal_compression_ratio]
+
     def clean(self, latents: Tensor, grid: Grid) -> Tensor:
         """CogVideoX 1.5 takes frames in pairs: the first one again, in front, where they are odd."""
         lead = grid.latent_frames - latents.shape[1]

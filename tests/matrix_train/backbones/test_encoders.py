@@ -1,4 +1,4 @@
-"""The VAE's tiles."""
+"""What comes out of the VAE: tiles, and as many frames as went in."""
 
 from typing import Any
 
@@ -27,3 +27,24 @@ def test_tiles_join_to_what_is_decoded_whole(flavour: str) -> None:
     assert not torch.equal(tiled, whole)
     # Random weights look far; tiles in wrong places would be off by more than the spread.
     assert (tiled - whole).abs().mean() < 0.5 * whole.std()
+
+
+@pytest.mark.parametrize("frames", [1, 5, 9, 13, 21])
+@pytest.mark.parametrize("flavour", ["5b-i2v", "1.5-i2v", "wan21", "wan22"])
+def test_as_many_frames_come_out_as_went_in(flavour: str, frames: int) -> None:
+    """Of 5 and 13 frames CogVideoX has an even number of latent ones, of which diffusers makes 8 and 16."""
+    unused: Any = None
+    encoders = KINDS[flavour][0].encoders(stock_pipeline(flavour).vae, {}, unused, unused)
+    clip = torch.randint(0, 256, (1, frames, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    assert encoders.decode(encoders.video(clip).mean).shape == (1, 3, frames, 32, 32)
+
+
+def test_frames_of_an_even_number_of_latent_ones_are_those_of_a_longer_clip() -> None:
+    """But for what group norm takes of the frames after them."""
+    unused: Any = None
+    encoders = KINDS["5b-i2v"][0].encoders(stock_pipeline("5b-i2v").vae, {}, unused, unused)
+    latents = torch.randn(1, 5, 16, 4, 4, generator=torch.Generator().manual_seed(0))
+    longer, shorter = encoders.decode(latents), encoders.decode(latents[:, :4])
+    assert shorter.shape[2] == 13
+    torch.testing.assert_close(shorter[:, :, :9], longer[:, :, :9])  # the chunk of three is the same
+    assert (shorter[:, :, 9:] - longer[:, :, 9:13]).abs().mean() < 0.5 * longer.std()
