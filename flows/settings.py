@@ -41,7 +41,10 @@ class RunSettings(Settings):
     retry_delay_s: float = Field(default=5.0, ge=0, description="wait before such a retry, in seconds")
     give_up_after: int = Field(default=3, ge=1, description="batches lost to infrastructure in a row that end the run")
     chunk: int = Field(
-        default=2000, ge=1, le=100_000, description="files, videos or clips that are cut into one chunk, for good"
+        default=2000,
+        ge=1,
+        le=4096,
+        description="files, videos or clips that are cut into one chunk and end up in one part of the store, for good",
     )
     stage_by_stage: bool = Field(
         default=False,

@@ -2,7 +2,9 @@
 
 import httpx
 import pytest
+from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import StateType
+from prefect.logging.handlers import APILogHandler
 from prefect.settings import PREFECT_API_URL, PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
 
 from flows.build import build
@@ -93,6 +95,24 @@ def test_calls_to_the_server_that_fail_end_no_run(settings, monkeypatch):
     state, result = ran(settings)
     assert state.is_completed() and result.pending == 0
     assert len(asked) == 3
+
+
+def test_lines_of_the_log_that_the_server_refuses_end_no_run(settings, monkeypatch):
+    request, refused = PrefectClient.request, []
+
+    async def answer(client, method, path, **given):
+        if path != "/logs/":
+            return await request(client, method, path, **given)
+        refused.append(given["content"])
+        asked = httpx.Request(method, "http://server/logs/")
+        raise httpx.HTTPStatusError("the log service is down", request=asked, response=httpx.Response(500))
+
+    monkeypatch.setattr(PrefectClient, "request", answer)
+    with temporary_settings({PREFECT_LOGGING_TO_API_ENABLED: True}):
+        state, result = ran(settings)
+        APILogHandler().flush()
+    assert state.is_completed() and result.pending == 0
+    assert any(b"3 of 3 accepted" in lines for lines in refused)
 
 
 def test_a_bug_in_a_stage_is_no_failure_of_the_world(settings, monkeypatch):

@@ -44,6 +44,7 @@ def test_set_goes_over_the_profile_and_the_command_line_over_both(tmp_path):
     [
         ("propose.sampels=3", "propose.sampels: unknown setting"),
         ("run.workers=0", "run.workers"),
+        ("run.chunk=4097", "less than or equal to 4096"),
         ("run.workers", "section.name=value"),
         ("run..workers=1", "section.name=value"),
         ("source.x=1", "source"),
