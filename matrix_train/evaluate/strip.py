@@ -17,8 +17,8 @@ from schemas.tracks import Rle
 MOST = 5
 """Most frames of a strip."""
 
-_WIDE = 200
-"""Columns of a frame in it."""
+_WIDE, _HIGH = 200, 400
+"""Most columns and rows of a frame in it: a JPEG has no more than 65 500 of either."""
 
 Followed = Mapping[InstanceId, tuple[Rle | None, ...]]
 """By ID, a mask or None for every frame."""
@@ -73,7 +73,8 @@ def write_strip(out: Path, video: str, frames: Mapping[int, Picture]) -> None:
         path.unlink(missing_ok=True)
         return
     pictures = [Image.fromarray(frames[number]) for number in sorted(frames)]
-    size = (_WIDE, round(_WIDE * pictures[0].height / pictures[0].width))
+    scale = min(_WIDE / pictures[0].width, _HIGH / pictures[0].height)
+    size = (max(1, round(pictures[0].width * scale)), max(1, round(pictures[0].height * scale)))
     row = np.concatenate([np.asarray(picture.resize(size)) for picture in pictures], axis=1)
     with whole(path) as scratch:
         Image.fromarray(row).save(scratch, format="JPEG", quality=80)

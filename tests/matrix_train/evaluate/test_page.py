@@ -5,6 +5,8 @@ from html import unescape
 from pathlib import Path
 
 import numpy as np
+import pytest
+from PIL import Image
 
 from matrix_train.evaluate.judge_truth import judge, prompt_of
 from matrix_train.evaluate.page import PAGE_FILE, Sheet, compared_part, write_compared, write_page
@@ -44,6 +46,13 @@ def test_what_others_wrote_is_text_and_every_answer_is_there(tmp_path: Path):
     assert len(re.findall(r"<td>Q\d+</td>", text)) == answers > 0
     assert re.findall(r'<img src="([^"]+)"', text) == ["strips/a%20b%231.mp4.jpg"]  # c.mp4 has no strip
     assert sorted(path.name for path in tmp_path.iterdir()) == [PAGE_FILE, "strips"]
+
+
+@pytest.mark.parametrize(("high", "wide", "size"), [(8, 4000, (400, 1)), (4000, 8, (2, 400)), (64, 96, (400, 133))])
+def test_a_strip_of_any_shape_can_be_drawn(tmp_path: Path, high: int, wide: int, size: tuple[int, int]):
+    write_strip(tmp_path, "a.mp4", dict.fromkeys((0, 5), np.zeros((high, wide, 3), np.uint8)))
+    with Image.open(tmp_path / "strips" / "a.mp4.jpg") as strip:
+        assert strip.size == size
 
 
 def test_a_comparison_shows_the_videos_that_differ_most_first(tmp_path: Path):
