@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError, model_validator
 
 from matrix_train.errors import UserError
 from matrix_train.evaluate.page import compared_part, write_compared
@@ -15,9 +15,38 @@ from matrix_train.files import write_json
 
 COMPARED_FILE = "compared.json"
 
-_Scores = TypeAdapter(dict[str, Any])
 _SHOWN = ("videos", "failed", "undecided", "means", "corrected", "measures", "vbench")
 """What of a run's result stands in the comparison."""
+
+
+class _Mean(BaseModel):
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    mean: FiniteFloat
+    low: FiniteFloat
+    high: FiniteFloat
+
+
+class _Scores(BaseModel):
+    """What is read of a `scores.json`; the rest is taken as it is."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    judge: str
+    means: dict[str, _Mean]
+    corrected: dict[str, _Mean]
+    measures: dict[str, _Mean]
+    vbench: dict[str, _Mean]
+    bias: dict[str, Any]
+    prompts: dict[str, str]
+    by_video: dict[str, dict[str, FiniteFloat]]
+
+    @model_validator(mode="after")
+    def _whole(self) -> "_Scores":
+        rows = [set(self.means), *(set(self.by_video.get(video, {})) for video in self.prompts)]
+        if any(not row.issuperset(SCORES) for row in rows):
+            raise ValueError("a score is missing")
+        return self
 
 
 def compare(runs: Sequence[Path], out: Path) -> dict[str, Any]:
@@ -91,11 +120,13 @@ def _row(run: Path, found: dict[str, Any]) -> dict[str, Any]:
 
 def _read(run: Path) -> dict[str, Any]:
     try:
-        found = _Scores.validate_json((run / SCORES_FILE).read_bytes())
+        found = _Scores.model_validate_json((run / SCORES_FILE).read_bytes()).model_dump()
     except FileNotFoundError:
         raise UserError(f"{run} has no {SCORES_FILE}: give folders that `matrix_train evaluate` has finished") from None
-    except ValidationError:
-        raise UserError(f"{run / SCORES_FILE} is damaged: evaluate again, what was judged is kept") from None
-    if not {"judge", "by_video", "prompts", "bias", *_SHOWN} <= found.keys() or "lines" in found.get("agreement", {}):
+    except ValidationError as error:
+        kinds = {one["type"] for one in error.errors()}
+        what = "of another version" if "missing" in kinds else "damaged"
+        raise UserError(f"{run / SCORES_FILE} is {what}: evaluate again, what was judged is kept") from None
+    if not set(_SHOWN) <= found.keys() or "lines" in found.get("agreement", {}):
         raise UserError(f"{run / SCORES_FILE} is of another version: evaluate again, what was judged is kept")
     return found

@@ -155,6 +155,29 @@ def test_the_same_prompt_pairs_under_another_name(place: Path):
         compare(e, double, out=place / "c")  # which of the two it is, nobody knows
 
 
+def test_a_result_is_held_against_the_scores_of_its_own_files(place: Path):
+    run(place, "tracks")
+    evaluate_command([place / "e"], Request(place / "f", "files"), Console(quiet=True))
+    for runs in ((place / "e", place / "f"), (place / "f", place / "e")):
+        (difference,) = compare(*runs, out=place / "c")["differences"]
+        assert (difference["paired"], difference["if_score"]["mean"]) == (2, 0)
+
+
+@pytest.mark.parametrize(
+    "change", [{"by_video": {}}, {"means": []}, {"means": {}}, {"by_video": {"a.mp4": {"kisa": "nan"}}}]
+)
+def test_a_damaged_result_is_named(place: Path, change: dict[str, Any]):
+    run(place, "tracks")
+    shutil.copytree(place / "e", place / "f")
+    scores = json.loads((place / "e" / "scores.json").read_text())
+    (place / "f" / "scores.json").write_text(json.dumps(scores | change))
+    with pytest.raises(UserError, match=r"f/scores\.json is damaged"):
+        compare(place / "e", place / "f", out=place / "c")
+    (place / "f" / "scores.json").write_text(json.dumps(scores).replace("1.0", "NaN"))
+    with pytest.raises(UserError, match=r"f/scores\.json is damaged"):
+        compare(place / "e", place / "f", out=place / "c")
+
+
 def test_only_the_same_prompts_are_paired(place: Path):
     run(place, "tracks")
     for name, verb in (("mixed", None), ("other", "pull")):
