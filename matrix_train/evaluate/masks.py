@@ -36,6 +36,8 @@ def read_guide(prompt: Prompt, folder: Path) -> Guide:
         raise ValueError("its prompt names neither tracks nor idmap: nothing says who is who")
     path = folder / name
     try:
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise ValueError(f"{path} is no file")  # a pipe or a device may never end
         content = path.read_bytes()
     except FileNotFoundError:
         raise ValueError(f"there is no {path}") from None

@@ -94,7 +94,7 @@ def _judge_true(videos: Path, world: Path, path: Path, about: str, out: Path) ->
     truth = read_truth(path)
     video, raw = videos / truth.video, world / "raw" / truth.video
     try:
-        if raw.is_file() and not video.samefile(raw) and file_sha256(video) != file_sha256(raw):
+        if not _same(video, raw):
             raise ValueError(f"is not {raw}, which the truth is of: judge it by --judge tracks or vlm")
         footage = watch(video)
         if footage.count != truth.frames:
@@ -109,6 +109,14 @@ def _judge_true(videos: Path, world: Path, path: Path, about: str, out: Path) ->
         answers=judged.answers, checks=judged.checks, measures=footage.measures,
         shown=show(out, judge_truth.prompt_of(truth), footage, {i.id: i.masks for i in truth.instances}, judged),
     )  # fmt: skip
+
+
+def _same(video: Path, raw: Path) -> bool:
+    """Whether a video is the rendered one, where that is still there. ValueError where one cannot be read."""
+    try:
+        return not raw.is_file() or video.samefile(raw) or file_sha256(video) == file_sha256(raw)
+    except OSError as error:
+        raise ValueError(f"{error.filename} cannot be read: {error.strerror}") from None
 
 
 def truth_files(world: Path) -> list[Path]:
@@ -133,8 +141,11 @@ def made_of(prompt: Prompt, *sources: Path) -> str:
     """Digest of what is asked and of the content of the files that it is answered from."""
     digest = hashlib.sha256(f"{VERSION}\n{prompt.model_dump_json(exclude={'tracks', 'idmap'})}".encode())
     for path in sources:
-        # A file that is not there, or cannot be read, fails the video when it is judged.
-        digest.update(file_sha256(path).encode() if path.is_file() else b"-")
+        try:
+            known = file_sha256(path) if path.is_file() else "-"
+        except OSError:
+            known = "-"  # what is not there, or cannot be read, fails the video when it is judged
+        digest.update(known.encode())
     return digest.hexdigest()[:16]
 
 

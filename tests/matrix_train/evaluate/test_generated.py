@@ -1,8 +1,11 @@
 """`evaluate --judge vlm` and `--judge tracks` over videos and prompts on disk, a scripted server and a real client."""
 
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,7 @@ from matrix_train.evaluate.judge_truth import prompt_of
 from matrix_train.evaluate.run import made_of
 from matrix_train.evaluate.theirs import score_theirs
 from schemas.idmap import encode_id_map
+from tests import permissions
 from tests.matrix_train.evaluate.made_up import FRAMES, HEIGHT, WIDTH, pushed
 from tests.matrix_train.evaluate.on_disk import NAMES, engine_again, good, profile, run, write_prompts, write_video
 from tests.tasks.engines.served.fault_server import Asked, FaultServer, Told, failed, said
@@ -116,13 +120,28 @@ def test_tracks_given_or_made_are_judged(place: Path, given: dict[str, str]):
         ({"tracks": None}, "neither tracks nor idmap"),
         ({"tracks": "none.json"}, "there is no"),
         ({"tracks": "v"}, "cannot be read: Is a directory"),
+        ({"tracks": "pipe"}, "pipe is no file"),
+        ({"tracks": "/dev/zero"}, "/dev/zero is no file"),
+        ({"tracks": "x" * 300}, "cannot be read: File name too long"),
         ({"tracks": None, "idmap": "p.jsonl"}, "is no readable PNG"),
     ],
 )
 def test_what_cannot_be_judged_is_named(place: Path, more: dict[str, Any], told: str):
+    os.mkfifo(place / "pipe")
     write_prompts(place / "p.jsonl", **more)
     with pytest.raises(UserError, match=told):
         run(place, "tracks")
+
+
+def test_a_file_that_may_not_be_read_is_its_row_alone(place: Path):
+    (place / "v" / "b.mp4").chmod(0)
+    command = [sys.executable, permissions.__file__, sys.executable, "-m", "matrix_train", "evaluate", str(place / "v")]
+    command += ["--prompts", str(place / "p.jsonl"), "--judge", "tracks", "--out", str(place / "e"), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    if done.returncode == permissions.UNABLE:
+        pytest.skip("this machine does not let root give powers away")
+    assert done.returncode == 1, done.stderr
+    assert json.loads(done.stdout)["failed"] == {"b.mp4": "cannot be decoded: Permission denied: encode it again"}
 
 
 def test_what_has_changed_since_is_judged_again(place: Path):
