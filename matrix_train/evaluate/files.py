@@ -17,11 +17,15 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from matrix_train.errors import UserError
 from matrix_train.evaluate.protocol import Prompt
 from matrix_train.evaluate.questions import questions_of
 from matrix_train.evaluate.scores import Answer, FrameCheck, VideoScores
 from matrix_train.files import write_json
 from schemas.palette import colour_name
+
+JUDGED_FOLDER = "judged"
+"""Of our own rows, beside the authors' files in every result of ours."""
 
 QUESTIONS_FOLDER = "questions"
 VERIFICATION_FILE = "question_verification.json"
@@ -162,6 +166,13 @@ def write_questions(folder: Path, prompts: Sequence[Prompt]) -> None:
         write_json(path, questions_file(prompt))
     for path in set((folder / QUESTIONS_FOLDER).glob("*.json")) - own.keys():
         path.unlink()
+
+
+def check_place(out: Path) -> None:
+    """UserError where these files are there and no run of ours has written them: they would be lost."""
+    names = (QUESTIONS_FOLDER, VERIFICATION_FILE, PERSISTENCE_FILE, COMBINED_FILE)
+    if not (out / JUDGED_FOLDER).is_dir() and (theirs := [name for name in names if (out / name).exists()]):
+        raise UserError(f"--out {out}: {theirs[0]} there is of no run of this command: give another place")
 
 
 def summary(model: str, kind: str, scores: Mapping[str, tuple[str, VideoScores]]) -> dict[str, Any]:

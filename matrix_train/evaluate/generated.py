@@ -15,6 +15,7 @@ from matrix_train.errors import UserError
 from matrix_train.evaluate import judge_tracks
 from matrix_train.evaluate.at_once import for_each
 from matrix_train.evaluate.bias import Bias
+from matrix_train.evaluate.files import check_place
 from matrix_train.evaluate.footage import Footage, watch
 from matrix_train.evaluate.judge_vlm import VlmJudge
 from matrix_train.evaluate.masks import follow, read_guide
@@ -82,9 +83,11 @@ def evaluate_videos(
 ) -> dict[str, Any]:
     """The videos of a folder, each with its prompt; the result as `scores.json` has it.
 
-    folder: of the prompts file, which paths to tracks and ID maps begin from. UserError for an `out` of another judge,
-    where no video could be judged, and where the judge is lost half-way: what was judged until then is kept.
+    folder: of the prompts file, which paths to tracks and ID maps begin from. UserError for an `out` of another judge
+    or of nobody's run, where no video could be judged, and where the judge is lost half-way: what was judged until then
+    is kept.
     """
+    check_place(out)
     name = judging.judge.name
     about = {
         p.video: made_of(p, videos / p.video, *(folder / part for part in (p.tracks, p.idmap) if part)) for p in prompts

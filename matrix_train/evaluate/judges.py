@@ -8,6 +8,7 @@ from typing import Any
 from matrix_train.errors import UserError
 from matrix_train.evaluate import judge_tracks
 from matrix_train.evaluate.agreement import agreement
+from matrix_train.evaluate.files import check_place
 from matrix_train.evaluate.generated import ByLooking, ByTracks, Judging
 from matrix_train.evaluate.judge_vlm import VlmJudge
 from matrix_train.evaluate.models import evaluate_folder, models_of
@@ -44,6 +45,7 @@ def evaluate_by(asked: Asked, videos: Path, out: Path) -> dict[str, Any]:
     path = None if asked.profile is None else profile_file(asked.profile)
     if videos.resolve() in out.resolve().parents and models_of(videos):
         raise UserError(f"--out {out} would be one of the models in {videos}: give a place outside of it")
+    check_place(out)
     out.mkdir(parents=True, exist_ok=True)  # what cannot be written is told before a model is asked
     trackers, tracker = Trackers(path), tracker_of(path)
     if asked.judge == "tracks":

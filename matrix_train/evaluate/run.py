@@ -70,8 +70,9 @@ def evaluate_world(videos: Path, world: Path, out: Path) -> dict[str, Any]:
     """The videos of a rendered world judged by their truth; the result as `scores.json` has it.
 
     Broken files and those without an interaction have no questions and are left out, and counted. UserError for a
-    folder that does not fit the truth, and for an `out` of another judge.
+    folder that does not fit the truth, and for an `out` of another judge or of nobody's run.
     """
+    files.check_place(out)
     there = truth_files(world)
     prompts = {}
     for path in there:
@@ -270,4 +271,4 @@ def mean_of(values: Sequence[float]) -> dict[str, float]:
 
 
 def row_file(out: Path, video: str) -> Path:
-    return out / "judged" / f"{video}.json"
+    return out / files.JUDGED_FOLDER / f"{video}.json"

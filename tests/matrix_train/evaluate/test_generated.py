@@ -269,6 +269,14 @@ def test_an_out_that_cannot_be_written_is_told_before_a_model_is_asked(place: Pa
     assert not server.asked
 
 
+def test_files_of_somebody_else_are_not_written_over(place: Path):
+    (place / "e").mkdir()
+    (place / "e" / "question_verification.json").write_text("[]")
+    with FaultServer(good) as server, pytest.raises(UserError, match="is of no run of this command"):
+        run(place, "vlm", profile(place, server))
+    assert not server.asked and [path.name for path in (place / "e").iterdir()] == ["question_verification.json"]
+
+
 def test_results_of_another_judge_are_not_gone_on_from(place: Path):
     run(place, "tracks")
     with FaultServer(good) as server, pytest.raises(UserError, match="give a new --out"):

@@ -106,6 +106,14 @@ def test_results_are_not_written_over_what_is_read(world: Path, tmp_path: Path):
     assert (tmp_path / "e" / "report.html").read_bytes() == page
 
 
+def test_files_of_somebody_else_are_not_written_over(world: Path, tmp_path: Path):
+    (tmp_path / "theirs" / "questions").mkdir(parents=True)
+    (tmp_path / "theirs" / "questions" / "a.json").write_text("{}")
+    with pytest.raises(UserError, match="questions there is of no run of this command"):
+        run(world / "raw", out=tmp_path / "theirs", world=world)
+    assert (tmp_path / "theirs" / "questions" / "a.json").read_text() == "{}"
+
+
 def test_a_video_or_truth_that_was_remade_is_judged_again(world: Path, tmp_path: Path):
     found = run(world / "raw", out=tmp_path / "e", world=world)
     write_video(world / "raw" / "a.mp4", FRAMES - 3)
