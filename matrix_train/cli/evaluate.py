@@ -13,6 +13,7 @@ from matrix_train.evaluate.compare import compare as compare_runs
 from matrix_train.evaluate.run import evaluate_world
 from matrix_train.evaluate.scores import SCORES
 from matrix_train.evaluate.theirs import evaluate_files
+from schemas.text import visible
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def evaluate_command(folders: Sequence[Path], asked: Request, console: Console) 
     else:
         _tell(result, console)
     for video, reason in result["failed"].items():
-        console.print(f"not judged: {video}: {reason}", highlight=False, soft_wrap=True, markup=False)
+        _say(console, f"not judged: {video}: {reason}")
     return result
 
 
@@ -78,7 +79,7 @@ def _judged(videos: Path, asked: Request) -> dict[str, Any]:
 
 
 def _tell(result: Mapping[str, Any], console: Console) -> None:
-    say = partial(console.print, highlight=False, soft_wrap=True, markup=False)
+    say = partial(_say, console)
     say(
         f"{result['videos']} videos by {result['judge']}, {result['not_asked']} with nothing to ask, "
         f"{len(result['failed'])} not judged ({result['undecided']} undecided)"
@@ -95,7 +96,7 @@ def _tell(result: Mapping[str, Any], console: Console) -> None:
 def _tell_bias(bias: Mapping[str, Any], console: Console) -> None:
     if not bias:
         return
-    say = partial(console.print, highlight=False, soft_wrap=True, markup=False)
+    say = partial(_say, console)
     put = ", ".join(f"{count} {name}" for name, count in bias["plants"].items())
     say(f"this judge where the answers are known, on {bias['videos']} videos of {bias['world']} ({put}):")
     for name, one in (bias["questions"] | bias["checks"]).items():
@@ -110,7 +111,7 @@ def _tell_bias(bias: Mapping[str, Any], console: Console) -> None:
 
 
 def _tell_compared(result: Mapping[str, Any], console: Console) -> None:
-    say = partial(console.print, highlight=False, soft_wrap=True, markup=False)
+    say = partial(_say, console)
     for model in result["models"]:
         say(f"{model['name']}: {model['videos']} videos, {model['failed']} not judged ({model['undecided']} undecided)")
         _show(model["means"], console, model["corrected"])
@@ -133,7 +134,9 @@ def _show(means: Mapping[str, Any], console: Console, corrected: Mapping[str, An
     for name in SCORES:
         row, right = means[name], (corrected or {}).get(name)
         beside = f"  corrected {right['mean']:+.3f}  [{right['low']:+.3f}, {right['high']:+.3f}]" if right else ""
-        console.print(
-            f"  {name:9} {row['mean']:+.3f}  [{row['low']:+.3f}, {row['high']:+.3f}]{beside}",
-            highlight=False, markup=False, soft_wrap=True,
-        )  # fmt: skip
+        _say(console, f"  {name:9} {row['mean']:+.3f}  [{row['low']:+.3f}, {row['high']:+.3f}]{beside}")
+
+
+def _say(console: Console, line: str) -> None:
+    """Names and reasons come from outside: none moves the cursor or begins a line."""
+    console.print(visible(line), highlight=False, markup=False, soft_wrap=True)

@@ -1,5 +1,6 @@
 """`evaluate --judge vlm` and `--judge tracks` over videos and prompts on disk, a scripted server and a real client."""
 
+import io
 import json
 import os
 import re
@@ -13,7 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from rich.console import Console
 
+from matrix_train.cli.evaluate import Request, evaluate_command
 from matrix_train.errors import UserError
 from matrix_train.evaluate import footage
 from matrix_train.evaluate.judge_truth import prompt_of
@@ -207,6 +210,18 @@ def test_who_is_who_is_known_before_a_video_is_decoded(place: Path):
     lines[1] |= {"tracks": None, "idmap": "one.png"}
     (place / "p.jsonl").write_text("\n".join(map(json.dumps, lines)))
     assert run(place, "tracks")["failed"] == {"b.mp4": "no track of id2, which the prompt names"}
+
+
+def test_a_name_sends_a_terminal_nothing(place: Path):
+    name = "\x1b[31mred\nmodel: 2 videos.mp4"
+    (place / "v" / "b.mp4").rename(place / "v" / name)
+    (place / "v" / name).write_bytes(b"")
+    (place / "p.jsonl").write_text((place / "p.jsonl").read_text().replace('"b.mp4"', json.dumps(name)))
+    with io.StringIO() as screen:
+        asked = Request(place / "e", "tracks", None, place / "p.jsonl")
+        evaluate_command([place / "v"], asked, Console(file=screen))
+        told = screen.getvalue()
+    assert r"not judged: \x1b[31mred\nmodel: 2 videos.mp4: cannot be decoded" in told and "\x1b" not in told
 
 
 def test_another_number_of_frames_is_one_failed_row(place: Path):
