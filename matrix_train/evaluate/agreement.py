@@ -13,6 +13,9 @@ from matrix_train.evaluate.judge_tracks import JUDGE
 from matrix_train.evaluate.protocol import Prompt
 
 TRUE = "true"
+LOOKS = "vlm"
+"""Stands where tracks would: of a model that looks, of which no table is shipped."""
+
 TABLES = files("matrix_train.evaluate") / "agreement.json"
 
 

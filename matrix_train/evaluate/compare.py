@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError, model_validator
 
 from matrix_train.errors import UserError
+from matrix_train.evaluate.agreement import LOOKS
 from matrix_train.evaluate.page import compared_part, write_compared
 from matrix_train.evaluate.run import SCORES_FILE, mean_of
 from matrix_train.evaluate.scores import SCORES
@@ -59,7 +60,7 @@ def compare(runs: Sequence[Path], out: Path) -> dict[str, Any]:
         raise UserError(f"--compare: {double} is given twice")
     base = _read(runs[0])
     models, differences, parts = [_row(runs[0], base)], [], []
-    agreement = dict(base.get("agreement", {}))
+    agreement, tested = dict(base.get("agreement", {})), [base["bias"]]
     for run in runs[1:]:
         own = _read(run)
         if own["judge"] != base["judge"]:
@@ -80,8 +81,11 @@ def compare(runs: Sequence[Path], out: Path) -> dict[str, Any]:
         } | {n: mean_of([after[v][n] - before[v][n] for v in pairs]) for n in SCORES}  # fmt: skip
         models.append(_row(run, own))
         agreement |= own.get("agreement", {})  # one may be of tracks that were given, another of made ones
+        tested.append(own["bias"])
         differences.append(difference)
         parts.append(compared_part(out, difference, before, after, pairs))
+    if any(tested):
+        agreement.pop(LOOKS, None)  # what one of them tells of the judge is so in all
     result = {"judge": base["judge"], "models": models, "differences": differences, "agreement": agreement}
     write_json(out / COMPARED_FILE, result)
     write_compared(out, result, parts)

@@ -7,7 +7,7 @@ from typing import Any
 
 from matrix_train.errors import UserError
 from matrix_train.evaluate import judge_tracks
-from matrix_train.evaluate.agreement import agreement
+from matrix_train.evaluate.agreement import LOOKS, agreement
 from matrix_train.evaluate.files import check_place
 from matrix_train.evaluate.generated import ByLooking, ByTracks, Judging
 from matrix_train.evaluate.judge_vlm import VlmJudge
@@ -22,6 +22,12 @@ from tasks.engines.served.served import Served
 from tasks.errors import StopRun
 from tasks.errors import UserError as EngineError
 from tasks.store.folder import Folder
+
+UNTESTED = (
+    "this judge against the truth: not put to the test, so how often it says yes to what is false is not known: "
+    "measure it by --bias W, on a rendered world W"
+)
+"""What stands with every result of a model whose bias was not asked for."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +63,8 @@ def evaluate_by(asked: Asked, videos: Path, out: Path) -> dict[str, Any]:
         vlm = VlmJudge(model)  # asks the server who it is
         bias, table = measure_bias(asked.bias, out, vlm) if asked.bias else (None, {})
         looking = ByLooking(vlm, f"{vlm.name} boxes {tracker}")
-        judging = Judging(looking, trackers, bias, {"bias": table})
+        more = {"bias": table} if asked.bias else {"agreement": {LOOKS: {"lines": [UNTESTED]}}}
+        judging = Judging(looking, trackers, bias, more)
         return evaluate_folder(videos, asked.prompts, out, judging, asked.vbench)
     except (EngineError, StopRun) as error:
         raise UserError(one_line(error, 600)) from None

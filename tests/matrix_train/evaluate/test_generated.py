@@ -39,6 +39,8 @@ def test_a_model_judges_and_a_second_run_asks_nothing(place: Path):
     assert 0.8 < found["measures"]["smoothness"]["mean"] < 1 and found["measures"]["dynamics"]["mean"] > 0
     assert score_theirs(place / "e")["a"].if_score == 1
     assert (place / "e" / "strips" / "a.mp4.jpg").stat().st_size > 500
+    (line,) = found["agreement"]["vlm"]["lines"]
+    assert "is not known: measure it by --bias" in line and line in (place / "e" / "report.html").read_text()
 
 
 @pytest.mark.parametrize(

@@ -133,6 +133,18 @@ def test_of_several_models_too_a_biased_judge_is_warned_of(place: Path, world: P
     assert said.count("warning: Q7: yes to 1 of 3") == page.count("Q7: yes to 1 of 3") == 2
 
 
+def test_a_judge_is_untested_where_no_run_has_put_it_to_the_test(place: Path, world: Path):
+    with FaultServer(judging(credulous, changes)) as server:
+        for name in ("e1", "e2"):
+            run(place, "vlm", profile(place, server))
+            (place / "e").rename(place / name)
+        run(place, "vlm", profile(place, server), bias=world)
+    for runs, told in ((("e1", "e2"), ["vlm"]), (("e1", "e"), []), (("e", "e1"), [])):
+        asked = Request(place / "c", compare=True)
+        found = evaluate_command([place / name for name in runs], asked, Console(quiet=True))
+        assert list(found["agreement"]) == told
+
+
 def test_one_that_always_says_yes_gets_no_corrected_score(place: Path, world: Path):
     with FaultServer(judging(lambda asked, question: True)) as server:
         found = run(place, "vlm", profile(place, server), bias=world)
