@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from matrix_train.errors import UserError
+from matrix_train.evaluate.left import IDMAP, PROMPTS_FILE
 from matrix_train.evaluate.protocol import Prompt, read_prompts
 from matrix_train.files import write_whole
-from matrix_train.sample.dataset import FIRST
 from matrix_train.sample.job import Job
 from matrix_train.sample.reading import heads_of, ratings_of
 from matrix_train.sample.words import role_words
@@ -27,10 +27,6 @@ from schemas import Sample, Span
 from schemas.idmap import encode_id_map
 from schemas.palette import number
 from schemas.text import one_line
-
-PROMPTS_FILE = "prompts.jsonl"
-GRID_FILES = ("grid.mp4", "grid.png")
-IDMAP = ".idmap.png"
 
 Asked = tuple[Prompt, NDArray[np.uint8]]
 """A line, and its ID map: palette indices [height, width] of the video's size."""
@@ -130,14 +126,6 @@ def write_prompts(folder: Path, found: Found) -> Path | None:
     for video, indices in maps.items():
         write_whole(folder / (Path(video).stem + IDMAP), encode_id_map(indices))
     return file if lines else None
-
-
-def beside_videos(folder: Path) -> set[str]:
-    """Names of the files that `sample` leaves beside its videos, also of those that it could not make."""
-    records = {path.with_suffix(".json").name for path in folder.glob("*.mp4")}
-    pictures = {path.name for ending in (FIRST, IDMAP) for path in folder.glob(f"*{ending}")}
-    grid = GRID_FILES if all((folder / name).is_file() for name in GRID_FILES) else ()
-    return {*records, *pictures, *grid, PROMPTS_FILE}
 
 
 def _asked(

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +58,12 @@ def test_models_are_judged_apart_and_held_against_the_first(models: Path):
     assert 'href="lora/report.html"' in page and "VBench imaging quality" in page
     prompts = json.loads((models / "e" / "base" / "vbench_prompts.json").read_text())
     assert prompts == dict.fromkeys(NAMES, "A man pushes a box.")
+
+
+def test_judging_needs_no_torch():
+    """Which alone would take half a GiB, and seconds of every run."""
+    told = "import sys, matrix_train.evaluate.judges; print({'torch', 'transformers'} & set(sys.modules))"
+    assert subprocess.check_output([sys.executable, "-c", told], text=True) == "set()\n"
 
 
 def test_a_file_beside_models_is_named(models: Path):
