@@ -20,10 +20,9 @@ from matrix_train.evaluate.footage import Footage, watch
 from matrix_train.evaluate.judge_vlm import VlmJudge
 from matrix_train.evaluate.masks import follow, read_guide
 from matrix_train.evaluate.protocol import Prompt
-from matrix_train.evaluate.run import Row, is_kept, made_of, publish, row_file
+from matrix_train.evaluate.run import Row, is_kept, keep_row, made_of, publish
 from matrix_train.evaluate.scores import Judged
 from matrix_train.evaluate.strip import Followed, boxed, show
-from matrix_train.files import write_json
 from matrix_train.sample.trackers import Trackers
 from schemas.text import one_line
 from schemas.usage import Usage
@@ -116,7 +115,7 @@ class _Run:
             began = time.perf_counter()
             row = await self._row(prompt)
         cost = {"usage": meter.usage or Usage(), "seconds": time.perf_counter() - began}
-        write_json(row_file(self.out, prompt.video), row.model_copy(update=cost))
+        keep_row(self.out, row.model_copy(update=cost))
         self.judged += not row.failed
 
     async def _row(self, prompt: Prompt) -> Row:

@@ -86,7 +86,7 @@ def evaluate_world(videos: Path, world: Path, out: Path) -> dict[str, Any]:
         about = made_of(prompt, videos / prompt.video, path)
         if not is_kept(out, prompt.video, judge_truth.JUDGE, about):
             row = _judge_true(videos, world, path, about, out)  # one truth at a time: their masks are large
-            write_json(row_file(out, prompt.video), row)
+            keep_row(out, row)
     return publish(out, list(prompts.values()), judge_truth.JUDGE, len(there) - len(prompts))
 
 
@@ -168,6 +168,15 @@ def kept_row(out: Path, video: str, judge: str) -> Row | None:
     if row.judge != judge:
         raise UserError(f"{path} is by the judge {row.judge!r}, this one is {judge!r}: give a new --out")
     return row
+
+
+def keep_row(out: Path, row: Row) -> None:
+    """What came of a video. Where it was judged before, of something else, the result of then goes: should this run not
+    come to its end, nobody takes that for its own."""
+    before = kept_row(out, row.video, row.judge)
+    if before is not None and before.failed is None:
+        (out / SCORES_FILE).unlink(missing_ok=True)
+    write_json(row_file(out, row.video), row)
 
 
 def publish(

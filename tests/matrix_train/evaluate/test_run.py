@@ -126,6 +126,15 @@ def test_a_video_or_truth_that_was_remade_is_judged_again(world: Path, tmp_path:
     assert again["by_video"]["b.mp4"]["spi"] < found["by_video"]["b.mp4"]["spi"]
 
 
+def test_a_run_that_scores_nothing_leaves_no_result_of_what_was_there(world: Path, tmp_path: Path):
+    run(world / "raw", out=tmp_path / "e", world=world)
+    for name in ("a.mp4", "b.mp4"):
+        write_video(world / "raw" / name, FRAMES - 3)
+    with pytest.raises(UserError, match="none of 2 videos could be judged"):
+        run(world / "raw", out=tmp_path / "e", world=world)
+    assert not (tmp_path / "e" / "scores.json").exists()
+
+
 def test_runs_are_compared_by_video(world: Path, tmp_path: Path):
     run(world / "raw", out=tmp_path / "e", world=world)
     worse = json.loads((tmp_path / "e" / "scores.json").read_text())
