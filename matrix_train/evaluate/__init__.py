@@ -26,7 +26,6 @@ compare.py       runs side by side, and their differences with intervals
 vbench.py        VBench's files
 
 sampled.py       what `sample` leaves for it: lines of prompts and ID maps
-left.py          … and how all that it leaves is called
 
 footage.py       a video's frames and plain measures
 decoding.py      … made in a child process with limits

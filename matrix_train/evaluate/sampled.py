@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from matrix_train.errors import UserError
-from matrix_train.evaluate.left import IDMAP, PROMPTS_FILE
 from matrix_train.evaluate.protocol import Prompt, read_prompts
 from matrix_train.files import write_whole
+from matrix_train.sample.beside import IDMAP, PROMPTS_FILE
 from matrix_train.sample.job import Job
 from matrix_train.sample.reading import heads_of, ratings_of
 from matrix_train.sample.words import role_words

@@ -13,8 +13,8 @@ from matrix_train.attention.tags import tagged
 from matrix_train.data import DataConfig, Geometry, Split, read_index
 from matrix_train.data.entry import Bad, Entry, read_entry
 from matrix_train.data.video import BrokenVideo, decode
-from matrix_train.evaluate.left import FIRST
 from matrix_train.files import whole
+from matrix_train.sample.beside import FIRST
 from matrix_train.sample.job import Job, Unreadable
 from matrix_train.sample.picture import encode
 from matrix_train.sample.words import role_places

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from matrix_train.errors import UserError
-from matrix_train.evaluate.left import beside_videos
 from matrix_train.evaluate.protocol import Prompt, chosen_frames, match_videos, read_prompts, with_boxes
 from matrix_train.evaluate.questions import questions_of
+from matrix_train.sample.beside import beside_videos
 from schemas.palette import colour
 
 LINE = {

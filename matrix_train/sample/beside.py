@@ -1,4 +1,4 @@
-"""Names of the files that `sample` leaves beside its videos, known without importing what samples."""
+"""What `sample` leaves beside its videos, by name; known without importing what samples."""
 
 from pathlib import Path
 
