@@ -19,7 +19,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from matrix_train.evaluate.faults import encoded
+from matrix_train.evaluate.checked.faults import encoded
 
 HIGH, WIDE, FRAMES = 48, 64, 11
 FRESH = 10

@@ -8,7 +8,7 @@ made as for anyone's video, from the frames and the ID map of the first one, in 
 the other who looks alike is painted in. Not counted beside the questions: videos that the judge leaves undecided, and
 those in which someone who is asked about comes in later, so that it has no track. Rules and margins were found on the
 seeds 20000 to 20099: measure on others. --out writes the table into its place in the file, as the code ships it
-(matrix_train/evaluate/agreement.json).
+(matrix_train/evaluate/judge/agreement.json).
 """
 
 import argparse
@@ -24,18 +24,19 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from numpy.typing import NDArray
 
-from matrix_train.evaluate import bias, judge_truth
-from matrix_train.evaluate.agreement import TRUE
-from matrix_train.evaluate.casting import Undecided
-from matrix_train.evaluate.faults import FAULTS, seen
-from matrix_train.evaluate.footage import Footage, Measures
-from matrix_train.evaluate.judge_tracks import JUDGE, filmed, judge_tracks
-from matrix_train.evaluate.judges import profile_file, tracker_of
-from matrix_train.evaluate.masks import follow, read_guide
-from matrix_train.evaluate.painting import painted
-from matrix_train.evaluate.protocol import Asked, Prompt
-from matrix_train.evaluate.scores import Judged
-from matrix_train.evaluate.tracks import Film
+from matrix_train.evaluate.checked import bias
+from matrix_train.evaluate.checked.faults import FAULTS, seen
+from matrix_train.evaluate.checked.painting import painted
+from matrix_train.evaluate.judge import by_truth
+from matrix_train.evaluate.judge.agreement import TRUE
+from matrix_train.evaluate.judge.by_tracks import JUDGE, filmed, judge_tracks
+from matrix_train.evaluate.judge.casting import Undecided
+from matrix_train.evaluate.profile import profile_file, tracker_of
+from matrix_train.evaluate.protocol.prompt import Asked, Prompt
+from matrix_train.evaluate.protocol.scores import Judged
+from matrix_train.evaluate.seen.footage import Footage, Measures
+from matrix_train.evaluate.seen.masks import follow, read_guide
+from matrix_train.evaluate.seen.tracks import Film
 from matrix_train.files import write_whole
 from matrix_train.sample.trackers import Trackers
 from schemas.idmap import encode_id_map, id_map
@@ -76,11 +77,11 @@ def put(truth: VideoTruth, footage: Footage, trackers: Trackers | None = None) -
         try:
             if shown not in films:
                 films[shown] = plant.seen if trackers is None else made(plant, truth, footage, trackers)
-            said = judge_tracks(judge_truth.prompt_of(plant.asked), films[shown])
+            said = judge_tracks(by_truth.prompt_of(plant.asked), films[shown])
         except ValueError as error:
             print(f"{truth.video}, {plant.name}: {error}")
             said = "undecided" if isinstance(error, Undecided) else UNTRACKED
-        yield plant.name, judge_truth.judge(plant.asked, plant.seen), said
+        yield plant.name, by_truth.judge(plant.asked, plant.seen), said
 
 
 def made(plant: bias.Plant, truth: VideoTruth, footage: Footage, trackers: Trackers) -> Film:
@@ -95,7 +96,7 @@ def made(plant: bias.Plant, truth: VideoTruth, footage: Footage, trackers: Track
     first = {
         i.id: fill(run_lengths(rle, *size), *size) for i in plant.seen.instances if (rle := i.masks[0]) is not None
     }
-    named = judge_truth.prompt_of(plant.seen if plant.seen.triplets else plant.asked)
+    named = by_truth.prompt_of(plant.seen if plant.seen.triplets else plant.asked)
     about = {i.id for i in named.instances} | first.keys()
     everyone = tuple(Asked(id=i.id, cls=i.cls, appearance=i.phrase) for i in plant.seen.instances if i.id in about)
     prompt = Prompt(**dict(named) | {"instances": everyone, "idmap": "first.png"})

@@ -1,5 +1,5 @@
 """Trains interaction-aware LoRAs on the shards. Imports `schemas`, never `flows`; of `tasks` only engines: a tracker
-when masks are asked of one (`sample/trackers.py`), a verifier when one judges (`evaluate/judge_vlm.py`).
+when masks are asked of one (`sample/trackers.py`), a verifier when one judges (`evaluate/judge/by_vlm.py`).
 
 from matrix_train import load_into
 pipe = load_into(DiffusionPipeline.from_pretrained(base), Path("runs/a"))

@@ -25,7 +25,7 @@ def test_everything_that_is_read_at_run_time_is_in_the_wheel(tmp_path: Path) -> 
     wanted |= {f"matrix_train/configs/{path.name}" for path in (ROOT / "configs").glob("*.yaml")}
     for package, pattern in (
         ("tasks/engines/prompts", "**/*.md"),
-        ("matrix_train/evaluate/prompts", "**/*.md"),
+        ("matrix_train/evaluate/judge/prompts", "**/*.md"),
         ("tasks/report", "*.j2"),
         ("tasks/report", "*.css"),
         ("tasks/compare", "*.j2"),

@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 
 from benchmarks.miniature.sample import asked_table, videos_of
-from matrix_train.evaluate import bias, judge_truth
-from matrix_train.evaluate.footage import watch
-from matrix_train.evaluate.judge_tracks import JUDGE, filmed, judge_tracks
-from matrix_train.evaluate.masks import follow, read_guide
-from matrix_train.evaluate.protocol import Asked, Prompt, read_prompts
+from matrix_train.evaluate.checked import bias
+from matrix_train.evaluate.judge import by_truth
+from matrix_train.evaluate.judge.by_tracks import JUDGE, filmed, judge_tracks
+from matrix_train.evaluate.protocol.prompt import Asked, Prompt, read_prompts
+from matrix_train.evaluate.protocol.scores import YES, Answer, FrameCheck, VideoScores, video_scores
 from matrix_train.evaluate.run import read_truth
-from matrix_train.evaluate.scores import YES, Answer, FrameCheck, VideoScores, video_scores
+from matrix_train.evaluate.seen.footage import watch
+from matrix_train.evaluate.seen.masks import follow, read_guide
 from matrix_train.files import file_sha256, write_whole
 from matrix_train.sample.trackers import Trackers
 from schemas.base import Record
@@ -158,7 +159,7 @@ def _known_and_said(asked: Path, name: str, verdict: Verdict) -> Iterator[tuple[
     """By pair, where it is decided."""
     truth, table = _truth(asked, name), asked_table(asked.parent)
     for pair in verdict.answers:
-        yield judge_truth.judge(_of_pair(truth, table[name][pair]), truth).answers, (verdict.answers[pair],)
+        yield by_truth.judge(_of_pair(truth, table[name][pair]), truth).answers, (verdict.answers[pair],)
 
 
 def _write_prompts(asked: Path) -> None:
@@ -171,7 +172,7 @@ def _write_prompts(asked: Path) -> None:
         write_whole(asked / f"{name}.idmap.png", encode_id_map(id_map(masks, *size)))
         everyone = tuple(Asked(id=i.id, cls=i.cls, appearance=i.phrase) for i in truth.instances)
         for pair in PAIRS:
-            known = dict(judge_truth.prompt_of(_of_pair(truth, about[pair])))
+            known = dict(by_truth.prompt_of(_of_pair(truth, about[pair])))
             prompt = Prompt(**known | {"instances": everyone, "idmap": f"{name}.idmap.png"})
             lines[pair].append(prompt.model_dump_json())
     for pair in PAIRS:

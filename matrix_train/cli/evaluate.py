@@ -10,9 +10,9 @@ from rich.console import Console
 
 from matrix_train.errors import UserError
 from matrix_train.evaluate.compare import compare as compare_runs
+from matrix_train.evaluate.exchange.reading import evaluate_files
+from matrix_train.evaluate.protocol.scores import SCORES
 from matrix_train.evaluate.run import evaluate_world
-from matrix_train.evaluate.scores import SCORES
-from matrix_train.evaluate.theirs import evaluate_files
 from schemas.text import visible
 
 
@@ -72,7 +72,7 @@ def _judged(videos: Path, asked: Request) -> dict[str, Any]:
         raise UserError(f"--judge {asked.judge}: give truth, tracks, vlm or files")
     if asked.prompts is None or asked.world:
         raise UserError(f"--judge {asked.judge} needs --prompts, a file with a line for every video, and no --world")
-    from matrix_train.evaluate.judges import Asked, evaluate_by  # imports the engines, which take a second
+    from matrix_train.evaluate.profile import Asked, evaluate_by  # imports the engines, which take a second
 
     wanted = Asked(asked.judge, asked.prompts, asked.profile, asked.bias, asked.vbench)
     return evaluate_by(wanted, videos, asked.out)

@@ -11,7 +11,14 @@ from rich.console import Console
 
 from matrix_train.data.geometry import Geometry
 from matrix_train.errors import UserError
-from matrix_train.evaluate.sampled import Asked, Found, asked_of_job, asked_of_sample, check_place, write_prompts
+from matrix_train.evaluate.protocol.sampled import (
+    Asked,
+    Found,
+    asked_of_job,
+    asked_of_sample,
+    check_place,
+    write_prompts,
+)
 from matrix_train.files import file_sha256, held, write_whole
 from matrix_train.sample.dataset import HeldOutClip, held_out
 from matrix_train.sample.grid import read_mp4, write_grid

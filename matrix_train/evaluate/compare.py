@@ -8,10 +8,10 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError, model_validator
 
 from matrix_train.errors import UserError
-from matrix_train.evaluate.agreement import LOOKS
+from matrix_train.evaluate.judge.agreement import LOOKS
 from matrix_train.evaluate.page import compared_part, write_compared
+from matrix_train.evaluate.protocol.scores import SCORES
 from matrix_train.evaluate.run import SCORES_FILE, mean_of
-from matrix_train.evaluate.scores import SCORES
 from matrix_train.files import write_json
 
 COMPARED_FILE = "compared.json"

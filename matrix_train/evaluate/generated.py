@@ -12,17 +12,17 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from matrix_train.errors import UserError
-from matrix_train.evaluate import judge_tracks
 from matrix_train.evaluate.at_once import for_each
-from matrix_train.evaluate.bias import Bias
-from matrix_train.evaluate.files import check_place
-from matrix_train.evaluate.footage import Footage, watch
-from matrix_train.evaluate.judge_vlm import VlmJudge
-from matrix_train.evaluate.masks import follow, read_guide
-from matrix_train.evaluate.protocol import Prompt
+from matrix_train.evaluate.checked.bias import Bias
+from matrix_train.evaluate.exchange.authors import check_place
+from matrix_train.evaluate.judge import by_tracks
+from matrix_train.evaluate.judge.by_vlm import VlmJudge
+from matrix_train.evaluate.protocol.prompt import Prompt
+from matrix_train.evaluate.protocol.scores import Judged
 from matrix_train.evaluate.run import Row, is_kept, keep_row, made_of, publish
-from matrix_train.evaluate.scores import Judged
-from matrix_train.evaluate.strip import Followed, boxed, show
+from matrix_train.evaluate.seen.footage import Footage, watch
+from matrix_train.evaluate.seen.masks import follow, read_guide
+from matrix_train.evaluate.seen.strip import Followed, boxed, show
 from matrix_train.sample.trackers import Trackers
 from schemas.text import one_line
 from schemas.usage import Usage
@@ -45,18 +45,18 @@ class Judge(Protocol):
 
 @dataclass(frozen=True)
 class ByTracks:
-    """Works out from tracks who does what to whom (`judge_tracks.py`)."""
+    """Works out from tracks who does what to whom (`judge/by_tracks.py`)."""
 
     name: str
 
     async def __call__(self, prompt: Prompt, footage: Footage, tracks: Followed) -> Judged:
-        film = judge_tracks.filmed(prompt, tracks, footage.height, footage.width, footage.fps)
-        return await asyncio.to_thread(judge_tracks.judge_tracks, prompt, film)
+        film = by_tracks.filmed(prompt, tracks, footage.height, footage.width, footage.fps)
+        return await asyncio.to_thread(by_tracks.judge_tracks, prompt, film)
 
 
 @dataclass(frozen=True)
 class ByLooking:
-    """Asks a vision-language model about frames with boxes drawn in (`judge_vlm.py`)."""
+    """Asks a vision-language model about frames with boxes drawn in (`judge/by_vlm.py`)."""
 
     vlm: VlmJudge
     name: str

@@ -15,11 +15,11 @@ from typing import Any
 
 from matrix_train.errors import UserError
 from matrix_train.evaluate.compare import compare
+from matrix_train.evaluate.exchange.vbench import read_results
 from matrix_train.evaluate.generated import Judging, evaluate_videos
-from matrix_train.evaluate.masks import check_engine
-from matrix_train.evaluate.protocol import Prompt, match_videos, read_prompts
+from matrix_train.evaluate.protocol.prompt import Prompt, match_videos, read_prompts
 from matrix_train.evaluate.run import NoneJudged, mean_of
-from matrix_train.evaluate.vbench import read_results
+from matrix_train.evaluate.seen.masks import check_engine
 from matrix_train.sample.beside import beside_videos
 
 

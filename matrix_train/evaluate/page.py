@@ -13,10 +13,10 @@ from urllib.parse import quote
 
 import jinja2
 
-from matrix_train.evaluate.protocol import Prompt
-from matrix_train.evaluate.questions import questions_of
-from matrix_train.evaluate.scores import QUESTIONS, SCORES, YES, Answer, FrameCheck, VideoScores, ten_of
-from matrix_train.evaluate.strip import strip_file
+from matrix_train.evaluate.protocol.prompt import Prompt
+from matrix_train.evaluate.protocol.questions import questions_of
+from matrix_train.evaluate.protocol.scores import QUESTIONS, SCORES, YES, Answer, FrameCheck, VideoScores, ten_of
+from matrix_train.evaluate.seen.strip import strip_file
 from matrix_train.files import write_parts
 
 PAGE_FILE = "report.html"

@@ -1,11 +1,11 @@
-"""`matrix_train evaluate`: a folder of videos judged one by one, resumable, its results in files.
+"""`matrix_train evaluate`: a folder of videos judged one by one, resumable, its results in authors.
 
 E/judged/<video_id>.json      answers and checks of one video, or why it could not be judged: what a run goes on from
 E/questions/…, E/question_verification.json, E/_emergence_disappearance.json, E/combined_scores_summary.json
-                              the authors' files (files.py)
+                              the authors' files (exchange/authors.py)
 E/scores.json                 means with intervals, what was judged, by whom, at what cost
 E/report.html                 the same to look at, video by video (page.py)
-E/strips/<video>.jpg          decisive frames (strip.py)
+E/strips/<video>.jpg          decisive frames (seen/strip.py)
 """
 
 import hashlib
@@ -18,15 +18,16 @@ import numpy as np
 from pydantic import ValidationError
 
 from matrix_train.errors import UserError
-from matrix_train.evaluate import files, judge_truth, vbench
-from matrix_train.evaluate.bias import Bias, corrected
-from matrix_train.evaluate.casting import UNDECIDED
-from matrix_train.evaluate.footage import Measures, watch
+from matrix_train.evaluate.checked.bias import Bias, corrected
+from matrix_train.evaluate.exchange import authors, vbench
+from matrix_train.evaluate.judge import by_truth
+from matrix_train.evaluate.judge.casting import UNDECIDED
 from matrix_train.evaluate.page import Sheet, write_page
-from matrix_train.evaluate.protocol import Prompt, match_videos
-from matrix_train.evaluate.questions import VERSION
-from matrix_train.evaluate.scores import SCORES, Answer, FrameCheck, Judged, VideoScores
-from matrix_train.evaluate.strip import show
+from matrix_train.evaluate.protocol.prompt import Prompt, match_videos
+from matrix_train.evaluate.protocol.questions import VERSION
+from matrix_train.evaluate.protocol.scores import SCORES, Answer, FrameCheck, Judged, VideoScores
+from matrix_train.evaluate.seen.footage import Measures, watch
+from matrix_train.evaluate.seen.strip import show
 from matrix_train.files import file_sha256, write_json, write_list
 from schemas.base import Record
 from schemas.truth import VideoTruth
@@ -72,22 +73,22 @@ def evaluate_world(videos: Path, world: Path, out: Path) -> dict[str, Any]:
     Broken files and those without an interaction have no questions and are left out, and counted. UserError for a
     folder that does not fit the truth, and for an `out` of another judge or of nobody's run.
     """
-    files.check_place(out)
+    authors.check_place(out)
     there = truth_files(world)
     prompts = {}
     for path in there:
         truth = read_truth(path)
         if truth.expect in ("accept", "filtered") and truth.triplets:  # broken files show other than their truth says
-            prompts[path] = judge_truth.prompt_of(truth)
+            prompts[path] = by_truth.prompt_of(truth)
     if not prompts:
         raise UserError(f"no truth below {world} states an interaction: there is nothing to ask")
     match_videos(videos, list(prompts.values()), others=[path.stem for path in there])
     for path, prompt in prompts.items():
         about = made_of(prompt, videos / prompt.video, path)
-        if not is_kept(out, prompt.video, judge_truth.JUDGE, about):
+        if not is_kept(out, prompt.video, by_truth.JUDGE, about):
             row = _judge_true(videos, world, path, about, out)  # one truth at a time: their masks are large
             keep_row(out, row)
-    return publish(out, list(prompts.values()), judge_truth.JUDGE, len(there) - len(prompts))
+    return publish(out, list(prompts.values()), by_truth.JUDGE, len(there) - len(prompts))
 
 
 def _judge_true(videos: Path, world: Path, path: Path, about: str, out: Path) -> Row:
@@ -102,13 +103,13 @@ def _judge_true(videos: Path, world: Path, path: Path, about: str, out: Path) ->
             raise ValueError(f"{footage.count} frames, its truth has {truth.frames}")
         if (own := (footage.width, footage.height)) != (truth.width, truth.height):
             raise ValueError(f"{own[0]} x {own[1]} pixels, its truth has {truth.width} x {truth.height}")
-        judged = judge_truth.judge(truth, truth)
+        judged = by_truth.judge(truth, truth)
     except ValueError as error:
-        return Row(video=truth.video, judge=judge_truth.JUDGE, made_of=about, failed=str(error))
+        return Row(video=truth.video, judge=by_truth.JUDGE, made_of=about, failed=str(error))
     return Row(
-        video=truth.video, judge=judge_truth.JUDGE, made_of=about, frames=tuple(footage.chosen),
+        video=truth.video, judge=by_truth.JUDGE, made_of=about, frames=tuple(footage.chosen),
         answers=judged.answers, checks=judged.checks, measures=footage.measures,
-        shown=show(out, judge_truth.prompt_of(truth), footage, {i.id: i.masks for i in truth.instances}, judged),
+        shown=show(out, by_truth.prompt_of(truth), footage, {i.id: i.masks for i in truth.instances}, judged),
     )  # fmt: skip
 
 
@@ -192,7 +193,7 @@ def publish(
     A row is read when it is its turn, so that memory does not grow with the answers of thousands of videos. more: goes
     into `scores.json` too. bias: of the judge, for a corrected score beside the raw one. NoneJudged.
     """
-    files.write_questions(out, prompts)
+    authors.write_questions(out, prompts)
     sums = _Sums()
     for _, row in _rows(out, prompts, judge):
         sums.add(row, bias)
@@ -200,13 +201,13 @@ def publish(
     if not good:
         video, why = next(iter(sums.failed.items()))
         raise NoneJudged(f"none of {len(prompts)} videos could be judged; the first: {video}: {why}")
-    verified = (files.verified_video(p, row.answers, row.frames, judge) for p, row in _rows(out, good, judge))
-    write_list(out / files.VERIFICATION_FILE, verified)
-    checked = (files.persistence_video(p, row.checks, judge) for p, row in _rows(out, good, judge))
-    write_list(out / files.PERSISTENCE_FILE, checked)
+    verified = (authors.verified_video(p, row.answers, row.frames, judge) for p, row in _rows(out, good, judge))
+    write_list(out / authors.VERIFICATION_FILE, verified)
+    checked = (authors.persistence_video(p, row.checks, judge) for p, row in _rows(out, good, judge))
+    write_list(out / authors.PERSISTENCE_FILE, checked)
     table = {p.video_id: (p.prompt, sums.scores[p.video]) for p in good}
     vbench.write_prompts(out, prompts)
-    write_json(out / files.COMBINED_FILE, files.summary(out.name, "all", table))
+    write_json(out / authors.COMBINED_FILE, authors.summary(out.name, "all", table))
     found = {
         "judge": judge,
         "videos": len(good),
@@ -219,7 +220,7 @@ def publish(
         "vbench": {},
         "measures": {name: mean_of(values) for name, values in sums.measures.items()},
         "cost": sums.cost,
-        "prompts": {p.video: files.digest(files.questions_file(p)) for p in good},
+        "prompts": {p.video: authors.digest(authors.questions_file(p)) for p in good},
         "by_video": {video: {name: getattr(one, name) for name in SCORES} for video, one in sums.scores.items()},
     } | dict(more or {})
     write_json(out / SCORES_FILE, found)
@@ -280,4 +281,4 @@ def mean_of(values: Sequence[float]) -> dict[str, float]:
 
 
 def row_file(out: Path, video: str) -> Path:
-    return out / files.JUDGED_FOLDER / f"{video}.json"
+    return out / authors.JUDGED_FOLDER / f"{video}.json"

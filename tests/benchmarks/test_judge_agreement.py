@@ -3,9 +3,9 @@
 import numpy as np
 
 from benchmarks.judge_agreement import UNTRACKED, Found, footage_of, put
-from matrix_train.evaluate import bias
-from matrix_train.evaluate.footage import Footage
-from matrix_train.evaluate.scores import YES, Judged
+from matrix_train.evaluate.checked import bias
+from matrix_train.evaluate.protocol.scores import YES, Judged
+from matrix_train.evaluate.seen.footage import Footage
 from matrix_train.sample.trackers import Trackers
 from schemas.rle import fill, run_lengths
 from schemas.truth import VideoTruth

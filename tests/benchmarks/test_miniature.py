@@ -12,7 +12,7 @@ from benchmarks.miniature.compared import PAPER, difference
 from benchmarks.miniature.judge import PAIRS, RIGHT, WRONG, Verdict, Verdicts, file_of, verdicts
 from benchmarks.miniature.sample import asked_table, videos_of
 from benchmarks.miniature.scenes import Film, asked
-from matrix_train.evaluate.scores import QUESTIONS, YES, Answer, FrameCheck
+from matrix_train.evaluate.protocol.scores import QUESTIONS, YES, Answer, FrameCheck
 
 
 @pytest.mark.parametrize("number", range(3))

@@ -50,7 +50,7 @@ def test_of_other_packages_it_knows_the_schemas_and_where_it_asks_engines() -> N
         for file in ROOT.rglob("*.py")
         for name in _imported(file, ("tasks", "flows"))
     }
-    names = ("decoding", "footage", "generated", "judge_vlm", "judges", "planted")
+    names = ("checked/planted", "generated", "judge/by_vlm", "profile", "seen/decoding", "seen/footage")
     judges = {(f"evaluate/{name}.py", "tasks") for name in names}
     assert foreign == judges | {(f"sample/{name}.py", "tasks") for name in ("trackers", "reading")}
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from matrix_train.evaluate.faults import encoded
+from matrix_train.evaluate.checked.faults import encoded
 from schemas import Span
 from schemas.interaction import RoleSpans
 from schemas.truth import TrueInstance, TrueTriplet, VideoTruth

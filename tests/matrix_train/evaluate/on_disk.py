@@ -10,8 +10,8 @@ import numpy as np
 from rich.console import Console
 
 from matrix_train.cli.evaluate import Request, evaluate_command
-from matrix_train.evaluate import bias
-from matrix_train.evaluate.judge_truth import prompt_of
+from matrix_train.evaluate.checked import bias
+from matrix_train.evaluate.judge.by_truth import prompt_of
 from schemas.idmap import encode_id_map, id_map
 from schemas.rle import fill, run_lengths
 from tasks.engines import registry

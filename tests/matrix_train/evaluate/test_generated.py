@@ -18,10 +18,10 @@ from rich.console import Console
 
 from matrix_train.cli.evaluate import Request, evaluate_command
 from matrix_train.errors import UserError
-from matrix_train.evaluate import footage
-from matrix_train.evaluate.judge_truth import prompt_of
+from matrix_train.evaluate.exchange.reading import score_theirs
+from matrix_train.evaluate.judge.by_truth import prompt_of
 from matrix_train.evaluate.run import made_of
-from matrix_train.evaluate.theirs import score_theirs
+from matrix_train.evaluate.seen import footage
 from schemas.idmap import encode_id_map
 from tests import permissions
 from tests.matrix_train.evaluate.made_up import FRAMES, HEIGHT, WIDTH, pushed

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from matrix_train.cli.evaluate import Request, evaluate_command
 from matrix_train.errors import UserError
-from matrix_train.evaluate.vbench import read_results
+from matrix_train.evaluate.exchange.vbench import read_results
 from tests.matrix_train.evaluate.on_disk import NAMES, run, write_prompts
 
 
@@ -62,7 +62,7 @@ def test_models_are_judged_apart_and_held_against_the_first(models: Path):
 
 def test_judging_needs_no_torch():
     """Which alone would take half a GiB, and seconds of every run."""
-    told = "import sys, matrix_train.evaluate.judges; print({'torch', 'transformers'} & set(sys.modules))"
+    told = "import sys, matrix_train.evaluate.profile; print({'torch', 'transformers'} & set(sys.modules))"
     assert subprocess.check_output([sys.executable, "-c", told], text=True) == "set()\n"
 
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from matrix_train.evaluate.judge_truth import judge, prompt_of
+from matrix_train.evaluate.judge.by_truth import judge, prompt_of
 from matrix_train.evaluate.page import PAGE_FILE, Sheet, compared_part, write_compared, write_page
+from matrix_train.evaluate.protocol.scores import SCORES
 from matrix_train.evaluate.run import mean_of
-from matrix_train.evaluate.scores import SCORES
-from matrix_train.evaluate.strip import write_strip
+from matrix_train.evaluate.seen.strip import write_strip
 from tests.matrix_train.evaluate.made_up import pushed
 
 HOSTILE = '<script>alert(1)</script> & a "quoted" man\'s <b>box</b>'

@@ -11,8 +11,8 @@ from rich.console import Console
 
 from matrix_train.cli.evaluate import Request, evaluate_command
 from matrix_train.errors import UserError
-from matrix_train.evaluate.scores import SCORES
-from matrix_train.evaluate.theirs import read_combined, read_questions, score_theirs
+from matrix_train.evaluate.exchange.reading import read_combined, read_questions, score_theirs
+from matrix_train.evaluate.protocol.scores import SCORES
 from tests.matrix_train.evaluate.made_up import FRAMES, pushed
 
 

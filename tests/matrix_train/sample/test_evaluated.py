@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from matrix_train.errors import UserError
-from matrix_train.evaluate.protocol import read_prompts
-from matrix_train.evaluate.sampled import asked_of_job
+from matrix_train.evaluate.protocol.prompt import read_prompts
+from matrix_train.evaluate.protocol.sampled import asked_of_job
 from matrix_train.sample.job import Job
 from tests.matrix_train.sample.test_sample import judged, run
 

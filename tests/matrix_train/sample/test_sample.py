@@ -17,7 +17,7 @@ from matrix_train.cli import app as cli
 from matrix_train.data import Geometry, MatrixDataset, Ref
 from matrix_train.data.batch import Collate
 from matrix_train.errors import UserError
-from matrix_train.evaluate.protocol import read_prompts
+from matrix_train.evaluate.protocol.prompt import read_prompts
 from matrix_train.export.export import export, merge
 from matrix_train.sample.dataset import HeldOutClip, held_out
 from matrix_train.sample.grid import read_mp4

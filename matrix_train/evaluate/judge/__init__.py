@@ -1,0 +1,1 @@
+"""Judges: by the truth, by tracks alone, by a vision-language model."""

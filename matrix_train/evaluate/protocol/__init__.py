@@ -1,0 +1,1 @@
+"""What is asked of a video, and what answers are worth."""

@@ -1,0 +1,1 @@
+"""What there is to look at: frames, masks, and what tracks say."""
