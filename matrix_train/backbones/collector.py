@@ -27,6 +27,10 @@ ATTENTION_KERNELS = (
 )
 """The fused kernels behind `scaled_dot_product_attention`; `matrix_train.attention.lse` calls the flash ones itself."""
 
+MOST_GRAPHS = 64
+"""Kinds of compiled blocks (model, LoRA or none, size, gradients) in a process, all models together: models of one kind
+share theirs. At the compiler's own 8, what `sample` compares could end the run."""
+
 MapKey = tuple[int, Direction]
 """(block, direction)."""
 
@@ -107,6 +111,7 @@ class MapCollector:
         Around a compiled block, selective checkpointing would see one operator and no attention kernel to keep. Hooks
         stay outside: FSDP's, which gather a block's weights, cannot be part of a graph.
         """
+        torch._dynamo.config.recompile_limit = max(MOST_GRAPHS, torch._dynamo.config.recompile_limit)
         plain, kept = (torch.compile(run, backend=backend, fullgraph=True) for run in (_called, _checkpointed))
         for block in blocks:
             block.forward = partial(_compiled_forward, block.forward, plain, kept)

@@ -117,6 +117,26 @@ def test_blocks_of_every_kind_are_one_graph(flavour) -> None:
     torch.testing.assert_close(got, want)
 
 
+@pytest.mark.filterwarnings(r"ignore:The \.grad attribute of a Tensor that is not a leaf")
+def test_as_many_kinds_of_models_as_one_likes_are_compiled_in_a_process() -> None:
+    """The compiler's own limit is 8 graphs of a function, beyond which it refuses."""
+    torch._dynamo.reset()
+    graphs: list[torch.fx.GraphModule] = []
+
+    def traced(graph: torch.fx.GraphModule, example: Any) -> Any:
+        graphs.append(graph)
+        return graph.forward
+
+    for heads in (*range(1, 10), 1):
+        backbone = made(num_attention_heads=heads, num_layers=2)
+        inputs, _ = batch(backbone)
+        with torch.no_grad():
+            backbone.compile_blocks(traced, leave=(0,))
+            backbone.predict(**inputs)
+    torch._dynamo.reset()
+    assert len(graphs) == 9, "one a kind"
+
+
 @pytest.mark.parametrize("flavour", ["5b-i2v", "1.5-i2v", "wan21", "wan22"])
 def test_what_is_trained_may_be_float32_in_a_bfloat16_model(flavour) -> None:
     backbone = made(flavour, torch.bfloat16)
