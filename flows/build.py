@@ -1,7 +1,7 @@
 """The whole pipeline as one Prefect flow: every stage of `tasks.stages`, in order.
 
     matrix_data build SOURCE --captions FILE --out FOLDER      (the same flow, run here)
-    prefect deploy --all                                       (prefect.yaml: scheduled, run by a worker)
+    prefect --no-prompt deploy --all                           (prefect.yaml: scheduled, run by a worker)
 
 Prefect schedules, shows, retries and limits. What is done stands in the store, so a run may be killed at any moment and
 started again.

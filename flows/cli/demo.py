@@ -26,6 +26,8 @@ from tasks.errors import UserError
 from tasks.world import render_bucket
 
 SEED = 11
+RECORD = "demo.json"
+"""In the world: what it was rendered with."""
 VAL_SHARE = 0.2
 TINY = Path(__file__).parents[2] / "matrix_train/configs/tiny.yaml"
 STEPS = 60
@@ -37,7 +39,7 @@ def demo(
     videos: Annotated[int, typer.Option(min=1)] = 24,
     as_json: Json = False,
 ) -> None:
-    """Render a raw bucket, build it, score it, and say where to look."""
+    """Render a raw bucket, build it, score it, and say where to look; again: go on from where it was ended."""
     found, text = run_demo(out, videos, console)
     emit(found, as_json, text)
 
@@ -49,13 +51,14 @@ def run_demo(folder: Path, videos: int, console: Console) -> tuple[dict[str, Any
     """
     began = time.perf_counter()
     world, out = folder / "world", str(folder / "out")
-    console.print(f"rendering {videos} raw videos and one of every broken kind into {world / 'raw'} …")
-    raw = render_bucket(world, videos=videos, seed=SEED, level="plain", broken=True, workers=2) / "raw"
+    render_once(world, videos, console)
     rendered = time.perf_counter()
     console.print(f"building the dataset in {out} (the first start of Prefect's own server takes some seconds) …")
     captions = str(next(world.glob("captions.*")))
     # A tenth or so of so few clips may be none; the tiny fit wants some to validate on.
-    settings = load_settings("local", [f"shard.val_share={VAL_SHARE}"], source=str(raw), captions=captions, out=out)
+    settings = load_settings(
+        "local", [f"shard.val_share={VAL_SHARE}"], source=str(world / "raw"), captions=captions, out=out
+    )
     preflight(settings)
     use_local_prefect(out, verbose=False)
     from flows.cli.console import run_build  # imports Prefect, which reads the environment set above
@@ -90,6 +93,24 @@ def run_demo(folder: Path, videos: int, console: Console) -> tuple[dict[str, Any
         f"rendered in {seconds['render']} s, built in {seconds['build']:.1f} s, fitted in {seconds['fit']} s",
     ]
     return found, text
+
+
+def render_once(world: Path, videos: int, console: Console) -> None:
+    """The raw bucket, whole or absent. One that a demo of as many videos has rendered is there already."""
+    about, record = {"videos": videos, "seed": SEED}, world / RECORD
+    if record.is_file():
+        if json.loads(record.read_bytes()) != about:
+            raise UserError(f"{world.parent} holds another demo: give another folder (make demo OUT=…), or delete it")
+        console.print(f"{world / 'raw'} is rendered already")
+        return
+    if world.exists():
+        raise UserError(f"{world} is there, and of no demo: give another folder (make demo OUT=…)")
+    console.print(f"rendering {videos} raw videos and one of every broken kind into {world / 'raw'} …")
+    making = world.with_name(f".{world.name}-making")
+    shutil.rmtree(making, ignore_errors=True)  # of a demo that was ended
+    render_bucket(making, videos=videos, seed=SEED, level="plain", broken=True, workers=2)
+    (making / RECORD).write_text(json.dumps(about), encoding="utf-8")
+    making.rename(world)
 
 
 def fit_tiny(dataset: Path, folder: Path, console: Console) -> tuple[list[str], dict[str, Any]]:

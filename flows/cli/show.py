@@ -54,7 +54,9 @@ def look_up(context: Context, word: str, whole: bool) -> tuple[dict[str, Any], l
     if not ends and found:
         raise UserError(f"{word!r} fits {len(found)} clips, e.g. {found[0]} and {found[1]}: give more digits")
     if not ends:
-        raise UserError(f"no clip and no file {word!r} in {context.out.uri}")
+        raise UserError(
+            f"no clip and no file {word!r} in {context.out.uri}: `matrix_data explore` shows clips by their IDs"
+        )
     led_on = {*context.store("select").links().values(), *context.store("ingest").links().values()}
     ends = [(unit, key) for unit, key in ends if key not in led_on]
     if len(ends) == 1 and ends[0][0] == "clips":

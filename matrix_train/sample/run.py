@@ -105,7 +105,7 @@ def make_videos(
         with model.at_work(*model.encoders.readers.values()):
             for one in ready:
                 with log.of(one.task.name):
-                    scenes.append((one, _scene(model, one)))
+                    scenes.append((one, _scene(model, one, log)))
         made: list[tuple[_Ready, Tensor]] = []
         with model.at_work(model.backbone.model):
             for one, scene in scenes:
@@ -165,13 +165,16 @@ def _check(model: Model, task: Task, trackers: Trackers, log: _Log) -> _Ready:
     return _Ready(replace(task, job=job), picture, places, digest_of(job, picture, task.settings, model.weights))
 
 
-def _scene(model: Model, ready: _Ready) -> Scene:
+def _scene(model: Model, ready: _Ready, log: _Log) -> Scene:
     settings, job, plan = ready.task.settings, ready.task.job, model.plan
     grid = plan.grid(settings.frames, settings.height, settings.width)
     geometry = Geometry(settings.frames, settings.height, settings.width)
     image, id_map = ready.picture.cut(geometry)
     length = plan.prompt_shape[0]
-    input_ids, tokens = role_tokens(model.tokenizer, job.prompt, ready.places, length)
+    # Guidance alone wants the words of the roles: without it a caption may be longer than what the model reads.
+    input_ids, tokens = role_tokens(model.tokenizer, job.prompt, ready.places if settings.cmg else {}, length)
+    if (count := len(model.tokenizer(job.prompt, verbose=False)["input_ids"])) > length:
+        log.say(ready.task.name, f"the model reads {length} of the prompt's {count} tokens")
     pixels = torch.from_numpy(image.copy()).permute(2, 0, 1)[None].to(model.device)
     conditions = model.encoders.read(pixels, torch.tensor([input_ids], device=model.device))
     return Scene(

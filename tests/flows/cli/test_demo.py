@@ -1,4 +1,4 @@
-"""The words of the demo: its hints can be typed as they stand, and the fit is heard while it works."""
+"""The demo: rendered once, whole or not at all; its hints can be typed, and the fit is heard while it works."""
 
 import io
 import sys
@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from flows.cli.demo import _run, typed
+from flows.cli import demo
+from flows.cli.demo import _run, render_once, typed
 from tasks.errors import UserError
 
 
@@ -42,3 +43,29 @@ def test_the_fit_is_heard_and_its_last_words_are_why_it_failed():
     assert heard.getvalue() == "  5/60 [loss] 9.4\n"
     with pytest.raises(UserError, match=r"the tiny fit failed: no \\x1b room"):
         _run([sys.executable, "-c", "raise SystemExit('no \\x1b room')"], Console(file=heard))
+
+
+def test_a_world_is_rendered_once_and_what_was_cut_off_is_begun_again(tmp_path, monkeypatch):
+    world, said = tmp_path / "demo" / "world", io.StringIO()
+
+    def cut_off(out, **_):
+        (out / "raw").mkdir(parents=True)
+        (out / "raw" / "half.mp4").touch()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(demo, "render_bucket", cut_off)
+        render_once(world, 1, Console(file=said))
+    assert not world.exists()
+    render_once(world, 1, Console(file=said))
+    made = {path: path.stat().st_mtime_ns for path in world.rglob("*")}
+    assert world / "captions.csv" in made and world / "raw" / "half.mp4" not in made
+    assert [path.name for path in world.parent.iterdir()] == ["world"]
+    render_once(world, 1, Console(file=said))
+    assert {path: path.stat().st_mtime_ns for path in world.rglob("*")} == made
+    assert "rendered already" in said.getvalue()
+    with pytest.raises(UserError, match="holds another demo: give another folder"):
+        render_once(world, 2, Console(file=said))
+    (world / "demo.json").unlink()
+    with pytest.raises(UserError, match="is there, and of no demo"):
+        render_once(world, 1, Console(file=said))

@@ -105,6 +105,21 @@ def test_a_plain_prompt_is_guided_as_with_marks_alone_or_in_a_batch(
     assert (tmp_path / "plain.mp4").read_bytes() != videos["v"]
 
 
+def test_a_prompt_may_be_longer_than_the_model_reads_unless_guidance_wants_its_last_words(
+    sampled_run: Path, pictures: Path, tmp_path: Path
+) -> None:
+    """A caption of a dataset cannot be made shorter by who samples its clip."""
+    roles = ("--role", "id1=a red block", "--role", "id2=a blue block")
+    long = {"--prompt": f"{'somewhere ' * 60}{PROMPT}"}
+    result = CliRunner().invoke(cli.app, [
+        "sample", str(sampled_run), "--image", str(pictures / "i.png"), "--idmap", str(pictures / "m.png"),
+        *roles, "--prompt", long["--prompt"], "--out", str(tmp_path / "v.mp4"),
+    ])  # fmt: skip
+    assert result.exit_code == 0 and " of the prompt's " in result.output
+    with pytest.raises(UserError, match="the prompt's words for id1 lie beyond its 48 tokens: shorten it"):
+        one(sampled_run, pictures, tmp_path / "w.mp4", *roles, "--cmg", 1.5, **long)
+
+
 def test_only_what_a_job_brings_fails_a_job() -> None:
     log = _Log(3, Console(quiet=True), alone=False)
     with log.of("large"):
