@@ -97,19 +97,19 @@ def run_demo(folder: Path, videos: int, console: Console) -> tuple[dict[str, Any
 
 def render_once(world: Path, videos: int, console: Console) -> None:
     """The raw bucket, whole or absent. One that a demo of as many videos has rendered is there already."""
-    about, record = {"videos": videos, "seed": SEED}, world / RECORD
+    about, record = json.dumps({"videos": videos, "seed": SEED}).encode(), world / RECORD
     if record.is_file():
-        if json.loads(record.read_bytes()) != about:
+        if record.read_bytes() != about:
             raise UserError(f"{world.parent} holds another demo: give another folder (make demo OUT=…), or delete it")
         console.print(f"{world / 'raw'} is rendered already")
         return
     if world.exists():
-        raise UserError(f"{world} is there, and of no demo: give another folder (make demo OUT=…)")
+        raise UserError(f"{world} is there, and of no demo: give another folder (make demo OUT=…), or delete it")
     console.print(f"rendering {videos} raw videos and one of every broken kind into {world / 'raw'} …")
     making = world.with_name(f".{world.name}-making")
     shutil.rmtree(making, ignore_errors=True)  # of a demo that was ended
     render_bucket(making, videos=videos, seed=SEED, level="plain", broken=True, workers=2)
-    (making / RECORD).write_text(json.dumps(about), encoding="utf-8")
+    (making / RECORD).write_bytes(about)
     making.rename(world)
 
 

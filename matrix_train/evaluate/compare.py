@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, FiniteFloat, TypeAdapter, ValidationError, model_validator
 
 from matrix_train.errors import UserError
 from matrix_train.evaluate.judge.agreement import LOOKS
@@ -28,17 +28,27 @@ class _Mean(BaseModel):
     high: FiniteFloat
 
 
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    lines: list[str]
+
+
 class _Scores(BaseModel):
     """What is read of a `scores.json`; the rest is taken as it is."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
     judge: str
+    videos: int
+    failed: dict[str, str]
+    undecided: int
     means: dict[str, _Mean]
     corrected: dict[str, _Mean]
     measures: dict[str, _Mean]
     vbench: dict[str, _Mean]
     bias: dict[str, Any]
+    agreement: dict[str, _Table] = {}
     prompts: dict[str, str]
     by_video: dict[str, dict[str, FiniteFloat]]
 
@@ -47,6 +57,7 @@ class _Scores(BaseModel):
         rows = [set(self.means), *(set(self.by_video.get(video, {})) for video in self.prompts)]
         if any(not row.issuperset(SCORES) for row in rows):
             raise ValueError("a score is missing")
+        TypeAdapter(list[str]).validate_python(self.bias.get("warnings", []))
         return self
 
 
@@ -60,7 +71,7 @@ def compare(runs: Sequence[Path], out: Path) -> dict[str, Any]:
         raise UserError(f"--compare: {double} is given twice")
     base = _read(runs[0])
     models, differences, parts = [_row(runs[0], base)], [], []
-    agreement, tested = dict(base.get("agreement", {})), [base["bias"]]
+    agreement, tested = dict(base["agreement"]), [base["bias"]]
     for run in runs[1:]:
         own = _read(run)
         if own["judge"] != base["judge"]:
@@ -80,7 +91,7 @@ def compare(runs: Sequence[Path], out: Path) -> dict[str, Any]:
             "unpaired": len(lost) + len(left) - 2 * len(same),
         } | {n: mean_of([after[v][n] - before[v][n] for v in pairs]) for n in SCORES}  # fmt: skip
         models.append(_row(run, own))
-        agreement |= own.get("agreement", {})  # one may be of tracks that were given, another of made ones
+        agreement |= own["agreement"]  # one may be of tracks that were given, another of made ones
         tested.append(own["bias"])
         differences.append(difference)
         parts.append(compared_part(out, difference, before, after, pairs))
@@ -128,9 +139,7 @@ def _read(run: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise UserError(f"{run} has no {SCORES_FILE}: give folders that `matrix_train evaluate` has finished") from None
     except ValidationError as error:
-        kinds = {one["type"] for one in error.errors()}
-        what = "of another version" if "missing" in kinds else "damaged"
+        former = any(one["type"] == "missing" or one["loc"][:2] == ("agreement", "lines") for one in error.errors())
+        what = "of another version" if former else "damaged"
         raise UserError(f"{run / SCORES_FILE} is {what}: evaluate again, what was judged is kept") from None
-    if not set(_SHOWN) <= found.keys() or "lines" in found.get("agreement", {}):
-        raise UserError(f"{run / SCORES_FILE} is of another version: evaluate again, what was judged is kept")
     return found

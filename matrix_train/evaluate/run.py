@@ -1,4 +1,4 @@
-"""`matrix_train evaluate`: a folder of videos judged one by one, resumable, its results in authors.
+"""`matrix_train evaluate`: a folder of videos judged one by one, resumable, its results in files.
 
 E/judged/<video_id>.json      answers and checks of one video, or why it could not be judged: what a run goes on from
 E/questions/…, E/question_verification.json, E/_emergence_disappearance.json, E/combined_scores_summary.json

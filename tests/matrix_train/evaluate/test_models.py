@@ -172,8 +172,12 @@ def test_a_result_is_held_against_the_scores_of_its_own_files(place: Path):
 
 
 @pytest.mark.parametrize(
-    "change", [{"by_video": {}}, {"means": []}, {"means": {}}, {"by_video": {"a.mp4": {"kisa": "nan"}}}]
-)
+    "change",
+    [
+        {"by_video": {}}, {"means": []}, {"means": {}}, {"by_video": {"a.mp4": {"kisa": "nan"}}}, {"failed": 3},
+        {"videos": "many"}, {"agreement": 5}, {"agreement": {"true": {"lines": 5}}}, {"bias": {"warnings": 5}},
+    ],
+)  # fmt: skip
 def test_a_damaged_result_is_named(place: Path, change: dict[str, Any]):
     run(place, "tracks")
     shutil.copytree(place / "e", place / "f")
